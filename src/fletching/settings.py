@@ -315,8 +315,8 @@ class SettingsFile:
 
     def table(self, name: str) -> SettingsFile:
         """The settings of one table, which may be absent."""
-        found = self.values.get(name)
-        return SettingsFile(self.path, found if isinstance(found, Mapping) else {})
+        result = self.values.get(name)
+        return SettingsFile(self.path, result if isinstance(result, Mapping) else {})
 
     def value(self, field: dataclasses.Field[object], kind: object) -> object:
         """What the file says of one setting.
@@ -436,8 +436,8 @@ def environments_data_set(environment: Mapping[str, str]) -> StorageSettings | N
     """
     if not any(environment.get(name) for name in _WHERE):
         return None
-    found, _ = storage_settings(environment)
-    return found if found.says_where else None
+    result, _ = storage_settings(environment)
+    return result if result.says_where else None
 
 
 def _options(kind: object) -> tuple[object, ...]:

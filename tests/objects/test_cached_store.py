@@ -88,7 +88,7 @@ def stream(store: CachedStore, *where: Any, start: int = 0, end: int = len(DATA)
     return b"".join(opened(store, *where).stream(start, end))
 
 
-def settled(store: CachedStore) -> None:
+def wait_until_idle(store: CachedStore) -> None:
     """Waits until nothing is on its way."""
     for thread in threading.enumerate():
         if thread.name == "fletching-cache":
@@ -106,7 +106,7 @@ def test_what_is_read_whole_is_fetched_once_and_mapped_then(
 ) -> None:
     store = make(bucket)
     assert stream(store) == DATA
-    settled(store)
+    wait_until_idle(store)
     assert bucket.fetched == len(DATA)
     again = opened(store)
     assert isinstance(again, LocalObject)
@@ -129,7 +129,7 @@ def test_readers_at_once_share_what_comes(bucket: Bucket, make: Callable[..., Ca
     for thread in threads:
         thread.join(600)
     assert got == [DATA] * 4
-    settled(store)
+    wait_until_idle(store)
     assert bucket.fetched < 2 * len(DATA)
 
 
@@ -138,10 +138,10 @@ def test_a_part_comes_alone_the_first_time_and_all_of_it_the_second(
 ) -> None:
     store = make(bucket)
     assert [bytes(view) for view in opened(store).fetch([(5, 10)])] == [DATA[5:10]]
-    settled(store)
+    wait_until_idle(store)
     assert bucket.fetched == 5
     assert [bytes(view) for view in opened(store).fetch([(5, 10)])] == [DATA[5:10]]
-    settled(store)
+    wait_until_idle(store)
     assert isinstance(opened(store), LocalObject)
 
 
@@ -152,7 +152,7 @@ def test_a_copy_that_is_not_what_was_written_is_none(
     bucket.spoil = lambda data: data[:-1] + bytes([data[-1] ^ 1])
     with pytest.raises(CorruptObjectError, match="not what was written"):
         stream(store)
-    settled(store)
+    wait_until_idle(store)
     assert copies(tmp_path) == []
     bucket.spoil = None
     assert stream(store) == DATA
@@ -163,7 +163,7 @@ def test_a_copy_that_was_cut_is_fetched_anew(
 ) -> None:
     store = make(bucket)
     stream(store)
-    settled(store)
+    wait_until_idle(store)
     (copy,) = copies(tmp_path)
     os.truncate(copy, 1000)
     assert stream(make(bucket)) == DATA
@@ -175,7 +175,7 @@ def test_a_copy_that_is_cut_while_it_is_read_ends_the_read(
     store = make(bucket)
     pieces = opened(store).stream(0, len(DATA))
     next(pieces)
-    settled(store)
+    wait_until_idle(store)
     (copy,) = copies(tmp_path)
     os.truncate(copy, 1000)
     with pytest.raises(StorageError, match="was cut"):
@@ -187,7 +187,7 @@ def test_a_copy_that_is_disowned_is_fetched_anew(
 ) -> None:
     store = make(bucket)
     stream(store)
-    settled(store)
+    wait_until_idle(store)
     kept = opened(store)
     kept.disown()
     assert copies(tmp_path) == []
@@ -202,10 +202,10 @@ def test_what_was_used_longest_ago_goes_first(
     store = make(bucket, capacity=45 * MIB)
     for number in (1, 2):
         stream(store, f"tables/t/w-{number}")
-        settled(store)
+        wait_until_idle(store)
     os.utime(next(path for path in copies(tmp_path) if path.name == "w-2"), (1, 1))
     stream(store, "tables/t/w-3")
-    settled(store)
+    wait_until_idle(store)
     assert sorted(path.name for path in copies(tmp_path)) == ["w-1", "w-3"]
     assert sum(path.stat().st_size for path in copies(tmp_path)) <= 45 * MIB
 
@@ -216,7 +216,7 @@ def test_using_a_copy_leaves_it_the_file_that_was_proven(
     """What is known of a file holds while its times do: a use that sets them has everything proven again."""
     store = make(bucket)
     stream(store)
-    settled(store)
+    wait_until_idle(store)
     identities = set()
     for _ in range(3):
         opened = store.open("tables/t/w-1", length=len(DATA), crc32c=crc32c(DATA))
@@ -238,10 +238,10 @@ def test_a_use_that_the_disk_does_not_tell_of_counts(
     store = make(bucket, capacity=45 * MIB)
     for number in (1, 2):
         stream(store, f"tables/t/w-{number}")
-        settled(store)
+        wait_until_idle(store)
     opened(store, "tables/t/w-1").close()
     stream(store, "tables/t/w-3")
-    settled(store)
+    wait_until_idle(store)
     assert sorted(path.name for path in copies(tmp_path)) == ["w-1", "w-3"]
 
 
@@ -250,7 +250,7 @@ def test_what_does_not_fit_is_read_past_it(
 ) -> None:
     store = make(bucket, capacity=MIB)
     assert stream(store) == DATA
-    settled(store)
+    wait_until_idle(store)
     assert copies(tmp_path) == []
 
 
@@ -264,7 +264,7 @@ def test_what_a_dead_process_left_is_no_copy_and_goes(
     with living.open("wb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert stream(store) == DATA
-        settled(store)
+        wait_until_idle(store)
         assert not dead.exists()
         assert living.exists()
 
@@ -296,7 +296,7 @@ def test_a_folder_that_fails_costs_nothing_but_the_copies(
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", full)
         assert stream(store) == DATA
-        settled(store)
+        wait_until_idle(store)
     assert stream(store) == DATA
 
 
@@ -305,12 +305,12 @@ def test_a_folder_that_is_removed_under_an_open_store_comes_back(
 ) -> None:
     store = make(bucket)
     stream(store)
-    settled(store)
+    wait_until_idle(store)
     kept = store.open("tables/t/w-1", length=len(DATA), crc32c=crc32c(DATA))
     shutil.rmtree(tmp_path / "fletching-cache")
     assert bytes(kept.view(0, len(DATA))) == DATA, "a mapping outlives its name"
     assert stream(store) == DATA
-    settled(store)
+    wait_until_idle(store)
     assert [path.name for path in copies(tmp_path)] == ["w-1"]
     kept.close()
 
@@ -325,7 +325,7 @@ def test_a_folder_that_is_removed_while_a_copy_comes(
         # Again where what comes has made a folder of it just now.
         shutil.rmtree(tmp_path / "fletching-cache", ignore_errors=True)
     assert first + b"".join(pieces) == DATA
-    settled(store)
+    wait_until_idle(store)
     assert stream(store) == DATA
 
 
@@ -337,7 +337,7 @@ def test_a_disk_that_is_gone_is_not_made_up_for(
     opened(store)
     shutil.rmtree(tmp_path)
     assert stream(store) == DATA
-    settled(store)
+    wait_until_idle(store)
     assert not tmp_path.exists()
     tmp_path.mkdir()
 
@@ -361,7 +361,7 @@ def test_so_many_come_at_once_and_none_once_it_is_closed(
     assert [fill is not None for fill in fills] == [True] * MOST_FILLS + [False]
     assert store.fill(objects[0], crc32c(DATA[:MIB])) is fills[0]
     bucket.gate.set()
-    settled(store)
+    wait_until_idle(store)
     store.close()
     assert store.fill(objects[-1], crc32c(DATA[:MIB])) is None
 
@@ -396,7 +396,7 @@ def test_a_disk_without_room_for_a_copy_leaves_nothing_of_it(
     opened_before = len(list(Path("/proc/self/fd").iterdir()))
     store = make(bucket)
     assert stream(store) == DATA
-    settled(store)
+    wait_until_idle(store)
     assert copies(tmp_path) == []
     assert (
         len(list(Path("/proc/self/fd").iterdir())) <= opened_before + 2
@@ -404,7 +404,7 @@ def test_a_disk_without_room_for_a_copy_leaves_nothing_of_it(
     assert "no room" in caplog.text
     monkeypatch.undo()
     assert stream(store) == DATA
-    settled(store)
+    wait_until_idle(store)
     assert len(copies(tmp_path)) == 1
 
 
@@ -417,7 +417,7 @@ def test_a_system_that_cannot_set_room_aside_still_gives_the_file_its_length(
     monkeypatch.delattr(os, "posix_fallocate")
     store = make(bucket)
     assert stream(store) == DATA
-    settled(store)
+    wait_until_idle(store)
     (copy,) = copies(tmp_path)
     assert copy.stat().st_size == len(DATA)
 
@@ -437,9 +437,9 @@ def test_what_is_coming_counts_as_used(bucket: Bucket, make: Callable[..., Cache
     assert store.fill(stored, CHECKSUM) is None
     bucket.gate.set()
     thread.join(600)
-    settled(store)
+    wait_until_idle(store)
     assert store.fill(stored, CHECKSUM) is not None  # the older copy goes
-    settled(store)
+    wait_until_idle(store)
 
 
 def test_a_process_that_freezes_while_it_makes_room_keeps_nobody(
@@ -453,7 +453,7 @@ def test_a_process_that_freezes_while_it_makes_room_keeps_nobody(
     put(bucket, "tables/t/w-2", DATA)
     store = make(bucket)
     assert stream(store) == DATA
-    settled(store)
+    wait_until_idle(store)
     with (tmp_path / "fletching-cache" / "lock").open("rb") as frozen:
         fcntl.flock(frozen, fcntl.LOCK_EX)
         assert isinstance(opened(store), LocalObject), "what is there is read"
@@ -463,5 +463,5 @@ def test_a_process_that_freezes_while_it_makes_room_keeps_nobody(
         assert caplog.text.count("holds the cache folder") == 1, "it is not waited for each time"
     store._busy_until = 0.0
     assert stream(store, "tables/t/w-2") == DATA
-    settled(store)
+    wait_until_idle(store)
     assert len(copies(tmp_path)) == 2

@@ -78,18 +78,18 @@ def connect(server: Server, **options: Any) -> fletching.Client:
 def sent(server: Server, read: Callable[[], pa.Table], expected: pa.Table) -> int:
     """Bytes that the service sends in reply to a scan that gives these rows."""
     replies: list[int] = server.sent  # type: ignore[attr-defined]  # of `start`
-    settled(server)
+    wait_until_idle(server)
     before, count = sum(replies), len(replies)
     assert read().equals(expected)
     # A client is done a moment before the service has counted what it sent.
     deadline = time.monotonic() + 600
     while len(replies) == count and time.monotonic() < deadline:
         threading.Event().wait(0.01)
-    settled(server)
+    wait_until_idle(server)
     return sum(replies) - before
 
 
-def settled(server: Server) -> None:
+def wait_until_idle(server: Server) -> None:
     """Waits until the service sends nothing."""
     deadline = time.monotonic() + 600
     while server.service.reads.open and time.monotonic() < deadline:

@@ -48,7 +48,7 @@ class Thing:
         self._busy.release()
 
 
-async def settled() -> None:
+async def let_tasks_run() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -94,7 +94,7 @@ def test_a_cancelled_waiter_waits_for_the_call(pool: Pool, times: int) -> None:
         await begun(thing)
         for _ in range(times):
             task.cancel()
-            await settled()
+            await let_tasks_run()
             assert not task.done()
         assert call.unwanted
         thing.go_on.set()
@@ -115,7 +115,7 @@ def test_a_call_that_has_not_begun_is_not_begun_for_nobody() -> None:
         running = pool.start(first.work)
         await begun(first)
         waiting = asyncio.create_task(pool.run(second.work))
-        await settled()
+        await let_tasks_run()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
@@ -142,7 +142,7 @@ def test_what_was_opened_for_nobody_is_closed(pool: Pool) -> None:
         task = asyncio.create_task(use())
         await begun(thing)
         task.cancel()
-        await settled()
+        await let_tasks_run()
         thing.go_on.set()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -168,13 +168,13 @@ def test_closing_waits_for_the_call_and_survives_being_cancelled(pool: Pool) -> 
         task = asyncio.create_task(use())
         await begun(thing)
         task.cancel()  # leaves the block, and waits for the call
-        await settled()
+        await let_tasks_run()
         task.cancel()
-        await settled()
+        await let_tasks_run()
         thing.go_on.set()
         await asyncio.sleep(0.01)
         task.cancel()  # now it is being closed
-        await settled()
+        await let_tasks_run()
         assert not task.done()
         closing.set()
         with pytest.raises(asyncio.CancelledError):

@@ -442,8 +442,8 @@ class AsyncTable(AsyncObject, of=blocking.Table):
         version: Moment | None = None,
     ) -> AsyncScan:
         """See `fletching.client.Table.scan`: describes a read and asks nobody."""
-        found = self._wrapped.scan(columns, partitions, filter, limit, version)
-        return AsyncScan(found, self._pool, self._scope)
+        result = self._wrapped.scan(columns, partitions, filter, limit, version)
+        return AsyncScan(result, self._pool, self._scope)
 
     def with_options(self, **changes: Unpack[OptionChanges]) -> AsyncTable:
         """The same table with other options for all its calls."""

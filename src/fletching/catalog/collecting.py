@@ -93,10 +93,10 @@ def expire_write_sessions(
     ).all()
     pks = [row.pk for row in rows]
     objects = _discard(connection, _streams_of(connection, pks))
-    for some in chunks(pks):
+    for chunk in chunks(pks):
         connection.execute(
             update(write_sessions)
-            .where(write_sessions.c.pk.in_(some), write_sessions.c.state == normal)
+            .where(write_sessions.c.pk.in_(chunk), write_sessions.c.state == normal)
             .values(state=expired, ended_at=now)
         )
     return [row.id for row in rows], objects
@@ -105,27 +105,27 @@ def expire_write_sessions(
 def _discard(connection: Connection, streams: Sequence[int]) -> list[ForgottenObject]:
     """As ``discard_staged``, with the lengths that the catalog knows: nobody has to ask the store for them."""
     lengths: dict[str, int] = {}
-    for some in chunks(streams):
-        found = connection.execute(
+    for chunk in chunks(streams):
+        result = connection.execute(
             select(staged_segments.c.key, staged_segments.c.bytes).where(
-                staged_segments.c.stream_pk.in_(some)
+                staged_segments.c.stream_pk.in_(chunk)
             )
         )
-        lengths.update((row.key, row.bytes) for row in found)
+        lengths.update((row.key, row.bytes) for row in result)
     keys = discard_staged(connection, streams)
     forget_links(connection, keys)
     return [ForgottenObject(key, lengths[key]) for key in keys]
 
 
 def _streams_of(connection: Connection, session_pks: Sequence[int]) -> list[int]:
-    found: list[int] = []
-    for some in chunks(session_pks):
-        found.extend(
+    result: list[int] = []
+    for chunk in chunks(session_pks):
+        result.extend(
             connection.execute(
-                select(write_streams.c.pk).where(write_streams.c.session_pk.in_(some))
+                select(write_streams.c.pk).where(write_streams.c.session_pk.in_(chunk))
             ).scalars()
         )
-    return found
+    return result
 
 
 def forget_ended_sessions(connection: Connection, *, ended_before: float) -> list[str]:
@@ -144,10 +144,10 @@ def delete_sessions(connection: Connection, pks: Sequence[int]) -> list[Forgotte
     """Forgets locked write sessions with their streams; what those still held."""
     streams = _streams_of(connection, pks)
     objects = _discard(connection, streams)
-    for some in chunks(streams):
-        connection.execute(delete(write_streams).where(write_streams.c.pk.in_(some)))
-    for some in chunks(pks):
-        connection.execute(delete(write_sessions).where(write_sessions.c.pk.in_(some)))
+    for chunk in chunks(streams):
+        connection.execute(delete(write_streams).where(write_streams.c.pk.in_(chunk)))
+    for chunk in chunks(pks):
+        connection.execute(delete(write_sessions).where(write_sessions.c.pk.in_(chunk)))
     return objects
 
 
@@ -165,15 +165,15 @@ def forget_idle_streams(
         .with_for_update(skip_locked=True)
     ).scalars()
     pks: list[int] = []
-    for some in chunks(sessions):
+    for chunk in chunks(sessions):
         pks.extend(
             connection.execute(
-                select(write_streams.c.pk).where(write_streams.c.session_pk.in_(some), idle)
+                select(write_streams.c.pk).where(write_streams.c.session_pk.in_(chunk), idle)
             ).scalars()
         )
     forget_links(connection, discard_staged(connection, pks))
-    for some in chunks(pks):
-        connection.execute(delete(write_streams).where(write_streams.c.pk.in_(some)))
+    for chunk in chunks(pks):
+        connection.execute(delete(write_streams).where(write_streams.c.pk.in_(chunk)))
     _forget_old_writes(connection, writes_before)
     return len(pks)
 
@@ -185,9 +185,9 @@ def _forget_old_writes(connection: Connection, writes_before: float) -> None:
         .where(accepted_writes.c.created_at <= writes_before)
         .with_for_update(skip_locked=True)
     )
-    for some in chunks(connection.execute(old).all()):
+    for chunk in chunks(connection.execute(old).all()):
         connection.execute(
-            delete(accepted_writes).where(tuple_(*key).in_([tuple(r) for r in some]))
+            delete(accepted_writes).where(tuple_(*key).in_([tuple(r) for r in chunk]))
         )
 
 
@@ -245,9 +245,9 @@ def forget_removed(
         )
         .limit(limit)
     ).all()
-    for some in chunks([row.id for row in rows]):
-        connection.execute(delete(deletions).where(deletions.c.segment_id.in_(some)))
-        connection.execute(delete(segments).where(segments.c.id.in_(some)))
+    for chunk in chunks([row.id for row in rows]):
+        connection.execute(delete(deletions).where(deletions.c.segment_id.in_(chunk)))
+        connection.execute(delete(segments).where(segments.c.id.in_(chunk)))
     connection.execute(
         delete(deletions).where(
             deletions.c.table_id == table_id,
@@ -282,24 +282,26 @@ def tables_with_history(connection: Connection) -> list[tuple[str, str]]:
     removed = connection.execute(
         select(segments.c.table_id).where(segments.c.removed_version.is_not(None)).distinct()
     ).scalars()
-    found = {row.id: row.properties for row in rows}
+    result = {row.id: row.properties for row in rows}
     for table_id in removed:
-        if table_id not in found:
+        if table_id not in result:
             properties = connection.execute(
                 select(tables.c.properties).where(
                     tables.c.id == table_id, tables.c.dropped_at.is_(None)
                 )
             ).scalar()
             if properties is not None:
-                found[table_id] = properties
-    return sorted(found.items())
+                result[table_id] = properties
+    return sorted(result.items())
 
 
 def _named(connection: Connection, table: Table, keys: Sequence[str]) -> set[str]:
-    found: set[str] = set()
-    for some in chunks(keys):
-        found.update(connection.execute(select(table.c.key).where(table.c.key.in_(some))).scalars())
-    return found
+    result: set[str] = set()
+    for chunk in chunks(keys):
+        result.update(
+            connection.execute(select(table.c.key).where(table.c.key.in_(chunk))).scalars()
+        )
+    return result
 
 
 def drop_tables_of(
@@ -314,8 +316,8 @@ def drop_tables_of(
     rows = connection.execute(
         select(tables.c.id, tables.c.name).where(condition).order_by(tables.c.id).limit(limit)
     ).all()
-    for some in chunks([row.id for row in rows]):
-        connection.execute(update(tables).where(tables.c.id.in_(some)).values(dropped_at=now))
+    for chunk in chunks([row.id for row in rows]):
+        connection.execute(update(tables).where(tables.c.id.in_(chunk)).values(dropped_at=now))
     return [row.name for row in rows]
 
 
@@ -380,10 +382,10 @@ def drop_dropped_tables(
 
 def known_keys(connection: Connection, keys: Sequence[str]) -> set[str]:
     """Which of some keys the catalog knows: segments visible, removed or staged, packs, key runs."""
-    found: set[str] = set()
+    result: set[str] = set()
     for table in OWNERS:
-        found |= _named(connection, table, keys)
-    return found
+        result |= _named(connection, table, keys)
+    return result
 
 
 def forget_changes(connection: Connection, *, made_before: float) -> None:
@@ -399,13 +401,13 @@ def ripe_orphans(
     Ages by the catalog's clock alone: what another machine's says of the object does not matter.
     """
     ripe: set[str] = set()
-    for some in chunks(keys):
+    for chunk in chunks(keys):
         seen = {
             row.key: row.seen_at
-            for row in connection.execute(select(orphans).where(orphans.c.key.in_(some)))
+            for row in connection.execute(select(orphans).where(orphans.c.key.in_(chunk)))
         }
         ripe.update(key for key, seen_at in seen.items() if seen_at <= seen_before)
-        for key in some:
+        for key in chunk:
             if key not in seen:
                 insert_unless_there(connection, orphans, key=key, seen_at=now)
     return ripe
@@ -413,8 +415,8 @@ def ripe_orphans(
 
 def forget_orphans(connection: Connection, keys: Sequence[str]) -> None:
     """Removes the notes of objects that are gone, or known after all."""
-    for some in chunks(keys):
-        connection.execute(delete(orphans).where(orphans.c.key.in_(some)))
+    for chunk in chunks(keys):
+        connection.execute(delete(orphans).where(orphans.c.key.in_(chunk)))
 
 
 def noted_orphans(connection: Connection) -> list[str]:

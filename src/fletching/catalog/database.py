@@ -372,11 +372,11 @@ class _ServerClock:
             try:
                 before = _steady()
                 with self._database.read() as connection:
-                    told = connection.execute(
+                    server_time = connection.execute(
                         sqlalchemy.text("SELECT extract(epoch FROM clock_timestamp())")
                     ).scalar_one()
                 now = _steady()
-                self._offset = float(told) - (before + now) / 2
+                self._offset = float(server_time) - (before + now) / 2
                 self._asked_at = now
             except FletchingError:
                 # Counting on is right for a while; a catalog that is away shows elsewhere.

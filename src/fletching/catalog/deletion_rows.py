@@ -86,8 +86,8 @@ def visible_deletions(connection: Connection, table_id: str, version: int) -> li
     Cost: one query over the table's deletions; nothing is decoded.
     """
     statement = select(*_COLUMNS).where(deletions.c.table_id == table_id, _visible(version))
-    found = connection.execute(statement).cursor.fetchall()
-    return list(map(DeletionRow._make, found))
+    result = connection.execute(statement).cursor.fetchall()
+    return list(map(DeletionRow._make, result))
 
 
 def deletions_of(
@@ -108,20 +108,20 @@ def all_deletions_of(
 def every_deletion(connection: Connection) -> Iterator[tuple[int, DeletionRow]]:
     """All deletions of all tables, with their segments' ids."""
     for row in connection.execute(select(*_COLUMNS).order_by(deletions.c.id)):
-        found = DeletionRow._make(row)
-        yield found.segment_id, found
+        result = DeletionRow._make(row)
+        yield result.segment_id, result
 
 
 def _of_segments(
     connection: Connection, segment_ids: Collection[int], condition: ColumnElement[bool]
 ) -> dict[int, list[DeletionRow]]:
-    found: dict[int, list[DeletionRow]] = {}
+    result: dict[int, list[DeletionRow]] = {}
     ids = sorted(segment_ids)
-    for some in chunks(ids):
-        statement = select(*_COLUMNS).where(deletions.c.segment_id.in_(some), condition)
+    for chunk in chunks(ids):
+        statement = select(*_COLUMNS).where(deletions.c.segment_id.in_(chunk), condition)
         for row in connection.execute(statement):
-            found.setdefault(row.segment_id, []).append(DeletionRow._make(row))
-    return found
+            result.setdefault(row.segment_id, []).append(DeletionRow._make(row))
+    return result
 
 
 def read_vector(connection: Connection, deletion_id: int) -> bytes | None:
@@ -232,9 +232,9 @@ def insert_deletions(
 
 def remove_deletions(connection: Connection, ids: Sequence[int], version: int) -> None:
     """Ends the visibility of deletions: their rows are back from a version on."""
-    for some in chunks(ids):
+    for chunk in chunks(ids):
         connection.execute(
-            update(deletions).where(deletions.c.id.in_(some)).values(removed_version=version)
+            update(deletions).where(deletions.c.id.in_(chunk)).values(removed_version=version)
         )
 
 

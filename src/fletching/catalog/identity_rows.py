@@ -14,7 +14,7 @@ from fletching.catalog.schema import (
     store_identity,
 )
 
-__all__ = ["IdentityRow", "any_object_key", "find_identity", "replace_identity", "settle_identity"]
+__all__ = ["IdentityRow", "any_object_key", "ensure_identity", "find_identity", "replace_identity"]
 
 _ONLY = 1  # the table has one row
 
@@ -41,7 +41,7 @@ def find_identity(connection: Connection) -> IdentityRow | None:
     return None if row is None else IdentityRow(*row)
 
 
-def settle_identity(connection: Connection, row: IdentityRow) -> IdentityRow:
+def ensure_identity(connection: Connection, row: IdentityRow) -> IdentityRow:
     """Gives the catalog an identity unless it has one; returns the one that it has now."""
     insert_unless_there(
         connection,
@@ -66,7 +66,7 @@ def settle_identity(connection: Connection, row: IdentityRow) -> IdentityRow:
 def replace_identity(connection: Connection, row: IdentityRow) -> None:
     """Gives the catalog another identity, for a person who says so."""
     connection.execute(delete(store_identity))
-    settle_identity(connection, row)
+    ensure_identity(connection, row)
 
 
 def any_object_key(connection: Connection) -> str | None:

@@ -78,13 +78,13 @@ def update_instance(connection: Connection, row: InstanceRow) -> None:
 
 def ask_to_cancel(connection: Connection, instance_id: str) -> bool:
     """Asks whoever runs an instance to end it; False if it has ended."""
-    found = connection.execute(
+    result = connection.execute(
         update(instances)
         .where(instances.c.id == instance_id, instances.c.ended_at == 0)
         .values(cancel_asked=True)
         .returning(instances.c.id)
     )
-    return found.first() is not None
+    return result.first() is not None
 
 
 def asked_to_cancel(connection: Connection, ids: Collection[str]) -> list[str]:

@@ -53,13 +53,13 @@ def renew_lease(
     connection: Connection, name: str, number: int, *, now: float, seconds: float
 ) -> bool:
     """Extends a lease; False if it has passed to someone else."""
-    found = connection.execute(
+    result = connection.execute(
         update(leases)
         .where(leases.c.name == name, leases.c.number == number, leases.c.holder != "")
         .values(expires_at=now + seconds)
         .returning(leases.c.name)
     )
-    return found.first() is not None
+    return result.first() is not None
 
 
 def holds_lease(connection: Connection, name: str, number: int) -> bool:

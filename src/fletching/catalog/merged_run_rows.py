@@ -69,14 +69,14 @@ def merged_runs_of(
 
 def every_merged_run(connection: Connection) -> list[tuple[str, MergedRunRow]]:
     """All merged runs of all tables, with their tables' ids."""
-    found = connection.execute(select(merged_runs.c.table_id, *_COLUMNS))
-    return [(table_id, MergedRunRow._make(row)) for table_id, *row in found]
+    result = connection.execute(select(merged_runs.c.table_id, *_COLUMNS))
+    return [(table_id, MergedRunRow._make(row)) for table_id, *row in result]
 
 
 def is_known_run(connection: Connection, key: str) -> bool:
     """Whether the catalog has a merged run."""
-    found = connection.execute(select(merged_runs.c.id).where(merged_runs.c.key == key))
-    return found.first() is not None
+    result = connection.execute(select(merged_runs.c.id).where(merged_runs.c.key == key))
+    return result.first() is not None
 
 
 def insert_merged_run(connection: Connection, table_id: str, row: MergedRunRow) -> None:
@@ -88,5 +88,5 @@ def insert_merged_run(connection: Connection, table_id: str, row: MergedRunRow) 
 
 def forget_merged_runs(connection: Connection, ids: Collection[int]) -> None:
     """Forgets runs; their objects are the caller's to delete after the transaction."""
-    for some in chunks(sorted(ids)):
-        connection.execute(delete(merged_runs).where(merged_runs.c.id.in_(some)))
+    for chunk in chunks(sorted(ids)):
+        connection.execute(delete(merged_runs).where(merged_runs.c.id.in_(chunk)))

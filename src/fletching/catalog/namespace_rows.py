@@ -34,12 +34,12 @@ def ensure_schema(connection: Connection, project: str, schema: str, now: float)
         raise NoSuchProjectError(
             f"there is no project {project}; it is made by fletching.connect(..., create=True)"
         )
-    found = connection.execute(
+    result = connection.execute(
         select(schemas.c.name).where(
             schemas.c.project_key == project_key, schemas.c.name_key == key
         )
     ).first()
-    if found is None:
+    if result is None:
         connection.execute(
             insert(schemas).values(
                 project_key=project_key, name_key=key, name=schema, created_at=now

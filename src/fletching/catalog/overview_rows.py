@@ -88,15 +88,15 @@ def open_sessions(connection: Connection, now: float, limit: int) -> list[OpenSe
         .order_by(write_sessions.c.created_at)
         .limit(limit)
     )
-    found = [
+    result = [
         OpenSession(row.id, "read", _name(row), row.table_version, row.created_at, row.expires_at)
         for row in connection.execute(reading)
     ]
-    found += [
+    result += [
         OpenSession(row.id, "write", _name(row), None, row.created_at, row.expires_at)
         for row in connection.execute(writing)
     ]
-    return sorted(found, key=lambda session: session.created_at)
+    return sorted(result, key=lambda session: session.created_at)
 
 
 def largest_tables(connection: Connection, limit: int) -> list[TableSize]:

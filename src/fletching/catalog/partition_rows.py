@@ -10,6 +10,7 @@ from sqlalchemy import Connection, CursorResult, bindparam, delete, select, unio
 from sqlalchemy.dialects import postgresql, sqlite
 
 from fletching.catalog.database import insert_unless_there
+from fletching.catalog.parameter_chunks import chunks
 from fletching.catalog.schema import partitions, segments, tables
 from fletching.catalog.segment_rows import decode_partition, encode_partition
 from fletching.catalog.table_rows import NAMED, TableRow, get_table, name_keys, table_row
@@ -30,9 +31,6 @@ __all__ = [
     "touch_partition",
     "unmodified_partitions",
 ]
-
-
-_AT_ONCE = 500  # values in one IN (...) list
 
 
 class PartitionRow(NamedTuple):
@@ -180,16 +178,15 @@ def find_partitions(
 ) -> list[PartitionRow]:
     """Those of some partitions that exist, in the order of their values; by the primary key."""
     texts = sorted({encode_partition(values) for values in wanted})
-    found: list[PartitionRow] = []
-    for start in range(0, len(texts), _AT_ONCE):
-        some = texts[start : start + _AT_ONCE]
+    result: list[PartitionRow] = []
+    for chunk in chunks(texts):
         rows = connection.execute(
             select(*_COLUMNS).where(
-                partitions.c.table_id == table_id, partitions.c.partition.in_(some)
+                partitions.c.table_id == table_id, partitions.c.partition.in_(chunk)
             )
         )
-        found += _rows(rows)
-    return sorted(found, key=lambda row: row.values)
+        result += _rows(rows)
+    return sorted(result, key=lambda row: row.values)
 
 
 _TABLE_AND_PARTITIONS = (
@@ -217,7 +214,7 @@ def get_table_and_partitions(
     rows = connection.execute(_TABLE_AND_PARTITIONS, {**name_keys(name), "texts": texts}).all()
     if not rows:
         return get_table(connection, name), []
-    found = [
+    result = [
         PartitionRow(
             decode_partition(row.of_partition),
             row.of_rows,
@@ -228,7 +225,7 @@ def get_table_and_partitions(
         for row in rows
         if row.of_partition is not None
     ]
-    return table_row(rows[0]), sorted(found)
+    return table_row(rows[0]), sorted(result)
 
 
 def partition_names(connection: Connection, table_id: str, version: int) -> list[tuple[str, ...]]:
@@ -284,8 +281,8 @@ def page_of_partitions(
         return _rows(connection.execute(statement.limit(limit)))
     page: list[PartitionRow] = []
     # Closed where the page is full: a cursor of PostgreSQL's would stay open until the transaction ends.
-    with connection.execute(statement, execution_options={"yield_per": 1000}) as found:
-        for text, *others in found:
+    with connection.execute(statement, execution_options={"yield_per": 1000}) as result:
+        for text, *others in result:
             row = PartitionRow(decode_partition(text), *others)
             if all(row.values[place] == value for place, value in wanted.items()):
                 page.append(row)

@@ -102,24 +102,24 @@ def wrong_deletions(connection: Connection) -> list[tuple[str, str]]:
     for row in rows:
         known[row.id] = (row.key, row.rows, row.batch_index, row.added_version, row.removed_version)
     shown: dict[int, BitMap] = {}
-    for segment_id, found in every_deletion(connection):
-        name = f"deletion {found.id} of {found.segment_key}"
+    for segment_id, result in every_deletion(connection):
+        name = f"deletion {result.id} of {result.segment_key}"
         segment = known.get(segment_id)
-        if segment is None or segment[0] != found.segment_key:
+        if segment is None or segment[0] != result.segment_key:
             problems.append((name, "the catalog knows no such segment"))
             continue
         try:
-            data = found.vector or read_vector(connection, found.id) or b""
-            bitmap = decode_vector(found, data)
+            data = result.vector or read_vector(connection, result.id) or b""
+            bitmap = decode_vector(result, data)
         except CorruptObjectError as error:
             problems.append((name, error.message))
             continue
         if not bitmap or bitmap.max() >= segment[1]:
             problems.append((name, "it names rows that the segment does not have"))
             continue
-        if batch_counts(bytes(segment[2]), bitmap) != bytes(found.batch_counts):
+        if batch_counts(bytes(segment[2]), bitmap) != bytes(result.batch_counts):
             problems.append((name, "its counts by record batch are not those of its rows"))
-        if found.removed_version is None:
+        if result.removed_version is None:
             before = shown.setdefault(segment_id, BitMap())
             if before & bitmap:
                 problems.append((name, "it names rows that another deletion names"))

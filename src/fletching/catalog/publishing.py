@@ -168,13 +168,13 @@ class Publication:
         if not gone:
             return
         ids: dict[str, int] = {}
-        for some in chunks(sorted(gone)):
-            found = self._connection.execute(
+        for chunk in chunks(sorted(gone)):
+            result = self._connection.execute(
                 select(segments.c.key, segments.c.id).where(
-                    segments.c.key.in_(some), segments.c.added_version == self.version
+                    segments.c.key.in_(chunk), segments.c.added_version == self.version
                 )
             )
-            ids.update({row.key: row.id for row in found})
+            ids.update({row.key: row.id for row in result})
         insert_deletions(
             self._connection,
             self._table.id,
@@ -266,10 +266,10 @@ class Publication:
         moved: dict[int, BitMap] = {}
         pending = {number: rows for number, rows in chosen.items() if rows}
         while pending:
-            found = {each.id: each for each in self._segments(pending)}
+            result = {each.id: each for each in self._segments(pending)}
             following: dict[int, BitMap] = {}
             for number, rows in pending.items():
-                segment = found.get(number)
+                segment = result.get(number)
                 if segment is not None and segment.removed_version is None:
                     if segment.rows > MAX_SEGMENT_ROWS:
                         raise LimitExceededError(
@@ -291,10 +291,10 @@ class Publication:
         return list(current.values()), moved
 
     def _segments(self, ids: Collection[int]) -> Iterator[_Segment]:
-        for some in chunks(sorted(ids)):
+        for chunk in chunks(sorted(ids)):
             for row in self._connection.execute(
                 select(*_COLUMNS).where(
-                    segments.c.table_id == self._table.id, segments.c.id.in_(some)
+                    segments.c.table_id == self._table.id, segments.c.id.in_(chunk)
                 )
             ):
                 yield _Segment(*row)
@@ -308,24 +308,26 @@ class Publication:
         if not ids:
             return 0
         known = deletions_of(self._connection, ids)
-        total = found = 0
+        total = result = 0
         for segment in self._segments(ids):
             if segment.removed_version is not None:
                 continue
-            found += 1
+            result += 1
             visible = segment.rows - sum(each.rows for each in known.get(segment.id, []))
             self._count(segment.partition, -visible, -segment.length, -1)
             total += visible
-        if found != len(ids):
+        if result != len(ids):
             raise RowsChangedError("rows that the change chose were removed meanwhile")
         self._end_segments(sorted(ids))
         self.rows_deleted += total
         return total
 
     def _end_segments(self, ids: Sequence[int]) -> None:
-        for some in chunks(ids):
+        for chunk in chunks(ids):
             self._connection.execute(
-                update(segments).where(segments.c.id.in_(some)).values(removed_version=self.version)
+                update(segments)
+                .where(segments.c.id.in_(chunk))
+                .values(removed_version=self.version)
             )
 
     # --- the same rows, elsewhere ---
@@ -472,30 +474,30 @@ class Publication:
         )
         made: dict[int, int] = {}
         ordered = sorted(keys)
-        for some in chunks(ordered):
-            chosen = copied.where(segments.c.id.in_(some)).order_by(segments.c.id)
+        for chunk in chunks(ordered):
+            chosen = copied.where(segments.c.id.in_(chunk)).order_by(segments.c.id)
             names = [column.name for column in columns]
             connection.execute(insert(segments).from_select(names, chosen))
-            found = connection.execute(
+            result = connection.execute(
                 select(segments.c.key, segments.c.id).where(
                     segments.c.table_id == table_id,
-                    segments.c.key.in_([keys[number] for number in some]),
+                    segments.c.key.in_([keys[number] for number in chunk]),
                     segments.c.added_version == self.version,
                 )
             )
-            ids = dict(tuple(row) for row in found)
-            made |= {number: int(ids[keys[number]]) for number in some}
+            ids = dict(tuple(row) for row in result)
+            made |= {number: int(ids[keys[number]]) for number in chunk}
         return made
 
     def _copy_deletions(self, wanted: Sequence[tuple[int, DeletionRow]]) -> None:
         """Second rows for deletions that were removed, each for a segment."""
-        for some in chunks(wanted):
-            found = self._connection.execute(
-                select(deletions).where(deletions.c.id.in_([row.id for _, row in some]))
+        for chunk in chunks(wanted):
+            result = self._connection.execute(
+                select(deletions).where(deletions.c.id.in_([row.id for _, row in chunk]))
             )
-            rows = {row.id: dict(row._mapping) for row in found}  # noqa: SLF001 - SQLAlchemy's public way
+            rows = {row.id: dict(row._mapping) for row in result}  # noqa: SLF001 - SQLAlchemy's public way
             made = []
-            for segment_id, deletion in some:
+            for segment_id, deletion in chunk:
                 values = rows[deletion.id]
                 values.pop("id", None)
                 made.append(
@@ -589,8 +591,8 @@ def _shown(connection: Connection, table_id: str, version: int | None) -> dict[i
         condition &= (segments.c.added_version <= version) & (
             segments.c.removed_version.is_(None) | (segments.c.removed_version > version)
         )
-    found = connection.execute(select(*_COLUMNS).where(condition).order_by(segments.c.position))
-    return {row.id: _Segment(*row) for row in found}
+    result = connection.execute(select(*_COLUMNS).where(condition).order_by(segments.c.position))
+    return {row.id: _Segment(*row) for row in result}
 
 
 def _relocated(connection: Connection, segment: _Segment, rows: BitMap) -> BitMap:

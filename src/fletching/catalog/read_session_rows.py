@@ -77,13 +77,13 @@ def find_read_session(connection: Connection, session_id: str) -> ReadSessionRow
 
 def extend_read_session(connection: Connection, session_id: str, expires_at: float) -> bool:
     """Lets a session live longer; False if there is none any more."""
-    found = connection.execute(
+    result = connection.execute(
         update(read_sessions)
         .where(read_sessions.c.id == session_id)
         .values(expires_at=expires_at)
         .returning(read_sessions.c.id)
     )
-    return found.first() is not None
+    return result.first() is not None
 
 
 def hold_snapshots(connection: Connection) -> None:

@@ -133,8 +133,8 @@ def visible_segments(
     if wanted is not None and len(wanted) <= IN_LIMIT:
         statement = statement.where(segments.c.partition.in_(sorted(wanted)))
     # The driver's own tuples: SQLAlchemy's rows around them would cost twice the query.
-    found = connection.execute(statement).cursor.fetchall()
-    rows = list(map(SegmentRow._make, found))
+    result = connection.execute(statement).cursor.fetchall()
+    rows = list(map(SegmentRow._make, result))
     if wanted is not None and len(wanted) > IN_LIMIT:
         rows = [row for row in rows if row.partition in wanted]
     return rows
@@ -163,8 +163,8 @@ def segments_since(
         segments.c.removed_version > since,
         segments.c.removed_version <= version,
     )
-    found = connection.execute(came.order_by(segments.c.position)).cursor.fetchall()
-    return list(map(SegmentRow._make, found)), list(connection.execute(went).scalars())
+    result = connection.execute(came.order_by(segments.c.position)).cursor.fetchall()
+    return list(map(SegmentRow._make, result)), list(connection.execute(went).scalars())
 
 
 def visible_partitions(
@@ -180,11 +180,11 @@ def visible_partitions(
     if only is None:
         return _partitions_among(connection, _visible(table_id, version), version)
     texts = sorted({encode_partition(values) for values in only})
-    found: list[tuple[tuple[str, ...], int, int]] = []
-    for some in chunks(texts):
-        chosen = _visible(table_id, version) & segments.c.partition.in_(some)
-        found += _partitions_among(connection, chosen, version)
-    return sorted(found)
+    result: list[tuple[tuple[str, ...], int, int]] = []
+    for chunk in chunks(texts):
+        chosen = _visible(table_id, version) & segments.c.partition.in_(chunk)
+        result += _partitions_among(connection, chosen, version)
+    return sorted(result)
 
 
 def _partitions_among(

@@ -352,8 +352,8 @@ def rename_table(connection: Connection, table: TableRow, new_name: str) -> None
         AlreadyExistsError: the name is taken.
     """
     taken = TableName(table.name.project, new_name, table.name.schema)
-    found = find_table(connection, taken)
-    if found is not None and found.id != table.id:
+    result = find_table(connection, taken)
+    if result is not None and result.id != table.id:
         raise AlreadyExistsError(f"table {taken} already exists")
     connection.execute(
         update(tables)

@@ -36,10 +36,10 @@ class TouchedSegment:
 
     def versions(self) -> set[int]:
         """The versions in which it or its rows came or went."""
-        found = {self.row.added_version, self.removed_version}
+        result = {self.row.added_version, self.removed_version}
         for deletion in self.deletions:
-            found |= {deletion.added_version, deletion.removed_version}
-        return {version for version in found if version is not None}
+            result |= {deletion.added_version, deletion.removed_version}
+        return {version for version in result if version is not None}
 
 
 def touched_segments(
@@ -56,7 +56,7 @@ def touched_segments(
             or_(between(segments.c.added_version), between(segments.c.removed_version)),
         )
     )
-    found = {row[0]: row for row in rows}
+    result = {row[0]: row for row in rows}
     named = connection.execute(
         select(deletions.c.segment_id)
         .where(
@@ -65,14 +65,14 @@ def touched_segments(
         )
         .distinct()
     ).scalars()
-    missing = sorted(set(named) - set(found))
-    for some in chunks(missing):
+    missing = sorted(set(named) - set(result))
+    for chunk in chunks(missing):
         for row in connection.execute(
-            select(*SEGMENT_COLUMNS, segments.c.removed_version).where(segments.c.id.in_(some))
+            select(*SEGMENT_COLUMNS, segments.c.removed_version).where(segments.c.id.in_(chunk))
         ):
-            found[row[0]] = row
-    history = all_deletions_of(connection, list(found))
+            result[row[0]] = row
+    history = all_deletions_of(connection, list(result))
     return [
         TouchedSegment(SegmentRow._make(row[:-1]), row[-1], history.get(number, []))
-        for number, row in found.items()
+        for number, row in result.items()
     ]

@@ -44,9 +44,9 @@ def record_run(connection: Connection, run: UpkeepRun) -> None:
 def last_runs(connection: Connection) -> dict[str, UpkeepRun]:
     """The last run of each task that was ever run, by task."""
     columns = [upkeep_runs.c[field.name] for field in dataclasses.fields(UpkeepRun)]
-    found = {}
+    result = {}
     for row in connection.execute(select(*columns)):
         values = row._asdict()
         values["problems"] = tuple(json.loads(values["problems"]))
-        found[row.task] = UpkeepRun(**values)
-    return found
+        result[row.task] = UpkeepRun(**values)
+    return result

@@ -69,13 +69,13 @@ def _row(values: Row[tuple[object, ...]]) -> WriteSessionRow:
 
 def count_open_write_sessions(connection: Connection, state: str, now: float, limit: int) -> int:
     """How many sessions are in a state and not expired, counted up to ``limit``."""
-    some = (
+    chunk = (
         select(write_sessions.c.pk)
         .where(write_sessions.c.state == state, write_sessions.c.expires_at > now)
         .limit(limit)
         .subquery()
     )
-    return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
+    return int(connection.execute(select(func.count()).select_from(chunk)).scalar_one())
 
 
 def insert_write_session(
@@ -141,9 +141,9 @@ def ensure_default_session(
         created_at=now,
         expires_at=expires_at,
     )
-    found = find_default_session(connection, table_id, session_id, write_mode, lock=True)
-    assert found is not None
-    return found
+    result = find_default_session(connection, table_id, session_id, write_mode, lock=True)
+    assert result is not None
+    return result
 
 
 def find_write_session(

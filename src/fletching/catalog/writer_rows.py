@@ -52,16 +52,16 @@ class WriterRow:
 def register_writer(connection: Connection, row: WriterRow) -> None:
     """Makes a writer known; of one that is, says what it is by now."""
     if not insert_unless_there(connection, writers, **dataclasses.asdict(row)):
-        told = {"seen_at": row.seen_at, "name": row.name, "url": row.url, "release": row.release}
-        connection.execute(update(writers).where(writers.c.id == row.id).values(**told))
+        values = {"seen_at": row.seen_at, "name": row.name, "url": row.url, "release": row.release}
+        connection.execute(update(writers).where(writers.c.id == row.id).values(**values))
 
 
 def renew_writer(connection: Connection, writer: str, now: float) -> bool:
     """Says that a writer lives; False if it was taken for dead."""
-    found = connection.execute(
+    result = connection.execute(
         update(writers).where(writers.c.id == writer).values(seen_at=now).returning(writers.c.id)
     )
-    return found.first() is not None
+    return result.first() is not None
 
 
 def forget_writer_row(connection: Connection, writer: str) -> None:
@@ -98,10 +98,10 @@ def known_writers(connection: Connection) -> frozenset[str]:
 
 def remove_silent_writers(connection: Connection, *, silent_since: float) -> frozenset[str]:
     """Ends writers that have not been seen since a time; their ids."""
-    found = connection.execute(
+    result = connection.execute(
         delete(writers).where(writers.c.seen_at <= silent_since).returning(writers.c.id)
     )
-    return frozenset(found.scalars())
+    return frozenset(result.scalars())
 
 
 def missing_writers(connection: Connection, ids: Collection[str]) -> frozenset[str]:

@@ -46,7 +46,7 @@ def bench(
     """
     batches = _batches(megabytes * 1_000_000)
     rows = sum(batch.num_rows for batch in batches)
-    found: dict[str, list[Step]] = {}
+    result: dict[str, list[Step]] = {}
     with place.open(create=True) as client, progress("bench", quiet=as_json) as task:
 
         def report(_step: str, moved: int, size: int) -> None:
@@ -58,8 +58,8 @@ def bench(
                     task.restart(name, rows)
                     meter = Meter(table.name, name, report)
                     run(meter)
-                    found.setdefault(name, []).append(meter.step())
-    _print(found, as_json=as_json)
+                    result.setdefault(name, []).append(meter.step())
+    _print(result, as_json=as_json)
 
 
 def _batches(size: int) -> list[pa.RecordBatch]:

@@ -48,19 +48,19 @@ class Column(NamedTuple):
 
 def shown_columns(rows: pa.Table) -> list[Column]:
     """The columns of a table as text for people."""
-    found = []
+    result = []
     for field, values in zip(rows.schema, rows.columns, strict=True):
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         right = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
         text = not right
-        found.append(
+        result.append(
             Column(
                 printable(field.name),
                 right,
                 [_shown(value, text=text) for value in json_values(values, _hexadecimal)],
             )
         )
-    return found
+    return result
 
 
 def tsv_columns(rows: pa.Table) -> list[list[str | None]]:

@@ -80,16 +80,16 @@ def describe(
     """Summarise each column: nulls, least, most and mean value, size. Reads all of it."""
     with place.open() as client:
         scan, total = _scan(table_as_of(client, table, as_of), columns, partition, where)
-        found = [_Summary(field) for field in scan.schema]
+        result = [_Summary(field) for field in scan.schema]
         rows = 0
         with progress(table, total, quiet=as_json) as task:
             for batch in scan.to_batches():
                 rows += batch.num_rows
-                for summary, values in zip(found, batch.columns, strict=True):
+                for summary, values in zip(result, batch.columns, strict=True):
                     summary.add(values)
                 task.advance(batch.num_rows, batch.nbytes)
     if as_json:
-        print_json({"table": table, "rows": rows, "columns": [each.as_dict() for each in found]})
+        print_json({"table": table, "rows": rows, "columns": [each.as_dict() for each in result]})
         return
     from fletching.cli.cells import printable, shown_value
 
@@ -114,7 +114,7 @@ def describe(
                 "" if each.mean is None else f"{each.mean:.6g}",
                 bytes_figure(each.bytes),
             )
-            for each in found
+            for each in result
         ],
         caption=counted(rows, "row"),
     )
@@ -162,8 +162,8 @@ class _Summary:
         if pa.types.is_float16(values.type):
             values = values.cast(pa.float32())
         known = values if self._extremes is None else pa.concat_arrays([values, self._extremes])
-        found = pc.min_max(known)
-        self._extremes = pa.array([found["min"], found["max"]], known.type)
+        result = pc.min_max(known)
+        self._extremes = pa.array([result["min"], result["max"]], known.type)
         if self._summed:
             # Decimals and integers beyond 2**53 lose digits here: a mean is an estimate of size.
             self._sum += pc.sum(values.cast(pa.float64(), safe=False)).as_py() or 0.0

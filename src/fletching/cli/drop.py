@@ -33,8 +33,8 @@ def drop(
     what = f"partition {partition} of table {table}" if partition else f"table {table}"
     with place.open() as client:
         try:
-            found = find_table(client, table)
-            if partition and not found.partitions(partition):
+            result = find_table(client, table)
+            if partition and not result.partitions(partition):
                 raise NoSuchPartitionError(f"table {table} has no partition {partition}")
         except NotFoundError:
             if not if_exists:
@@ -48,7 +48,7 @@ def drop(
             if not typer.confirm(f"drop {what}?", err=True):
                 raise typer.Exit(ExitCode.FAILED)
         if partition:
-            found.drop_partition(partition, if_exists=if_exists)
+            result.drop_partition(partition, if_exists=if_exists)
         else:
             client.drop_table(table, if_exists=if_exists)
     say(f"dropped {what}")

@@ -45,8 +45,8 @@ def head(
     """
     with place.open() as client:
         source = table_as_of(client, table, as_of)
-        found = source.preview(rows, partition=partition, columns=columns_named(source, columns))
-    print_rows(found, vertical=vertical, as_json=as_json, empty=f"{table} has no rows here")
+        result = source.preview(rows, partition=partition, columns=columns_named(source, columns))
+    print_rows(result, vertical=vertical, as_json=as_json, empty=f"{table} has no rows here")
 
 
 def print_rows(

@@ -47,7 +47,7 @@ def input_files(sources: Iterable[str], *, same_keys: bool = True) -> list[Input
     Raises:
         UsageError: nothing there, or files whose folders name different keys.
     """
-    found: list[InputFile] = []
+    result: list[InputFile] = []
     for source in sources:
         path = Path(source)
         if path.is_dir():
@@ -57,18 +57,18 @@ def input_files(sources: Iterable[str], *, same_keys: bool = True) -> list[Input
                     f"{source} holds no Parquet, CSV, JSON lines or Arrow file "
                     f"({', '.join(sorted(SUFFIXES))}; text also .gz or .zst)"
                 )
-            found.extend(below)
+            result.extend(below)
         elif source == "-" or path.exists():
-            found.append(InputFile(source))
+            result.append(InputFile(source))
         else:
             raise UsageError(f"there is no file {source}")
-    for file in found[1:] if same_keys else ():
-        if file.key_names != found[0].key_names:
+    for file in result[1:] if same_keys else ():
+        if file.key_names != result[0].key_names:
             raise UsageError(
-                f"the folders of {file.path} name {_told(file)}, and those of {found[0].path} "
-                f"{_told(found[0])}: put them one after the other"
+                f"the folders of {file.path} name {_told(file)}, and those of {result[0].path} "
+                f"{_told(result[0])}: put them one after the other"
             )
-    return found
+    return result
 
 
 def _told(file: InputFile) -> str:
@@ -76,14 +76,14 @@ def _told(file: InputFile) -> str:
 
 
 def _walk(folder: Path) -> list[Path]:
-    found = []
+    result = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith((".", "_"))]
         for name in names:
             path = Path(place, name)
             if not name.startswith((".", "_")) and is_tabular(path) and path.is_file():
-                found.append(path)
-    return sorted(found)
+                result.append(path)
+    return sorted(result)
 
 
 def _keys(file: Path) -> tuple[tuple[str, str], ...]:

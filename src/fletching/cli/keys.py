@@ -187,10 +187,10 @@ def create(
 def list_(place: Place, folder: Folder = None, as_json: Json = False) -> None:
     """List the keys of the folder and their grants, without secrets."""
     with _opened(place, folder) as access:
-        found, grants = access.all_keys(), access.grants()
+        result, grants = access.all_keys(), access.grants()
     own = _own_key(place, folder)
     if own is not None:
-        found = [own, *found]
+        result = [own, *result]
     if as_json:
         print_json(
             {
@@ -205,7 +205,7 @@ def list_(place: Place, folder: Folder = None, as_json: Json = False) -> None:
                         "expires_at": key.expires_at,
                         "revoked_at": key.revoked_at,
                     }
-                    for key in found
+                    for key in result
                 ],
                 "grants": [
                     {
@@ -243,7 +243,7 @@ def list_(place: Place, folder: Folder = None, as_json: Json = False) -> None:
                 "everything" if key is own else _granted(key, grants),
                 key.comment,
             )
-            for key in found
+            for key in result
         ],
     )
 

@@ -166,10 +166,10 @@ class Place:
             if not self._storage.says_where:
                 raise UsageError(f"{', '.join(self._said)} say nothing of where a data set is")
             return self._storage
-        found, _ = storage_settings(**{**self._said, "folder": given or self.at})
+        result, _ = storage_settings(**{**self._said, "folder": given or self.at})
         # What has its catalog elsewhere need not look like one.
-        folder = self.folder(given, create=create or found.catalog is not None)
-        return dataclasses.replace(found, folder=str(folder))
+        folder = self.folder(given, create=create or result.catalog is not None)
+        return dataclasses.replace(result, folder=str(folder))
 
     def open_engine(
         self,
@@ -325,13 +325,13 @@ def _profile(named: str | None) -> Profile | None:
     profiles = Profiles()
     if not named:
         name = os.environ.get("FLETCHING_PROFILE") or profiles.default
-        found = None if name is None else profiles.get(name)
-        if found is None and os.environ.get("FLETCHING_PROFILE"):
+        result = None if name is None else profiles.get(name)
+        if result is None and os.environ.get("FLETCHING_PROFILE"):
             raise UsageError(
                 f"FLETCHING_PROFILE names {name!r}, and the profiles are: "
                 f"{', '.join(profiles.names) or 'none; fletching login makes one'}"
             )
-        return found
+        return result
     if "://" in named:
         return profiles.of_url(named)
     if os.sep in named or _is_data_folder(Path(named)):

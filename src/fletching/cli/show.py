@@ -23,8 +23,8 @@ def show(
 ) -> None:
     """Show a table's columns, partition columns and figures."""
     with place.open() as client:
-        found = find_table(client, table)
-        info, schema = found.info, found.schema
+        result = find_table(client, table)
+        info, schema = result.info, result.schema
     data = [(column, "") for column in info.schema.data_columns]
     parts = [(column, "partition") for column in info.schema.partition_columns]
     if as_json:

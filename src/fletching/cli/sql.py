@@ -143,13 +143,13 @@ def _tell(result: Result, started: float) -> None:
 
 
 def _first(batches: object, rows: int) -> list[object]:
-    found: list[object] = []
+    result: list[object] = []
     for batch in batches:  # type: ignore[attr-defined]  # pyarrow has no types
         if rows <= 0:
             break
-        found.append(batch.slice(0, rows))
+        result.append(batch.slice(0, rows))
         rows -= batch.num_rows
-    return found
+    return result
 
 
 def _statements(statement: str | None, file: Path | None) -> str:
@@ -164,10 +164,10 @@ def _statements(statement: str | None, file: Path | None) -> str:
 
 
 def _parameters(given: list[str]) -> dict[str, str] | None:
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for each in given:
         name, equals, value = each.partition("=")
         if not equals or not name.isidentifier():
             raise UsageError(f"--parameter is NAME=VALUE, not {each!r}")
-        found[name] = value
-    return found or None
+        result[name] = value
+    return result or None

@@ -56,9 +56,9 @@ def create(
 ) -> None:
     """Name a version, so that it is found again and stays readable."""
     with place.open() as client:
-        found = find_table(client, table)
-        found.create_tag(name, None if version is None else as_moment(version), replace=replace)
-        named = found.tags()[name]
+        result = find_table(client, table)
+        result.create_tag(name, None if version is None else as_moment(version), replace=replace)
+        named = result.tags()[name]
     if as_json:
         print_json({"table": table, "tag": name, "version": named})
     else:

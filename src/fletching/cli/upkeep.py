@@ -100,8 +100,8 @@ def verify(
         rows = [(item.name, problem) for item in damaged for problem in item.problems]
         print_table("damaged", [("object", "left"), ("what is wrong", "left")], rows)
     if not json_output:
-        found = f"{human_count(len(damaged))} damaged" if damaged else "all as written"
-        say(f"{counted(objects, 'object')}, {human_bytes(done)}: {found}")
+        result = f"{human_count(len(damaged))} damaged" if damaged else "all as written"
+        say(f"{counted(objects, 'object')}, {human_bytes(done)}: {result}")
     if damaged:
         raise typer.Exit(ExitCode.DIFFERENT)
 
@@ -248,12 +248,12 @@ def servers(place: Place, folder: Folder = None, json_output: JsonOutput = False
 
     with _opened(place, folder) as engine:
         now = engine.context.clock()
-        found = engine.context.presence.servers()
+        result = engine.context.presence.servers()
     if json_output:
         print_json(
             [
                 {**dataclasses.asdict(row), "lives": row.seen_at > now - DEAD_SECONDS}
-                for row in found
+                for row in result
             ]
         )
         return
@@ -270,7 +270,7 @@ def servers(place: Place, folder: Folder = None, json_output: JsonOutput = False
                 f"{now - row.seen_at:.0f} s ago"
                 + ("" if row.seen_at > now - DEAD_SECONDS else ", dead"),
             )
-            for row in found
+            for row in result
         ],
     )
 

@@ -39,10 +39,10 @@ def versions(
 ) -> None:
     """List a table's versions, newest first: what was done, by whom, and what it changed."""
     with place.open() as client:
-        found = find_table(client, table)
-        listed = found.versions(limit)
+        result = find_table(client, table)
+        listed = result.versions(limit)
         tags: dict[int, list[str]] = {}
-        for name, version in found.tags().items():
+        for name, version in result.tags().items():
             tags.setdefault(version, []).append(name)
     if as_json:
         print_json(
@@ -119,12 +119,12 @@ def restore(
 ) -> None:
     """Make a table what it was at a version; that is a new version, and undone likewise."""
     with place.open() as client:
-        found = find_table(client, table)
+        result = find_table(client, table)
         moment = as_moment(to)
         # What there is not is said before anybody is asked.
-        found.as_of(moment)
+        result.as_of(moment)
         _sure(f"make table {table} what it was at {to}?", yes=yes)
-        report = found.restore(moment)
+        report = result.restore(moment)
     if as_json:
         print_json({"table": table, "version": report.version})
     else:
@@ -143,10 +143,10 @@ def enforce_key(
 ) -> None:
     """Keep a table's declared primary key unique from now on; writes all of its rows anew."""
     with place.open() as client:
-        found = find_table(client, table)
+        result = find_table(client, table)
         if keep_last:
             _sure(f"delete rows of table {table} that a later one has the key of?", yes=yes)
-        report = found.enforce_primary_key(keep_last=keep_last)
+        report = result.enforce_primary_key(keep_last=keep_last)
     if as_json:
         print_json({"table": table, "rows": report.rows_deleted, "version": report.version})
     else:
@@ -166,11 +166,11 @@ def delete(
 ) -> None:
     """Delete the rows for which a predicate is true."""
     with place.open() as client:
-        found = find_table(client, table)
+        result = find_table(client, table)
         if not yes:
-            rows = found.count_rows(filter=where)
+            rows = result.count_rows(filter=where)
             _sure(f"delete {counted(rows, 'row')} of table {table}?", yes=False)
-        report = found.delete(where)
+        report = result.delete(where)
     if as_json:
         print_json({"table": table, "rows": report.rows_deleted, "version": report.version})
     else:
@@ -211,8 +211,8 @@ def changes(
     import pyarrow as pa
 
     with place.open() as client:
-        found = find_table(client, table)
-        scan = found.changes(as_moment(since), None if until is None else as_moment(until))
+        result = find_table(client, table)
+        scan = result.changes(as_moment(since), None if until is None else as_moment(until))
         names = columns_named(scan.table, columns)
         if names is not None:
             scan = dataclasses.replace(scan, columns=(*names, *_CHANGE_COLUMNS))

@@ -353,10 +353,10 @@ def _data_set(
     if url_or_path is not None:
         return None
     if any(value is not None for value in said.values()):
-        found, _ = storage_settings(**said)
-        if not found.says_where:
+        result, _ = storage_settings(**said)
+        if not result.says_where:
             raise UsageError(f"{', '.join(said)} say nothing of where a data set is")
-        return found
+        return result
     return None if os.environ.get("FLETCHING_AT") else environments_data_set(os.environ)
 
 
@@ -430,20 +430,20 @@ def _named(url_or_path: object, *, keyed: bool) -> Profile | None:
     """
     if url_or_path is None:
         location = os.environ.get("FLETCHING_AT")
-        found = _profile(location) if location else _chosen_profile()
-        if found is None and not location:
+        result = _profile(location) if location else _chosen_profile()
+        if result is None and not location:
             raise UsageError(
                 "connect got no URL or path, FLETCHING_AT is not set, and there is no profile; "
                 "fletching login makes one"
             )
         key = _environments_key()
         project = os.environ.get("FLETCHING_PROJECT") or None
-        if found is None:
+        if result is None:
             assert location
-            found = Profile(location, location)
-        if key is not None and _URL.match(found.at):
-            found = dataclasses.replace(found, access_id=key[0], access_key=key[1])
-        return dataclasses.replace(found, project=project or found.project)
+            result = Profile(location, location)
+        if key is not None and _URL.match(result.at):
+            result = dataclasses.replace(result, access_id=key[0], access_key=key[1])
+        return dataclasses.replace(result, project=project or result.project)
     if keyed or not isinstance(url_or_path, str):
         return None
     return _profile(url_or_path)
@@ -452,8 +452,8 @@ def _named(url_or_path: object, *, keyed: bool) -> Profile | None:
 def _profile(location: str) -> Profile | None:
     """The profile that a text names, or that has the key of a URL."""
     if _URL.match(location):
-        found = Profiles().of_url(location)
-        return None if found is None else dataclasses.replace(found, at=location)
+        result = Profiles().of_url(location)
+        return None if result is None else dataclasses.replace(result, at=location)
     if os.sep in location or not location or Path(location).exists():
         return None
     return Profiles().get(location)
@@ -464,13 +464,13 @@ def _chosen_profile() -> Profile | None:
     profiles = Profiles()
     chosen = os.environ.get("FLETCHING_PROFILE")
     name = chosen or profiles.default
-    found = None if name is None else profiles.get(name)
-    if found is None and chosen:
+    result = None if name is None else profiles.get(name)
+    if result is None and chosen:
         raise UsageError(
             f"FLETCHING_PROFILE names {chosen!r}, and the profiles are: "
             f"{', '.join(profiles.names) or 'none; fletching login makes one'}"
         )
-    return found
+    return result
 
 
 def _environments_key() -> tuple[str, str] | None:

@@ -50,11 +50,11 @@ def names_of(name: str, values: Iterable[str] | None) -> tuple[str, ...]:
         return (values,)
     if not isinstance(values, Iterable):
         raise UsageError(f"{name} is a list of names, not {type(values).__name__}")
-    found = tuple(values)
-    for each in found:
+    result = tuple(values)
+    for each in result:
         if not isinstance(each, str):
             raise UsageError(f"{name} is a list of names, and {each!r} is none")
-    return found
+    return result
 
 
 def mapping_of(name: str, values: Mapping[str, _V] | None) -> dict[str, _V]:

@@ -179,7 +179,7 @@ class Client:
 
     def list_tables(self, prefix: str = "", *, schema: str | None = None) -> list[TableEntry]:
         """The tables' names in order, each with what the catalog knows of it (see `TableEntry`)."""
-        found: list[TableEntry] = []
+        result: list[TableEntry] = []
         marker = ""
         while True:
             page = self.channel.call(
@@ -191,9 +191,9 @@ class Client:
                 ),
                 TablePage,
             )
-            found.extend(TableEntry(info) for info in page.tables)
+            result.extend(TableEntry(info) for info in page.tables)
             if not page.marker:
-                return found
+                return result
             marker = page.marker
 
     def drop_table(self, name: str, *, if_exists: bool = False) -> None:

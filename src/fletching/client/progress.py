@@ -182,12 +182,12 @@ def rows_of(data: object) -> int | None:
     """How many rows some tabular data has, where it says so without being read."""
     if isinstance(data, dict):
         data = next(iter(data.values()), ())
-    for found in (
+    for result in (
         getattr(data, "num_rows", None),
         next(iter(getattr(data, "shape", None) or ()), None),
     ):
-        if isinstance(found, int) and not isinstance(found, bool):
-            return found
+        if isinstance(result, int) and not isinstance(result, bool):
+            return result
     if isinstance(data, list | tuple | range):
         rows = [rows_of(each) if hasattr(each, "num_rows") else 1 for each in data]
         return sum(each or 0 for each in rows)

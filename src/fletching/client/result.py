@@ -212,9 +212,9 @@ class Result:
             import polars as pl
         except ImportError as error:
             raise UsageError("to_polars needs polars: pip install polars") from error
-        found = pl.from_arrow(self.to_table(progress=progress))
-        assert isinstance(found, pl.DataFrame)
-        return found
+        result = pl.from_arrow(self.to_table(progress=progress))
+        assert isinstance(result, pl.DataFrame)
+        return result
 
     def to_pylist(self) -> list[dict[str, object]]:
         """The rows as Python values."""

@@ -46,19 +46,19 @@ class Table(ChangingTable):
         """The versions that are known, newest first; all of them, or the newest ``limit``."""
         if limit is not None:
             whole_number("limit", limit)
-        found = VersionList()
+        result = VersionList()
         before: int | None = None
-        while limit is None or len(found) < limit:
-            size = 1000 if limit is None else min(1000, limit - len(found))
+        while limit is None or len(result) < limit:
+            size = 1000 if limit is None else min(1000, limit - len(result))
             page = self.channel.call(
                 messages.ListVersions(table=self.full_name, before=before, max_items=size),
                 messages.VersionPage,
             )
-            found += [TableVersion.of(each) for each in page.versions]
+            result += [TableVersion.of(each) for each in page.versions]
             if page.before is None:
                 break
             before = page.before
-        return found
+        return result
 
     def as_of(self, version: Moment) -> TableAsOf:
         """The table as it was, for reading: its rows, columns and names of then.
@@ -242,8 +242,8 @@ class TableAsOf(Table):
         """Describes a read of this version; see `Table.scan`."""
         if version is not None:
             raise UsageError("the version is chosen already")
-        found = super().scan(columns, partitions, filter, limit)
-        return dataclasses.replace(found, version=self._info.version)
+        result = super().scan(columns, partitions, filter, limit)
+        return dataclasses.replace(result, version=self._info.version)
 
     def count_rows(
         self,

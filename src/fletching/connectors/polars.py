@@ -133,7 +133,7 @@ def _frame(batch: pa.RecordBatch, columns: list[str]) -> pl.DataFrame:
 
 
 def _polars_schema(schema: pa.Schema) -> pl.Schema:
-    found: dict[str, pl.DataType] = {}
+    result: dict[str, pl.DataType] = {}
     for field in schema:
         refused = UsageError(
             f"Polars has no type for column {field.name} ({field.type}): leave the column out"
@@ -145,8 +145,8 @@ def _polars_schema(schema: pa.Schema) -> pl.Schema:
         except (pl.exceptions.PolarsError, pa.ArrowException, ValueError, TypeError) as error:
             raise refused from error
         assert isinstance(series, pl.Series)
-        found[field.name] = series.dtype
-    return pl.Schema(found)
+        result[field.name] = series.dtype
+    return pl.Schema(result)
 
 
 def _is_foreign(kind: pa.DataType) -> bool:

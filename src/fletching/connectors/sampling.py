@@ -135,13 +135,13 @@ class EpochOrder:
 
     def _by_block(self, interval: Interval) -> list[Interval]:
         """An interval taken apart at the boundaries of blocks."""
-        found = []
+        result = []
         position = interval.start
         while position < interval.end:
             following = Position(position.block + 1, 0)
-            found.append(Interval(position, min(following, interval.end)))
+            result.append(Interval(position, min(following, interval.end)))
             position = following
-        return found
+        return result
 
     def _length(self, piece: Interval) -> int:
         start, end = piece
@@ -172,27 +172,27 @@ def _cut(
     pieces: Sequence[Interval], lengths: Sequence[int], start: int, end: int
 ) -> list[Interval]:
     """The rows from `start` up to `end` of a sequence of pieces, none of which spans a block's end."""
-    found = []
+    result = []
     before = 0
     for piece, length in zip(pieces, lengths, strict=True):
         first, last = max(start, before) - before, min(end, before + length) - before
         if first < last:
             block, row = piece.start
             stop = piece.end if last == length else Position(block, row + last)
-            found.append(Interval(Position(block, row + first), stop))
+            result.append(Interval(Position(block, row + first), stop))
         before += length
-    return found
+    return result
 
 
 def _joined(pieces: Iterable[Interval], order: EpochOrder) -> list[Interval]:
     """Intervals that touch made one."""
-    found: list[Interval] = []
+    result: list[Interval] = []
     for piece in pieces:
-        if found and found[-1].end == piece.start:
-            found[-1] = Interval(found[-1].start, piece.end)
+        if result and result[-1].end == piece.start:
+            result[-1] = Interval(result[-1].start, piece.end)
         else:
-            found.append(piece)
-    return [each for each in found if each.start < each.end and each.start.block < order.blocks]
+            result.append(piece)
+    return [each for each in result if each.start < each.end and each.start.block < order.blocks]
 
 
 def remaining_of(numbers: Iterable[Sequence[int]]) -> list[Interval]:
@@ -201,9 +201,9 @@ def remaining_of(numbers: Iterable[Sequence[int]]) -> list[Interval]:
     Raises:
         UsageError: they are not.
     """
-    found = []
+    result = []
     for each in numbers:
         if len(each) != 4 or not all(type(number) is int and number >= 0 for number in each):
             raise UsageError(f"not an interval of a training state: {each!r}")
-        found.append(Interval(Position(each[0], each[1]), Position(each[2], each[3])))
-    return sorted(found)
+        result.append(Interval(Position(each[0], each[1]), Position(each[2], each[3])))
+    return sorted(result)

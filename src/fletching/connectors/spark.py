@@ -97,9 +97,9 @@ class FletchingDataSource(spark.DataSource):  # type: ignore[misc]  # Spark is n
 
     def schema(self) -> StructType:
         """The columns of the scan, in Spark's types."""
-        found = spark_schema(scan_of_options(self._options).schema)
+        result = spark_schema(scan_of_options(self._options).schema)
         # Spark 4.0 makes moments in its session's zone of times without a zone unless it is told not to.
-        return from_arrow_schema(found, prefer_timestamp_ntz=True)
+        return from_arrow_schema(result, prefer_timestamp_ntz=True)
 
     def reader(self, schema: StructType) -> _Reader:
         """Reads one version, in ranges of its rows."""

@@ -181,10 +181,12 @@ class OpenEpochs:
         if self._path is None:
             return []
         try:
-            found = json.loads(self._path.read_text())
+            result = json.loads(self._path.read_text())
         except (OSError, ValueError):
             return []
-        return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+        return (
+            [each for each in result if isinstance(each, str)] if isinstance(result, list) else []
+        )
 
     def add(self, session_id: str) -> None:
         """Notes a session."""

@@ -23,7 +23,7 @@ from fletching.engine.changes.change_verbs import Changes
 from fletching.engine.context import Clock, EngineContext
 from fletching.engine.data_folder import DataFolder
 from fletching.engine.engine_settings import EngineSettings
-from fletching.engine.identity import check_identity, check_store, settle
+from fletching.engine.identity import check_identity, check_store, match_identity
 from fletching.engine.presence import Presence
 from fletching.engine.reading.cache import RecentlyUsed
 from fletching.engine.reading.read_calls import Reading, SnapshotRows
@@ -180,7 +180,7 @@ class Engine:
                 reaching("object store", settings.objects_url),
             ):
                 check_clock(context)
-                settle(context, look, adopt=adopt)
+                match_identity(context, look, adopt=adopt)
                 # From here on: what an opening makes for the first time is not a place to count.
                 faultpoints.arm_from_environment()
                 engine = cls(context)

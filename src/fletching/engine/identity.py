@@ -22,9 +22,9 @@ from sqlalchemy import Connection
 from fletching.catalog.identity_rows import (
     IdentityRow,
     any_object_key,
+    ensure_identity,
     find_identity,
     replace_identity,
-    settle_identity,
 )
 from fletching.engine.context import EngineContext
 from fletching.errors import (
@@ -43,7 +43,7 @@ __all__ = [
     "check_store",
     "key_fingerprint",
     "look_at_store",
-    "settle",
+    "match_identity",
 ]
 
 SEGMENT_PREFIX = "tables"
@@ -133,7 +133,7 @@ def _create(store: ObjectStore, identity: IdentityRow) -> str:
     return identity.store_id
 
 
-def settle(context: EngineContext, look: StoreLook, *, adopt: bool = False) -> None:
+def match_identity(context: EngineContext, look: StoreLook, *, adopt: bool = False) -> None:
     """Compares catalog, objects and server key; gives those that have no identity yet one.
 
     Args:
@@ -162,7 +162,7 @@ def settle(context: EngineContext, look: StoreLook, *, adopt: bool = False) -> N
         with context.database.write() as connection:
             # Without the key's fingerprint until the store has the identity, too: a catalog that has the one
             # is never given a second place for objects, however little is in it.
-            known = settle_identity(connection, dataclasses.replace(new, key_fingerprint=None))
+            known = ensure_identity(connection, dataclasses.replace(new, key_fingerprint=None))
     _check_fingerprint(known, fingerprint)
     store_id = look.store_id
     if store_id is None and known.key_fingerprint is not None:
@@ -183,7 +183,7 @@ def settle(context: EngineContext, look: StoreLook, *, adopt: bool = False) -> N
         )
     if known.key_fingerprint is None:
         with context.database.write() as connection:
-            known = settle_identity(connection, new)
+            known = ensure_identity(connection, new)
         _check_fingerprint(known, fingerprint)
 
 

@@ -105,7 +105,7 @@ def _with_null_indices(array: pa.Array, hidden: NDArray[np.bool_]) -> pa.Array:
         # With the rows of a slice, and not those that it was cut from.
         parts = [array.field(number) for number in range(data_type.num_fields)]
         made = [_with_null_indices(part, hidden) for part in parts]
-        if all(one is other for one, other in zip(parts, made, strict=True)):
+        if all(item is other for item, other in zip(parts, made, strict=True)):
             return array
         return pa.StructArray.from_arrays(made, fields=list(data_type), mask=array.is_null())
     if not data_type.num_fields or not any_below(data_type, types.is_dictionary):

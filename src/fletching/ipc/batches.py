@@ -171,14 +171,14 @@ class BatchDecoder:
                 limit=self._limits.max_dictionaries,
             )
         for field, header in zip(self.schema, self.header.fields, strict=True):
-            for found in dictionary_fields(field.type, header):
-                known = self._fields.setdefault(found.id, found)
-                if known.value_type != found.value_type:
+            for result in dictionary_fields(field.type, header):
+                known = self._fields.setdefault(result.id, result)
+                if known.value_type != result.value_type:
                     raise InvalidDataError(
-                        f"fields that share dictionary {found.id} disagree about its type",
+                        f"fields that share dictionary {result.id} disagree about its type",
                         layer="schema",
                         expected=str(known.value_type),
-                        actual=str(found.value_type),
+                        actual=str(result.value_type),
                     )
 
     def anew(self) -> BatchDecoder:
@@ -206,8 +206,8 @@ class BatchDecoder:
     def only_dictionary(self, column: int) -> int | None:
         """How many values the dictionary of a column has; None if it has none yet."""
         id_ = self.header.fields[column].dictionary_id
-        found = None if id_ is None else self._dictionaries.get(id_)
-        return None if found is None else len(found.array)
+        result = None if id_ is None else self._dictionaries.get(id_)
+        return None if result is None else len(result.array)
 
     @property
     def has_unions(self) -> bool:

@@ -59,12 +59,12 @@ class _Look:
 
 def _children_of(looks: list[_Look], node: int) -> list[int]:
     """The numbers of a struct's child nodes."""
-    found = []
+    result = []
     child = node + 1
     for _ in range(looks[node].children):
-        found.append(child)
+        result.append(child)
         child = _behind(looks, child)
-    return found
+    return result
 
 
 def _behind(looks: list[_Look], node: int) -> int:

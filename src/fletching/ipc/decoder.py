@@ -167,17 +167,17 @@ class MessageDecoder:
     def _borrow(self, view: memoryview, position: int) -> int:
         """Takes a message that lies wholly in the chunk as views; 0 if there is none."""
         try:
-            found = message_at(view, position, len(view), self._limits, self._headers.read)
+            result = message_at(view, position, len(view), self._limits, self._headers.read)
         except TruncatedStreamError:
             return 0  # the usual way takes it, and reports what is wrong with it
         except WireError as error:
             raise relocated(error, self._offset - position) from None
-        if isinstance(found, int):
+        if isinstance(result, int):
             return 0
-        found.offset = self._offset
-        self._check_body_length(found.body_length)
-        self._ready.append(found)
-        length = found.end - found.offset
+        result.offset = self._offset
+        self._check_body_length(result.body_length)
+        self._ready.append(result)
+        length = result.end - result.offset
         self.bytes_consumed += length
         self._offset += length
         return length

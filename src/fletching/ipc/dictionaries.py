@@ -66,20 +66,20 @@ def dictionary_fields(data_type: pa.DataType, header: FieldHeader) -> list[Dicti
     """
     if isinstance(data_type, pa.BaseExtensionType):
         return dictionary_fields(data_type.storage_type, header)
-    found: list[DictionaryField] = []
+    result: list[DictionaryField] = []
     if pa.types.is_dictionary(data_type):
         if header.dictionary_id is None:
             raise InvalidDataError(f"field {header.name!r} has no dictionary id", layer="schema")
         value_type = data_type.value_type
-        found.append(DictionaryField(header.dictionary_id, value_type, header.children))
+        result.append(DictionaryField(header.dictionary_id, value_type, header.children))
         data_type = value_type
         if isinstance(data_type, pa.BaseExtensionType):
             data_type = data_type.storage_type
     if len(header.children) < data_type.num_fields:
         raise InvalidDataError(f"field {header.name!r} lacks children", layer="schema")
     for index in range(data_type.num_fields):
-        found += dictionary_fields(data_type.field(index).type, header.children[index])
-    return found
+        result += dictionary_fields(data_type.field(index).type, header.children[index])
+    return result
 
 
 class GrowingArray:
@@ -230,8 +230,8 @@ def _dictionary_array(
 ) -> pa.Array:
     if id_ is None:
         raise InvalidDataError("a dictionary field has no id", layer="schema")
-    found = dictionaries.get(id_)
-    values = None if found is None else found.array
+    result = dictionaries.get(id_)
+    values = None if result is None else result.array
     if values is None:
         if indices.null_count != len(indices):
             raise InvalidDataError(

@@ -150,9 +150,9 @@ class BatchIterator:
         """All batches that are left."""
         if isinstance(self._walk, MessageIterator) and self._schema_start is not None:
             start, self._schema_start = self._schema_start, None
-            found = read_in_bulk(self._walk.view, start, self._decoder, self._walk.limits)
-            if found is not None:
-                batches, self.end = found
+            result = read_in_bulk(self._walk.view, start, self._decoder, self._walk.limits)
+            if result is not None:
+                batches, self.end = result
                 if self._length is not None:
                     check_end(self._length, self.end, "the stream")
                 return Batches(self.schema, batches)

@@ -200,9 +200,9 @@ class FileWriter:
         own = schema_header(framed_message(encoder.schema_message))
         ours, theirs = (
             [
-                found.id
+                result.id
                 for field, described in zip(self.schema, header.fields, strict=True)
-                for found in dictionary_fields(field.type, described)
+                for result in dictionary_fields(field.type, described)
             ]
             for header in (own, schema_header(self._schema_message))
         )

@@ -193,18 +193,18 @@ class _Part:
             return
         start = self._start
         listed = {block.offset + start: block for block in (*footer.dictionaries, *footer.batches)}
-        found = {
+        result = {
             m.offset: m
             for m in self._messages
             if m.type in (MessageType.RECORD_BATCH.label, MessageType.DICTIONARY_BATCH.label)
         }
-        for offset, message in found.items():
+        for offset, message in result.items():
             block = listed.get(offset)
             if block is None:
                 self._problem(offset, "a message that the footer does not list", "warning")
             elif tuple(block)[1:] != (message.metadata_length, message.body_length):
                 self._problem(offset, "the footer gives this message other lengths")
-        for offset in listed.keys() - found.keys():
+        for offset in listed.keys() - result.keys():
             self._problem(
                 offset,
                 "the footer lists a message here, walking finds none",
@@ -292,17 +292,17 @@ class _Part:
     def _unlisted(self, position: int, end: int) -> None:
         while position < end:
             try:
-                found = message_at(self._view, position, end, self._limits)
+                result = message_at(self._view, position, end, self._limits)
             except WireError:
                 break
-            if isinstance(found, int):
-                position += found
+            if isinstance(result, int):
+                position += result
                 continue
             text = "a message that the footer does not list"
-            if found.type is MessageType.SCHEMA:
+            if result.type is MessageType.SCHEMA:
                 text = "footer and schema message give different schemas"
             self._problem(position, text, "warning")
-            position = found.end
+            position = result.end
         if position < end:
             self._problem(
                 position, f"{end - position} bytes that the footer does not list", "warning"
@@ -312,16 +312,16 @@ class _Part:
         """All messages up to a limit; returns where they end and the end-of-stream marker."""
         while position < limit:
             try:
-                found = message_at(self._view, position, limit, self._limits)
+                result = message_at(self._view, position, limit, self._limits)
             except WireError as error:
                 self._problem(position, error.message)
                 self._partial(position, limit)
                 return (limit if self._is_cut(position, limit) else position), None
-            if isinstance(found, int):
-                return position + found, (position, found)
-            if self._may_stand(found):
-                self._messages.append(self._message(found))
-            position = found.end
+            if isinstance(result, int):
+                return position + result, (position, result)
+            if self._may_stand(result):
+                self._messages.append(self._message(result))
+            position = result.end
         self._problem(
             position,
             "the end-of-stream marker is missing: a cut at this place could not be told from the end",

@@ -289,10 +289,10 @@ def _damaged(report: Inspection) -> Iterator[_Span]:
     for part in report.parts:
         for message in part.messages:
             body = message.offset + message.metadata_length
-            found = [offset for offset in wrong if message.offset <= offset < message.end]
-            if message.verified is False or any(offset >= body for offset in found):
+            result = [offset for offset in wrong if message.offset <= offset < message.end]
+            if message.verified is False or any(offset >= body for offset in result):
                 yield _Span(body, message.end, "damage", "damaged")
-            elif found:
+            elif result:
                 # Said of the message as a whole, by where it begins.
                 yield _Span(message.offset, message.end, "damage", "damaged")
 

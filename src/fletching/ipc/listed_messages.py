@@ -111,11 +111,11 @@ class ListedMessages:
             head = bytes(self.source.view(start, min(end, start + 8)))
             prefix, length = read_prefix(memoryview(head), 0, len(head), self._limits)
             stop = min(end, start + prefix + length)
-            found = message_at(self.source.view(start, stop), 0, stop - start, self._limits)
-            if isinstance(found, Message) and self._is_footer_schema(found):
-                found.offset = start
+            result = message_at(self.source.view(start, stop), 0, stop - start, self._limits)
+            if isinstance(result, Message) and self._is_footer_schema(result):
+                result.offset = start
                 self.schema_in_file = True
-                return found
+                return result
         except WireError:
             pass  # the footer has all that is needed
         return self.footer_schema
@@ -173,9 +173,9 @@ class ListedMessages:
         """
         blocks = self.footer.batches
         if self.source.mapped and end - start >= _TOGETHER:
-            found = self._row_counts_together(blocks.table[start:end])
-            if found is not None:
-                return found
+            result = self._row_counts_together(blocks.table[start:end])
+            if result is not None:
+                return result
         counts = []
         for block in blocks[start:end]:
             prefix, metadata = self.metadata(block)
@@ -219,8 +219,8 @@ class ListedMessages:
             return None
         if counts.min() < 0 or counts.max() > self._limits.max_rows:
             return None
-        found: list[int] = counts.tolist()
-        return found
+        result: list[int] = counts.tolist()
+        return result
 
     def parsed(self, block: Block, metadata: memoryview) -> MessageHeader:
         """The header in a message's metadata, compared with its block."""

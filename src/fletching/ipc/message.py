@@ -372,10 +372,10 @@ def relocated(error: WireError, offset: int) -> WireError:
 def framed_message(framed: Buffer) -> Message:
     """The message that a buffer of exactly one framed message holds; errors as for `message_at`."""
     view = as_view(framed)
-    found = message_at(view, 0, len(view), DEFAULT_LIMITS)
-    if not isinstance(found, Message):
+    result = message_at(view, 0, len(view), DEFAULT_LIMITS)
+    if not isinstance(result, Message):
         raise MalformedFrameError("an end-of-stream marker is no message", layer="message")
-    return found
+    return result
 
 
 def without_prefix(view: memoryview) -> memoryview:

@@ -57,7 +57,7 @@ def _starts_part(view: memoryview, position: int, limits: Limits, *, legacy: boo
     if not legacy and bytes(view[position : position + 4]) != CONTINUATION:
         return False
     try:
-        found = message_at(view, position, len(view), limits)
+        result = message_at(view, position, len(view), limits)
     except WireError:
         return False
-    return isinstance(found, Message) and found.type is MessageType.SCHEMA
+    return isinstance(result, Message) and result.type is MessageType.SCHEMA

@@ -220,9 +220,9 @@ class Projector:
     def _ids_in_order(self) -> list[int]:
         # Along the types, not the header: a header may have children that its type does not use.
         return [
-            found.id
+            result.id
             for index, header in zip(self.columns, self._chosen_headers, strict=True)
-            for found in dictionary_fields(self._types[index], header)
+            for result in dictionary_fields(self._types[index], header)
         ]
 
     @functools.cached_property
@@ -357,12 +357,12 @@ def _encode_constant(
     constant: ConstantColumn, rows: int, codec: Codec | None, limits: Limits
 ) -> _Literal:
     if isinstance(constant, Constant):
-        field, one = constant.field, constant.array(1)
-        if rows * one.nbytes > limits.max_body_bytes:
+        field, item = constant.field, constant.array(1)
+        if rows * item.nbytes > limits.max_body_bytes:
             raise LimitExceededError(
                 f"constant column {field.name!r} would be too long",
                 layer="record batch",
-                actual=rows * one.nbytes,
+                actual=rows * item.nbytes,
                 limit=limits.max_body_bytes,
             )
         array = constant.array(rows)
@@ -436,21 +436,21 @@ def _resolve(schema: pa.Schema, columns: Iterable[str | int] | None) -> tuple[in
         return tuple(range(len(schema)))
     if isinstance(columns, str):
         raise UsageError("columns is a sequence of names, not one name")
-    found: list[int] = []
+    result: list[int] = []
     for column in columns:
         if isinstance(column, int):
             if not 0 <= column < len(schema):
                 raise UsageError(f"column {column} does not exist, there are {len(schema)}")
-            found.append(column)
+            result.append(column)
             continue
         indices = schema.get_all_field_indices(column)
         if len(indices) != 1:
             what = "is ambiguous" if indices else "does not exist"
             raise UsageError(f"column {column!r} {what}")
-        found.append(indices[0])
-    if len(set(found)) != len(found):
+        result.append(indices[0])
+    if len(set(result)) != len(result):
         raise UsageError("a column is named twice")
-    return tuple(found)
+    return tuple(result)
 
 
 @functools.lru_cache(maxsize=64)

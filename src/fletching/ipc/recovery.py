@@ -229,15 +229,15 @@ class _Walk:
         head = source.view(0, end if source.mapped else min(end, _HEAD_READ_BYTES))
         schema, self.position = stream_start(head, 0, len(head), limits)
         if schema is None:
-            found = self._next()
-            if not isinstance(found, Message):
+            result = self._next()
+            if not isinstance(result, Message):
                 raise TruncatedStreamError(
                     "the file has no schema message, and no footer that has its schema",
                     layer="file",
                     offset=self.position,
                 )
-            schema = found
-            self.position = found.end
+            schema = result
+            self.position = result.end
         self.schema = schema
         self._decoder = BatchDecoder(schema, limits=limits)
 
@@ -250,12 +250,12 @@ class _Walk:
     def run(self) -> None:
         while self.position < self.end:
             try:
-                found = self._next()
-                if isinstance(found, int):
-                    self.finished, self.marker_length = True, found
+                result = self._next()
+                if isinstance(result, int):
+                    self.finished, self.marker_length = True, result
                     self.reason = "the end-of-stream marker is there, the footer is not"
                     return
-                self._take(found)
+                self._take(result)
             except WireError as error:
                 self.reason = str(error)
                 return

@@ -84,18 +84,18 @@ class MessageIterator:
             self.marker_length = 0
             raise StopIteration
         try:
-            found = message_at(self.view, self.position, self._end, self.limits)
+            result = message_at(self.view, self.position, self._end, self.limits)
         except WireError as error:
             if self.position != self.start:
                 raise
             head = bytes(self.view[self.start : self.start + HEAD_BYTES])
             raise recognized(error, head, "an Arrow IPC stream") from None
-        if isinstance(found, int):
-            self.marker_length = found
-            self.position += found
+        if isinstance(result, int):
+            self.marker_length = result
+            self.position += result
             raise StopIteration
-        self.position = found.end
-        return found
+        self.position = result.end
+        return result
 
     def _next_listed(self, walk: Iterator[Message]) -> Message:
         message = next(walk, None)
@@ -277,9 +277,9 @@ def stream_start(
     except TruncatedStreamError:
         pass
     except WireError:
-        found = _bare_schema(view, position, end, limits)
-        if found is not None:
-            return found
+        result = _bare_schema(view, position, end, limits)
+        if result is not None:
+            return result
     return None, position
 
 
@@ -296,10 +296,10 @@ def _bare_schema(
         return None
     place = position + length
     try:
-        found = Message(view[position:place], view[:0], offset=position, prefix_length=0)
+        result = Message(view[position:place], view[:0], offset=position, prefix_length=0)
     except WireError:
         return None
-    return (found, place) if found.type is MessageType.SCHEMA else None
+    return (result, place) if result.type is MessageType.SCHEMA else None
 
 
 def read_message(source: Input, *, limits: Limits = DEFAULT_LIMITS) -> Message | None:

@@ -55,16 +55,16 @@ def aws_options(environment: Mapping[str, str]) -> AwsOptions:
     if any(environment.get(name) for name in _ENVIRONMENT):
         return {}
     name = environment.get("AWS_PROFILE") or "default"
-    found = _profile(environment, name)
-    if found is None:
+    result = _profile(environment, name)
+    if result is None:
         if not environment.get("AWS_PROFILE"):
             return {}
         raise StorageError(f"there is no profile {name!r} in the files of AWS credentials")
     options: AwsOptions = {}
-    if "aws_access_key_id" in found:
+    if "aws_access_key_id" in result:
         options["credential_provider"] = _provider(environment, name)
     else:
-        wanted = [key for key in _NEEDS_A_CALL if key in found]
+        wanted = [key for key in _NEEDS_A_CALL if key in result]
         if wanted:
             raise StorageError(
                 f"the AWS profile {name!r} has {wanted[0]}, which needs another program: put keys into"
@@ -72,8 +72,8 @@ def aws_options(environment: Mapping[str, str]) -> AwsOptions:
                 " that has them"
             )
     region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
-    if not region and "region" in found:
-        options["config"] = {"aws_region": found["region"]}
+    if not region and "region" in result:
+        options["config"] = {"aws_region": result["region"]}
     return options
 
 
@@ -97,12 +97,12 @@ def _provider(environment: Mapping[str, str], name: str) -> Callable[[], Keys]:
     environment = dict(environment)
 
     def credentials() -> Keys:
-        found = _profile(environment, name) or {}
+        result = _profile(environment, name) or {}
         try:
             return {
-                "access_key_id": found["aws_access_key_id"],
-                "secret_access_key": found["aws_secret_access_key"],
-                "token": found.get("aws_session_token"),
+                "access_key_id": result["aws_access_key_id"],
+                "secret_access_key": result["aws_secret_access_key"],
+                "token": result.get("aws_session_token"),
                 "expires_at": dt.datetime.now(dt.UTC) + _READ_AGAIN,
             }
         except KeyError as error:
@@ -119,7 +119,7 @@ def _profile(environment: Mapping[str, str], name: str) -> dict[str, str] | None
         (environment.get("AWS_CONFIG_FILE") or home / ".aws" / "config", f"profile {name}"),
         (environment.get("AWS_SHARED_CREDENTIALS_FILE") or home / ".aws" / "credentials", name),
     )
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     known = False
     for path, section in files:
         parser = configparser.RawConfigParser(strict=False)
@@ -132,5 +132,5 @@ def _profile(environment: Mapping[str, str], name: str) -> dict[str, str] | None
         wanted = name if name == "default" else section
         if parser.has_section(wanted):
             known = True
-            found.update(parser.items(wanted))
-    return found if known else None
+            result.update(parser.items(wanted))
+    return result if known else None

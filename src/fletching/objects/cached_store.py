@@ -284,11 +284,11 @@ class CachedStore:
     def _evict(self, room: int) -> None:
         """Removes copies, those used longest ago first, until the others fit."""
         kept: list[tuple[float, int, Path]] = []
-        for folder, names, found in os.walk(self._root):
+        for folder, names, result in os.walk(self._root):
             names[:] = [name for name in names if not name.startswith(".")]
             if Path(folder) == self._root:
                 continue  # the lock
-            for name in found:
+            for name in result:
                 path = Path(folder, name)
                 with contextlib.suppress(OSError):
                     status = path.stat()

@@ -87,8 +87,8 @@ def _function() -> Callable[[int, int, int, int], int] | None:
         return None
     function.argtypes = (ctypes.c_int, ctypes.c_longlong, ctypes.c_longlong, ctypes.c_uint)
     function.restype = ctypes.c_int
-    found: Callable[[int, int, int, int], int] = function
-    return found
+    result: Callable[[int, int, int, int], int] = function
+    return result
 
 
 def start_writeback(descriptor: int, start: int, length: int) -> None:

@@ -136,11 +136,11 @@ class S3Uploads:
             for each in root.iter():
                 if _name(each) != "Upload":
                     continue
-                found = {_name(child): child.text or "" for child in each}
-                begun = _date(found.get("Initiated"))
-                if now is not None and begun is not None and found.get("UploadId"):
+                result = {_name(child): child.text or "" for child in each}
+                begun = _date(result.get("Initiated"))
+                if now is not None and begun is not None and result.get("UploadId"):
                     age = (now - begun).total_seconds()
-                    yield UnfinishedUpload(found.get("Key", ""), found["UploadId"], age)
+                    yield UnfinishedUpload(result.get("Key", ""), result["UploadId"], age)
             last = {_name(child): child.text or "" for child in root}
             if last.get("IsTruncated") != "true" or not last.get("NextKeyMarker"):
                 return
@@ -205,11 +205,11 @@ def _date(text: str | None) -> dt.datetime | None:
     if not text:
         return None
     try:
-        found = (
+        result = (
             dt.datetime.fromisoformat(text)
             if text[:1].isdigit()
             else email.utils.parsedate_to_datetime(text)
         )
     except ValueError:
         return None
-    return found if found.tzinfo else found.replace(tzinfo=dt.UTC)
+    return result if result.tzinfo else result.replace(tzinfo=dt.UTC)

@@ -122,15 +122,15 @@ class _Worker:
             overdue.cancel()
         if not line:
             raise TransportError("a worker process ended before it answered")
-        told: dict[str, Any] = json.loads(line)
-        if "error" in told:
-            kind = getattr(errors, told["error"], FletchingError)
+        message: dict[str, Any] = json.loads(line)
+        if "error" in message:
+            kind = getattr(errors, message["error"], FletchingError)
             raise (
-                kind(told["message"])
+                kind(message["message"])
                 if issubclass(kind, FletchingError)
-                else FletchingError(told["message"])
+                else FletchingError(message["message"])
             )
-        return told
+        return message
 
     def stop(self) -> None:
         """Lets it drain; returns at once."""
@@ -190,9 +190,9 @@ class WorkerServer(Server):
         try:
             # The first one makes what is not there: the folder, its key.
             self._workers.append(_Worker(self._task_of(0)))
-            told = self._workers[0].wait_until_ready()
-            self.access_keys: dict[str, str] = told["access_keys"]
-            self.new_key = bool(told["new_key"])
+            message = self._workers[0].wait_until_ready()
+            self.access_keys: dict[str, str] = message["access_keys"]
+            self.new_key = bool(message["new_key"])
             rest = [_Worker(self._task_of(number)) for number in range(1, settings.workers)]
             self._workers += rest
             for worker in rest:
@@ -295,8 +295,8 @@ def serve_as_worker(orders: IO[bytes], replies: IO[str]) -> None:
         replies: told one line of JSON when requests are answered, or why they cannot be.
     """
 
-    def tell(**told: object) -> None:
-        replies.write(json.dumps(told) + "\n")
+    def tell(**message: object) -> None:
+        replies.write(json.dumps(message) + "\n")
         replies.flush()
 
     length = int.from_bytes(orders.read(8), "little")

@@ -89,9 +89,9 @@ class _Reader(TokenReader):
             "CREATE": self._create_schema,
             "DROP": self._drop_schema,
         }[word.upper()]
-        found = read()
+        result = read()
         self.end()
-        return found
+        return result
 
     def _alter(self) -> Statement:
         if self.take("MATERIALIZED"):
@@ -133,7 +133,7 @@ class _Reader(TokenReader):
             return Changes((AlterTable(table=table, owner=self.text("an owner")),))
         if self.take("TOUCH"):
             partitions = self.partitions() or [PartitionSpec()]
-            return Changes(tuple(TouchTable(table=table, partition=one) for one in partitions))
+            return Changes(tuple(TouchTable(table=table, partition=item) for item in partitions))
         if self.take("MERGE", "SMALLFILES") or self.take("COMPACT", "MINOR"):
             return Changes((CompactTable(table=table),))
         if self.take("MERGE"):
@@ -209,8 +209,8 @@ class _Reader(TokenReader):
             partitions = self.partitions()
             return Changes(
                 tuple(
-                    CreatePartition(table=table, partition=one, if_not_exists=missing)
-                    for one in partitions
+                    CreatePartition(table=table, partition=item, if_not_exists=missing)
+                    for item in partitions
                 )
             )
         if not self.take("COLUMNS") and not self.take("COLUMN"):
@@ -243,10 +243,12 @@ class _Reader(TokenReader):
                 conditions.append(self._condition())
             self.take(",")
         if conditions:
-            conditions += [exp.and_(*starmap(equal, one)) for one in partitions]
+            conditions += [exp.and_(*starmap(equal, item)) for item in partitions]
             return DropPartitions(table, exp.or_(*conditions), exists)
         return Changes(
-            tuple(DropPartition(table=table, partition=one, if_exists=exists) for one in partitions)
+            tuple(
+                DropPartition(table=table, partition=item, if_exists=exists) for item in partitions
+            )
         )
 
     def _merge(self, table: TableName) -> Statement:
@@ -362,8 +364,8 @@ class _Reader(TokenReader):
         namespace = self._namespace
         if self.take("PARTITIONS"):
             table = self.table()
-            found = self.partitions()
-            return ShowPartitionsQuery(table, found[0] if found else PartitionSpec())
+            result = self.partitions()
+            return ShowPartitionsQuery(table, result[0] if result else PartitionSpec())
         if self.take("CREATE", "TABLE") or self.take("CREATE", "VIEW"):
             return ShowCreateQuery(self.table())
         if self.take("SCHEMAS") or self.take("DATABASES"):
@@ -407,8 +409,8 @@ class _Reader(TokenReader):
         if not self.take("TABLE"):
             self.take("VIEW")
         table = self.table()
-        found = self.partitions()
-        return DescribeQuery(table, extended, found[0] if found else PartitionSpec())
+        result = self.partitions()
+        return DescribeQuery(table, extended, result[0] if result else PartitionSpec())
 
     # --- the rest ----------------------------------------------------------------------------
 
@@ -416,7 +418,7 @@ class _Reader(TokenReader):
         self.take("TABLE")
         table = self.table()
         partitions = self.partitions() or [PartitionSpec()]
-        first, *more = [TruncateTable(table=table, partition=one) for one in partitions]
+        first, *more = [TruncateTable(table=table, partition=item) for item in partitions]
         return RowChange(first, tuple(more))
 
     def _clone(self) -> Statement:

@@ -117,10 +117,10 @@ def clustering_clause(found: Clustering) -> str:
 def declared_clustering(text: str | None, columns: Collection[str]) -> Clustering | None:
     """What a table's property says; None if it has none, or one whose columns are gone."""
     try:
-        found = json.loads(text or "null")
-        names = [*found["ClusterCols"], *(item["col"] for item in found["SortCols"])]
+        result = json.loads(text or "null")
+        names = [*result["ClusterCols"], *(item["col"] for item in result["SortCols"])]
         whole = {str(name).casefold() for name in names} <= {name.casefold() for name in columns}
-        return found if whole and found["ClusterType"] in {"hash", "range"} else None
+        return result if whole and result["ClusterType"] in {"hash", "range"} else None
     except (ValueError, TypeError, KeyError, RecursionError):
         # Whoever may alter a table may set any of its properties.
         return None

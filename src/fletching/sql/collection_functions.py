@@ -241,7 +241,7 @@ def _arrays_zip(call: Call) -> str:
 
 
 def _zip_type(types: Sequence[SqlType]) -> SqlType:
-    return array_of(struct_of(map(str, range(len(types))), (one.element for one in types)))
+    return array_of(struct_of(map(str, range(len(types))), (item.element for item in types)))
 
 
 def _combinations(call: Call) -> str:
@@ -286,29 +286,29 @@ def _filter(call: Call) -> str:
 
 def _matches(call: Call) -> tuple[str, str, str]:
     by = call.function(1, [1])
-    found = f"list_transform({call[0]}, lambda {by.names[0]}: {by.body})"
+    result = f"list_transform({call[0]}, lambda {by.names[0]}: {by.body})"
     return (
-        found,
+        result,
         "len(list_filter(m_, lambda b_: b_)) > 0",
         "len(list_filter(m_, lambda b_: NOT b_)) > 0",
     )
 
 
 def _any_match(call: Call) -> str:
-    found, some, _ = _matches(call)
+    result, some, _ = _matches(call)
     return let(
         ["m_"],
-        [found],
+        [result],
         f"CASE WHEN {some} THEN TRUE WHEN list_count(m_) < len(m_) THEN NULL WHEN m_ IS NULL"
         " THEN NULL ELSE FALSE END",
     )
 
 
 def _all_match(call: Call) -> str:
-    found, _, failing = _matches(call)
+    result, _, failing = _matches(call)
     return let(
         ["m_"],
-        [found],
+        [result],
         f"CASE WHEN {failing} THEN FALSE WHEN list_count(m_) < len(m_) THEN NULL WHEN m_ IS NULL"
         " THEN NULL ELSE TRUE END",
     )

@@ -87,14 +87,14 @@ def compared_constants(
         )
     if first is None or second is None:
         return UNKNOWN
-    one, other = _comparable(first, second)
+    item, other = _comparable(first, second)
     answers = {
-        "==": one == other,
-        "!=": one != other,
-        "<": one < other,
-        "<=": one <= other,
-        ">": one > other,
-        ">=": one >= other,
+        "==": item == other,
+        "!=": item != other,
+        "<": item < other,
+        "<=": item <= other,
+        ">": item > other,
+        ">=": item >= other,
     }
     return TRUE if answers[operator] is not negated else FALSE
 
@@ -110,10 +110,10 @@ def _comparable(first: Value, second: Value) -> tuple[Physical, Physical]:
     ]
     if len(pair) < 2:
         raise InvalidArgumentError("literals of different kinds cannot be compared")
-    one, other = pair
-    if isinstance(one, float) or isinstance(other, float):
-        return to_double(one), to_double(other)
-    return one, other
+    item, other = pair
+    if isinstance(item, float) or isinstance(other, float):
+        return to_double(item), to_double(other)
+    return item, other
 
 
 def compared_columns(left: Operand, operator: str, right: Operand, *, negated: bool) -> Condition:
@@ -157,8 +157,8 @@ def placed(operand: Operand, operator: str, place: Place) -> Condition:
             return known(operand, answer=not equal)
         if first == last:
             return among(operand, {first}) if equal else _bound(operand, "!=", first)
-        one, other = (">=", "<=") if equal else ("<", ">")
-        ends = [_bound(operand, one, first), _bound(operand, other, last)]
+        item, other = (">=", "<=") if equal else ("<", ">")
+        ends = [_bound(operand, item, first), _bound(operand, other, last)]
         return joined(ends, all_of=equal)
     # "<" and ">=" ask where the equal values begin, "<=" and ">" where they end.
     end = first if operator in {"<", ">="} else last
@@ -227,15 +227,15 @@ def _found(operand: Operand, values: set[Physical]) -> pc.Expression:
         scalar = pc.scalar(scalar_of(value, operand.type))
         return applied("==", operand.comparable, scalar)
     if not values:
-        found = pc.scalar(False)
+        result = pc.scalar(False)
     else:
         listed = list(values)
         if operand.floating and 0.0 in values:
             # Zero has two forms, which are equal and hash differently.
             listed += [-0.0, 0.0]
-        found = pc.is_in(operand.comparable, value_set=array_of(listed, operand.type))
+        result = pc.is_in(operand.comparable, value_set=array_of(listed, operand.type))
     # A null is neither in nor out of a list.
-    return pc.if_else(pc.is_valid(operand.expression), found, _null())
+    return pc.if_else(pc.is_valid(operand.expression), result, _null())
 
 
 def among(operand: Operand, values: set[Physical]) -> Leaf:

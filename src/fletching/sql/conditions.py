@@ -83,7 +83,7 @@ class Junction:
         level = [part.expression for part in self.parts]
         while len(level) > 1:
             pairs = [
-                function(one, other) for one, other in zip(level[::2], level[1::2], strict=False)
+                function(item, other) for item, other in zip(level[::2], level[1::2], strict=False)
             ]
             level = pairs + level[len(level) & ~1 :]
         return level[0]
@@ -149,17 +149,17 @@ def narrowed(condition: Condition, extent: Extent) -> Condition:
     """
     if isinstance(condition, Junction):
         parts = tuple(narrowed(part, extent) for part in condition.parts)
-        same = all(one is other for one, other in zip(parts, condition.parts, strict=True))
+        same = all(item is other for item, other in zip(parts, condition.parts, strict=True))
         return condition if same else Junction(parts, condition.all_of)
     if condition.merge is None or len(condition.values) < LONG_LIST:
         return condition
     path, make = condition.merge
-    found = extent(path)
-    if found is None:
+    result = extent(path)
+    if result is None:
         return condition
     ordered = condition.ordered
-    first = bisect.bisect_left(ordered, found[0])
-    end = bisect.bisect_right(ordered, found[1])
+    first = bisect.bisect_left(ordered, result[0])
+    end = bisect.bisect_right(ordered, result[1])
     if 2 * (end - first) > len(ordered):
         return condition
     # One that no row has stands for none.
@@ -172,7 +172,7 @@ def parts_over(condition: Condition, columns: Collection[str]) -> list[Condition
         return [condition]
     if isinstance(condition, Leaf):
         return []
-    return [found for part in condition.parts for found in parts_over(part, columns)]
+    return [result for part in condition.parts for result in parts_over(part, columns)]
 
 
 def fold(condition: Condition, answers: Mapping[int, bool]) -> Condition:
@@ -195,7 +195,7 @@ def fold(condition: Condition, answers: Mapping[int, bool]) -> Condition:
     if not left:
         return TRUE if condition.all_of else FALSE
     if len(left) == len(condition.parts) and all(
-        one is other for one, other in zip(left, condition.parts, strict=True)
+        item is other for item, other in zip(left, condition.parts, strict=True)
     ):
         return condition
     return left[0] if len(left) == 1 else Junction(tuple(left), condition.all_of)

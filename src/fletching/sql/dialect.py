@@ -324,7 +324,7 @@ def parse_all(text: str) -> list[Parsed]:
         SqlSyntaxError: one is none that the dialect knows, or the text is too long.
     """
     _check_length(text, "statement", MAX_SQL_TEXT)
-    found: list[Parsed] = []
+    result: list[Parsed] = []
     dialect = Odps()
     with _translated("statement", text):
         tokens = dialect.tokenize(text)
@@ -338,9 +338,9 @@ def parse_all(text: str) -> list[Parsed]:
             column = first.col - (first.end - first.start)
             with _translated("statement", text, tokens=chunk):
                 parsed = _parsed(dialect, chunk, text)
-            found.append(dataclasses.replace(parsed, line=first.line, column=column))
+            result.append(dataclasses.replace(parsed, line=first.line, column=column))
         chunk = []
-    return found
+    return result
 
 
 def _parsed(dialect: Odps, chunk: list[Token], text: str) -> Parsed:
@@ -384,7 +384,7 @@ def _assignment(dialect: Odps, chunk: list[Token], text: str, written: str) -> P
     name, kind, chunk = chunk[1].text.casefold(), chunk[2:place], chunk[place + 1 :]
     if not chunk:
         raise SqlSyntaxError(f"@{name} := needs a query or a value, at {at}")
-    inner = next((one for one in chunk if one.token_type != TokenType.L_PAREN), chunk[0])
+    inner = next((item for item in chunk if item.token_type != TokenType.L_PAREN), chunk[0])
     first = inner.text.upper()
     if first in _STATEMENTS and inner.token_type not in {TokenType.STRING, TokenType.IDENTIFIER}:
         check_tokens(chunk, text)
@@ -465,10 +465,10 @@ def parse_one(text: str) -> exp.Expr:
     Raises:
         SqlSyntaxError: it is not one statement that the dialect knows, or too long.
     """
-    found = [one.node for one in parse_all(text) if not isinstance(one.node, exp.Set)]
-    if len(found) != 1 or found[0] is None:
-        raise SqlSyntaxError(f"expected one query, got {len(found)} statements")
-    return found[0]
+    result = [item.node for item in parse_all(text) if not isinstance(item.node, exp.Set)]
+    if len(result) != 1 or result[0] is None:
+        raise SqlSyntaxError(f"expected one query, got {len(result)} statements")
+    return result[0]
 
 
 def sql_text(tree: exp.Expr) -> str:

@@ -28,11 +28,11 @@ def json_text(value: str, path: str) -> str:
         path = "$." + path
     path = quoted(_json_path(path))
     if "*" in path:
-        found = f"CAST(to_json(json_extract(j_, {path})) AS VARCHAR)"
-        found = f"CASE WHEN len(json_extract(j_, {path})) = 0 THEN NULL ELSE {found} END"
+        result = f"CAST(to_json(json_extract(j_, {path})) AS VARCHAR)"
+        result = f"CASE WHEN len(json_extract(j_, {path})) = 0 THEN NULL ELSE {result} END"
     else:
-        found = f"(j_ ->> {path})"
-    return let(["j_"], [value], f"CASE WHEN json_valid(j_) THEN {found} END")
+        result = f"(j_ ->> {path})"
+    return let(["j_"], [value], f"CASE WHEN json_valid(j_) THEN {result} END")
 
 
 def _json_object(call: Call) -> str:
@@ -63,28 +63,28 @@ def _from_json(call: Call) -> str:
 def json_type(text: str) -> SqlType | None:
     """The type of FROM_JSON: a type of ours, or ``a bigint, b string`` for a STRUCT of these."""
     pairs = [
-        re.fullmatch(r"\s*`?(\w+)`?\s*[:\s]\s*(.+?)\s*", one, re.DOTALL) for one in _pieces(text)
+        re.fullmatch(r"\s*`?(\w+)`?\s*[:\s]\s*(.+?)\s*", item, re.DOTALL) for item in _pieces(text)
     ]
     made = ", ".join(f"{match[1]}:{match[2]}" for match in pairs if match)
     for written in (text, f"struct<{made}>"):
         try:
-            found = type_of_arrow(arrow_field("x", parse_type(written)).type)
+            result = type_of_arrow(arrow_field("x", parse_type(written)).type)
         except UsageError:
             continue
-        return found if found.duck() else None
+        return result if result.duck() else None
     return None
 
 
 def _pieces(text: str) -> list[str]:
     """A list cut at the commas that no bracket holds."""
-    found, depth = [""], 0
+    result, depth = [""], 0
     for letter in text:
         depth += (letter in "<(") - (letter in ">)")
         if letter == "," and not depth:
-            found.append("")
+            result.append("")
         else:
-            found[-1] += letter
-    return found
+            result[-1] += letter
+    return result
 
 
 # --- URLs ------------------------------------------------------------------------------------
@@ -105,8 +105,8 @@ def url_part(url: str, part: str, key: str | None = None) -> str:
         name, key = "QUERY", quoted(part[6:])
     if key is not None and name == "QUERY":
         pairs = f"string_split(regexp_extract({url}, {pattern}, 4), '&')"
-        found = f"list_filter({pairs}, lambda p_: string_split(p_, '=')[1] = {key})"
-        return f"list_transform({found}, lambda p_: array_to_string(string_split(p_, '=')[2:], '='))[1]"
+        result = f"list_filter({pairs}, lambda p_: string_split(p_, '=')[1] = {key})"
+        return f"list_transform({result}, lambda p_: array_to_string(string_split(p_, '=')[2:], '='))[1]"
     if name in _PARTS:
         made = f"regexp_extract({url}, {pattern}, {_PARTS[name]})"
     elif name == "HOST":

@@ -73,14 +73,14 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
                 nulls = " IGNORE NULLS" if _is_true(name, arguments.pop()) else nulls
             if lowered == "percentile_approx" and len(arguments) == 4:
                 raise InvalidArgumentError("percentile_approx takes no weights")  # noqa: TRY301 - placed below
-            texts = [self.sql(one) for one in arguments]
+            texts = [self.sql(item) for item in arguments]
             call = Call(
                 name,
                 texts,
-                [_constant(one) for one in arguments],
-                [type_of(one) for one in arguments],
+                [_constant(item) for item in arguments],
+                [type_of(item) for item in arguments],
                 self._now,
-                [self._lambda(one) for one in arguments],
+                [self._lambda(item) for item in arguments],
                 self._zone,
             )
             if not function.aggregate and (over or nulls or distinct or order):
@@ -88,7 +88,7 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
                     f"{name} is no aggregate: it takes no OVER or DISTINCT"
                 )
             if distinct and lowered == "count" and len(texts) > 1:
-                missing = " OR ".join(f"{one} IS NULL" for one in texts)
+                missing = " OR ".join(f"{item} IS NULL" for item in texts)
                 row = f"CASE WHEN {missing} THEN NULL ELSE ({', '.join(texts)}) END"
                 call = dataclasses.replace(call, arguments=[row], types=[UNKNOWN])
             return function.sql(call, over=over, nulls=nulls, order=order, distinct=distinct)
@@ -98,7 +98,7 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
     def _lambda(self, node: exp.Expr) -> Lambda | None:
         if not isinstance(node, exp.Lambda):
             return None
-        return Lambda([self.sql(one) for one in node.expressions], self.sql(node, "this"))
+        return Lambda([self.sql(item) for item in node.expressions], self.sql(node, "this"))
 
     def anonymous_sql(self, expression: exp.Expr) -> str:
         """A function by our own table."""
@@ -265,11 +265,11 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
 
     @staticmethod
     def _moved(expression: exp.Expr, text: str) -> str:
-        found = type_of(expression)
-        if found.kind not in {"date", "time"}:
+        result = type_of(expression)
+        if result.kind not in {"date", "time"}:
             return text
-        kind = "DATE" if found.kind == "date" else "TIMESTAMP"
-        return f"TRY_CAST({in_years(f'CAST({text} AS {kind})', kind)} AS {found.duck()})"
+        kind = "DATE" if result.kind == "date" else "TIMESTAMP"
+        return f"TRY_CAST({in_years(f'CAST({text} AS {kind})', kind)} AS {result.duck()})"
 
     def mod_sql(self, expression: exp.Expr) -> str:
         """The remainder; by zero it is null."""
@@ -349,7 +349,7 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
     def lambda_sql(self, expression: exp.Expr, arrow_sep: str = "->", wrap: bool = True) -> str:
         """A lambda: DuckDB's own spelling."""
         del arrow_sep, wrap
-        names = ", ".join(self.sql(one) for one in expression.expressions)
+        names = ", ".join(self.sql(item) for item in expression.expressions)
         return f"lambda {names}: {self.sql(expression, 'this')}"
 
     def in_sql(self, expression: exp.Expr) -> str:
@@ -367,8 +367,8 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
             expression = expression.copy()
             expression.set("expressions", None)
         for key, kind in (("rollup", exp.Rollup), ("cube", exp.Cube)):
-            found = expression.args.get(key) or []
-            if any(isinstance(one, kind) and not one.expressions for one in found):
+            result = expression.args.get(key) or []
+            if any(isinstance(item, kind) and not item.expressions for item in result):
                 changed = expression.copy()
                 changed.set(key, [kind(expressions=changed.expressions)])
                 changed.set("expressions", None)
@@ -447,7 +447,7 @@ def _constant(node: exp.Expr) -> str | None:
 
 
 def _all_types(found: SqlType) -> list[SqlType]:
-    return [found, *(part for one in found.inner for part in _all_types(one))]
+    return [found, *(part for item in found.inner for part in _all_types(item))]
 
 
 def _is_number(text: str) -> bool:

@@ -67,15 +67,15 @@ def own_format(text: str) -> str:
     made: list[str] = []
     for piece in _OWN_PIECE.findall(text):
         if piece[0].isascii() and piece[0].isalpha():
-            found = _OWN.get(piece.lower())
-            if found is None and piece.lower() in {"t", "z"}:
-                found = piece  # as in 2026-01-01T00:00:00Z
-            if found is None:
+            result = _OWN.get(piece.lower())
+            if result is None and piece.lower() in {"t", "z"}:
+                result = piece  # as in 2026-01-01T00:00:00Z
+            if result is None:
                 raise InvalidArgumentError(
                     f"the date format {text[:60]!r} has {piece[:20]!r}; yyyy, yy, mm, dd, hh, mi, ss,"
                     " ff3, ff6 and ff9 are known"
                 )
-            made.append(found)
+            made.append(result)
         else:
             made.append(piece.replace("%", "%%"))
     return "".join(made)
@@ -118,12 +118,12 @@ def java_format(text: str) -> str:
         if piece[0] == "'":
             made.append(piece[1:-1].replace("''", "'").replace("%", "%%") or "'")
         elif match[1]:
-            found = _JAVA.get(piece)
-            if found is None:
+            result = _JAVA.get(piece)
+            if result is None:
                 raise InvalidArgumentError(
                     f"the date format {text[:60]!r} has {piece[:20]!r}, which has no meaning here"
                 )
-            made.append(found)
+            made.append(result)
         else:
             made.append(piece.replace("%", "%%"))
     return "".join(made)
@@ -162,9 +162,9 @@ def unit_of(text: str) -> str:
     Raises:
         InvalidArgumentError: it is none.
     """
-    found = _UNITS.get(text.strip().lower())
-    if found is None:
+    result = _UNITS.get(text.strip().lower())
+    if result is None:
         raise InvalidArgumentError(
             f"{text[:40]!r} is no unit of time; yyyy, mm, week, dd, hh, mi, ss and ff3 are"
         )
-    return found
+    return result

@@ -285,10 +285,10 @@ class Call:
         """
         if self.kind(index) == "null":
             raise NullConstantError
-        found = self.constants[index]
-        if found is None:
+        result = self.constants[index]
+        if result is None:
             raise InvalidArgumentError(f"{self.name} needs a constant text for its {what}")
-        return found
+        return result
 
     def number(self, index: int, what: str) -> int:
         """An argument that has to be a constant whole number.
@@ -307,16 +307,16 @@ class Call:
         Raises:
             InvalidArgumentError: it is something else, or has another number of parameters.
         """
-        found = self.lambdas[index] if index < len(self.lambdas) else None
-        if found is None:
+        result = self.lambdas[index] if index < len(self.lambdas) else None
+        if result is None:
             raise InvalidArgumentError(
                 f"{self.name} needs a lambda (x -> ..) as its argument {index + 1}"
             )
-        if len(found.names) not in parameters:
+        if len(result.names) not in parameters:
             raise InvalidArgumentError(
-                f"the lambda of {self.name} takes {parameters[0]} parameters, not {len(found.names)}"
+                f"the lambda of {self.name} takes {parameters[0]} parameters, not {len(result.names)}"
             )
-        return found
+        return result
 
     def text(self, index: int) -> str:
         """An argument as text."""

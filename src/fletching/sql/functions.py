@@ -47,9 +47,9 @@ def find_function(name: str) -> Function:
         InvalidArgumentError: there is none; the message names the nearest.
     """
     lowered = name.lower()
-    found = FUNCTIONS.get(lowered) or AGGREGATES.get(lowered) or UNSEEN_FUNCTIONS.get(lowered)
-    if found is not None:
-        return found
+    result = FUNCTIONS.get(lowered) or AGGREGATES.get(lowered) or UNSEEN_FUNCTIONS.get(lowered)
+    if result is not None:
+        return result
     if lowered in ROW_MAKERS:
         raise InvalidArgumentError(
             f"{lowered} makes rows: it stands in LATERAL VIEW, or by itself behind SELECT"

@@ -95,7 +95,7 @@ def generated_of_node(name: str, call: exp.Expr, columns: Mapping[str, str]) -> 
     arguments = call.expressions
     if call.name.lower() != _FUNCTION or len(arguments) != 2:
         raise InvalidArgumentError(what)
-    column, unit = (one.name for one in arguments)
+    column, unit = (item.name for item in arguments)
     if type(arguments[0]).__name__ != "Column" or not getattr(arguments[1], "is_string", False):
         raise InvalidArgumentError(what)
     if unit.lower() not in TRUNCATED_FORMATS:
@@ -124,13 +124,13 @@ def generated_partition(
     """
     try:
         document = json.loads(text or "null")
-        found = GeneratedPartition(*(str(document[key]) for key in ("name", "column", "unit")))
+        result = GeneratedPartition(*(str(document[key]) for key in ("name", "column", "unit")))
     except (ValueError, TypeError, KeyError, RecursionError):
         # Whoever may alter a table may set any of its properties.
         return None
     whole = (
-        found.unit in TRUNCATED_FORMATS
-        and found.column.casefold() in map(str.casefold, columns)
-        and [found.name.casefold()] == [name.casefold() for name in partition_columns]
+        result.unit in TRUNCATED_FORMATS
+        and result.column.casefold() in map(str.casefold, columns)
+        and [result.name.casefold()] == [name.casefold() for name in partition_columns]
     )
-    return found if whole else None
+    return result if whole else None

@@ -40,8 +40,8 @@ _BITWISE = (exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor)
 
 def conversion_of(node: exp.Expr) -> SqlType | None:
     """The type that a node put in by `add_conversions` brings its argument to."""
-    found: SqlType | None = node.meta.get(_WANTED)
-    return found
+    result: SqlType | None = node.meta.get(_WANTED)
+    return result
 
 
 def add_conversions(tree: exp.Expr) -> exp.Expr:
@@ -66,7 +66,7 @@ def add_conversions(tree: exp.Expr) -> exp.Expr:
         elif isinstance(node, exp.Case):
             _branches(node)
         elif isinstance(node, exp.If) and not isinstance(node.parent, exp.Case):
-            _one_type([one for one in (node.args.get("true"), node.args.get("false")) if one])
+            _one_type([item for item in (node.args.get("true"), node.args.get("false")) if item])
         elif isinstance(node, exp.Like | exp.ILike | exp.RegexpLike):
             for side in (node.this, node.expression):
                 if type_of(side).kind not in {"text", "null"}:
@@ -76,7 +76,7 @@ def add_conversions(tree: exp.Expr) -> exp.Expr:
 
 def _compared(types: list[SqlType]) -> SqlType:
     """The type that values are compared in; unknown if DuckDB does it right by itself."""
-    kinds = {one.kind for one in types} - {"null"}
+    kinds = {item.kind for item in types} - {"null"}
     if "text" not in kinds or len(kinds) < 2 or "" in kinds:
         return UNKNOWN
     kinds -= {"text"}
@@ -85,9 +85,9 @@ def _compared(types: list[SqlType]) -> SqlType:
     if kinds == {"boolean"}:
         return BOOLEAN
     if kinds == {"date"}:
-        return next(one for one in types if one.kind == "date")
+        return next(item for item in types if item.kind == "date")
     if kinds <= {"date", "time"}:
-        return TIMESTAMP if any(one.name == "TIMESTAMP" for one in types) else DATETIME
+        return TIMESTAMP if any(item.name == "TIMESTAMP" for item in types) else DATETIME
     return UNKNOWN
 
 
@@ -121,8 +121,8 @@ def _membership(node: exp.Expr) -> None:
 
 def _branches(node: exp.Expr) -> None:
     if node.this is not None:
-        _alike([node.this, *(one.this for one in node.args["ifs"])])
-    slots = [(one, "true") for one in node.args["ifs"]]
+        _alike([node.this, *(item.this for item in node.args["ifs"])])
+    slots = [(item, "true") for item in node.args["ifs"]]
     if node.args.get("default") is not None:
         slots.append((node, "default"))
     _one_type([owner.args[key] for owner, key in slots])

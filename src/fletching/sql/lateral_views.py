@@ -103,7 +103,7 @@ def _rows(
         return _stacked(arguments, sql)
     if kind in {"trans_array", "trans_cols"}:
         return _transposed(kind, arguments, sql)
-    keys = [_text(one, kind) for one in arguments[1:]]
+    keys = [_text(item, kind) for item in arguments[1:]]
     if len(keys) < (3 if kind == "keyvalue_tuple" else 1):
         raise InvalidArgumentError(f"{kind} takes the keys whose values it gives")
     if kind == "json_tuple":
@@ -143,7 +143,7 @@ def _stacked(arguments: list[exp.Expr], sql: Callable[[exp.Expr], str]) -> list[
     count = arguments[0]
     if not isinstance(count, exp.Literal) or not count.name.isdecimal() or int(count.name) < 1:
         raise InvalidArgumentError("stack takes a constant number of rows first")
-    rows, values = int(count.name), [sql(one) for one in arguments[1:]]
+    rows, values = int(count.name), [sql(item) for item in arguments[1:]]
     width = -(-len(values) // rows)
     values += ["NULL"] * (rows * width - len(values))
     return [(f"unnest([{', '.join(values[i::width])}])", f"col{i}") for i in range(width)]
@@ -158,20 +158,20 @@ def _transposed(
         raise InvalidArgumentError(f"{kind} takes a constant number of keys first")
     keys = int(count.name)
     if kind == "trans_cols":
-        named, values = arguments[1 : 1 + keys], [sql(one) for one in arguments[1 + keys :]]
+        named, values = arguments[1 : 1 + keys], [sql(item) for item in arguments[1 + keys :]]
         if len(named) < keys or not values:
             raise InvalidArgumentError("trans_cols takes its keys, then one column or more")
         items = f"unnest([{', '.join(values)}])"
         places = f"unnest(range(1, {len(values) + 1}))"
         return [
             (places, "idx"),
-            *((sql(one), f"c{i}") for i, one in enumerate(named)),
+            *((sql(item), f"c{i}") for i, item in enumerate(named)),
             (items, "col"),
         ]
     if len(arguments) < 3 + keys:
         raise InvalidArgumentError("trans_array takes its keys, then one list or more")
     separator = quoted(_text(arguments[1], kind))
-    texts = [sql(one) for one in arguments[2:]]
+    texts = [sql(item) for item in arguments[2:]]
     made = texts[:keys] + [
         f"unnest(string_split(CAST({text} AS VARCHAR), {separator}))" for text in texts[keys:]
     ]

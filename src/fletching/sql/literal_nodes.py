@@ -143,10 +143,10 @@ def _cast(node: exp.Cast | exp.TryCast) -> Value | _NoValue:
     if value is _NO_VALUE or value is None:
         return value
     convert = _CASTS.get(node.args["to"].this)
-    found = None if convert is None else convert(value, node.args["to"])
-    if found is None:
+    result = None if convert is None else convert(value, node.args["to"])
+    if result is None:
         raise InvalidArgumentError(f"{shown(node)} is not a value")
-    return found
+    return result
 
 
 def _as_number(value: Value) -> float | int | Decimal | None:
@@ -206,19 +206,19 @@ def _decimal(value: Value, data_type: exp.DataType) -> Decimal | None:
 def _text(value: Value, data_type: exp.DataType) -> str | None:
     match value:
         case str():
-            found = value
+            result = value
         case bool():
-            found = "true" if value else "false"
+            result = "true" if value else "false"
         case int():
-            found = str(value)
+            result = str(value)
         case Decimal():
-            found = format(value, "f")
+            result = format(value, "f")
         case dt.date():
-            found = value.isoformat()
+            result = value.isoformat()
         case _:
             return None
     sizes = [int(item.name) for item in data_type.expressions if item.name.isdecimal()]
-    return found[: sizes[0]] if sizes else found
+    return result[: sizes[0]] if sizes else result
 
 
 def _binary(value: Value, _type: exp.DataType) -> bytes | None:

@@ -89,7 +89,7 @@ def place_of(value: Value, data_type: pa.DataType, column: str) -> Place | None:
         InvalidArgumentError: the two cannot be compared.
     """
     types = pa.types
-    found: Place | None = None
+    result: Place | None = None
     if types.is_boolean(data_type):
         if isinstance(value, bool):
             return Place(value, value)
@@ -115,21 +115,21 @@ def place_of(value: Value, data_type: pa.DataType, column: str) -> Place | None:
     elif types.is_date32(data_type):
         moment = _moment(value)
         if moment is not None:
-            found = _clamped(-(-moment // _DAY), moment // _DAY, -(2**31), 2**31 - 1)
+            result = _clamped(-(-moment // _DAY), moment // _DAY, -(2**31), 2**31 - 1)
     elif types.is_timestamp(data_type):
         moment = _moment(value)
         if moment is not None:
             unit = _UNITS[data_type.unit]
-            found = _clamped(-(-moment // unit), moment // unit, -(2**63), 2**63 - 1)
+            result = _clamped(-(-moment // unit), moment // unit, -(2**63), 2**63 - 1)
     else:
         raise InvalidArgumentError(
             f"column {column} of type {data_type} can only be asked IS [NOT] NULL"
         )
-    if found is None:
+    if result is None:
         raise InvalidArgumentError(
             f"column {column} of type {data_type} cannot be compared with {_named(value)}"
         )
-    return found
+    return result
 
 
 def _named(value: object) -> str:
@@ -207,10 +207,10 @@ def to_float32(number: float | Decimal) -> float:
     """The nearest FLOAT, as a double."""
     value = to_double(number)
     try:
-        found: float = struct.unpack("<f", struct.pack("<f", value))[0]
+        result: float = struct.unpack("<f", struct.pack("<f", value))[0]
     except OverflowError:
         return math.copysign(math.inf, value)
-    return found
+    return result
 
 
 def _number(value: object, *, approximate: bool) -> float | Decimal | None:

@@ -43,14 +43,14 @@ def without_long_lists(text: str) -> tuple[str, dict[str, list[tuple[str, bool]]
     lists: dict[str, list[tuple[str, bool]]] = {}
     pieces: list[str] = []
     position = 0
-    for found in _PARTS.finditer(text):
-        if found["list"] is None:
+    for result in _PARTS.finditer(text):
+        if result["list"] is None:
             continue
         name = f"{sign} {len(lists)}"
-        entries = _ENTRIES.findall(found["list"])
+        entries = _ENTRIES.findall(result["list"])
         lists[name] = [
             (entry[1:-1], True) if entry[0] == "'" else (entry, False) for entry in entries
         ]
-        pieces += (text[position : found.start("list")], f"'{name}'")
-        position = found.end("list")
+        pieces += (text[position : result.start("list")], f"'{name}'")
+        position = result.end("list")
     return "".join((*pieces, text[position:])), lists

@@ -18,24 +18,24 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
     """
     lowered = name.casefold()
     allowed = 1 if len(lowered) <= 4 else 2 if len(lowered) <= 8 else 3
-    found: list[tuple[int, int, str]] = []
-    for one in known:
-        other = one.casefold()
+    result: list[tuple[int, int, str]] = []
+    for item in known:
+        other = item.casefold()
         if other == lowered:
             return []
         if abs(len(other) - len(lowered)) > allowed or min(len(other), len(lowered)) <= allowed:
             continue
         slips = _slips(lowered, other, allowed)
         if slips <= allowed:
-            found.append((slips, -_common(lowered, other), one))
-    found.sort()
-    return [one for slips, _, one in found[:_MOST] if slips == found[0][0]]
+            result.append((slips, -_common(lowered, other), item))
+    result.sort()
+    return [item for slips, _, item in result[:_MOST] if slips == result[0][0]]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about a name that is not known; empty if no other is near."""
-    found = nearest(name, known)
-    return f"; did you mean {' or '.join(found)}?" if found else ""
+    result = nearest(name, known)
+    return f"; did you mean {' or '.join(result)}?" if result else ""
 
 
 def _common(one: str, other: str) -> int:

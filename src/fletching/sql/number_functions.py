@@ -53,7 +53,7 @@ def brought(call: Call, indices: Sequence[int]) -> list[str]:
 
 
 def _greatest_type(types: Sequence[SqlType]) -> SqlType:
-    kinds = {one.kind for one in types} - {"null"}
+    kinds = {item.kind for item in types} - {"null"}
     if "text" in kinds and kinds <= {"text", "whole", "double", "decimal"} and len(kinds) > 1:
         return DOUBLE
     if kinds == {"text", "time"}:
@@ -128,8 +128,8 @@ def _coalesce(call: Call) -> str:
 
 
 def _nvl2(call: Call) -> str:
-    one, other = brought(call, [1, 2])
-    return f"CASE WHEN {call[0]} IS NOT NULL THEN {one} ELSE {other} END"
+    item, other = brought(call, [1, 2])
+    return f"CASE WHEN {call[0]} IS NOT NULL THEN {item} ELSE {other} END"
 
 
 def _round(call: Call) -> str:
@@ -210,7 +210,7 @@ def _same_type(types: Sequence[SqlType]) -> SqlType:
 
 
 def _widest(types: Sequence[SqlType]) -> SqlType:
-    return common_type([_same_type([one]) for one in types])
+    return common_type([_same_type([item]) for item in types])
 
 
 def _bounded_factorial(call: Call) -> str:

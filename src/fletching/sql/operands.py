@@ -67,17 +67,17 @@ def operand_of(field: pa.Field, rest: ColumnPath) -> Operand:
                 f"{place} of type {data_type} has no fields, so not {name[:100]!r}"
             )
         wanted = name.casefold()
-        found = [
+        result = [
             index
             for index in range(data_type.num_fields)
             if data_type.field(index).name.casefold() == wanted
         ]
-        if len(found) != 1:
-            how = "no field" if not found else "more than one field"
+        if len(result) != 1:
+            how = "no field" if not result else "more than one field"
             raise InvalidArgumentError(f"{place} has {how} {name[:100]!r}")
-        inner = data_type.field(found[0])
+        inner = data_type.field(result[0])
         path.append(inner.name)
-        indices.append(found[0])
+        indices.append(result[0])
         data_type = inner.type
     return Operand(tuple(path), tuple(indices), data_type)
 
@@ -101,8 +101,8 @@ def compared(left: Operand, operator: str, right: Operand) -> pc.Expression:
     Raises:
         InvalidArgumentError: their types cannot be compared.
     """
-    one, other = _common(left, right)
-    return applied(operator, one, other)
+    item, other = _common(left, right)
+    return applied(operator, item, other)
 
 
 def _common(left: Operand, right: Operand) -> tuple[pc.Expression, pc.Expression]:

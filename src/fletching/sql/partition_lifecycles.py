@@ -56,14 +56,14 @@ def with_partition_lifecycle(
     """
     if state not in {DISABLED, ENABLED}:
         raise InvalidArgumentError(f"the lifecycle of a partition is {DISABLED} or {ENABLED}")
-    found = {each: made for each, made in kept.items() if made_at.get(each) == made}
-    found.pop(values, None)
+    result = {each: made for each, made in kept.items() if made_at.get(each) == made}
+    result.pop(values, None)
     if state == DISABLED:
-        found[values] = made_at[values]
-    if len(found) > MAX_KEPT:
+        result[values] = made_at[values]
+    if len(result) > MAX_KEPT:
         raise LimitExceededError(
             "so many partitions of a table can be without its lifecycle: disable the table's",
-            actual=len(found),
+            actual=len(result),
             limit=MAX_KEPT,
         )
-    return json.dumps([[list(each), made] for each, made in found.items()])
+    return json.dumps([[list(each), made] for each, made in result.items()])

@@ -104,10 +104,10 @@ def compile_predicate(text: str, fields: Mapping[str, pa.Field], *, table: str =
             uses anything else than is listed in the module's docstring.
     """
     node = parse_predicate(text)
-    found = _compiled(node, fields, table)
+    result = _compiled(node, fields, table)
     # Nobody else has the tree, so it stays as it is.
     return dataclasses.replace(
-        found, opposite=functools.partial(_compiled, node, fields, table, negated=True)
+        result, opposite=functools.partial(_compiled, node, fields, table, negated=True)
     )
 
 
@@ -250,12 +250,12 @@ class _Compiler:
         value = literal_of(right)
         if value is None:
             return UNKNOWN
-        found = compared_value(operand, operator, value, negated=negated)
+        result = compared_value(operand, operator, value, negated=negated)
         if self._nan_greatest and operand.floating:
             nan = pc.is_nan(operand.comparable)
             columns = frozenset(operand.path[:1])
-            return joined([found, Leaf(nan, has_nan(operand.path), columns)], all_of=False)
-        return found
+            return joined([result, Leaf(nan, has_nan(operand.path), columns)], all_of=False)
+        return result
 
     def _between(self, node: exp.Expr, *, negated: bool) -> Condition:
         both = [
@@ -329,11 +329,11 @@ class _Compiler:
             return known(operand, answer=negated)
         if not operand.floating:
             raise InvalidArgumentError(f"isnan needs a number; {operand.name} is {operand.type}")
-        found = pc.is_nan(operand.comparable)
+        result = pc.is_nan(operand.comparable)
         columns = frozenset(operand.path[:1])
         if negated:
-            return Leaf(pc.invert(found), has_values(operand.path), columns)
-        return Leaf(found, has_nan(operand.path), columns)
+            return Leaf(pc.invert(result), has_values(operand.path), columns)
+        return Leaf(result, has_nan(operand.path), columns)
 
     def _null_safe(self, node: exp.Expr, *, negated: bool) -> Condition:
         left, right = unwrapped(node.this), unwrapped(node.expression)

@@ -148,14 +148,14 @@ class Prepared:
         """``project.table.column``, and with a schema between, as ``table.column``."""
         for select in self.query.find_all(exp.Select):
             scans = [scan for _, scan, _ in self.scans_of(select) if scan is not None]
-            long = [one for one in select.find_all(exp.Column) if len(one.parts) > 2]
+            long = [item for item in select.find_all(exp.Column) if len(item.parts) > 2]
             for column in long if scans else ():
                 parts = [part.name.casefold() for part in column.parts]
                 for scan in scans:
                     name, alias = scan.source.name, scan.alias.casefold()
                     full = [name.project, name.schema, name.name]
                     for written in (full, [name.project, name.name], [name.schema, name.name]):
-                        folded = [one.casefold() for one in written]
+                        folded = [item.casefold() for item in written]
                         if folded[-1] != alias or parts[: len(folded)] != folded:
                             continue
                         if parts[0] in scan.source.fields or len(parts) == len(folded):
@@ -232,7 +232,7 @@ class Prepared:
         if part.find(exp.Query, exp.Window, exp.Lambda) is not None:
             return
         scan = self._only_scan(part, sources)
-        if scan is None or not any(scan is one for one in allowed):
+        if scan is None or not any(scan is item for item in allowed):
             return
         fields = scan.source.fields
         if scan.alias.casefold() in fields:
@@ -253,7 +253,7 @@ class Prepared:
     def _only_scan(part: exp.Expr, sources: Sequence[_Read]) -> WantedScan | None:
         """The one table that all columns of a condition belong to."""
         aliases = {node.alias_or_name.casefold(): scan for node, scan, _ in sources}
-        found: dict[int, WantedScan] = {}
+        result: dict[int, WantedScan] = {}
         for column in part.find_all(exp.Column):
             first = column.parts[0].name.casefold()
             if len(column.parts) > 1 and first in aliases:
@@ -265,8 +265,8 @@ class Prepared:
                 scan = having[0] if len(having) == 1 else None
             if scan is None:
                 return None
-            found[id(scan)] = scan
-        return next(iter(found.values())) if len(found) == 1 else None
+            result[id(scan)] = scan
+        return next(iter(result.values())) if len(result) == 1 else None
 
 
 def _conjuncts(node: exp.Expr) -> Iterator[exp.Expr]:
@@ -281,17 +281,17 @@ def _conjuncts(node: exp.Expr) -> Iterator[exp.Expr]:
 
 def _nullable(sources: Sequence[_Read]) -> set[int]:
     """The tables whose rows an outer join may replace by nulls."""
-    found: set[int] = set()
+    result: set[int] = set()
     before: list[int] = []
     for _, scan, join in sources:
         side, kind = ("", "") if join is None else (join.side, join.kind)
         if side in {"RIGHT", "FULL"}:
-            found.update(before)
+            result.update(before)
         if side in {"LEFT", "FULL"} and kind not in {"SEMI", "ANTI"} and scan is not None:
-            found.add(id(scan))
+            result.add(id(scan))
         if scan is not None:
             before.append(id(scan))
-    return found
+    return result
 
 
 _LITERAL = (exp.Literal, exp.Null, exp.Boolean, exp.HexString)
@@ -339,8 +339,8 @@ def _call_type(node: exp.Expr, types: Sequence[SqlType]) -> SqlType:
     """The type of a call, where a constant decides it here and else by the function's own rule."""
     name = node.name.lower()
     constants = [
-        one.name if isinstance(one, exp.Literal) and one.is_string else None
-        for one in node.expressions
+        item.name if isinstance(item, exp.Literal) and item.is_string else None
+        for item in node.expressions
     ]
     if name == "named_struct":
         return struct_of([text or "" for text in constants[::2]], types[1::2])

@@ -82,8 +82,8 @@ class WantedScan:
         """Adds a condition that every wanted row fulfils."""
         self.pushed.append(node.sql(dialect="hive"))
         self._conditions.append(predicate)
-        names = dict.fromkeys(name for one in self._conditions for name in one.columns)
-        condition = joined([one.condition for one in self._conditions], all_of=True)
+        names = dict.fromkeys(name for item in self._conditions for name in item.columns)
+        condition = joined([item.condition for item in self._conditions], all_of=True)
         self.predicate = Predicate(condition, tuple(names))
 
 

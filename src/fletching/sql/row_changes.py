@@ -172,8 +172,8 @@ class _Reader:
                 if not deletes and not values:
                     raise InvalidArgumentError("WHEN MATCHED takes UPDATE SET or DELETE")
                 action = self._action("delete" if deletes else "update", values)
-                found = matched if when.args.get("matched") else left
-                found.append(_When(action, condition, values))
+                result = matched if when.args.get("matched") else left
+                result.append(_When(action, condition, values))
             else:
                 values = self._inserted(then)
                 missing.append(_When(self._action("insert", values), condition, values))
@@ -193,7 +193,7 @@ class _Reader:
 
     def _compared(self, on: exp.Expr) -> dict[str, exp.Expr]:
         """The columns of the table that must be equal to a column or a literal of the source."""
-        found: dict[str, exp.Expr] = {}
+        result: dict[str, exp.Expr] = {}
         waiting = [on]
         while waiting:
             equal = waiting.pop().unnest()
@@ -201,16 +201,16 @@ class _Reader:
                 waiting += [equal.expression, equal.this]
             if not isinstance(equal, exp.EQ):
                 continue
-            for one, other in (
+            for item, other in (
                 (equal.this, equal.expression),
                 (equal.expression, equal.this),
             ):
-                if not (self._is_own(one) and _is_plain(other)) or self._is_own(other):
+                if not (self._is_own(item) and _is_plain(other)) or self._is_own(other):
                     continue
-                name = self._names.get(one.name.casefold())
+                name = self._names.get(item.name.casefold())
                 if name is not None:
-                    found.setdefault(name, other)
-        return found
+                    result.setdefault(name, other)
+        return result
 
     def _is_own(self, node: exp.Expr) -> bool:
         return isinstance(node, exp.Column) and node.table.casefold() == self._alias.casefold()
@@ -233,7 +233,7 @@ class _Reader:
     # --- pieces ------------------------------------------------------------------------------
 
     def _assigned(self, items: Sequence[exp.Expr]) -> dict[str, exp.Expr]:
-        found: dict[str, exp.Expr] = {}
+        result: dict[str, exp.Expr] = {}
         for item in items:
             if not isinstance(item, exp.EQ) or not isinstance(item.this, exp.Column):
                 raise InvalidArgumentError("SET takes column = value, with commas between")
@@ -241,17 +241,17 @@ class _Reader:
                 name = self._known(item.this.name)
             except InvalidArgumentError as error:
                 raise located(error, item.this) from error
-            if name in found:
+            if name in result:
                 raise located(InvalidArgumentError(f"column {name} is assigned twice"), item.this)
-            found[name] = item.expression
-        return self._following(found)
+            result[name] = item.expression
+        return self._following(result)
 
     def _following(self, values: dict[str, exp.Expr]) -> dict[str, exp.Expr]:
         """The values, with that of the partition that is made of one of them."""
         generated = self._generated
         if generated is None:
             return values
-        name, source = (self._names[one.casefold()] for one in (generated.name, generated.column))
+        name, source = (self._names[item.casefold()] for item in (generated.name, generated.column))
         if source in values and name not in values:
             unit = exp.Literal.string(generated.unit)
             call = exp.Anonymous(this="trunc_time", expressions=[values[source].copy(), unit])
@@ -302,7 +302,7 @@ class _Reader:
 
     def _number(self, when: _When) -> exp.Expr:
         return exp.Literal.number(
-            1 + next(i for i, one in enumerate(self._actions) if one is when.action)
+            1 + next(i for i, item in enumerate(self._actions) if item is when.action)
         )
 
     def _column(self, name: str) -> exp.Expr:

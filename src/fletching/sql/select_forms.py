@@ -25,9 +25,9 @@ __all__ = [
 def order_sorted(query: exp.Expr) -> None:
     """SORT BY and CLUSTER BY order the rows of each worker: here there is one, so all of them."""
     for select in query.find_all(exp.Select):
-        found = select.args.get("sort") or select.args.get("cluster")
-        if found is not None and select.args.get("order") is None:
-            select.set("order", exp.Order(expressions=found.expressions))
+        result = select.args.get("sort") or select.args.get("cluster")
+        if result is not None and select.args.get("order") is None:
+            select.set("order", exp.Order(expressions=result.expressions))
         for key in ("sort", "cluster", "distribute"):
             select.set(key, None)
 
@@ -63,26 +63,26 @@ def group_ids(select: exp.Expr) -> None:
     group = select.args.get("group")
     if group is None:
         return
-    found = [one for one in select.find_all(exp.Column) if one.name.lower() == "grouping__id"]
-    if not found:
+    result = [item for item in select.find_all(exp.Column) if item.name.lower() == "grouping__id"]
+    if not result:
         return
     sets = (exp.Rollup, exp.Cube, exp.GroupingSets)
     keys: list[exp.Expr] = []
-    for one in group.expressions:
-        for part in one.find_all(exp.Column) if isinstance(one, sets) else [one]:
+    for item in group.expressions:
+        for part in item.find_all(exp.Column) if isinstance(item, sets) else [item]:
             if part not in keys:
                 keys.append(part)
     for kind in ("rollup", "cube", "grouping_sets"):
-        for one in group.args.get(kind) or ():
-            for part in one.find_all(exp.Column):
+        for item in group.args.get(kind) or ():
+            for part in item.find_all(exp.Column):
                 if part not in keys:
                     keys.append(part)
     call = exp.Anonymous(this="grouping_id", expressions=[key.copy() for key in keys])
-    for one in found:
-        inside = one.find_ancestor(exp.Select) is select
+    for item in result:
+        inside = item.find_ancestor(exp.Select) is select
         if inside:
-            outer = one.parent is select
-            one.replace(exp.alias_(call.copy(), "grouping__id") if outer else call.copy())
+            outer = item.parent is select
+            item.replace(exp.alias_(call.copy(), "grouping__id") if outer else call.copy())
 
 
 def name_columns(select: exp.Expr) -> None:
@@ -133,7 +133,7 @@ def sample_buckets(query: exp.Expr) -> None:
         if sample is None or sample.args.get("bucket_numerator") is None:
             continue
         numbers = [sample.args[key].name for key in ("bucket_numerator", "bucket_denominator")]
-        if not all(one.isdecimal() for one in numbers) or not 1 <= int(numbers[0]) <= int(
+        if not all(item.isdecimal() for item in numbers) or not 1 <= int(numbers[0]) <= int(
             numbers[1]
         ):
             raise located(InvalidArgumentError("BUCKET x OUT OF y takes x from 1 to y"), table)

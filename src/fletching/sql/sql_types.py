@@ -85,9 +85,9 @@ class SqlType:
         """The type as it is written."""
         if self.name == "DECIMAL":
             return f"DECIMAL({self.precision},{self.scale})"
-        inner = [str(one) for one in self.inner]
+        inner = [str(item) for item in self.inner]
         if self.name == "STRUCT":
-            inner = [f"{name}:{one}" for name, one in zip(self.names, inner, strict=True)]
+            inner = [f"{name}:{item}" for name, item in zip(self.names, inner, strict=True)]
         return f"{self.name}<{','.join(inner)}>" if inner else self.name or "value"
 
     @property
@@ -102,19 +102,19 @@ class SqlType:
 
     def told(self) -> str:
         """What a result says that its column is declared as; empty where values tell it themselves."""
-        if self.declared or not any(one.told() for one in self.inner):
+        if self.declared or not any(item.told() for item in self.inner):
             return self.declared
-        inner = [one.told() or str(one) for one in self.inner]
+        inner = [item.told() or str(item) for item in self.inner]
         if self.name == "STRUCT":
             named = zip(self.names, inner, strict=True)
-            inner = ["`" + name.replace("`", "``") + f"`:{one}" for name, one in named]
+            inner = ["`" + name.replace("`", "``") + f"`:{item}" for name, item in named]
         return f"{self.name}<{','.join(inner)}>"
 
     def field(self, name: str) -> SqlType:
         """The type of a STRUCT's field."""
-        for own, found in zip(self.names, self.inner, strict=False):
+        for own, result in zip(self.names, self.inner, strict=False):
             if own.casefold() == name.casefold():
-                return found
+                return result
         return UNKNOWN
 
     def duck(self) -> str:
@@ -123,7 +123,7 @@ class SqlType:
             return _DUCK[self.name]
         if self.name == "DECIMAL":
             return f"DECIMAL({self.precision}, {self.scale})"
-        inner = [one.duck() for one in self.inner]
+        inner = [item.duck() for item in self.inner]
         if not all(inner):
             return ""
         if self.name == "ARRAY":
@@ -132,8 +132,8 @@ class SqlType:
             return f"MAP({inner[0]}, {inner[1]})"
         if self.name == "STRUCT":
             fields = [
-                '"' + name.replace('"', '""') + f'" {one}'
-                for name, one in zip(self.names, inner, strict=True)
+                '"' + name.replace('"', '""') + f'" {item}'
+                for name, item in zip(self.names, inner, strict=True)
             ]
             return f"STRUCT({', '.join(fields)})"
         return ""
@@ -250,10 +250,10 @@ def type_of_column(name: str, data_type: pa.DataType) -> SqlType:
 
 def common_type(types: Iterable[SqlType]) -> SqlType:
     """The type that values of several types are brought to, as in CASE; unknown if one of them is."""
-    found = NULL
-    for one in types:
-        found = _common(found, one)
-    return found
+    result = NULL
+    for item in types:
+        result = _common(result, item)
+    return result
 
 
 def _common(a: SqlType, b: SqlType) -> SqlType:
@@ -301,8 +301,8 @@ def type_of_field(field: pa.Field) -> SqlType:
         plain = format_type(odps_type_of(field.type))
     except FletchingError:
         return type_of_arrow(field.type)
-    found = type_of_arrow(field.type)
-    return found if declared == plain else dataclasses.replace(found, declared=declared)
+    result = type_of_arrow(field.type)
+    return result if declared == plain else dataclasses.replace(result, declared=declared)
 
 
 def type_of_arrow(data_type: pa.DataType) -> SqlType:

@@ -48,9 +48,9 @@ class StatementPlace:
 
     def _word(self, message: str) -> tuple[int, int] | None:
         for word in _words(message):
-            found = re.search(rf"(?<![\w$]){re.escape(word)}(?![\w$])", self.text, re.IGNORECASE)
-            if found is not None:
-                before = self.text[: found.start()]
+            result = re.search(rf"(?<![\w$]){re.escape(word)}(?![\w$])", self.text, re.IGNORECASE)
+            if result is not None:
+                before = self.text[: result.start()]
                 lines = before.count("\n")
                 last = len(before) - before.rfind("\n") - 1
                 return self.line + lines, last + (1 if lines else self.column)

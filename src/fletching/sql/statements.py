@@ -59,18 +59,18 @@ def parse_statements(text: str, namespace: Namespace) -> list[Statement]:
 
 def placed_statements(text: str, namespace: Namespace) -> list[tuple[Statement, StatementPlace]]:
     """As `parse_statements`, each with its place."""
-    found: list[tuple[Statement, StatementPlace]] = []
+    result: list[tuple[Statement, StatementPlace]] = []
     for parsed in parse_all(text):
         place = StatementPlace(parsed.text, parsed.line, parsed.column)
         try:
             statement = _statement(parsed, namespace)
         except InvalidArgumentError as error:
             raise place.told(error) from error
-        found.append((statement, place))
+        result.append((statement, place))
         namespace = namespace_after(statement, namespace)
-    if not found:
+    if not result:
         raise SqlSyntaxError("there is no statement, at line 1, column 1")
-    return found
+    return result
 
 
 def _statement(parsed: Parsed, namespace: Namespace) -> Statement:
@@ -113,7 +113,7 @@ def _statement(parsed: Parsed, namespace: Namespace) -> Statement:
             return Insertion((_target(node, namespace, None),))
         case exp.MultitableInserts():
             source = node.args.get("source")
-            return Insertion(tuple(_target(one, namespace, source) for one in node.expressions))
+            return Insertion(tuple(_target(item, namespace, source) for item in node.expressions))
         case exp.Set():
             return _setting(parsed.text)
         case exp.Create(kind="TABLE") | exp.Command() if parsed.text[:6].upper() == "CREATE":

@@ -44,10 +44,10 @@ MAX_PARTITIONS = 1000
 def declared_tiers(kept: str | None) -> dict[Values, tuple[float, str]]:
     """By a partition's values when it was made, and its tier; of a property that says nothing, nothing."""
     try:
-        found = json.loads(kept or "[]")
+        result = json.loads(kept or "[]")
         return {
             tuple(map(str, values)): (float(made_at), tier)
-            for values, made_at, tier in found
+            for values, made_at, tier in result
             if tier in _TIERS
         }
     except (ValueError, TypeError, OverflowError, RecursionError):
@@ -79,7 +79,7 @@ def with_partition_tier(
         InvalidArgumentError: a property that partitions do not have, or no tier.
         LimitExceededError: of too many partitions.
     """
-    known = {each: found for each, found in tiers.items() if made_at.get(each) == found[0]}
+    known = {each: result for each, result in tiers.items() if made_at.get(each) == result[0]}
     for name, value in properties.items():
         if name.casefold() != STORAGE_TIER:
             raise InvalidArgumentError(
@@ -95,4 +95,4 @@ def with_partition_tier(
             actual=len(known),
             limit=MAX_PARTITIONS,
         )
-    return json.dumps([[list(each), *found] for each, found in known.items()])
+    return json.dumps([[list(each), *result] for each, result in known.items()])

@@ -331,6 +331,6 @@ def _default(name: str, value: exp.Expr) -> str:
 
 def _is_key(node: exp.Expr) -> bool:
     return any(
-        isinstance(one.args.get("kind"), exp.PrimaryKeyColumnConstraint)
-        for one in node.args.get("constraints") or ()
+        isinstance(item.args.get("kind"), exp.PrimaryKeyColumnConstraint)
+        for item in node.args.get("constraints") or ()
     )

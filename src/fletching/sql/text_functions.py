@@ -53,7 +53,7 @@ def _concat(call: Call) -> str:
 
 
 def _concat_type(types: Sequence[SqlType]) -> SqlType:
-    arrays = [one for one in types if one.kind == "array"]
+    arrays = [item for item in types if item.kind == "array"]
     return arrays[0] if arrays else STRING
 
 
@@ -173,8 +173,8 @@ def _key_value(call: Call) -> str:
     text, key = call[0], call[-1]
     first, second = (call[1], call[2]) if len(call) == 4 else ("';'", "':'")
     pair = f"string_split(p_, {second})"
-    found = f"list_filter(string_split({text}, {first}), lambda p_: {pair}[1] = {key})"
-    return f"list_transform({found}, lambda p_: {joined_list(f'{pair}[2:]', second)})[1]"
+    result = f"list_filter(string_split({text}, {first}), lambda p_: {pair}[1] = {key})"
+    return f"list_transform({result}, lambda p_: {joined_list(f'{pair}[2:]', second)})[1]"
 
 
 def _pad(call: Call) -> str:
@@ -240,8 +240,8 @@ def _replace(call: Call) -> str:
     constant = all(map(_CONSTANT_TEXT.fullmatch, (old, new)))
     if constant and len(new.encode()) <= len(old.encode()):
         return f"replace({text}, {old}, {new})"  # never longer
-    found = f"(strlen(t_) - strlen(replace(t_, {old}, ''))) // greatest(strlen({old}), 1)"
-    size = f"strlen(t_) + ({found}) * strlen(b_)"
+    result = f"(strlen(t_) - strlen(replace(t_, {old}, ''))) // greatest(strlen({old}), 1)"
+    size = f"strlen(t_) + ({result}) * strlen(b_)"
     return _grown("replace", text, new, f"replace(k_, {old}, b_)", size)
 
 
@@ -260,8 +260,8 @@ def _regexp_replace(call: Call) -> str:
             return f"regexp_replace({text}, {pattern}, '', 'g')"
         # Each mention of a group may bring all that was found once more.
         groups = "strlen(t_) * (strlen(b_) - strlen(replace(b_, '\\', '')))"
-        found = f"len(regexp_extract_all(t_, {pattern}))"
-        size = f"strlen(t_) + {found} * strlen(b_) + {groups}"
+        result = f"len(regexp_extract_all(t_, {pattern}))"
+        size = f"strlen(t_) + {result} * strlen(b_) + {groups}"
         made = f"regexp_replace(k_, {pattern}, b_, 'g')"
         return _grown("regexp_replace", text, by, made, size)
     if nth == 1:

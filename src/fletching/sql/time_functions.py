@@ -164,8 +164,8 @@ def _part(unit: str, add: int = 0, width: str = "INTEGER") -> Callable[[Call], s
         if unit in {"hour", "minute", "second"} and call.kind(0) == "text":
             # A time of a day has these, too.
             moment = f"coalesce({moment}, TRY_CAST('1970-01-01 ' || {call[0]} AS TIMESTAMP))"
-        found = f"date_part('{unit}', {moment})"
-        return f"CAST({found} + {add} AS {width})" if add else f"CAST({found} AS {width})"
+        result = f"date_part('{unit}', {moment})"
+        return f"CAST({result} + {add} AS {width})" if add else f"CAST({result} AS {width})"
 
     return make
 
@@ -274,23 +274,23 @@ _NANOS = 1_000_000_000
 def _interval_day_time(call: Call) -> str:
     """Days, hours, minutes and seconds in a constant text, as seconds and the nanoseconds from there."""
     text = call.constant(0, "interval")
-    found = _DAY_TIME.fullmatch(text)
-    if found is None or int(found[3]) > 23 or int(found[4]) > 59 or int(found[5]) > 59:
+    result = _DAY_TIME.fullmatch(text)
+    if result is None or int(result[3]) > 23 or int(result[4]) > 59 or int(result[5]) > 59:
         raise InvalidArgumentError(f"{text[:60]!r} is no interval: days h:m:s, as in '2 12:30:00'")
-    seconds = int(found[2]) * 86400 + int(found[3]) * 3600 + int(found[4]) * 60 + int(found[5])
-    nanos = seconds * _NANOS + int((found[6] or "").ljust(9, "0"))
-    whole, rest = divmod(-nanos if found[1] == "-" else nanos, _NANOS)
+    seconds = int(result[2]) * 86400 + int(result[3]) * 3600 + int(result[4]) * 60 + int(result[5])
+    nanos = seconds * _NANOS + int((result[6] or "").ljust(9, "0"))
+    whole, rest = divmod(-nanos if result[1] == "-" else nanos, _NANOS)
     return f"struct_pack(sec := CAST({whole} AS BIGINT), nano := CAST({rest} AS INTEGER))"
 
 
 def _interval_year_month(call: Call) -> str:
     """Years and months in a constant text, as months."""
     text = call.constant(0, "interval")
-    found = _YEAR_MONTH.fullmatch(text)
-    if found is None or int(found[3]) > 11:
+    result = _YEAR_MONTH.fullmatch(text)
+    if result is None or int(result[3]) > 11:
         raise InvalidArgumentError(f"{text[:60]!r} is no interval: years-months, as in '10-11'")
-    months = int(found[2]) * 12 + int(found[3])
-    return f"CAST({-months if found[1] == '-' else months} AS INTEGER)"
+    months = int(result[2]) * 12 + int(result[3])
+    return f"CAST({-months if result[1] == '-' else months} AS INTEGER)"
 
 
 TIME_FUNCTIONS: dict[str, Function] = {

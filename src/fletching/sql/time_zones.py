@@ -77,11 +77,11 @@ def checked_time_zone(text: str) -> str:
 
 def offset_minutes(text: str) -> int | None:
     """Minutes from UTC that a zone says by number; None of one that has a name."""
-    found = _OFFSET.fullmatch(text.strip())
-    if found is None or int(found[2]) > _MOST_HOURS:
+    result = _OFFSET.fullmatch(text.strip())
+    if result is None or int(result[2]) > _MOST_HOURS:
         return None
-    minutes = int(found[2]) * 60 + int(found[3] or 0)
-    return -minutes if found[1] == "-" else minutes
+    minutes = int(result[2]) * 60 + int(result[3] or 0)
+    return -minutes if result[1] == "-" else minutes
 
 
 def time_zone_of(flags: Mapping[str, str]) -> str:

@@ -133,11 +133,11 @@ class TokenReader:
     def listed(self, read: Callable[[], _T]) -> list[_T]:
         """Items in parentheses with commas between them."""
         self.need("(")
-        found = [read()]
+        result = [read()]
         while self.take(","):
-            found.append(read())
+            result.append(read())
         self.need(")")
-        return found
+        return result
 
     # --- pieces ------------------------------------------------------------------------------
 
@@ -165,11 +165,11 @@ class TokenReader:
 
     def partitions(self) -> list[PartitionSpec]:
         """``PARTITION (..) [,] PARTITION (..)``; empty if there is none."""
-        found: list[PartitionSpec] = []
+        result: list[PartitionSpec] = []
         while self.take("PARTITION"):
-            found.append(self.partition())
+            result.append(self.partition())
             self.take(",")
-        return found
+        return result
 
     def odps_type(self) -> OdpsType:
         """A type, which is next."""
@@ -179,7 +179,7 @@ class TokenReader:
         try:
             end = self._tokens[-1].end + 1
             scanner = TypeScanner(self._source[:end], start, max_length=MAX_SQL_TEXT)
-            found = scanner.type()
+            result = scanner.type()
         except UsageError as error:
             raise self.wrong(f"{self.word()[:40].lower()!r} is no type") from error
         while (
@@ -187,7 +187,7 @@ class TokenReader:
             and self._tokens[self._place].start < scanner.token_start
         ):
             self._place += 1
-        return found
+        return result
 
     def column(self) -> pa.Field:
         """A column with its type and what is said of it."""

@@ -48,8 +48,8 @@ def type_of(node: exp.Expr) -> SqlType:
     """The type that was found for an expression."""
     while isinstance(node, exp.Paren):
         node = node.this
-    found: SqlType = node.meta.get(_TYPE, UNKNOWN)
-    return found
+    result: SqlType = node.meta.get(_TYPE, UNKNOWN)
+    return result
 
 
 @dataclasses.dataclass
@@ -65,9 +65,9 @@ class _Scope:
         """The type of a column, or of a field inside one, as its name is written."""
         scope: _Scope | None = self
         while scope is not None:
-            found = scope.own(parts)
-            if found is not None:
-                return found
+            result = scope.own(parts)
+            if result is not None:
+                return result
             scope = scope.outer
         return UNKNOWN
 
@@ -78,10 +78,12 @@ class _Scope:
             return _field(self.sources[first][parts[1]], parts[2:])
         if first in self.names:
             return _field(self.names[first], parts[1:])
-        found = [columns[first] for columns in self.sources.values() if first in columns]
-        if not found:
+        result = [columns[first] for columns in self.sources.values() if first in columns]
+        if not result:
             return None
-        return _field(found[0], parts[1:]) if all(one == found[0] for one in found) else UNKNOWN
+        return (
+            _field(result[0], parts[1:]) if all(item == result[0] for item in result) else UNKNOWN
+        )
 
     def cte(self, name: str) -> Columns | None:
         """The columns of a query of WITH."""
@@ -125,21 +127,21 @@ class _Pass:
         scope = _Scope(outer)
         with_ = node.args.get("with_")
         for cte in with_.expressions if with_ is not None else ():
-            found = self.query(cte.this, scope)
-            scope.ctes[cte.alias.casefold()] = _renamed(found, cte.args.get("alias"))
+            result = self.query(cte.this, scope)
+            scope.ctes[cte.alias.casefold()] = _renamed(result, cte.args.get("alias"))
         if isinstance(node, exp.Select):
             return self._select(node, scope)
         if isinstance(node, exp.SetOperation):
             left, right = self.query(node.this, scope), self.query(node.expression, scope)
             pairs = zip(left.items(), right.values(), strict=False)
-            made = {name: common_type([one, other]) for (name, one), other in pairs}
+            made = {name: common_type([item, other]) for (name, item), other in pairs}
             scope.sources[""] = made
             for key in ("order", "limit", "offset"):
                 self._expressions(node.args.get(key), scope)
             return made
         if isinstance(node, exp.Subquery):
-            found = self.query(node.this, scope)
-            return _renamed(found, node.args.get("alias"))
+            result = self.query(node.this, scope)
+            return _renamed(result, node.args.get("alias"))
         if isinstance(node, exp.Values):
             return self._values(node, scope)
         return {}
@@ -176,9 +178,9 @@ class _Pass:
             left_out = {one.name.casefold() for one in star.args.get("except_") or ()}
             for alias, columns in scope.sources.items():
                 if named in {"", alias}:
-                    for name, found in columns.items():
+                    for name, result in columns.items():
                         if name not in left_out:
-                            _add(made, name, found)
+                            _add(made, name, result)
             return
         if isinstance(item, exp.Aliases):
             return
@@ -193,8 +195,8 @@ class _Pass:
             scope.sources[alias] = _renamed(columns, node.args.get("alias"))
         elif isinstance(node, exp.Lateral):
             inner = node.this
-            found = self.query(inner, scope) if isinstance(inner, exp.Query) else {}
-            scope.sources[alias] = _renamed(found, node.args.get("alias"))
+            result = self.query(inner, scope) if isinstance(inner, exp.Query) else {}
+            scope.sources[alias] = _renamed(result, node.args.get("alias"))
         elif isinstance(node, exp.Query | exp.Values):
             scope.sources[alias] = self.query(node, scope)
             for join in node.args.get("joins") or ():
@@ -248,16 +250,16 @@ class _Pass:
 
     def _lambdas(self, call: exp.Expr, scope: _Scope) -> None:
         arguments = _arguments(call)
-        lambdas = [one for one in arguments if isinstance(one, exp.Lambda)]
+        lambdas = [item for item in arguments if isinstance(item, exp.Lambda)]
         if not lambdas:
             return
-        plain = [type_of(one) for one in arguments if not isinstance(one, exp.Lambda)]
+        plain = [type_of(item) for item in arguments if not isinstance(item, exp.Lambda)]
         name = _call_name(call)
-        for one in lambdas:
-            names = [parameter.name.casefold() for parameter in one.expressions]
+        for item in lambdas:
+            names = [parameter.name.casefold() for parameter in item.expressions]
             types = _parameters(name, plain, len(names))
-            self._expressions(one.this, _Scope(scope, names=dict(zip(names, types, strict=True))))
-            one.meta[_TYPE] = type_of(one.this)
+            self._expressions(item.this, _Scope(scope, names=dict(zip(names, types, strict=True))))
+            item.meta[_TYPE] = type_of(item.this)
 
     def _type(self, node: exp.Expr, scope: _Scope) -> SqlType:
         match node:
@@ -269,9 +271,9 @@ class _Pass:
                 # A parameter of a lambda is no column for the parser.
                 return scope.names.get(node.name.casefold(), UNKNOWN)
             case exp.Anonymous():
-                types = [type_of(one) for one in _arguments(node)]
-                found = self._call_type(node, types)
-                return found if node.name.lower() in _CHOOSING else _computed(found)
+                types = [type_of(item) for item in _arguments(node)]
+                result = self._call_type(node, types)
+                return result if node.name.lower() in _CHOOSING else _computed(result)
         return _type_of_node(node)
 
 
@@ -346,11 +348,11 @@ def _type_of_node(node: exp.Expr) -> SqlType:
             return type_of(node.this)
         case exp.If():
             branches = [node.args.get("true"), node.args.get("false")]
-            return common_type([type_of(one) for one in branches if one is not None])
+            return common_type([type_of(item) for item in branches if item is not None])
         case exp.Case():
-            values = [one.args["true"] for one in node.args["ifs"]]
+            values = [item.args["true"] for item in node.args["ifs"]]
             values.append(node.args.get("default"))
-            return common_type([type_of(one) for one in values if one is not None])
+            return common_type([type_of(item) for item in values if item is not None])
         case exp.Dot():
             return type_of(node.this).field(node.expression.name)
         case exp.Bracket():
@@ -392,7 +394,7 @@ def _arithmetic(node: exp.Expr) -> SqlType:
         return UNKNOWN
     kinds = {left.kind, right.kind}
     if isinstance(node, exp.Div):
-        firm = [one for one in (left, right) if one.kind == "decimal" and not one.loose]
+        firm = [item for item in (left, right) if item.kind == "decimal" and not item.loose]
         return (
             quotient_type(decimal_of(left), decimal_of(right))
             if firm and "double" not in kinds
@@ -439,9 +441,9 @@ def _rest(call: exp.Expr) -> Iterator[exp.Expr]:
         if key == "this":
             continue
         yield from (
-            one
-            for one in (value if isinstance(value, list) else [value])
-            if isinstance(one, exp.Expression)
+            item
+            for item in (value if isinstance(value, list) else [value])
+            if isinstance(item, exp.Expression)
         )
 
 
@@ -461,7 +463,7 @@ def _parameters(name: str, types: Sequence[SqlType], count: int) -> list[SqlType
         if name == "map_zip_with" and len(types) > 1 and len(types[1].inner) == 2:
             known.append(types[1].inner[1])
     elif name in {"zip_with", "arrays_zip"}:
-        known = [one.element for one in types]
+        known = [item.element for item in types]
     elif name in {"reduce", "aggregate", "array_reduce"}:
         known = [types[1] if len(types) > 1 else UNKNOWN, first.element]
     elif name == "array_sort":

@@ -59,10 +59,10 @@ def compile_expression(text: str, columns: Mapping[str, str], *, table: str) -> 
     # Every expression may stand where a condition may: the grammar tells them apart by nothing.
     node = parse_predicate(f"({text})")
     used: dict[str, None] = {}
-    for found in node.walk():
+    for result in node.walk():
         # Functions are kept by their names, aggregates among them.
-        called = isinstance(found, exp.Anonymous) and found.name.lower() in AGGREGATES
-        if called or isinstance(found, _NOT_OF_A_ROW):
+        called = isinstance(result, exp.Anonymous) and result.name.lower() in AGGREGATES
+        if called or isinstance(result, _NOT_OF_A_ROW):
             raise InvalidArgumentError(
                 f"{text[:200]!r} is no expression over the columns of one row"
             )

@@ -95,24 +95,24 @@ class ConnectorContract(abc.ABC):
 
     def test_every_row_and_value(self, client: Client) -> None:
         """As a scan gives them."""
-        found = self.read(self.made(client))
-        assert found.column_names == ENGINE_ROWS.column_names
-        assert sorted_rows(found) == sorted_rows(ENGINE_ROWS)
+        result = self.read(self.made(client))
+        assert result.column_names == ENGINE_ROWS.column_names
+        assert sorted_rows(result) == sorted_rows(ENGINE_ROWS)
 
     def test_projection(self, client: Client) -> None:
         """In the wanted order."""
-        found = self.read(self.made(client), ["text", "id"])
-        assert found.column_names == ["text", "id"]
-        assert sorted_rows(found) == sorted_rows(ENGINE_ROWS.select(["text", "id"]))
+        result = self.read(self.made(client), ["text", "id"])
+        assert result.column_names == ["text", "id"]
+        assert sorted_rows(result) == sorted_rows(ENGINE_ROWS.select(["text", "id"]))
 
     def test_no_columns(self, client: Client) -> None:
         """Are rows nevertheless, or refused by an engine that has no rows without columns."""
         try:
-            found = self.read(self.made(client).scan(columns=[]))
+            result = self.read(self.made(client).scan(columns=[]))
         except UsageError as error:
             assert "column" in str(error)  # noqa: PT017  # either outcome is right
             return
-        assert (found.num_rows, found.num_columns) == (10, 0)
+        assert (result.num_rows, result.num_columns) == (10, 0)
 
     def test_no_session_stays_open(
         self, client: Client, open_sessions: Callable[[], list[str]]
@@ -146,16 +146,16 @@ class ConnectorContract(abc.ABC):
     def test_a_scan_says_which_rows(self, client: Client) -> None:
         """Its columns, filter and limit hold."""
         table = self.made(client)
-        found = self.read(table.scan(columns=["id"], filter="id > 2 AND flag"))
-        assert found.column_names == ["id"]
-        assert sorted(found["id"].to_pylist()) == [3, 6, 9]
+        result = self.read(table.scan(columns=["id"], filter="id > 2 AND flag"))
+        assert result.column_names == ["id"]
+        assert sorted(result["id"].to_pylist()) == [3, 6, 9]
         assert self.read(table.scan(columns=["id"], limit=3)).num_rows == 3
 
     def test_an_empty_table(self, client: Client) -> None:
         """Has columns and no rows."""
-        found = self.read(client.create_table("empty", ENGINE_ROWS.schema))
-        assert found.num_rows == 0
-        assert found.column_names == ENGINE_ROWS.column_names
+        result = self.read(client.create_table("empty", ENGINE_ROWS.schema))
+        assert result.num_rows == 0
+        assert result.column_names == ENGINE_ROWS.column_names
 
     def test_conditions_change_no_answer(self, client: Client) -> None:
         """Pushed or not."""
@@ -173,10 +173,10 @@ class ConnectorContract(abc.ABC):
         table.rename_column("amount", "price")
         table.drop_columns(["point"])
         table = client.table("t")
-        found = self.read(table)
-        assert sorted(found.column_names) == sorted(table.schema.names)
-        assert sorted_rows(found) == sorted_rows(table.to_table())
-        assert found.num_rows == 7
+        result = self.read(table)
+        assert sorted(result.column_names) == sorted(table.schema.names)
+        assert sorted_rows(result) == sorted_rows(table.to_table())
+        assert result.num_rows == 7
         assert self.count(table) == 7
 
     def test_a_table_with_a_primary_key(self, client: Client) -> None:
@@ -187,11 +187,11 @@ class ConnectorContract(abc.ABC):
         table.upsert(pa.table({"id": [1, 7], "text": ["new", "new"]}, schema=schema))
         table.delete_keys({"id": [2]})
         expected = {0: "old", 1: "new", 3: "old", 4: "old", 5: "old", 7: "new"}
-        found = self.read(table)
+        result = self.read(table)
         assert (
-            dict(zip(found["id"].to_pylist(), found["text"].to_pylist(), strict=True)) == expected
+            dict(zip(result["id"].to_pylist(), result["text"].to_pylist(), strict=True)) == expected
         )
-        assert found.num_rows == self.count(table) == 6
+        assert result.num_rows == self.count(table) == 6
 
     def test_an_old_version(self, client: Client) -> None:
         """Is read as it was."""
@@ -231,8 +231,8 @@ class ConnectorContract(abc.ABC):
         )
         table.append(pa.table({"id": [1, 2]}), partition="pt=a")
         table.append(pa.table({"id": [3]}), partition="pt=b")
-        found = self.read(table)
-        assert sorted(zip(found["id"].to_pylist(), found["pt"].to_pylist(), strict=True)) == [
+        result = self.read(table)
+        assert sorted(zip(result["id"].to_pylist(), result["pt"].to_pylist(), strict=True)) == [
             (1, "a"),
             (2, "a"),
             (3, "b"),
@@ -250,16 +250,16 @@ class ConnectorContract(abc.ABC):
             pytest.skip(f"no table has such a column: {error}")
         table.append(data)
         try:
-            found = self.read(table)
+            result = self.read(table)
         except UsageError as error:
             assert "odd" in str(error)  # noqa: PT017  # either outcome is right
             return
         if pa.types.is_date64(kind):
             # Days in milliseconds are moments to some engines, and days to others.
-            found, data = (
-                each.set_column(1, "odd", each["odd"].cast(pa.date32())) for each in (found, data)
+            result, data = (
+                each.set_column(1, "odd", each["odd"].cast(pa.date32())) for each in (result, data)
             )
-        assert sorted_rows(found) == sorted_rows(data)
+        assert sorted_rows(result) == sorted_rows(data)
 
     def test_writing(self, client: Client) -> None:
         """Adds rows in one commit, or replaces them."""

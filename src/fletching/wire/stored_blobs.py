@@ -145,14 +145,14 @@ def _list_of(reader: _Pieces, count: int) -> np.ndarray:
         )
     rows = reader.take(_ENTRY.itemsize * count)
     expected = int.from_bytes(reader.take(_CHECKSUM_BYTES), "little")
-    found = crc32c(rows, crc32c(head))
-    if found != expected:
+    result = crc32c(rows, crc32c(head))
+    if result != expected:
         raise ChecksumMismatchError(
             "the list of blobs disagrees with its checksum",
             layer="crc32c",
             offset=0,
             expected=expected,
-            actual=found,
+            actual=result,
         )
     return np.frombuffer(rows, _ENTRY)
 

@@ -46,15 +46,15 @@ def _looked_up(places: Bytes, last: int) -> Sums:
     """The register after bytes (rows, places), the last of which has ``last`` bytes behind it."""
     width = places.shape[1]
     # A byte is in its table: "clip" only saves looking whether it is.
-    found = np.take(_AFTER[last + width - 1], places[:, 0], mode="clip")
+    result = np.take(_AFTER[last + width - 1], places[:, 0], mode="clip")
     for place in range(1, width):
-        found ^= np.take(_AFTER[last + width - 1 - place], places[:, place], mode="clip")
-    return found
+        result ^= np.take(_AFTER[last + width - 1 - place], places[:, place], mode="clip")
+    return result
 
 
 def _bytes_of(values: NDArray[np.generic]) -> Bytes:
-    found: Bytes = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)
-    return found
+    result: Bytes = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)
+    return result
 
 
 class RowChecksums:
@@ -79,11 +79,11 @@ class RowChecksums:
         """
         places = [_bytes_of(part) for part in parts]
         left = sum(each.shape[1] for each in places)
-        found = _looked_up(_bytes_of(self._register ^ np.uint32(number)), left)
+        result = _looked_up(_bytes_of(self._register ^ np.uint32(number)), left)
         for each in places:
             left -= each.shape[1]
-            found ^= _looked_up(each, left)
-        self._step(found, here)
+            result ^= _looked_up(each, left)
+        self._step(result, here)
 
     def strings(self, number: int, data: Bytes, offsets: Ints, here: Mask | None) -> None:
         """Takes a field's number and byte strings.
@@ -94,8 +94,8 @@ class RowChecksums:
             offsets: where each begins, and the last ends.
             here: in which rows; None for all. Elsewhere the strings are empty.
         """
-        found = _looked_up(_bytes_of(self._register ^ np.uint32(number)), 0)
-        self._step(found, here)
+        result = _looked_up(_bytes_of(self._register ^ np.uint32(number)), 0)
+        self._step(result, here)
         starts, lengths = offsets[:-1], np.diff(offsets)
         longest = int(lengths.max(initial=0))
         if longest <= _LONG:
@@ -135,6 +135,6 @@ class RowChecksums:
             views = np.ndarray((len(data) - width + 1,), kind, data, 0, (1,))
             before = register[rows]
             taken = (before ^ views[position[rows]]).astype(kind)
-            found = _looked_up(_bytes_of(taken), 0)
-            register[rows] = found if width == 4 else found ^ before >> np.uint32(8 * width)
+            result = _looked_up(_bytes_of(taken), 0)
+            register[rows] = result if width == 4 else result ^ before >> np.uint32(8 * width)
             position = position + (lengths & width)

@@ -60,7 +60,7 @@ class ColumnParser:
         """The columns of rows, and whether each row that begins there ends at its end."""
         position = starts.copy()
         sound = np.ones(len(starts), np.bool_)
-        found: list[pa.Array] = []
+        result: list[pa.Array] = []
         for number, layout in enumerate(self._layouts, start=1):
             tag = record_tag(number, layout)
             mask = np.uint32((1 << (8 * len(tag))) - 1) if len(tag) < 4 else np.uint32(0xFFFFFFFF)
@@ -72,8 +72,8 @@ class ColumnParser:
             position[rows] = after
             sound[rows] &= right
             position[~sound] = self._last
-            found.append(values if len(rows) == len(starts) else _spread(values, here))
-        return found, sound & (position == ends)
+            result.append(values if len(rows) == len(starts) else _spread(values, here))
+        return result, sound & (position == ends)
 
     def varints(self, position: Ints) -> tuple[NDArray[np.uint64], Ints, Mask]:
         """Varints, where each ends, and whether it does so within the data and ten bytes."""
@@ -183,10 +183,10 @@ class ColumnParser:
             bits = np.clip(kept, 0, 4).astype(np.uint64) * np.uint64(8)
             keep = ((np.uint64(1) << bits) - np.uint64(1)).astype(np.uint32)
             views[short, 1:] = inline & keep
-        found = pa.Array.from_buffers(
+        result = pa.Array.from_buffers(
             pa.binary_view(), len(begin), [None, pa.py_buffer(views), self._buffer]
         )
-        return found.cast(pa.binary())
+        return result.cast(pa.binary())
 
     def _lists(
         self, child: RecordLayout, position: Ints, limit: Ints, *, nullable: bool = True
@@ -414,8 +414,8 @@ class ColumnParser:
 
 def _unzigzag(values: NDArray[np.uint64]) -> Ints:
     signed = (values >> np.uint64(1)).view(np.int64)
-    found: Ints = signed ^ -((values & np.uint64(1)).view(np.int64))
-    return found
+    result: Ints = signed ^ -((values & np.uint64(1)).view(np.int64))
+    return result
 
 
 def _spread(values: pa.Array, here: Mask) -> pa.Array:

@@ -124,9 +124,9 @@ def record_tag(number: int, layout: RecordLayout) -> bytes:
 
 def varint(value: int) -> bytes:
     """A number as a varint."""
-    found = bytearray()
+    result = bytearray()
     while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
+        result.append(value & 0x7F | 0x80)
         value >>= 7
-    found.append(value)
-    return bytes(found)
+    result.append(value)
+    return bytes(result)

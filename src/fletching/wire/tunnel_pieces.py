@@ -62,8 +62,8 @@ def varint_words(values: Words) -> tuple[Words, Ints, Words | None]:
 def _integers(array: pa.Array) -> Ints:
     """Values as int64, nulls as 0."""
     filled = array.fill_null(0) if array.null_count else array
-    found: Ints = _numpy(filled).astype(np.int64, copy=False)
-    return found
+    result: Ints = _numpy(filled).astype(np.int64, copy=False)
+    return result
 
 
 def number_parts(layout: RecordLayout, array: pa.Array) -> list[pa.Array]:
@@ -169,8 +169,8 @@ def offsets_of(array: pa.Array) -> Ints:
     """Where each byte string of an array begins, and the last ends."""
     wide = pa.types.is_large_binary(array.type)
     kind = np.dtype(np.int64 if wide else np.int32)
-    found = np.frombuffer(array.buffers()[1], kind, len(array) + 1, array.offset * kind.itemsize)
-    return found.astype(np.int64)
+    result = np.frombuffer(array.buffers()[1], kind, len(array) + 1, array.offset * kind.itemsize)
+    return result.astype(np.int64)
 
 
 # --- lists --------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def _lists_of(array: pa.Array, layout: RecordLayout) -> list[tuple[RecordLayout,
 def sent_elements(layout: RecordLayout, array: pa.Array) -> list[pa.Array]:
     """Of lists: the bytes of each one's elements. Of maps: of its keys, and of its values."""
     starts, ends = list_counts(array)
-    found = []
+    result = []
     for child, elements in _lists_of(array, layout):
         if layout.kind is Kind.VECTOR:
             if elements.null_count:
@@ -225,8 +225,8 @@ def sent_elements(layout: RecordLayout, array: pa.Array) -> list[pa.Array]:
             sent = _fixed(number_parts(child, elements)[0], None)
         else:
             sent = _flagged(child, elements)
-        found.append(_grouped(sent, starts, ends))
-    return found
+        result.append(_grouped(sent, starts, ends))
+    return result
 
 
 def sent_value(layout: RecordLayout, array: pa.Array) -> pa.Array:

@@ -335,14 +335,14 @@ class _Part:
             and sound.all()
             and np.array_equal(following[:-1], candidates.starts[1:])
         ):
-            found = candidates
+            result = candidates
             self._parsed = parsed
             self.end = int(following[-1])
         else:
-            found = self._chained(candidates, following, sound)
+            result = self._chained(candidates, following, sound)
         if not self.cut:
             self._check_rest()
-        return found
+        return result
 
     def _chained(self, candidates: _Rows, following: Ints, sound: Mask) -> _Rows:
         """The candidates that follow each other from the first byte on; others were inside values."""

@@ -118,8 +118,8 @@ def row_checksums(
 def _here(column: pa.Array) -> Mask | None:
     if not column.null_count:
         return None
-    found: Mask = column.is_valid().to_numpy(zero_copy_only=False)
-    return found
+    result: Mask = column.is_valid().to_numpy(zero_copy_only=False)
+    return result
 
 
 def _add(assembly: RowAssembly, tag: bytes, layout: RecordLayout, column: pa.Array) -> None:

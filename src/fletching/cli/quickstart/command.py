@@ -85,8 +85,8 @@ def quickstart(
             if not as_json:
                 say(f"serving {folder} on {server.url}")
             with client, progress("quickstart", quiet=as_json) as task:
-                for one in sources:
-                    steps.extend(move_table(client, one, _reporter(task, one.table)))
+                for item in sources:
+                    steps.extend(move_table(client, item, _reporter(task, item.table)))
                 if files is not None:
                     steps.extend(move_files(client, files, _reporter(task, FILES_TABLE)))
     except Mismatch as exc:
@@ -97,7 +97,7 @@ def quickstart(
             say(f"left out: {each.reason}")
         print_json([{**dataclasses.asdict(s), "gb_per_s": s.gigabytes_per_second} for s in steps])
         return
-    origins = [one.origin for one in sources] + ([files.origin] if files else [])
+    origins = [item.origin for item in sources] + ([files.origin] if files else [])
     _summary(origins, steps, left_out)
     _what_next(folder, sources)
 

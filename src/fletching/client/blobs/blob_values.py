@@ -53,9 +53,9 @@ def content_type_of(name: str) -> str | None:
 
     The bytes of ``x.csv.gz`` are gzip, and whoever is told ``text/csv`` reads rubbish.
     """
-    found = _CONTENT_TYPES.get(PurePosixPath(name).suffix.lower())
-    if found is not None:
-        return found
+    result = _CONTENT_TYPES.get(PurePosixPath(name).suffix.lower())
+    if result is not None:
+        return result
     content_type, encoding = mimetypes.guess_type(name)
     if encoding is not None:
         return _COMPRESSED.get(encoding, "application/octet-stream")

@@ -73,12 +73,12 @@ def files_of(sources: Iterable[str | os.PathLike[str]]) -> Iterator[FileEntry]:
     seen: set[str] = set()
     for source in map(Path, sources):
         if source.is_dir():
-            found = sorted(_walk(source))
+            result = sorted(_walk(source))
         elif source.is_file():
-            found = [source]
+            result = [source]
         else:
             raise UsageError(f"there is no file or folder {source}")
-        for path in found:
+        for path in result:
             name = path.relative_to(source).as_posix() if source.is_dir() else path.name
             if name in seen:
                 raise UsageError(f"two files have the path {name}; give their common folder")

@@ -219,14 +219,14 @@ def _of_columns(
     left: _Reference, operator: str, right: _Reference, schema: pa.Schema
 ) -> str | None:
     """A comparison of columns whose values are compared the same way on both sides."""
-    one, other = _column(left, schema), _column(right, schema)
-    if one is None or other is None:
+    item, other = _column(left, schema), _column(right, schema)
+    if item is None or other is None:
         return None
     types = pa.types
     exact = (types.is_signed_integer, types.is_date32, types.is_boolean, _is_text)
-    if not any(kind(one[1]) and kind(other[1]) for kind in exact):
+    if not any(kind(item[1]) and kind(other[1]) for kind in exact):
         return None
-    return f"{one[0]} {operator} {other[0]}"
+    return f"{item[0]} {operator} {other[0]}"
 
 
 def _comparison(

@@ -126,9 +126,9 @@ class _Reader:
             return self._operand()
         self._next()
         if text in _COMPARISONS:
-            found = f"{self._operand()} {_COMPARISONS[text]} {self._operand()}"
+            result = f"{self._operand()} {_COMPARISONS[text]} {self._operand()}"
             self._end()
-            return found
+            return result
         convert = _FUNCTIONS.get(text)
         if convert is None:
             raise UsageError(
@@ -152,14 +152,14 @@ class _Reader:
         return "(" + f" {word} ".join(f"({part})" for part in parts) + ")"
 
     def and_not(self) -> str:
-        found = f"(({self.condition()}) AND NOT ({self.condition()}))"
+        result = f"(({self.condition()}) AND NOT ({self.condition()}))"
         self._end()
-        return found
+        return result
 
     def invert(self) -> str:
-        found = f"NOT ({self.condition()})"
+        result = f"NOT ({self.condition()})"
         self._end()
-        return found
+        return result
 
     def is_null(self) -> str:
         operand = self._operand()
@@ -195,16 +195,16 @@ class _Reader:
                 listed.append(literal_text(scalar))
         if null_listed and nulls == _INCONCLUSIVE:
             listed.append("NULL")
-        found = [f"{operand} IN ({', '.join(listed)})"] if listed else []
+        result = [f"{operand} IN ({', '.join(listed)})"] if listed else []
         if nan_listed:
-            found.append(f"isnan({operand})")
+            result.append(f"isnan({operand})")
         if nulls in (_EMIT_NULL, _INCONCLUSIVE):
-            return f"({' OR '.join(found)})" if found else f"({operand} IS NULL AND NULL)"
+            return f"({' OR '.join(result)})" if result else f"({operand} IS NULL AND NULL)"
         if nulls == _MATCH and null_listed:
-            return f"({' OR '.join([f'{operand} IS NULL', *found])})"
-        if not found:
+            return f"({' OR '.join([f'{operand} IS NULL', *result])})"
+        if not result:
             return "false"
-        return f"({operand} IS NOT NULL AND ({' OR '.join(found)}))"
+        return f"({operand} IS NOT NULL AND ({' OR '.join(result)}))"
 
     def like(self, before: str, after: str, *, pattern: bool = False) -> str:
         operand = self._operand()
@@ -231,14 +231,14 @@ class _Reader:
             case "literal":
                 return literal_text(self._value(text))
             case "call" if text == "struct_field":
-                found = self._operand()
+                result = self._operand()
                 wanted = self._options().get("field_ref")
                 self._end()
                 name = None if wanted is None else wanted.as_py()
                 name = name.decode() if isinstance(name, bytes) else name
                 if not isinstance(name, str) or "[" in name:
                     raise UsageError("struct_field takes the name of a field in a filter")
-                return ".".join([found, *(_name(part) for part in name.split(".") if part)])
+                return ".".join([result, *(_name(part) for part in name.split(".") if part)])
         raise UsageError(
             f"the function {text} of the filter has no form as a predicate: comparisons are of"
             " columns, fields of structs and values"

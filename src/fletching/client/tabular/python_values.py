@@ -145,9 +145,9 @@ def _array(values: Sequence[object], target: pa.DataType, path: str) -> pa.Array
     if not present:
         return null_array(pa.null() if target is None else target, len(values))
     if present == {"arrow"}:
-        found = _of_scalars(values)
-        if found is not None:
-            return found if target is None else convert(found, target, path)
+        result = _of_scalars(values)
+        if result is not None:
+            return result if target is None else convert(result, target, path)
     if "arrow" in present:
         plain = [value.as_py() if isinstance(value, pa.Scalar) else value for value in values]
         return _array(plain, target, path)
@@ -175,7 +175,7 @@ def _array(values: Sequence[object], target: pa.DataType, path: str) -> pa.Array
 def _kinds(values: Sequence[object]) -> dict[type, str]:
     """The Python types among the values, and what values of each are."""
     types: set[type] = set(map(type, values))
-    return {one: _kind(one) for one in types}
+    return {item: _kind(item) for item in types}
 
 
 @functools.lru_cache(maxsize=512)
@@ -251,8 +251,8 @@ def _flat(values: Cells, kinds: set[str], target: pa.DataType, path: str) -> pa.
         zoned = {value.tzinfo is not None for value in values if isinstance(value, dt.datetime)}
         groups = (kinds - {"datetime"}) | {"zoned" if zone else "datetime" for zone in zoned}
     if len(groups) == 1:
-        found = _built(next(iter(groups)), values, target, path)
-        return found if target is None else _converted(found, target, path)
+        result = _built(next(iter(groups)), values, target, path)
+        return result if target is None else _converted(result, target, path)
     if target is None:
         if groups == {"int", "float"}:
             target = pa.float64()
@@ -466,10 +466,10 @@ def matched_items(
             shown = ", ".join(repr(name) for name in names[:20])
             raise UsageError(f"column {path!r} has no struct field {spelling!r}; it has {shown}")
         spellings[spelling] = number
-    found: list[list[object]] = [[None] * len(rows) for _ in names]
+    result: list[list[object]] = [[None] * len(rows) for _ in names]
     taken: dict[int, list[bool]] = {}
     for spelling, number in spellings.items():
-        column = found[number]
+        column = result[number]
         several = sum(1 for other in spellings.values() if other == number) > 1
         seen = taken.setdefault(number, [False] * len(rows)) if several else None
         for place, row in enumerate(rows):
@@ -483,7 +483,7 @@ def matched_items(
                     )
                 seen[place] = True
             column[place] = value
-    return found
+    return result
 
 
 def _structs(values: Cells, target: pa.DataType, path: str) -> pa.Array:

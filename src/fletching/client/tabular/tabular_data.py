@@ -212,11 +212,11 @@ def _from_columns(columns: Mapping[str, object], schema: pa.Schema | None) -> Ba
 
 
 def _names(names: Iterable[str]) -> list[str]:
-    found = list(names)
-    for name in found:
+    result = list(names)
+    for name in result:
         if not isinstance(name, str):
             raise UsageError(f"the name of a column is a text, not a {type(name).__name__}")
-    return found
+    return result
 
 
 def rows_as_columns(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]:

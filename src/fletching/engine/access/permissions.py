@@ -146,10 +146,10 @@ class AccessSnapshot:
 
     def grants_of(self, key: AccessKey) -> list[Grant]:
         """What a key was granted by its own id or through its owner."""
-        found = [*self.grants.get(key.access_id, ())]
+        result = [*self.grants.get(key.access_id, ())]
         if key.owner != key.access_id:
-            found += self.grants.get(key.owner, ())
-        return found
+            result += self.grants.get(key.owner, ())
+        return result
 
     def check(self, key: AccessKey, request: Request) -> None:
         """Refuses a request that the key's grants do not allow.

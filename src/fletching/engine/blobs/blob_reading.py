@@ -213,7 +213,7 @@ def _views(packs: Packs, window: Sequence[BlobReference]) -> list[tuple[memoryvi
     by_pack: dict[str, list[int]] = {}
     for place, (_, pack_id, *_) in enumerate(window):
         by_pack.setdefault(pack_id, []).append(place)
-    found: list[tuple[memoryview, str]] = [(memoryview(b""), "")] * len(window)
+    result: list[tuple[memoryview, str]] = [(memoryview(b""), "")] * len(window)
     for places in by_pack.values():
         wanted = [window[place] for place in places]
         pack = packs.get(max(wanted, key=_END))
@@ -223,7 +223,7 @@ def _views(packs: Packs, window: Sequence[BlobReference]) -> list[tuple[memoryvi
             view = pack.view(first, max(wanted, key=_END).end)
             for place, (_, _, offset, metadata, length, _) in zip(places, wanted, strict=True):
                 start = offset - first
-                found[place] = view[start : start + metadata + length], pack.key
+                result[place] = view[start : start + metadata + length], pack.key
             continue
         read = {
             reference: part[reference.offset - start : reference.end - start]
@@ -232,8 +232,8 @@ def _views(packs: Packs, window: Sequence[BlobReference]) -> list[tuple[memoryvi
             for reference in run
         }
         for place, reference in zip(places, wanted, strict=True):
-            found[place] = read[reference], pack.key
-    return found
+            result[place] = read[reference], pack.key
+    return result
 
 
 def _merged(

@@ -64,8 +64,8 @@ def replayed(connection: Connection, table_id: str, key: str | None) -> Changed 
     """The report that a change with this key got before, if it was made."""
     if key is None:
         return None
-    found = find_change(connection, table_id, key)
-    return None if found is None else _CHANGED.decode(found)
+    result = find_change(connection, table_id, key)
+    return None if result is None else _CHANGED.decode(result)
 
 
 def check_unchanged(connection: Connection, table: TableRow, version: int | None) -> None:

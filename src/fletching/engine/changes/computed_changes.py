@@ -271,8 +271,8 @@ class _Work:
         if not columns:
             self._writer.write(_UNPARTITIONED, made, codec)
             return
-        for found, chosen in by_partition(columns, arrays[count:]):
-            self._writer.write(found, take_rows(made, pa.array(chosen)), codec)
+        for result, chosen in by_partition(columns, arrays[count:]):
+            self._writer.write(result, take_rows(made, pa.array(chosen)), codec)
 
     def _insert(self, rows: pa.RecordBatch, columns: Mapping[int, int]) -> None:
         self._inserted.add(rows.columns[self._width :])

@@ -98,7 +98,7 @@ class Evaluator:
         try:
             with self._connection as connection:
                 connection.register("changed_rows", rows)
-                found = connection.sql(
+                result = connection.sql(
                     f'SELECT {chosen} FROM changed_rows ORDER BY "{_ROW}"'  # noqa: S608 - parsed and checked
                 ).to_arrow_table()
                 connection.unregister("changed_rows")
@@ -106,7 +106,7 @@ class Evaluator:
             raise InvalidArgumentError(
                 f"an expression cannot be evaluated: {str(error).splitlines()[0][:300]}"
             ) from error
-        return [column.combine_chunks() for column in found.columns]
+        return [column.combine_chunks() for column in result.columns]
 
 
 def _read_by_duckdb(name: str, column: pa.Array) -> pa.Array:
@@ -249,7 +249,7 @@ class ExpressionFilter:
         """
         seen = OutputMapping(self.projection, schema_version, partition, columns).apply(batch)
         with self._lock:
-            (found,) = self._evaluator.evaluate(seen)
-        if not pa.types.is_boolean(found.type):
-            raise InvalidArgumentError(f"{self._text[:200]!r} is {found.type}, and no condition")
-        return found
+            (result,) = self._evaluator.evaluate(seen)
+        if not pa.types.is_boolean(result.type):
+            raise InvalidArgumentError(f"{self._text[:200]!r} is {result.type}, and no condition")
+        return result

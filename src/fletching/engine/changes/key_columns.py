@@ -61,12 +61,12 @@ class KeyColumns:
         version = segment.schema_version
         places = self._places[version]
         batch = rows_of_segment(self.store, segment, self._schemas[version], places, rows)
-        found = []
+        result = []
         for column, data_type in zip(batch.columns, self.types, strict=True):
             plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
             wanted = data_type.value_type if pa.types.is_dictionary(data_type) else data_type
-            found.append(plain if plain.type == wanted else plain.cast(wanted))
-        return found
+            result.append(plain if plain.type == wanted else plain.cast(wanted))
+        return result
 
 
 def rows_of_segment(
@@ -119,7 +119,7 @@ def rows_of_segment(
         )
     table = pa.Table.from_batches(batches).combine_chunks()
     order = pa.array(inverse.reshape(-1))
-    found = table.take(order).select([narrow.index(place) for place in columns])
-    (batch,) = found.combine_chunks().to_batches() or [None]
+    result = table.take(order).select([narrow.index(place) for place in columns])
+    (batch,) = result.combine_chunks().to_batches() or [None]
     assert batch is not None
     return batch

@@ -205,11 +205,11 @@ def _numbers(columns: Sequence[pa.Array], seed: bytes) -> NDArray[np.uint64]:
     for column in columns:
         valid &= column.is_valid().to_numpy(zero_copy_only=False)
     chosen = pa.array(np.flatnonzero(valid))
-    found = []
+    result = []
     for column in columns:
         taken = column.take(chosen)
         if pa.types.is_dictionary(taken.type):
             taken = taken.dictionary_decode()
         # Whether blanks at the end count depends on the types that were compared.
-        found.append(pc.utf8_rtrim(taken, " ") if _kind(taken.type) == "text" else taken)
-    return key_numbers(found, seed)
+        result.append(pc.utf8_rtrim(taken, " ") if _kind(taken.type) == "text" else taken)
+    return key_numbers(result, seed)

@@ -201,8 +201,8 @@ class Results:
         """Rows that are kept beside the outcome."""
 
         def batches() -> Iterator[pa.RecordBatch]:
-            _, found = self._batches(selection, request.offset, count, request.columns)
-            for batch in found:
+            _, result = self._batches(selection, request.offset, count, request.columns)
+            for batch in result:
                 step = request.max_batch_rows or _BATCH_ROWS
                 for start in range(0, batch.num_rows, step):
                     yield batch.slice(start, step)

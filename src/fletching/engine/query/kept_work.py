@@ -51,15 +51,15 @@ class KeptStatements:
         known = self._kept.get(key)
         if known is not None:
             return known[1]
-        found = placed_statements(text, namespace)
+        result = placed_statements(text, namespace)
         if len(text) <= MOST_TEXT and all(
-            isinstance(statement, QueryStatement | Setting) for statement, _ in found
+            isinstance(statement, QueryStatement | Setting) for statement, _ in result
         ):
-            for statement, _ in found:
+            for statement, _ in result:
                 if isinstance(statement, QueryStatement):
                     statement.tree.meta[_KEPT] = id(statement.tree)
-            self._kept.put(key, (len(text), found))
-        return found
+            self._kept.put(key, (len(text), result))
+        return result
 
 
 class KeptTranslations:
@@ -102,10 +102,10 @@ class KeptTranslations:
 def _same(known: _Sources, now: _Sources) -> bool:
     return len(known) == len(now) and all(
         mention == other
-        and one.name == two.name
-        and one.version == two.version
-        and _same_fields(one.fields, two.fields)
-        for (mention, one), (other, two) in zip(known, now, strict=True)
+        and item.name == two.name
+        and item.version == two.version
+        and _same_fields(item.fields, two.fields)
+        for (mention, item), (other, two) in zip(known, now, strict=True)
     )
 
 

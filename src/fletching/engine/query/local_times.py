@@ -42,7 +42,7 @@ def is_plain_time(field: pa.Field) -> bool:
     declared = odps_type_of_field(field)
     if declared.code is TypeCode.TIMESTAMP_NTZ:
         return True
-    if any(one.code is TypeCode.TIMESTAMP_NTZ for one in declared.walk()):
+    if any(item.code is TypeCode.TIMESTAMP_NTZ for item in declared.walk()):
         raise InvalidArgumentError(
             f"column {field.name} has TIMESTAMP_NTZ inside a value: a statement with a time zone of its"
             " own cannot read or write it; SET odps.sql.timezone=UTC before it"
@@ -68,7 +68,7 @@ def in_local_time(
         for number, field in enumerate(schema)
         if has_moments(field.type) and not is_plain_time(fields[field.name.casefold()])
     ]
-    nothing = pa.RecordBatch.from_arrays([pa.nulls(0, one.type) for one in schema], schema=schema)
+    nothing = pa.RecordBatch.from_arrays([pa.nulls(0, item.type) for item in schema], schema=schema)
     made = _batch(nothing, timed, zone, back=False).schema
     return made, (_batch(batch, timed, zone, back=False) for batch in batches)
 
@@ -130,7 +130,7 @@ def _moved(array: pa.Array, zone: str, *, back: bool) -> pa.Array:
         mask = array.is_null() if array.null_count else None
         return pa.StructArray.from_arrays(children, fields=fields, mask=mask)
     if _types.is_map(data_type):
-        keys, items = (_moved(one, zone, back=back) for one in (array.keys, array.items))
+        keys, items = (_moved(item, zone, back=back) for item in (array.keys, array.items))
         if keys.null_count:
             raise pa.ArrowInvalid("a key would lie outside of the years from 1 to 9999")
         fields = [
@@ -182,8 +182,8 @@ def _within_years(array: pa.Array, made: pa.Array) -> pa.Array:
         return made
     ends = FIRST_SECOND * tick, (LAST_SECOND + 1) * tick
     before, after = (
-        pc.and_(pc.greater_equal(one, ends[0]), pc.less(one, ends[1]))
-        for one in (array.cast(pa.int64()), made.cast(pa.int64()))
+        pc.and_(pc.greater_equal(item, ends[0]), pc.less(item, ends[1]))
+        for item in (array.cast(pa.int64()), made.cast(pa.int64()))
     )
     return pc.if_else(pc.and_not(before, after), pa.scalar(None, made.type), made)
 
@@ -222,10 +222,10 @@ def _with_late_times(array: pa.Array, made: pa.Array, zone: str, *, back: bool) 
         moved, rest = np.where(never, change - 1, moved), np.where(never, tick - 1, rest)
     else:
         moved = seconds + offsets[np.searchsorted(changes, seconds, side="right")]
-    found = (moved + cycles) * tick + rest
-    if (found < 0).any():
+    result = (moved + cycles) * tick + rest
+    if (result < 0).any():
         raise pa.ArrowInvalid("it is later than a timestamp can be")
-    values[late] = found
+    values[late] = result
     nulls = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
     return pa.array(values, pa.int64(), mask=nulls).cast(made.type)
 
@@ -241,8 +241,8 @@ def _late_changes(zone: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     info = ZoneInfo(zone)
 
     def offset(second: int) -> int:
-        found = dt.datetime.fromtimestamp(second, info).utcoffset()
-        return 0 if found is None else round(found.total_seconds())
+        result = dt.datetime.fromtimestamp(second, info).utcoffset()
+        return 0 if result is None else round(result.total_seconds())
 
     start = _LATE - _WEEK
     changes, offsets = [], [offset(start)]

@@ -107,16 +107,16 @@ class Looking:
                 if isinstance(info, TableInfo) and not info.schema.partition_columns:
                     raise InvalidArgumentError(f"table {table} has no partitions")
                 return "\n".join(
-                    "/".join(f"{name}={value}" for name, value in one)
-                    for one in all_partitions(self._verbs, table, prefix)
+                    "/".join(f"{name}={value}" for name, value in item)
+                    for item in all_partitions(self._verbs, table, prefix)
                 )
             case ShowSchemasQuery(project=project):
                 return "\n".join(info.schema for info in self._schemas(project))
             case DescribeSchemaQuery(project=project, schema=schema):
                 wanted = schema.casefold()
-                for one in self._schemas(project):
-                    if one.schema.casefold() == wanted:
-                        return schema_description(one)
+                for item in self._schemas(project):
+                    if item.schema.casefold() == wanted:
+                        return schema_description(item)
                 raise NoSuchSchemaError(f"there is no schema {schema} in project {project}")
             case ShowCreateQuery(table=table):
                 return creating_statement(self._table(table))
@@ -151,11 +151,11 @@ class Looking:
             return description(info, extended=query.extended)
         self._authorize(ListPartitions(table=query.table))
         kept = kept_partitions(info.properties.get(KEPT_PARTITIONS))
-        for found in _partition_infos(self._verbs, query.table, query.partition):
-            if len(tuple(found.partition)) == len(tuple(query.partition)):
-                values = tuple(value for _, value in found.partition)
-                stays = kept.get(values) == found.created_at
-                return partition_description(found, stays=stays)
+        for result in _partition_infos(self._verbs, query.table, query.partition):
+            if len(tuple(result.partition)) == len(tuple(query.partition)):
+                values = tuple(value for _, value in result.partition)
+                stays = kept.get(values) == result.created_at
+                return partition_description(result, stays=stays)
         raise NoSuchPartitionError(f"there is no partition {query.partition} in {query.table}")
 
     def _history(self, table: TableName) -> str:

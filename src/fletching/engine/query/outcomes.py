@@ -138,10 +138,10 @@ class Outcomes:
             last = self._closed.is_set()
             try:
                 with self._database.write(wait_seconds=_TRY_SECONDS) as connection:
-                    for one in waiting.values():
+                    for item in waiting.values():
                         # One that is there was written by a commit that seemed to fail.
-                        row = one.row
-                        if one.new and find_instance(connection, row.project_key, row.id) is None:
+                        row = item.row
+                        if item.new and find_instance(connection, row.project_key, row.id) is None:
                             insert_instance(connection, row)
                         else:
                             update_instance(connection, row)
@@ -154,9 +154,9 @@ class Outcomes:
                 written, pause = True, 0.0
             self._locked_out = not written
             with self._lock:
-                for id_, one in waiting.items() if written else ():
+                for id_, item in waiting.items() if written else ():
                     now = self._unwritten[id_]
-                    if now is one:
+                    if now is item:
                         del self._unwritten[id_]
                     else:  # it ended meanwhile
                         self._unwritten[id_] = _Unwritten(now.row, new=False)
@@ -187,9 +187,9 @@ class Outcomes:
         with self._database.read() as connection:
             rows = list_instances(connection, project, limit, wanted, place)
         waiting = [
-            one.row
-            for one in list(self._unwritten.values())
-            if one.row.project_key == project.casefold() and _chosen(one.row, wanted, place)
+            item.row
+            for item in list(self._unwritten.values())
+            if item.row.project_key == project.casefold() and _chosen(item.row, wanted, place)
         ]
         if not waiting:
             return rows

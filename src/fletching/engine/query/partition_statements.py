@@ -139,7 +139,7 @@ def rename_partition(run: ScriptRun, statement: RenamePartition) -> Outcome:
     create = CreatePartition(table=table, partition=new)
     for request in (drop, create):
         run.authorize(request)
-    if not any(same_partition(old, one) for one in all_partitions(run.verbs, table)):
+    if not any(same_partition(old, item) for item in all_partitions(run.verbs, table)):
         raise NoSuchPartitionError(f"there is no partition {old} in {table}")
     if same_partition(old, new):
         return Outcome()
@@ -178,10 +178,10 @@ def merge_partitions(run: ScriptRun, statement: MergePartitions) -> Outcome:
         run.authorize(request)
     present = list(all_partitions(run.verbs, table))
     sources = _merged(run, statement, columns, present)
-    if all(same_partition(into, one) for one in sources):
+    if all(same_partition(into, item) for item in sources):
         return Outcome(affected=0)
-    is_there = any(same_partition(into, one) for one in present)
-    others = [one for one in sources if not same_partition(into, one)]
+    is_there = any(same_partition(into, item) for item in present)
+    others = [item for item in sources if not same_partition(into, item)]
     stays = not is_there or len(others) < len(sources)
     if not is_there:
         run.verbs.call(create)
@@ -211,22 +211,22 @@ def _merged(
     chosen: set[int] = set()
     for condition in statement.conditions:
         _check_columns(table, columns, condition)
-        found = _matching(run, columns, present, condition)
-        if not found and not statement.if_exists:
+        result = _matching(run, columns, present, condition)
+        if not result and not statement.if_exists:
             raise NoSuchPartitionError(f"no partition of {table} fulfils the condition")
-        chosen.update(found)
+        chosen.update(result)
     for partition in statement.partitions:
         wanted = {name.casefold(): value for name, value in partition}
         for name in wanted.keys() - {name.casefold() for name, _ in columns}:
             raise InvalidArgumentError(f"{table} has no partition column {name}")
-        found = [
+        result = [
             number
-            for number, one in enumerate(present)
-            if wanted.items() <= {name.casefold(): value for name, value in one}.items()
+            for number, item in enumerate(present)
+            if wanted.items() <= {name.casefold(): value for name, value in item}.items()
         ]
-        if not found and not statement.if_exists:
+        if not result and not statement.if_exists:
             raise NoSuchPartitionError(f"there is no partition {partition} in {table}")
-        chosen.update(found)
+        chosen.update(result)
     return [present[number] for number in sorted(chosen)]
 
 
@@ -236,7 +236,7 @@ def _moved(
     """The change that gives rows of partitions other values; unless it ``stays``, what is there goes."""
     target = exp.to_table(str(table), dialect="hive")
     values = [equal(name, value) for name, value in into]
-    chosen = exp.or_(*(exp.and_(*(equal(n, v) for n, v in one)) for one in sources))
+    chosen = exp.or_(*(exp.and_(*(equal(n, v) for n, v in item)) for item in sources))
     if stays:
         return exp.Update(this=target, expressions=values, where=exp.Where(this=chosen))
     here = exp.and_(*(value.copy() for value in values))

@@ -177,8 +177,8 @@ def creating_statement(info: TableInfo) -> str:
 def _own_clauses(info: TableInfo) -> list[str]:
     """The clauses that are kept as properties of the service's own."""
     columns = [column.name for column in info.schema.data_columns]
-    found = declared_clustering(info.properties.get(CLUSTERING), columns)
-    clauses = [] if found is None else [clustering_clause(found)]
+    result = declared_clustering(info.properties.get(CLUSTERING), columns)
+    clauses = [] if result is None else [clustering_clause(result)]
     shards, days = (info.properties.get(key) for key in SHARD_PROPERTIES.values())
     if shards is not None:
         clauses.append(f"INTO {shards} SHARDS")

@@ -146,8 +146,8 @@ class Query:
         bound, relation = self._bound
         if sql != bound:
             relation = self._duck.query(sql)
-        found, batches = self._duck.batches(relation, BATCH_ROWS)
-        schema = result_schema(found, self.columns, self.translation.declared)
+        result, batches = self._duck.batches(relation, BATCH_ROWS)
+        schema = result_schema(result, self.columns, self.translation.declared)
         rows = (conformed(batch, schema) for batch in batches)
         if not self._zone:
             return schema, rows
@@ -242,9 +242,9 @@ class QueryRunner:
     def close(self) -> None:
         """Closes the connections that wait for the next query; idempotent."""
         with self._lock:
-            found, self._connections = self._connections, None
-        if found is not None:
-            found.close()
+            result, self._connections = self._connections, None
+        if result is not None:
+            result.close()
 
     def _duck(self) -> SealedDuckDB:
         # An extra of its own, so that only who queries needs it.
@@ -287,9 +287,9 @@ class QueryRunner:
         """
         tree = with_values(tree, variables)
         tree = fold_catalog_calls(tree, namespace, self._calls, authorize)
-        found = _Named(authorize)
-        self._collect(tree, namespace, variables, found)
-        tables, views = found.tables, found.views
+        result = _Named(authorize)
+        self._collect(tree, namespace, variables, result)
+        tables, views = result.tables, result.views
         for name, _ in tables.values():
             authorize(CreateReadSession(table=name))
         readers = TableReaders(self._reading)
@@ -371,9 +371,9 @@ class QueryRunner:
             NoSuchTableError: a table does not exist.
             NoPermissionError: ``authorize`` refused.
         """
-        found = _Named(authorize)
-        self._collect(tree, namespace, variables, found)
-        return list(dict.fromkeys(name for name, _ in found.tables.values()))
+        result = _Named(authorize)
+        self._collect(tree, namespace, variables, result)
+        return list(dict.fromkeys(name for name, _ in result.tables.values()))
 
     def _now(self, zone: str) -> str:
         moment = dt.datetime.fromtimestamp(self._clock(), dt.UTC)
@@ -485,5 +485,5 @@ _NAMESPACE = "fletching_namespace"
 
 def namespace_of(node: exp.Expr) -> Namespace | None:
     """The namespace of the view that a table's name stands in."""
-    found: Namespace | None = node.meta.get(_NAMESPACE)
-    return found
+    result: Namespace | None = node.meta.get(_NAMESPACE)
+    return result

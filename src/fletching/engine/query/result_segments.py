@@ -122,11 +122,11 @@ class ResultSegments:
         rows: list[SegmentRow] = []
         while True:
             number = len(rows)
-            found = self._segment(encoder, batches, f"{prefix}-{number}.arrow", number)
-            if found is None:
+            result = self._segment(encoder, batches, f"{prefix}-{number}.arrow", number)
+            if result is None:
                 return rows
-            written.append(found.key)
-            rows.append(found)
+            written.append(result.key)
+            rows.append(result)
 
     def _segment(
         self, encoder: BatchEncoder, batches: Iterator[pa.RecordBatch], key: str, number: int

@@ -49,7 +49,7 @@ def casts_of(types: Sequence[DuckDBPyType]) -> list[str] | None:
     wanted = [_wanted(data_type) for data_type in types]
     if not any(wanted):
         return None
-    return [f"CAST({{}} AS {one})" if one else "{}" for one in wanted]
+    return [f"CAST({{}} AS {item})" if item else "{}" for item in wanted]
 
 
 def _wanted(data_type: pa.DataType) -> str:
@@ -110,7 +110,7 @@ def result_schema(
             Believed if it is about these columns, and where it fits what a column holds.
     """
     known = [name for name, _ in declared] == [name.casefold() for name in names]
-    types = [one.encode() for _, one in declared] if known else [b""] * len(names)
+    types = [item.encode() for _, item in declared] if known else [b""] * len(names)
     seen: set[str] = set()
     fields: list[pa.Field] = []
     for field, wanted, told in zip(found, names, types, strict=True):

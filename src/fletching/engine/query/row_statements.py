@@ -282,11 +282,11 @@ def _is_filter(tree: exp.Expr, fields: list[pa.Field], zone: str) -> bool:
     """Whether a scan can choose the rows of a DELETE by itself, without opening most segments."""
     known = {field.name.casefold(): field for field in fields}
     try:
-        found = compile_condition(
+        result = compile_condition(
             tree.args["where"].this.copy(), known, table=tree.this.alias_or_name
         )
     except FletchingError:
         return False
-    if zone and any(has_moments(known[name.casefold()].type) for name in found.columns):
+    if zone and any(has_moments(known[name.casefold()].type) for name in result.columns):
         return False  # a filter takes times for those of UTC
     return not tree.this.alias  # the filter's text knows the table by its own name

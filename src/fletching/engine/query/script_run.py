@@ -132,7 +132,7 @@ class ScriptRun:
         Raises:
             InvalidArgumentError: naming the view.
         """
-        for table in {one.table for one in requests if isinstance(one, _OF_TABLES)}:
+        for table in {item.table for item in requests if isinstance(item, _OF_TABLES)}:
             with contextlib.suppress(NotFoundError):  # whoever changes it says so
                 info = self.verbs.call(DescribeTable(table=table))
                 if isinstance(info, TableInfo) and VIEW_TEXT in info.properties:

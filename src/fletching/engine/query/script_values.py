@@ -65,11 +65,11 @@ def variable_of(variables: Mapping[str, exp.Expr], name: str) -> exp.Expr:
     Raises:
         InvalidArgumentError: there is none of this name.
     """
-    found = variables.get(name)
-    if found is None:
+    result = variables.get(name)
+    if result is None:
         near = did_you_mean(name, variables)
         raise InvalidArgumentError(f"there is no variable @{name}{near}")
-    return found
+    return result
 
 
 def with_values(tree: exp.Expr, variables: Mapping[str, exp.Expr], depth: int = 0) -> exp.Expr:
@@ -78,7 +78,7 @@ def with_values(tree: exp.Expr, variables: Mapping[str, exp.Expr], depth: int = 
     Raises:
         InvalidArgumentError: there is no such variable, or it stands in its own value.
     """
-    if not any(not isinstance(one.parent, exp.Table) for one in tree.find_all(exp.Parameter)):
+    if not any(not isinstance(item.parent, exp.Table) for item in tree.find_all(exp.Parameter)):
         return tree
     if depth > _DEPTH:
         raise InvalidArgumentError("variables nest too deeply, or contain themselves")
@@ -135,7 +135,9 @@ class _Catalog:
     def answer(self, node: exp.Expr) -> exp.Expr:
         """What a call stands for, as a literal."""
         name, arguments = node.name.lower(), node.expressions
-        texts = [one.name for one in arguments if isinstance(one, exp.Literal) and one.is_string]
+        texts = [
+            item.name for item in arguments if isinstance(item, exp.Literal) and item.is_string
+        ]
         if name == "partition_exists":
             if len(texts) != len(arguments) or len(texts) < 2:
                 raise InvalidArgumentError(

@@ -121,12 +121,12 @@ class StatementRunner:
         outcome = Outcome()
         for statement, place in statements:
             try:
-                found = _done(run, statement)
+                result = _done(run, statement)
             except NoSuchTableError as error:
                 raise place.told(with_near_tables(error, run)) from error
             except (InvalidArgumentError, NotFoundError, AlreadyExistsError) as error:
                 raise place.told(error) from error
-            outcome = found or outcome
+            outcome = result or outcome
         return outcome
 
     def cost(

@@ -125,9 +125,9 @@ class RelationReader:
         Raises:
             InvalidArgumentError: from the batches, a DECIMAL of more digits than statements compute with.
         """
-        found, batches = self._begin()
-        schema = pa.schema([field.with_type(duck_arrow_type(field.type)) for field in found])
-        converted = schema.types != found.types
+        result, batches = self._begin()
+        schema = pa.schema([field.with_type(duck_arrow_type(field.type)) for field in result])
+        converted = schema.types != result.types
 
         def counted() -> Iterator[pa.RecordBatch]:
             for batch in gathered(batches):

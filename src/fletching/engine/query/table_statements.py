@@ -58,13 +58,13 @@ def create_as(run: ScriptRun, statement: CreateAs) -> Outcome:
         raise AlreadyExistsError(f"there is a table {request.table} already")
     with run.query(statement.tree) as query:
         query.cast(_partition_casts(query, request.partition_columns))
-        found, batches = query.run()
-        order = _partitions_last(found, [name for name, _ in request.partition_columns])
+        result, batches = query.run()
+        order = _partitions_last(result, [name for name, _ in request.partition_columns])
         data = pa.schema(
-            [found.field(i) for i in order[: len(found) - len(request.partition_columns)]]
+            [result.field(i) for i in order[: len(result) - len(request.partition_columns)]]
         )
         partitions = [
-            (name, kind or str(odps_type_of_field(found.field(i))))
+            (name, kind or str(odps_type_of_field(result.field(i))))
             for (name, kind), i in zip(request.partition_columns, order[len(data) :], strict=True)
         ]
         made = CreateTable(
@@ -175,8 +175,8 @@ def clone(run: ScriptRun, statement: Clone) -> Outcome:
         tree = tree.where(
             exp.or_(
                 *(
-                    exp.and_(*(equal(name, value) for name, value in one))
-                    for one in statement.partitions
+                    exp.and_(*(equal(name, value) for name, value in item))
+                    for item in statement.partitions
                 )
             )
         )

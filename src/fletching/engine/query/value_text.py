@@ -46,7 +46,7 @@ def csv_cells(column: pa.Array, field: pa.Field | None = None) -> list[str]:
     """
     data_type = column.type
     if field is not None and odps_type_of_field(field).code is TypeCode.INTERVAL_DAY_TIME:
-        return [NULL_CELL if one is None else _interval(**one) for one in column.to_pylist()]
+        return [NULL_CELL if item is None else _interval(**item) for item in column.to_pylist()]
     if pa.types.is_timestamp(data_type) or pa.types.is_time(data_type):
         return [NULL_CELL if text is None else text for text in _moments(column)]
     if pa.types.is_nested(data_type):
@@ -81,8 +81,8 @@ def _moments(column: pa.Array) -> Sequence[str | None]:
     texts = pc.cast(column, pa.string())
     # Zeros at the end of a fraction, and the point before nothing else.
     texts = pc.replace_substring_regex(texts, r"(\.\d*?)0+$", r"\1")
-    found: list[str | None] = pc.replace_substring_regex(texts, r"\.$", "").to_pylist()
-    return found
+    result: list[str | None] = pc.replace_substring_regex(texts, r"\.$", "").to_pylist()
+    return result
 
 
 def _plain_text(value: object) -> str:
@@ -113,8 +113,8 @@ def _nested_text(value: Any, data_type: pa.DataType) -> str:
     if types.is_nested(data_type):
         return "[" + ",".join(_nested_text(item, data_type.value_type) for item in value) + "]"
     if types.is_timestamp(data_type):
-        found = _MOMENT.match(value)
-        whole, fraction = (value, "") if found is None else (found[1], (found[2] or "")[:6])
+        result = _MOMENT.match(value)
+        whole, fraction = (value, "") if result is None else (result[1], (result[2] or "")[:6])
         return whole if data_type.unit == "ms" or not fraction.strip("0") else f"{whole}.{fraction}"
     text = _plain_text(value)
     if isinstance(value, str | bytes) and _STRUCTURE.search(text):

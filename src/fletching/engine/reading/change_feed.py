@@ -87,8 +87,8 @@ def changes_between(
     entries: list[_Entry] = []
     for row in rows:
         if row.data_change:
-            found = list(by_version.get(row.version, {}).values())
-            parts = _updates_apart(keys, row, _parts_of(row, found, load))
+            result = list(by_version.get(row.version, {}).values())
+            parts = _updates_apart(keys, row, _parts_of(row, result, load))
             entries += _entries(row, parts, wanted)
     return Snapshot.listed(entries)
 
@@ -135,14 +135,14 @@ def _updates_apart(keys: KeyColumns | None, version: VersionRow, parts: list[_Pa
     seen: dict[tuple[str, str], list[NDArray[np.uint64]]] = defaultdict(list)
     for part in parts:
         rows = np.frombuffer(part.rows.to_array(), dtype=np.uint32)
-        found = key_numbers(keys.columns(part.segment, rows), seed)
-        numbers.append((part, rows, found))
-        seen[part.segment.partition, part.kind].append(found)
+        result = key_numbers(keys.columns(part.segment, rows), seed)
+        numbers.append((part, rows, result))
+        seen[part.segment.partition, part.kind].append(result)
     apart: list[_Part] = []
-    for part, rows, found in numbers:
+    for part, rows, result in numbers:
         other = _INSERT if part.kind == _DELETE else _DELETE
         there = seen.get((part.segment.partition, other))
-        both = np.isin(found, np.concatenate(there)) if there else np.zeros(len(rows), dtype=bool)
+        both = np.isin(result, np.concatenate(there)) if there else np.zeros(len(rows), dtype=bool)
         update = _BEFORE if part.kind == _DELETE else _AFTER
         apart.append(dataclasses.replace(part, rows=BitMap(rows[~both])))
         apart.append(dataclasses.replace(part, kind=update, rows=BitMap(rows[both])))

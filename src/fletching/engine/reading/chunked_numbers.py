@@ -127,12 +127,12 @@ class ChunkedNumbers:
         """As ``numpy.searchsorted``; of numbers that ascend."""
         chunks, bases = self._chunks, self._bases
         search = bisect.bisect_left if side == "left" else bisect.bisect_right
-        found = search(
+        result = search(
             range(len(chunks)), value, key=lambda place: int(chunks[place][0]) + bases[place]
         )
-        if not found:
+        if not result:
             return 0
-        place = found - 1
+        place = result - 1
         inside = np.searchsorted(chunks[place], value - bases[place], side=side)
         return self._starts[place] + int(inside)
 
@@ -140,17 +140,17 @@ class ChunkedNumbers:
         """The same for several values."""
         if len(values) > len(self._chunks):
             return np.searchsorted(np.asarray(self), values, side=side).astype(np.int64)
-        found = [self.searchsorted(value, side) for value in values.tolist()]
-        return np.array(found, dtype=np.int64)
+        result = [self.searchsorted(value, side) for value in values.tolist()]
+        return np.array(result, dtype=np.int64)
 
     def places_of(self, values: Collection[int]) -> Numbers:
         """Where one of some values stands, ascending. Looks at all numbers."""
         wanted = np.fromiter(values, dtype=np.int64, count=len(values))
-        found = [
+        result = [
             np.flatnonzero(np.isin(chunk, wanted - base)) + start
             for chunk, base, start in zip(self._chunks, self._bases, self._starts, strict=False)
         ]
-        return np.concatenate(found).astype(np.int64) if found else np.empty(0, dtype=np.int64)
+        return np.concatenate(result).astype(np.int64) if result else np.empty(0, dtype=np.int64)
 
     # --- changing ------------------------------------------------------------------------------
 

@@ -114,8 +114,8 @@ class UnwrittenSessions:
 
     def find(self, session_id: str) -> ReadSessionRow | None:
         """The row of a session that waits."""
-        found = self._rows.get(session_id)
-        return None if found is None else found[0]
+        result = self._rows.get(session_id)
+        return None if result is None else result[0]
 
     def close(self) -> None:
         """Stops trying."""

@@ -75,17 +75,17 @@ class TableColumns:
         Raises:
             InvalidArgumentError: a name is unknown there, or comes twice.
         """
-        found: dict[int, None] = {}
+        result: dict[int, None] = {}
         for name in names:
             place = self.places.get(name.casefold())
             if place is None:
                 place = self.places.get(name.strip().strip("`").casefold())
             if place is None or place not in among:
                 raise InvalidArgumentError(f"the table has no {what} column {name!r}")
-            if place in found:
+            if place in result:
                 raise InvalidArgumentError(f"{what} column {name!r} is asked for twice")
-            found[place] = None
-        return tuple(found)
+            result[place] = None
+        return tuple(result)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -63,12 +63,12 @@ class PartitionFilter:
     @functools.cached_property
     def _wanted(self) -> dict[tuple[int, ...], set[tuple[str, ...]]]:
         """Per set of columns that some pattern names, the values that are wanted of them."""
-        found: dict[tuple[int, ...], set[tuple[str, ...]]] = {}
+        result: dict[tuple[int, ...], set[tuple[str, ...]]] = {}
         for pattern in self.patterns:
             named = [(place, value) for place, value in enumerate(pattern) if value is not None]
             places = tuple(place for place, _ in named)
-            found.setdefault(places, set()).add(tuple(value for _, value in named))
-        return found
+            result.setdefault(places, set()).add(tuple(value for _, value in named))
+        return result
 
     def check_found(self, existing: Collection[tuple[str, ...]]) -> None:
         """Refuses partitions that are named in full and do not exist.

@@ -375,7 +375,7 @@ class ReadSessions:
             return [Scope(pinned.rows, pinned.bytes)]
         named = wanted.named
         if pinned.version != table.version:
-            found = visible_partitions(connection, table.id, pinned.version, named)
+            result = visible_partitions(connection, table.id, pinned.version, named)
         else:
             if named is None:
                 rows = list_partitions(connection, table.id)
@@ -383,8 +383,8 @@ class ReadSessions:
                 rows = [pinned_table.partitions[values] for values in named]
             else:
                 rows = find_partitions(connection, table.id, named)
-            found = [(row.values, row.rows, row.bytes) for row in rows]
-        chosen = [item for item in found if wanted.matches(item[0])]
+            result = [(row.values, row.rows, row.bytes) for row in rows]
+        chosen = [item for item in result if wanted.matches(item[0])]
         wanted.check_found([values for values, _, _ in chosen])
         scopes = [Scope(rows, size) for _, rows, size in chosen if size]
         if request.split_options.cross_partition or not scopes:

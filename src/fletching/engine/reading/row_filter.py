@@ -173,8 +173,8 @@ class RowFilter:
                     f"a partition value of column {output.field.name} is no {output.field.type}"
                 ) from error
         table = pa.Table.from_arrays(arrays, [output.field.name for output in self._asked])
-        found = _evaluated(table, [part.expression for part in self._parts])
-        return [pc.fill_null(column, False).to_pylist() for column in found.columns]
+        result = _evaluated(table, [part.expression for part in self._parts])
+        return [pc.fill_null(column, False).to_pylist() for column in result.columns]
 
     def left(self, partition: tuple[str, ...]) -> Condition:
         """What is left to ask of a partition's rows: `TRUE` for all of them, `FALSE` for none."""
@@ -216,16 +216,16 @@ class RowFilter:
             return None
 
         def may(first: int, end: int) -> bool:
-            found = functools.partial(known.column, first=first, end=end)
-            return condition.may(self.bounds(segment, found))
+            result = functools.partial(known.column, first=first, end=end)
+            return condition.may(self.bounds(segment, result))
 
         chosen = choose(count, may)
         if not proves or np.count_nonzero(chosen) < WORTH_PROVING:
             return Zones(chosen, np.zeros(count, dtype=bool))
 
         def may_not(first: int, end: int) -> bool:
-            found = functools.partial(known.column, first=first, end=end)
-            return bool(chosen[first:end].any()) and not self._surely(segment, partition, found)
+            result = functools.partial(known.column, first=first, end=end)
+            return bool(chosen[first:end].any()) and not self._surely(segment, partition, result)
 
         return Zones(chosen, chosen & ~choose(count, may_not))
 
@@ -349,8 +349,8 @@ def _of_segment(segment: SegmentRow) -> _Known:
     recorded = read_statistics(segment.statistics)
 
     def known(key: str) -> ColumnBounds | None:
-        found = recorded.get(key)
-        return None if found is None else found.bounds()
+        result = recorded.get(key)
+        return None if result is None else result.bounds()
 
     return known
 

@@ -111,7 +111,7 @@ class ScanSchemas:
         """Knows nothing yet."""
         self._tables = RecentlyUsed[tuple[str, int], dict[int, TableColumns]](
             _CACHED_TABLE_COLUMNS,
-            weight=lambda known: _columns(sum(len(one.data) for one in known.values())),
+            weight=lambda known: _columns(sum(len(item.data) for item in known.values())),
         )
         self._scan_schemas = RecentlyUsed[tuple[object, ...], ScanSchema](
             _CACHED_SESSION_COLUMNS, weight=lambda schema: _columns(len(schema.columns.data))

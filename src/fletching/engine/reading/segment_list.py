@@ -30,8 +30,8 @@ class SegmentList(Sequence[SegmentRow]):
     @classmethod
     def of(cls, rows: Iterable[SegmentRow]) -> SegmentList:
         """A list of some segments."""
-        found = tuple(rows)
-        return cls(found[start : start + _CHUNK] for start in range(0, len(found), _CHUNK))
+        result = tuple(rows)
+        return cls(result[start : start + _CHUNK] for start in range(0, len(result), _CHUNK))
 
     def __len__(self) -> int:
         """How many segments."""

@@ -152,11 +152,11 @@ class SegmentReader:
         """Takes all batches' metadata from the segment's end, if that has it."""
         if self._metadata or self._checks is None:
             return bool(self._metadata)
-        found = self._checks.tails.get(self.unchecked, self.row).metadata
-        if found is None:
+        result = self._checks.tails.get(self.unchecked, self.row).metadata
+        if result is None:
             return False
         offsets = np.frombuffer(self.row.batch_index, "<i8").reshape(-1, 4)[:, 0].tolist()
-        self._metadata = dict(zip(offsets, found, strict=True))
+        self._metadata = dict(zip(offsets, result, strict=True))
         return True
 
     def metadata(self, offset: int, length: int) -> memoryview:
@@ -184,14 +184,14 @@ class SegmentReader:
         # A part of the message: of the columns that are left out no byte is touched.
         try:
             if not self.row.codecs:
-                found = self._decode(offset, end, checked=False).select(list(columns))
+                result = self._decode(offset, end, checked=False).select(list(columns))
             else:
                 message = self._message(offset, end, checked=False)
-                found = self.columns.projected(columns).decode(message)
-            self.columns.check_part(found, columns)
+                result = self.columns.projected(columns).decode(message)
+            self.columns.check_part(result, columns)
         except WireError as error:
             raise self._damaged(error) from error
-        return found
+        return result
 
     def _decode(self, offset: int, end: int, *, checked: bool = True) -> pa.RecordBatch:
         try:
@@ -227,7 +227,7 @@ class SegmentReader:
         return self._parsed((self.object if checked else self.unchecked).view(offset, end))
 
     def _parsed(self, view: memoryview) -> Message:
-        found = message_at(view, 0, len(view), DEFAULT_LIMITS, self.columns.headers.read)
-        if isinstance(found, Message):
-            return found
+        result = message_at(view, 0, len(view), DEFAULT_LIMITS, self.columns.headers.read)
+        if isinstance(result, Message):
+            return result
         raise CorruptObjectError("a stream ends where a message should stand", key=self.row.key)

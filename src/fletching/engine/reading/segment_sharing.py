@@ -58,8 +58,8 @@ class SharedSegments:
     @property
     def descriptors(self) -> list[int]:
         """One per segment, lent until `close`."""
-        found = [_descriptor(reader) for reader in self._readers]
-        return [each for each in found if each is not None]
+        result = [_descriptor(reader) for reader in self._readers]
+        return [each for each in result if each is not None]
 
     def close(self) -> None:
         """Closes the segments; idempotent."""
@@ -256,5 +256,5 @@ def _packed(*columns: NDArray[np.int64]) -> bytes:
 def _dictionaries(reader: SegmentReader, row: SegmentRow, before: int) -> bytes:
     if not row.dictionary_index:
         return b""
-    found = reader.dictionaries(before)
-    return np.array([(each.offset, each.end, 0) for each in found], "<i8").tobytes()
+    result = reader.dictionaries(before)
+    return np.array([(each.offset, each.end, 0) for each in result], "<i8").tobytes()

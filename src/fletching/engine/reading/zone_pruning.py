@@ -55,7 +55,7 @@ def zones_of_batches(
     hulls: dict[int, tuple[int, int]] = {}
     for batch in np.flatnonzero(partly).tolist():
         start = int(starts[batch])
-        found = np.flatnonzero(zones.may[start : start + int(counts[batch])])
-        hull = int(found[0]) * ZONE_ROWS, min((int(found[-1]) + 1) * ZONE_ROWS, int(rows[batch]))
+        result = np.flatnonzero(zones.may[start : start + int(counts[batch])])
+        hull = int(result[0]) * ZONE_ROWS, min((int(result[-1]) + 1) * ZONE_ROWS, int(rows[batch]))
         hulls[first + batch] = hull
     return ZonesOfBatches(may, all_chosen, hulls)

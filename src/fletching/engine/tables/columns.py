@@ -223,10 +223,10 @@ def altered(columns: Columns, request: AlterColumn) -> Columns:
 
 
 def _other(columns: Columns, name: str, place: int) -> int:
-    found = columns.place(name)
-    if found == place:
+    result = columns.place(name)
+    if result == place:
         raise InvalidArgumentError(f"column {name} cannot stand behind itself")
-    return found
+    return result
 
 
 def _widened(field: pa.Field, text: str, *, is_key: bool) -> pa.Field:

@@ -43,13 +43,13 @@ class Namespaces:
             NoSuchProjectError: there is no such project.
         """
         with self._context.database.read() as connection:
-            found = catalog_namespaces.list_schemas(connection, request.project)
-        if DEFAULT_SCHEMA not in {name.casefold() for name, _ in found}:
-            found.append((DEFAULT_SCHEMA, 0.0))
+            result = catalog_namespaces.list_schemas(connection, request.project)
+        if DEFAULT_SCHEMA not in {name.casefold() for name, _ in result}:
+            result.append((DEFAULT_SCHEMA, 0.0))
         return SchemaPage(
             schemas=tuple(
                 SchemaInfo(project=request.project, schema=name, created_at=created_at)
-                for name, created_at in sorted(found, key=lambda item: item[0].casefold())
+                for name, created_at in sorted(result, key=lambda item: item[0].casefold())
             )
         )
 

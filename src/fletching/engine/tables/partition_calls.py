@@ -158,7 +158,7 @@ def _partitions_of(
     """The partitions that have rows in a version, behind a marker, in the order asked for."""
     version = request.version or 0
     check_readable(connection, table, version)
-    found = [
+    result = [
         catalog_partitions.PartitionRow(values, rows, size, 0.0, 0.0)
         for values, rows, size in visible_partitions(connection, table.id, version)
         if all(values[place] == value for place, value in wanted.items())
@@ -166,8 +166,8 @@ def _partitions_of(
     # Once more: retention may have raised the horizon, and begun to forget, while they were read.
     check_readable(connection, catalog.get_table(connection, table.name), version)
     if request.reverse:
-        return [row for row in reversed(found) if marker is None or row.values < marker]
-    return [row for row in found if marker is None or row.values > marker]
+        return [row for row in reversed(result) if marker is None or row.values < marker]
+    return [row for row in result if marker is None or row.values > marker]
 
 
 def _parsed(marker: str) -> PartitionSpec:

@@ -323,15 +323,15 @@ def choose(count: int, test: Callable[[int, int], bool]) -> NDArray[np.bool_]:
     """
     if count >= _MANY and all(test(zone, zone + 1) for zone in range(0, count, count // _ASKED)):
         return np.ones(count, dtype=bool)
-    found = np.zeros(count, dtype=bool)
+    result = np.zeros(count, dtype=bool)
     pending = [(0, count)] if count else []
     while pending:
         first, end = pending.pop()
         if not test(first, end):
             continue
         if end - first == 1:
-            found[first] = True
+            result[first] = True
             continue
         step = -(-(end - first) // _FAN_OUT)
         pending += [(start, min(start + step, end)) for start in range(first, end, step)]
-    return found
+    return result

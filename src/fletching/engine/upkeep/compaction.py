@@ -106,7 +106,7 @@ class Compactor:
         self._context = context
         self._cell_checker = cell_checker
         # Per table the version in which nothing was left to merge: it need not be read again.
-        self._settled: dict[str, int] = {}
+        self._compacted_versions: dict[str, int] = {}
 
     def compact_tables(
         self,
@@ -147,7 +147,9 @@ class Compactor:
         least = min_segments or self._context.settings.compact_min_segments
         with self._context.database.read() as connection:
             rows = catalog_tables.tables_with_segments(connection, at_least=least)
-        return [row.name for row in rows if every or self._settled.get(row.id) != row.version]
+        return [
+            row.name for row in rows if every or self._compacted_versions.get(row.id) != row.version
+        ]
 
     def compact_table(
         self, name: TableName, *, min_segments: int | None = None, purge: bool = False
@@ -178,7 +180,7 @@ class Compactor:
         key_runs = table.keyed and bool(runs or runs_to_merge(segments, merged_runs, unusable))
         if not runs and not folds and not key_runs:
             if min_segments is None:
-                self._settled[table.id] = table.version
+                self._compacted_versions[table.id] = table.version
             return CompactionReport(name)
         merged = made = size = 0
         damaged: list[str] = []
@@ -194,8 +196,8 @@ class Compactor:
                     continue
                 if length:
                     merged, made, size = merged + len(run), made + 1, size + length
-            for row, found in folds:
-                self._fold(table, row, found, lease)
+            for row, result in folds:
+                self._fold(table, row, result, lease)
             joined = 0
             if key_runs:
                 joined = self._merge_key_runs(table, lease, damaged, prove=purge)
@@ -359,11 +361,11 @@ def _folds(
     deletions: Sequence[DeletionRow], segments: Mapping[int, SegmentRow]
 ) -> list[tuple[SegmentRow, list[DeletionRow]]]:
     """The segments that have many deletions."""
-    found: dict[int, list[DeletionRow]] = {}
+    result: dict[int, list[DeletionRow]] = {}
     for deletion in deletions:
         if deletion.segment_id in segments:
-            found.setdefault(deletion.segment_id, []).append(deletion)
-    return [(segments[key], rows) for key, rows in found.items() if len(rows) > FOLD_DELETIONS]
+            result.setdefault(deletion.segment_id, []).append(deletion)
+    return [(segments[key], rows) for key, rows in result.items() if len(rows) > FOLD_DELETIONS]
 
 
 def _runs(

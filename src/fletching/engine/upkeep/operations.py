@@ -100,16 +100,18 @@ class Operations:
         Raises:
             NotFoundError: there is none that is open.
         """
-        for found in self.sessions():
-            if (found.id, found.kind) == (session, kind):
+        for result in self.sessions():
+            if (result.id, result.kind) == (session, kind):
                 break
         else:
             raise NotFoundError(f"there is no open {kind} session {session}")
-        if found.kind == "read":
-            self._engine.call(GetReadSession(table=found.table, session_id=found.id, release=True))
+        if result.kind == "read":
+            self._engine.call(
+                GetReadSession(table=result.table, session_id=result.id, release=True)
+            )
         else:
-            self._engine.call(AbortWriteSession(table=found.table, session_id=found.id))
-        return found
+            self._engine.call(AbortWriteSession(table=result.table, session_id=result.id))
+        return result
 
     def largest_tables(self, limit: int = 50) -> list[TableSize]:
         """The tables with the most bytes."""
@@ -176,7 +178,7 @@ class Operations:
 
     def tasks(self) -> list[TaskState]:
         """The last run of each task: the one that this process is at, else what the catalog knows."""
-        found = {
+        result = {
             run.task: TaskState(
                 run.task,
                 run.started_at,
@@ -190,10 +192,10 @@ class Operations:
         }
         with self._lock:
             for task, state in self._states.items():
-                known = found.get(task)
+                known = result.get(task)
                 if known is None or state.ended_at is None or state.started_at > known.started_at:
-                    found[task] = dataclasses.replace(state)
-        return [found[task] for task in TASKS if task in found]
+                    result[task] = dataclasses.replace(state)
+        return [result[task] for task in TASKS if task in result]
 
     def last_run(self, task: str) -> UpkeepRun | None:
         """The last run of a task that came to its end, whoever ran it."""

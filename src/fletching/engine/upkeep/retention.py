@@ -141,8 +141,8 @@ class RetentionReport:
     def summary(self) -> str:
         """What became of it, in words."""
         counts = ", ".join(f"{count} {kind}" for kind, count in self.counts().items())
-        found = f"collected {counts} ({self.bytes} bytes)" if counts else "there was nothing to do"
-        return self.skipped or found
+        result = f"collected {counts} ({self.bytes} bytes)" if counts else "there was nothing to do"
+        return self.skipped or result
 
 
 Step = Callable[[Connection, float], tuple[list[Collected], list[str]]]
@@ -195,8 +195,8 @@ class Retention:
     def _lifecycles(self) -> list[Step]:
         """One step per table with a lifecycle."""
         with self._context.database.read() as connection:
-            found = collecting.tables_with_lifecycle(connection)
-        return [functools.partial(self._lifecycle, table_id, days) for table_id, days in found]
+            result = collecting.tables_with_lifecycle(connection)
+        return [functools.partial(self._lifecycle, table_id, days) for table_id, days in result]
 
     @staticmethod
     def _lifecycle(
@@ -221,10 +221,10 @@ class Retention:
     def _histories(self) -> list[Step]:
         """One step per table that has more than its newest version."""
         with self._context.database.read() as connection:
-            found = collecting.tables_with_history(connection)
+            result = collecting.tables_with_history(connection)
         return [
             functools.partial(self._history, table_id, retain_seconds(self._context, properties))
-            for table_id, properties in found
+            for table_id, properties in result
         ]
 
     def _try(self, steps: Sequence[Step], force: bool) -> RetentionReport:
@@ -233,10 +233,10 @@ class Retention:
         with self._context.database.trial() as connection:
             for step in steps:
                 collected += step(connection, self._context.clock())[0]
-        found, refused = self.orphans(dry_run=True, force=force)
-        found += self._unfinished_uploads(dry_run=True)
-        found += self._old_results(dry_run=True)
-        return RetentionReport(True, (*collected, *found), refused=refused)
+        result, refused = self.orphans(dry_run=True, force=force)
+        result += self._unfinished_uploads(dry_run=True)
+        result += self._old_results(dry_run=True)
+        return RetentionReport(True, (*collected, *result), refused=refused)
 
     def _do(self, steps: Sequence[Step], force: bool, progress: Progress) -> RetentionReport:
         context = self._context
@@ -251,14 +251,14 @@ class Retention:
                 while full:
                     with context.database.write() as connection:
                         lease.check(connection)
-                        found, keys = step(connection, context.clock())
+                        result, keys = step(connection, context.clock())
                     faultpoints.reach("retention.forgotten")
                     context.delete_objects(keys)
-                    collected += found
-                    full = len(found) >= _SEGMENTS_PER_STEP
+                    collected += result
+                    full = len(result) >= _SEGMENTS_PER_STEP
             progress(len(steps), total)
-            found, refused = self.orphans(force=force, lease=lease)
-            collected += found
+            result, refused = self.orphans(force=force, lease=lease)
+            collected += result
             progress(len(steps) + 1, total)
             collected += self._unfinished_uploads()
             progress(len(steps) + 2, total)
@@ -309,8 +309,8 @@ class Retention:
     @staticmethod
     def _tables_of_results(connection: Connection, now: float) -> tuple[list[Collected], list[str]]:
         """Drops the tables in which earlier releases kept results of statements, a day after they were made."""
-        found = collecting.drop_tables_of(connection, RESULTS_PROJECT, now - KEPT_SECONDS, now)
-        return [Collected("result", name) for name in found], []
+        result = collecting.drop_tables_of(connection, RESULTS_PROJECT, now - KEPT_SECONDS, now)
+        return [Collected("result", name) for name in result], []
 
     def _dropped_tables(
         self, connection: Connection, now: float
@@ -407,7 +407,7 @@ class Retention:
         dead, living = self._writers(dry_run=dry_run)
         before = context.clock() - context.settings.orphan_seconds
         total = 0
-        found: list[ForgottenObject] = []
+        result: list[ForgottenObject] = []
         batch: list[ForgottenObject] = []
         for info in store.list(SEGMENT_PREFIX):
             total += 1
@@ -417,15 +417,15 @@ class Retention:
             if writer in dead or not (writer in living or young or dead_only):
                 batch.append(ForgottenObject(info.key, info.length))
             if len(batch) >= _ORPHANS_PER_LOOK:
-                found += self._unknown(batch)
+                result += self._unknown(batch)
                 batch = []
-        found += self._unknown(batch)
-        refused = "" if force else _blown(len(found), total)
+        result += self._unknown(batch)
+        refused = "" if force else _blown(len(result), total)
         if refused:
             _LOG.warning("%s", refused)
             return [], refused
-        gone = [item for item in found if writer_of(item.key) in dead]
-        others = [item for item in found if writer_of(item.key) not in dead]
+        gone = [item for item in result if writer_of(item.key) in dead]
+        others = [item for item in result if writer_of(item.key) not in dead]
         gone += others if store.knows_writers else self._ripe(others, dry_run)
         if gone and not dry_run:
             check_identity(context)

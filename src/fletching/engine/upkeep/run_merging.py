@@ -78,7 +78,7 @@ def unusable_runs(
         merged: which to look at.
         prove: read every block; else only what says where to look.
     """
-    found = []
+    result = []
     for row in merged:
         try:
             row.owner_keys()
@@ -86,8 +86,8 @@ def unusable_runs(
             for start in range(0, run.count if prove else 0, _SLICE_ENTRIES):
                 run.between(start, min(start + _SLICE_ENTRIES, run.count))
         except (CorruptObjectError, ObjectNotFoundError):
-            found.append(row)
-    return found
+            result.append(row)
+    return result
 
 
 def runs_to_merge(
@@ -109,12 +109,12 @@ def runs_to_merge(
     runs: dict[str, list[MergedRunRow]] = defaultdict(list)
     for row in merged:
         runs[row.partition].append(row)
-    found = []
+    result = []
     for partition in sorted(alive.keys() | runs.keys()):
         plan = _partition(partition, alive[partition], runs[partition], unusable)
         if plan is not None:
-            found.append(plan)
-    return found
+            result.append(plan)
+    return result
 
 
 def _partition(
@@ -224,14 +224,14 @@ class _Source:
     def next(self, number: int | None) -> Entries:
         """The entries from where it is up to a number, those of segments that are gone left out."""
         end = self.run.count if number is None else self.run.below(number)
-        found = self.run.between(self.at, end)
+        result = self.run.between(self.at, end)
         self.at = max(end, self.at)
-        if found.owners is None:
-            who = np.full(len(found.numbers), self.owners[0], dtype=np.uint32)
-            return Entries(found.numbers, found.rows, who)
-        who = self.owners[found.owners]
+        if result.owners is None:
+            who = np.full(len(result.numbers), self.owners[0], dtype=np.uint32)
+            return Entries(result.numbers, result.rows, who)
+        who = self.owners[result.owners]
         there = who != _GONE
-        return Entries(found.numbers[there], found.rows[there], who[there])
+        return Entries(result.numbers[there], result.rows[there], who[there])
 
 
 def _written(

@@ -153,15 +153,15 @@ class Verification:
                 if key in alive
                 for own in [open_run(context.store, alive[key]).all()]
             }
-            found: dict[int, int] = dict.fromkeys(expected, 0)
+            result: dict[int, int] = dict.fromkeys(expected, 0)
             for start in range(0, run.count, _RUN_ENTRIES):
                 part = run.between(start, min(start + _RUN_ENTRIES, run.count))
                 assert part.owners is not None
                 for place in np.unique(part.owners).tolist():
                     mine = part.owners == place
-                    total = found.get(place, 0) + _digest(part.numbers[mine], part.rows[mine])
-                    found[place] = total % (1 << 64)
-            if any(found[place] != digest for place, digest in expected.items()):
+                    total = result.get(place, 0) + _digest(part.numbers[mine], part.rows[mine])
+                    result[place] = total % (1 << 64)
+            if any(result[place] != digest for place, digest in expected.items()):
                 problem = "its entries are not those of the segments' own key runs"
         except StorageError as error:
             with context.database.read() as connection:

@@ -103,13 +103,13 @@ def match_schema(
         source = fields[number]
         if place < len(needed) and is_spelt(source.type, field.type):
             continue
-        found = relation(source.type, field.type)
-        if found is Relation.REFUSED:
+        result = relation(source.type, field.type)
+        if result is Relation.REFUSED:
             raise InvalidArgumentError(
                 f"column {field.name!r} is {source.type} in the data and {field.type} in the table: "
                 f"{refusal(source.type, field.type)}"
             )
-        if found is not Relation.AS_IS and place >= len(needed):
+        if result is not Relation.AS_IS and place >= len(needed):
             identical = False
     count = len(needed)
     columns = tuple(None if number is None else places[number] for number in plan[count:])

@@ -98,18 +98,18 @@ def decode_index(data: memoryview, entry: bytes, segment: SegmentRow) -> list[me
     if len(raw) != length or crc32c(raw) != checksum:
         raise CorruptObjectError("a segment's metadata index is damaged", key=segment.key)
     view = memoryview(raw)
-    found: list[memoryview] = []
+    result: list[memoryview] = []
     position = 0
     index = memoryview(segment.batch_index).cast("B")
     for start in range(8, len(index), 32):
         end = position + int.from_bytes(index[start : start + 8], "little")
-        found.append(view[position:end])
+        result.append(view[position:end])
         position = end
     if position != length:
         raise CorruptObjectError(
             "a segment's metadata index is of other batches than the catalog's", key=segment.key
         )
-    return found
+    return result
 
 
 def parse_entry(entry: bytes, segment: SegmentRow) -> tuple[int, int, int, int]:

@@ -224,11 +224,11 @@ class PartitionWriter:
         """What an encoder gave; of a table without dictionaries nothing is parsed to know it."""
         if self._has_dictionaries:
             return [_read(frame) for frame in frames]
-        found = []
+        result = []
         for frame in frames:
             metadata, *body = (as_view(piece).nbytes for piece in frame)
-            found.append(_Encoded(frame, metadata, sum(body), None, is_delta=False))
-        return found
+            result.append(_Encoded(frame, metadata, sum(body), None, is_delta=False))
+        return result
 
     def _new_encoder(
         self, opened: OpenPartition, writer: SegmentWriter, codec: str | None

@@ -67,7 +67,7 @@ class SegmentWriter:
             partition: the catalog's text of the partition.
             schema_version: of the table, that the schema message is.
             statistics: collects the bounds of the columns; its owner feeds it.
-            behind: writes messages while the caller goes on; settled by its owner before
+            behind: writes messages while the caller goes on; flushed by its owner before
                 ``complete``, and dropped before ``abort``. Without it messages are written at once.
         """
         self.partition = partition

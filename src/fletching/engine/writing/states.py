@@ -175,9 +175,9 @@ def next_session_state(state: SessionState, event: SessionEvent, session_id: str
         ConflictError: the session is committed and the event is not for that state.
         ExpiredSessionError: the session was aborted or has expired.
     """
-    found = SESSION_TRANSITIONS.get((state, event))
-    if found is not None:
-        return found
+    result = SESSION_TRANSITIONS.get((state, event))
+    if result is not None:
+        return result
     refusal: ServiceError
     if state is SessionState.COMMITTED:
         refusal = ConflictError(
@@ -195,7 +195,7 @@ def next_stream_state(state: StreamState, event: StreamEvent, name: str) -> Stre
     Raises:
         ConflictError: the attempt is closed and cannot be written to.
     """
-    found = STREAM_TRANSITIONS.get((state, event))
-    if found is None:
+    result = STREAM_TRANSITIONS.get((state, event))
+    if result is None:
         raise ConflictError(f"write stream {name} is {state.value.lower()}; cannot {event.value}")
-    return found
+    return result

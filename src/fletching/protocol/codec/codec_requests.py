@@ -240,12 +240,12 @@ def decode_request(
     table = _form_read(parts, action, mode)
     values = _target_values(parts, table, target)
     for field in table.fields:
-        found = _found(parts, field)
-        if found is ABSENT or not field.attribute:
-            if found is ABSENT and field.required:
+        result = _found(parts, field)
+        if result is ABSENT or not field.attribute:
+            if result is ABSENT and field.required:
                 raise _missing(field)
             continue
-        values.setdefault(field.attribute, found)
+        values.setdefault(field.attribute, result)
     if "write_mode" in _attributes(table.kind) and "write_mode" not in values:
         # The implicit session is always a streaming one.
         implicit = values.get("session_id") == DEFAULT_SESSION_ID
@@ -297,7 +297,7 @@ def _target_values(parts: RequestParts, table: RequestTable, target: str) -> Val
 
 def _found(parts: RequestParts, field: Field) -> object:
     """A field's value from the first place that has it; a flag is true if any place says so."""
-    found: object = ABSENT
+    result: object = ABSENT
     for place in (*field.places, *field.also):
         if place is Place.JSON:
             value = parts.json.get(field.name)
@@ -309,7 +309,7 @@ def _found(parts: RequestParts, field: Field) -> object:
         if here is ABSENT:
             continue
         if isinstance(field.kind, Flag) and not here:
-            found = here
+            result = here
             continue
         return here
-    return found
+    return result

@@ -266,8 +266,8 @@ class Listed(Kind[Sequence[_V]]):
         """Each item in turn."""
         if not isinstance(value, list):
             raise InvalidParameterError(f"{name} is not a list of {self.called}")
-        found = (self.kind.from_json(item, name) for item in value)
-        return tuple(item for item in found if not isinstance(item, Absent))
+        result = (self.kind.from_json(item, name) for item in value)
+        return tuple(item for item in result if not isinstance(item, Absent))
 
     def to_json(self, value: Sequence[_V]) -> object:
         """Each item in turn."""
@@ -299,15 +299,15 @@ class Record(Kind[object]):
         """Each item in turn; unknown ones are ignored, null ones absent."""
         if not isinstance(value, dict):
             raise InvalidParameterError(f"{name} is not an object")
-        found: dict[str, object] = {}
+        result: dict[str, object] = {}
         for attribute, wire, kind in self.items:
             given = value.get(wire)
             if wire not in value or (given is None and not kind.null_is_value):
                 continue
             item = kind.from_json(given, f"{name}.{wire}")
             if item is not ABSENT:
-                found[attribute] = item
-        return self.make(**found)
+                result[attribute] = item
+        return self.make(**result)
 
     def to_json(self, value: object) -> object:
         """Each item in turn, and the constants."""

@@ -254,7 +254,7 @@ def _parse(body: bytes) -> dict[str, str]:
         return {}
     if not isinstance(value, dict):
         return {}
-    found = {
+    result = {
         name: value[name]
         for name in ("Code", "Message", "RequestId")
         if isinstance(value.get(name), str)
@@ -262,12 +262,12 @@ def _parse(body: bytes) -> dict[str, str]:
     ours = value.get("Error")
     if isinstance(ours, dict):
         if isinstance(ours.get("Type"), str):
-            found["Type"] = ours["Type"]
+            result["Type"] = ours["Type"]
         facts = ours.get("Facts")
         if isinstance(facts, dict):
-            found |= {
+            result |= {
                 str(name): str(fact)
                 for name, fact in facts.items()
-                if isinstance(fact, str | int) and name not in found
+                if isinstance(fact, str | int) and name not in result
             }
-    return found
+    return result

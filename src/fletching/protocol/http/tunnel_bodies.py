@@ -229,18 +229,18 @@ class _RecordBody:
         self._ended = True
 
     def _batch(self, arrays: list[pa.Array]) -> pa.RecordBatch:
-        found = [
+        result = [
             from_record_values(array, column.type, column.name)
             for array, column in zip(arrays, self._columns, strict=True)
         ]
         if self._upsert:
-            *data, _, _, operation, _, values = found
+            *data, _, _, operation, _, values = result
             if len(values.values):
                 raise InvalidArgumentError(
                     "an upsert of some columns only is not taken: leave __value_cols empty"
                 )
-            found = [*data, operation]
-        return pa.RecordBatch.from_arrays(found, schema=self._schema)
+            result = [*data, operation]
+        return pa.RecordBatch.from_arrays(result, schema=self._schema)
 
 
 # --- bodies that go out -------------------------------------------------------------------------

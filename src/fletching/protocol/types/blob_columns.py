@@ -13,7 +13,7 @@ __all__ = ["blob_column_id", "blob_column_ids"]
 
 def blob_column_ids(schema: TableSchema) -> dict[int, str]:
     """Column id to path of every BLOB node: ``image``, ``pages.element``, ``by_name.value``."""
-    found: dict[int, str] = {}
+    result: dict[int, str] = {}
     for column in schema.data_columns:
         try:
             odps_type = parse_type(column.type)
@@ -24,8 +24,8 @@ def blob_column_ids(schema: TableSchema) -> dict[int, str]:
             column.column_ids, _nodes(column.name, odps_type), strict=False
         ):
             if code is TypeCode.BLOB:
-                found[id_] = path
-    return found
+                result[id_] = path
+    return result
 
 
 def blob_column_id(schema: TableSchema, path: str | None) -> int:
@@ -34,17 +34,17 @@ def blob_column_id(schema: TableSchema, path: str | None) -> int:
     Raises:
         UsageError: there is no such BLOB column, or None was given and there is not exactly one.
     """
-    found = blob_column_ids(schema)
-    known = ", ".join(found.values()) or "none"
+    result = blob_column_ids(schema)
+    known = ", ".join(result.values()) or "none"
     if path is None:
-        if len(found) != 1:
+        if len(result) != 1:
             raise UsageError(f"name the BLOB column: the table's are {known}")
-        return next(iter(found))
-    for id_, candidate in found.items():
+        return next(iter(result))
+    for id_, candidate in result.items():
         if candidate.casefold() == path.casefold():
             return id_
     # The column alone is enough where it holds one kind of BLOB.
-    inside = [i for i, p in found.items() if p.casefold().startswith(f"{path.casefold()}.")]
+    inside = [i for i, p in result.items() if p.casefold().startswith(f"{path.casefold()}.")]
     if len(inside) == 1:
         return inside[0]
     raise UsageError(f"{path!r} is not a BLOB column; the table's are {known}")

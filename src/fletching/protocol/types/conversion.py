@@ -162,10 +162,10 @@ def column_plan(
             raise UsageError(f"the data has two {what}s named {field.name!r} (case does not count)")
     plan: list[int | None] = []
     for field in target:
-        found = numbers.pop(field.name.casefold(), None)
-        if found is None and not field.nullable:
+        result = numbers.pop(field.name.casefold(), None)
+        if result is None and not field.nullable:
             raise UsageError(f"the data lacks {what} {field.name!r}, which is not nullable")
-        plan.append(found)
+        plan.append(result)
     if numbers:
         unknown = ", ".join(repr(source[i].name) for i in list(numbers.values())[:10])
         known = ", ".join(repr(field.name) for field in target[:20])

@@ -79,10 +79,10 @@ def row_bytes(array: pa.Array) -> _Sizes:
         if not len(sizes):
             return np.full(len(array), plain_width(kind.value_type))
         indices = array.indices.fill_null(0).to_numpy(zero_copy_only=False)
-        found = sizes[np.minimum(indices, len(sizes) - 1).astype(np.int64)]
+        result = sizes[np.minimum(indices, len(sizes) - 1).astype(np.int64)]
         if array.indices.null_count:
-            found[array.indices.is_null().to_numpy(zero_copy_only=False)] = _OFFSET_BYTES
-        return found
+            result[array.indices.is_null().to_numpy(zero_copy_only=False)] = _OFFSET_BYTES
+        return result
     if _types.is_run_end_encoded(kind):
         return _of_runs(array)
     if _types.is_struct(kind):
@@ -130,8 +130,8 @@ def _of_lists(array: pa.Array) -> _Sizes:
         starts, ends = offsets[:-1], offsets[1:]
     # What stands under a null is not looked at by anybody, and may be anything.
     last = len(values)
-    found = sums[np.clip(ends, 0, last)] - sums[np.clip(starts, 0, last)]
-    return np.maximum(found, 0.0) + _OFFSET_BYTES
+    result = sums[np.clip(ends, 0, last)] - sums[np.clip(starts, 0, last)]
+    return np.maximum(result, 0.0) + _OFFSET_BYTES
 
 
 def _of_texts(array: pa.Array) -> _Sizes:

@@ -105,10 +105,10 @@ def family(data_type: pa.DataType) -> Family | None:
 
 def related(source: pa.DataType, target: pa.DataType) -> bool:
     """Whether values of one flat type can be values of the other."""
-    one, other = family(source), family(target)
+    item, other = family(source), family(target)
     if _types.is_fixed_size_binary(source) and _types.is_fixed_size_binary(target):
         return bool(source.byte_width == target.byte_width)
-    return one is not None and (one is other or (one, other) in _RELATED)
+    return item is not None and (item is other or (item, other) in _RELATED)
 
 
 def exact(array: pa.Array, target: pa.DataType) -> pa.Array:
@@ -163,7 +163,7 @@ def _check_whole_digits(array: pa.Array, target: pa.DataType) -> None:
     if source.precision - source.scale <= digits:
         return
     bound = decimal.Decimal(10).scaleb(digits - 1)
-    low, high = (pa.scalar(one, source) for one in (-bound, bound))
+    low, high = (pa.scalar(item, source) for item in (-bound, bound))
     wrong = pc.or_(pc.greater_equal(array, high), pc.less_equal(array, low))
     if pc.any(wrong).as_py():
         raise MisfitError(f"does not fit {target}")

@@ -164,7 +164,7 @@ def _maps(array: pa.Array, binary: Callable[[bytes], object]) -> list[object]:
     start, end = (offsets[0], offsets[-1]) if offsets else (0, 0)
     keys = json_values(array.keys[start:end], binary)
     items = json_values(array.items[start:end], binary)
-    found: list[object] = []
+    result: list[object] = []
     for valid, (first, last) in zip(
         array.is_valid().to_pylist(), itertools.pairwise(offsets), strict=True
     ):
@@ -172,10 +172,10 @@ def _maps(array: pa.Array, binary: Callable[[bytes], object]) -> list[object]:
             keys[first - start : last - start], items[first - start : last - start], strict=True
         )
         if not valid:
-            found.append(None)
+            result.append(None)
         else:
-            found.append(dict(pairs) if keys_are_text else [list(pair) for pair in pairs])
-    return found
+            result.append(dict(pairs) if keys_are_text else [list(pair) for pair in pairs])
+    return result
 
 
 def _duration(value: int, per_second: int) -> str:

@@ -140,11 +140,11 @@ def open_parquet(source: str | IO[bytes], *, limit: int | None = None) -> Opened
     if limit is not None:
         if isinstance(source, str):
             raise UsageError("a limit is for files that can be sought")
-        found = parquet_need(source, parquet.metadata, limit)
-        batch_rows, need = found.batch_rows, found.decoded_bytes
-        if found.dictionaries:
+        result = parquet_need(source, parquet.metadata, limit)
+        batch_rows, need = result.batch_rows, result.decoded_bytes
+        if result.dictionaries:
             source.seek(0)
-            parquet = pq.ParquetFile(source, read_dictionary=found.dictionaries, **bounded)
+            parquet = pq.ParquetFile(source, read_dictionary=result.dictionaries, **bounded)
     return Opened(parquet.schema_arrow, parquet.iter_batches(batch_rows), rows, need)
 
 

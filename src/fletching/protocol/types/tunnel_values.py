@@ -203,9 +203,9 @@ def moments_as_structs(array: pa.Array) -> pa.Array:
         return _struct(children, MOMENT_TYPE, array)
     if pa.types.is_struct(kind):
         children = [moments_as_structs(array.field(number)) for number in range(kind.num_fields)]
-        if all(one.type.equals(kind.field(at).type) for at, one in enumerate(children)):
+        if all(item.type.equals(kind.field(at).type) for at, item in enumerate(children)):
             return array
-        fields = [kind.field(at).with_type(one.type) for at, one in enumerate(children)]
+        fields = [kind.field(at).with_type(item.type) for at, item in enumerate(children)]
         return _struct(children, pa.struct(fields), array)
     if pa.types.is_map(kind):
         keys, items = moments_as_structs(array.keys), moments_as_structs(array.items)

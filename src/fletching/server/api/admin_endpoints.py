@@ -119,8 +119,8 @@ async def _awaited_versions(service: Service, request: WaitForVersion) -> Respon
         with service.calls.enter():
             response = await service.call(look)
         left = deadline - loop.time()
-        found = isinstance(response, VersionPage) and bool(response.versions)
-        if found or left <= 0 or service.draining:
+        result = isinstance(response, VersionPage) and bool(response.versions)
+        if result or left <= 0 or service.draining:
             return response
         await asyncio.sleep(min(pause, left))
         pause = min(pause * 1.5, LAST_PAUSE_SECONDS)

@@ -159,10 +159,10 @@ class Authenticator:
             raise
 
     def _bearer(self, exchange: Exchange, token: str) -> Principal:
-        found = self._keys.bearer(token)
-        if found is None:
+        result = self._keys.bearer(token)
+        if result is None:
             raise UnauthorizedError("the bearer token does not verify")
-        key, claim = found
+        key, claim = result
         if claim.expired and claim.reading is not None:
             raise UnauthorizedError(
                 f"the token for reading {claim.reading} has expired: refresh the session, or plan the "

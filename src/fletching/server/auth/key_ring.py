@@ -200,13 +200,13 @@ class FolderKeys:
     def granted(self) -> list[tuple[AccessKey, Sequence[Grant]]]:
         """All keys in use, and what each was granted; see ``KeyRing``."""
         snapshot, now = self._snapshot, self._wall_clock()
-        found = {
+        result = {
             name: (key, snapshot.grants_of(key))
             for name, key in snapshot.keys.items()
             if not key.expired(now)
         }
-        found |= {key.access_id: (key, list(grants)) for key, grants in self._static.granted()}
-        return [found[name] for name in sorted(found)]
+        result |= {key.access_id: (key, list(grants)) for key, grants in self._static.granted()}
+        return [result[name] for name in sorted(result)]
 
     def stale(self) -> bool:
         """Whether the last look is too long ago."""
@@ -243,10 +243,10 @@ def keys_in(path: Path) -> dict[str, str]:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as exc:
         raise UsageError(f"the access keys in {path} cannot be read: {exc}") from exc
-    found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    if not found:
+    result = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not result:
         raise UsageError(f"{path} holds no access key; each is a line ID:SECRET")
-    return dict(map(parse_key, found))
+    return dict(map(parse_key, result))
 
 
 def first_key(folder: Path) -> tuple[str, str, bool]:

@@ -242,19 +242,19 @@ def _is_of_script(exchange: Exchange) -> bool:
 
 
 async def _static(exchange: Exchange, name: str) -> None:
-    found = static_file(name)
-    if found is None:
+    result = static_file(name)
+    if result is None:
         raise NotFoundError(f"there is no file {name[:100]}")
     if exchange.method not in {"GET", "HEAD"}:
         raise MethodNotAllowedError("files are read")
     # The address changes with the file; without that, it is asked for again.
-    kept = ("v", found.digest) in exchange.query
+    kept = ("v", result.digest) in exchange.query
     age = "public, max-age=31536000, immutable" if kept else "no-cache"
-    headers = security_headers() | {"cache-control": age, "etag": f'"{found.digest}"'}
-    if exchange.header("if-none-match") == f'"{found.digest}"':
+    headers = security_headers() | {"cache-control": age, "etag": f'"{result.digest}"'}
+    if exchange.header("if-none-match") == f'"{result.digest}"':
         await exchange.reply(b"", status=304, headers=headers)
         return
-    await exchange.reply(found.body, content_type=found.media_type, headers=headers)
+    await exchange.reply(result.body, content_type=result.media_type, headers=headers)
 
 
 async def _sign_in(exchange: Exchange, service: Service, pages: Pages) -> None:

@@ -77,14 +77,14 @@ def _ascii(data: bytes) -> str:
 
 def references_of(rows: pa.Table) -> dict[int, list[str | None]]:
     """The blob references of the columns that have them, by the column's place."""
-    found: dict[int, list[str | None]] = {}
+    result: dict[int, list[str | None]] = {}
     for place, field in enumerate(rows.schema):
         if is_blob(field.type):
-            found[place] = [
+            result[place] = [
                 None if value is None else str(value)
                 for value in json_values(rows.column(place), _ascii)
             ]
-    return found
+    return result
 
 
 def _hexadecimal(data: bytes, most: int) -> str:

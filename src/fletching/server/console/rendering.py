@@ -168,8 +168,8 @@ class Pages:
         nonce = secrets.token_urlsafe(16)
         fields = security_headers(nonce) | dict(headers or {})
         if wants_json(self._exchange):
-            found = {"problem": problem, **data} if problem else data
-            body = msgspec.json.encode(found, enc_hook=str)
+            result = {"problem": problem, **data} if problem else data
+            body = msgspec.json.encode(result, enc_hook=str)
             await self._exchange.reply(body, status=status, headers=fields)
             return
         query = dict(self._exchange.query)
@@ -210,8 +210,8 @@ class Pages:
         await self._exchange.reply(body, status=status, headers=security_headers())
 
     def _theme(self) -> str:
-        found = re.search(rf"(?:^|;\s*){THEME_COOKIE}=(\w+)", self._exchange.header("cookie"))
-        return found[1] if found is not None and found[1] in THEMES else "system"
+        result = re.search(rf"(?:^|;\s*){THEME_COOKIE}=(\w+)", self._exchange.header("cookie"))
+        return result[1] if result is not None and result[1] in THEMES else "system"
 
     async def go(
         self,

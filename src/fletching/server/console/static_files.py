@@ -26,15 +26,15 @@ class StaticFile(NamedTuple):
 
 @functools.cache
 def _files() -> dict[str, StaticFile]:
-    found: dict[str, StaticFile] = {}
+    result: dict[str, StaticFile] = {}
     for entry in importlib.resources.files("fletching.server.console").joinpath("static").iterdir():
         kind = entry.name.rpartition(".")[2]
         if kind in _TYPES:
             body = entry.read_bytes()
-            found[entry.name] = StaticFile(
+            result[entry.name] = StaticFile(
                 body, _TYPES[kind], hashlib.sha256(body).hexdigest()[:16]
             )
-    return found
+    return result
 
 
 def static_file(name: str) -> StaticFile | None:

@@ -92,9 +92,9 @@ class Visit:
         """
         self.service.authorize(self.exchange, request)
         with self.service.calls.enter():
-            found = self.service.visible(self.exchange, await self.service.call(request))
-        assert isinstance(found, kind)
-        return found
+            result = self.service.visible(self.exchange, await self.service.call(request))
+        assert isinstance(result, kind)
+        return result
 
     def must_operate(self) -> None:
         """Refuses whoever is not the service's operator.

@@ -71,5 +71,5 @@ def _called(scope: Scope) -> str:
 def _kind(scope: Scope) -> str:
     below = unquote(scope.exchange.raw_path.partition("/projects/")[2].partition("/")[2])
     # Models of the catalog service are below a schema.
-    found = (kind for kind in ABSENT if below == kind or below.startswith(f"{kind}/"))
-    return next(found, "models")
+    result = (kind for kind in ABSENT if below == kind or below.startswith(f"{kind}/"))
+    return next(result, "models")

@@ -61,13 +61,13 @@ async def describe(scope: Scope) -> None:
     if "security_configuration" in scope.query:
         await security.configuration(scope)
         return
-    found = await scope.require_project()
+    result = await scope.require_project()
     schemas = "true" if scope.service.settings.schemas_enabled else "false"
     properties = {"odps.schema.model.enabled": schemas, "odps.sql.type.system.odps2": "true"}
     await scope.reply(
         element(
             "Project",
-            element("Name", text=found),
+            element("Name", text=result),
             element("Type", text="managed"),
             element("Comment", text=""),
             element("State", text="AVAILABLE"),

@@ -22,18 +22,18 @@ MAX_DOCUMENT_BYTES = 64 * 1024
 
 async def page(scope: Scope) -> None:
     """All schemas of the project; ``name`` is a prefix."""
-    found: SchemaPage = await scope.call(ListSchemas(project=scope.project))
+    result: SchemaPage = await scope.call(ListSchemas(project=scope.project))
     prefix = scope.query.get("name", "").casefold()
     await scope.reply(
         element(
             "Schemas",
             element("Marker", text=""),
-            element("MaxItems", text=str(len(found.schemas))),
+            element("MaxItems", text=str(len(result.schemas))),
             *(
                 element(
                     "Schema", element("Name", text=info.schema), element("Type", text="MANAGED")
                 )
-                for info in found.schemas
+                for info in result.schemas
                 if info.schema.casefold().startswith(prefix)
             ),
         )
@@ -60,10 +60,10 @@ async def describe(scope: Scope) -> None:
     Raises:
         NotFoundError: there is none of this name; clients take only NoSuchObject for that.
     """
-    found: SchemaPage = await scope.call(ListSchemas(project=scope.project))
+    result: SchemaPage = await scope.call(ListSchemas(project=scope.project))
     wanted = scope.name.casefold()
     info: SchemaInfo | None = next(
-        (item for item in found.schemas if item.schema.casefold() == wanted), None
+        (item for item in result.schemas if item.schema.casefold() == wanted), None
     )
     if info is None:
         raise NotFoundError(f"there is no schema {scope.name} in project {scope.project}")

@@ -100,10 +100,10 @@ class Scope:
         """
         names = await self.work(self.service.engine.projects)
         wanted = self.project.casefold()
-        found = next((name for name in names if name.casefold() == wanted), None)
-        if found is None or not self.service.may_enter(self.exchange, found):
+        result = next((name for name in names if name.casefold() == wanted), None)
+        if result is None or not self.service.may_enter(self.exchange, result):
             raise NoSuchProjectError(f"there is no project {self.project}")
-        return found
+        return result
 
     async def with_schema(self) -> Scope:
         """The same, with the schema that its tables are in.

@@ -63,10 +63,10 @@ async def answer(scope: Scope, query: str, settings: _Settings) -> Json:
         MethodNotAllowedError: a query that nothing here answers, or that would change something.
     """
     text = " ".join(query.strip().rstrip(";").split())
-    for pattern, found in _QUERIES:
+    for pattern, result in _QUERIES:
         match = pattern.fullmatch(text)
         if match is not None:
-            return await found(scope, match, settings)
+            return await result(scope, match, settings)
     raise MethodNotAllowedError(
         f"nothing here answers {text[:60]!r}: access is granted with `fletching keys`, and"
         " docs/conformance.md says what may be asked"
@@ -81,18 +81,18 @@ def known_users(scope: Scope) -> list[tuple[AccessKey, Sequence[Grant]]]:
     principal = scope.exchange.principal
     assert principal is not None
     mine = principal.access_id
-    found = [
+    result = [
         (key, [grant for grant in grants if grant.covers_project(scope.project)])
         for key, grants in scope.service.keys.granted()
     ]
     # Without keys there is nobody to keep anything from.
     told = principal.key is None or any(
         grant.permission is Permission.ADMIN and grant.covers_all(scope.project)
-        for key, grants in found
+        for key, grants in result
         for grant in grants
         if key.access_id == mine
     )
-    return [(key, grants) for key, grants in found if grants and (told or key.access_id == mine)]
+    return [(key, grants) for key, grants in result if grants and (told or key.access_id == mine)]
 
 
 def _statements(users: Iterable[tuple[AccessKey, Sequence[Grant]]], project: str) -> list[object]:
@@ -122,7 +122,7 @@ async def _users(scope: Scope, _match: re.Match[str], _settings: _Settings) -> J
 async def _grants(scope: Scope, match: re.Match[str], _settings: _Settings) -> Json:
     wanted = (match["user"] or scope.exchange.access_id).strip("`'\"")
     users = known_users(scope)
-    chosen = [one for one in users if wanted in {one[0].access_id, one[0].owner}]
+    chosen = [item for item in users if wanted in {item[0].access_id, item[0].owner}]
     if match["user"] and not chosen:
         raise NotFoundError(f"there is no user {wanted[:100]}")
     return {"ACL": _statements(chosen, scope.project), "Roles": []}
@@ -142,18 +142,18 @@ def _table(scope: Scope, text: str, settings: _Settings) -> TableName:
     space = namespace_of(scope, settings)
     match [part.strip("`") for part in text.split(".")]:
         case [name]:
-            found = TableName(space.project, name, space.schema)
+            result = TableName(space.project, name, space.schema)
         case [schema, name] if space.schemas_enabled:
-            found = TableName(space.project, name, schema)
+            result = TableName(space.project, name, schema)
         case [project, name]:
-            found = TableName(project, name, space.schema)
+            result = TableName(project, name, space.schema)
         case [project, schema, name]:
-            found = TableName(project, name, schema)
+            result = TableName(project, name, schema)
         case _:
             raise InvalidArgumentError(f"{text[:100]!r} names no table")
-    if found.project.casefold() != scope.project.casefold():
+    if result.project.casefold() != scope.project.casefold():
         raise InvalidArgumentError(f"{text[:100]!r} is of another project than {scope.project}")
-    return found
+    return result
 
 
 async def _role(_scope: Scope, match: re.Match[str], _settings: _Settings) -> Json:

@@ -126,13 +126,13 @@ async def user(scope: Scope) -> None:
     """
     scope.service.authorize_more(scope.exchange)
     await scope.require_project()
-    found = [key for key, _ in known_users(scope) if scope.name in {key.access_id, key.owner}]
-    if not found:
+    result = [key for key, _ in known_users(scope) if scope.name in {key.access_id, key.owner}]
+    if not result:
         raise NotFoundError(f"there is no user {scope.name[:100]}")
     if "roles" in scope.query:
         await scope.reply(element("Roles"))
         return
-    await scope.reply(_user(found[0]))
+    await scope.reply(_user(result[0]))
 
 
 async def roles(scope: Scope) -> None:

@@ -38,7 +38,7 @@ async def page(scope: Scope) -> None:
     """A page of tables; ``name`` is a prefix, ``owner`` and ``type`` are compared."""
     scope = await scope.with_schema()
     query = scope.query
-    found: TablePage = await scope.call(
+    result: TablePage = await scope.call(
         ListTables(
             project=scope.project,
             schema=scope.schema,
@@ -47,12 +47,12 @@ async def page(scope: Scope) -> None:
             max_items=scope.max_items,
         )
     )
-    tables = found.tables
+    tables = result.tables
     if query.get("owner"):
         tables = tuple(info for info in tables if info.owner == query["owner"])
     if query.get("type"):
         tables = tuple(info for info in tables if type_of(info) == query["type"].upper())
-    await scope.reply(table_page(tables, found.marker, scope.max_items))
+    await scope.reply(table_page(tables, result.marker, scope.max_items))
 
 
 async def lookup(scope: Scope) -> None:
@@ -72,7 +72,7 @@ async def lookup(scope: Scope) -> None:
 
 async def _partitions(scope: Scope) -> None:
     query = scope.query
-    found: PartitionPage = await scope.call(
+    result: PartitionPage = await scope.call(
         ListPartitions(
             table=scope.table,
             prefix=scope.partition(query.get("partition", "")),
@@ -81,7 +81,7 @@ async def _partitions(scope: Scope) -> None:
             reverse="reverse" in query,
         )
     )
-    await scope.reply(partition_page(found.partitions, found.marker, scope.max_items))
+    await scope.reply(partition_page(result.partitions, result.marker, scope.max_items))
 
 
 async def _partition(scope: Scope, text: str) -> None:
@@ -98,12 +98,12 @@ async def _partition(scope: Scope, text: str) -> None:
         raise InvalidArgumentError(
             f"partition {text[:100]!r} does not name the table's partition columns"
         )
-    found: PartitionPage = await scope.call(
+    result: PartitionPage = await scope.call(
         ListPartitions(table=scope.table, prefix=wanted, max_items=1)
     )
-    if not found.partitions:
+    if not result.partitions:
         raise NoSuchPartitionError(f"there is no partition {wanted} in table {scope.name}")
-    info_of = found.partitions[0]
+    info_of = result.partitions[0]
     tiers = info.properties.get(PARTITION_TIERS)
     await scope.reply(partition_document(info_of, extended="extended" in scope.query, tiers=tiers))
 

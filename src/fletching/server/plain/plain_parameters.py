@@ -50,16 +50,16 @@ def parameters(exchange: Exchange, known: Mapping[str, bool]) -> dict[str, list[
     Raises:
         InvalidArgumentError: a name that is not known, or one that is given twice.
     """
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
     for name, value in exchange.query:
         if name not in known:
             raise InvalidArgumentError(
                 f"there is no parameter {name[:60]!r}; there are {', '.join(known)}"
             )
-        found.setdefault(name, []).append(value)
-        if len(found[name]) > 1 and not known[name]:
+        result.setdefault(name, []).append(value)
+        if len(result[name]) > 1 and not known[name]:
             raise InvalidArgumentError(f"parameter {name} is given twice")
-    return found
+    return result
 
 
 def whole_number(name: str, text: str | None) -> int | None:

@@ -82,17 +82,17 @@ async def append_rows(exchange: Exchange, service: Service, name: TableName) -> 
         FletchingError: the request is wrong, refused, or failed; nothing of it is visible.
     """
     query = parameters(exchange, _PARAMETERS)
-    one = {key: values[0] for key, values in query.items()}
+    item = {key: values[0] for key, values in query.items()}
     key = exchange.header("idempotency-key").strip().strip('"') or None
-    if_version = whole_number("if_version", one.get("if_version"))
-    chosen = format_of_request(one.get("format"), exchange.header("content-type"), "Content-Type")
+    if_version = whole_number("if_version", item.get("if_version"))
+    chosen = format_of_request(item.get("format"), exchange.header("content-type"), "Content-Type")
     if chosen is None:
         raise InvalidArgumentError("Content-Type says what the body is; or give format=")
     if exchange.header("content-encoding", "identity").lower() != "identity":
         raise InvalidArgumentError(
             "the body must not be compressed as a whole; Arrow and Parquet may be inside"
         )
-    creation = CreateWriteSession(table=name, partition=partition_of(one.get("partition", "")))
+    creation = CreateWriteSession(table=name, partition=partition_of(item.get("partition", "")))
     service.authorize(exchange, creation)
     info = await service.call(DescribeTable(table=name))
     assert isinstance(info, TableInfo)
@@ -105,7 +105,7 @@ async def append_rows(exchange: Exchange, service: Service, name: TableName) -> 
                 result = await receive_ingest(exchange, opening, service.workers, service.memory)
                 append.rows = result.rows
             else:
-                options = _options(info, append, one, query.get("null", []))
+                options = _options(info, append, item, query.get("null", []))
                 with tempfile.TemporaryFile(prefix="fletching-rows-") as spool:
                     await _receive(exchange, job, spool)
                     cpu = service.workers.cpu

@@ -57,19 +57,19 @@ async def send_rows(exchange: Exchange, service: Service, name: TableName) -> No
         FletchingError: the request is wrong, refused, or failed.
     """
     query = parameters(exchange, _PARAMETERS)
-    one = {key: values[0] for key, values in query.items()}
-    chosen = format_of_request(one.get("format"), exchange.header("accept"), "Accept")
+    item = {key: values[0] for key, values in query.items()}
+    chosen = format_of_request(item.get("format"), exchange.header("accept"), "Accept")
     chosen = chosen or FileFormat.STREAM
     offset, limit = (
-        whole_number("offset", one.get("offset")),
-        whole_number("limit", one.get("limit")),
+        whole_number("offset", item.get("offset")),
+        whole_number("limit", item.get("limit")),
     )
-    version = whole_number("version", one.get("version"))
-    given = _given_range(exchange, one)
+    version = whole_number("version", item.get("version"))
+    given = _given_range(exchange, item)
     request = CreateReadSession(
         table=name,
         required_partitions=tuple(partition_of(text) for text in query.get("partition", ())),
-        filter_predicate=one.get("filter", ""),
+        filter_predicate=item.get("filter", ""),
         arrow_options=ArrowOptions(timestamp_unit=None, datetime_unit=None),
         verbatim_types=True,
         version=version,
@@ -82,7 +82,7 @@ async def send_rows(exchange: Exchange, service: Service, name: TableName) -> No
     if tag in _tags(exchange.header("if-none-match")):
         await exchange.reply(b"", status=304, headers={"etag": tag})
         return
-    request = _with_columns(request, info, one.get("columns"))
+    request = _with_columns(request, info, item.get("columns"))
     if given is not None:
         offset, limit = given
 

@@ -44,18 +44,18 @@ async def receive_records(
         InvalidArgumentError: the request names another slot.
         FletchingError: what `receive` raises.
     """
-    found = await find_columns(request, session_id, mode)
+    result = await find_columns(request, session_id, mode)
     if request.text("slotid") != SLOT:
         raise InvalidArgumentError(f"the session has slot {SLOT} alone")
     await receive(
         request,
-        found,
+        result,
         WriteTable(
             table=request.table,
             session_id=session_id,
             stream_id=SLOT,
             write_mode=mode,
-            schema_version=found.schema_version,
+            schema_version=result.schema_version,
             retry_trace_id=request.exchange.header(RETRY_TRACE_ID) or None,
         ),
         upsert=upsert,

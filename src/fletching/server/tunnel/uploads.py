@@ -117,11 +117,11 @@ async def find_columns(request: TunnelRequest, session_id: str, mode: WriteMode)
     Raises:
         NotFoundError: there is no session of this kind.
     """
-    found: WriteSchema = await request.call(
+    result: WriteSchema = await request.call(
         GetWriteSchema(table=request.table, session_id=session_id)
     )
-    _check_kind(session_id, found.write_mode, mode)
-    return found
+    _check_kind(session_id, result.write_mode, mode)
+    return result
 
 
 async def _find(request: TunnelRequest) -> WriteSession:
@@ -154,17 +154,17 @@ async def write(request: TunnelRequest) -> None:
     if number >= MAX_BLOCK:
         raise InvalidArgumentError(f"block {number} is not below {MAX_BLOCK}", limit=MAX_BLOCK)
     session_id = request.text("uploadid")
-    found = await find_columns(request, session_id, _MODE)
+    result = await find_columns(request, session_id, _MODE)
     await receive(
         request,
-        found,
+        result,
         WriteBlock(
             table=request.table,
             session_id=session_id,
             stream_id="",
             write_mode=_MODE,
             block_number=number,
-            schema_version=found.schema_version,
+            schema_version=result.schema_version,
         ),
         arrow=request.query.get("arrow") == "" or request.flag("arrow"),
     )
@@ -224,12 +224,12 @@ async def drop_session(request: TunnelRequest, session_id: str, mode: WriteMode)
     Raises:
         NotFoundError: there is none of this kind.
     """
-    found: WriteSchema | None = None
+    result: WriteSchema | None = None
     with contextlib.suppress(NotFoundError):
         # One that was dropped is not found any more: whether there ever was one is told below.
-        found = await request.call(GetWriteSchema(table=request.table, session_id=session_id))
-    if found is not None:
-        _check_kind(session_id, found.write_mode, mode)
+        result = await request.call(GetWriteSchema(table=request.table, session_id=session_id))
+    if result is not None:
+        _check_kind(session_id, result.write_mode, mode)
     await request.call(
         AbortWriteSession(table=request.table, session_id=session_id, write_mode=mode)
     )

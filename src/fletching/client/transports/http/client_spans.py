@@ -31,9 +31,9 @@ class ClientSpan:
         """What tells the service of the trace."""
         from opentelemetry import propagate
 
-        found: dict[str, str] = {}
-        propagate.inject(found)
-        return found
+        result: dict[str, str] = {}
+        propagate.inject(result)
+        return result
 
     def answered(self, status: int, request_id: str | None) -> None:
         """Notes the reply's head."""

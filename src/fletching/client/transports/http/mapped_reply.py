@@ -88,17 +88,17 @@ class MappedSegments:
             StorageError: one cannot be mapped.
         """
         left = list(descriptors)
-        found: list[MappedSegment] = []
+        result: list[MappedSegment] = []
         try:
             for length in lengths:
-                found.append(self._mapped(left[0], length))
+                result.append(self._mapped(left[0], length))
                 del left[0]
         except (OSError, ValueError) as error:
             raise StorageError(f"a segment's file cannot be mapped: {error}") from error
         finally:
             for number in left:
                 os.close(number)
-        return found
+        return result
 
     def _mapped(self, descriptor: int, length: int) -> MappedSegment:
         status = os.fstat(descriptor)
@@ -268,11 +268,11 @@ class _Layout:
     def message(self, segment: MappedSegment, start: int, end: int) -> Message:
         """The message at a place of the file."""
         view = segment.view(start, end)
-        found = message_at(view, 0, len(view), self._limits, self._headers.read)
-        if not isinstance(found, Message):
+        result = message_at(view, 0, len(view), self._limits, self._headers.read)
+        if not isinstance(result, Message):
             raise CorruptObjectError("a segment ends where a record batch should be")
-        found.offset = start
-        return found
+        result.offset = start
+        return result
 
     def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows of a stored batch as the reply has them; shares every stored value."""

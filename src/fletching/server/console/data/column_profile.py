@@ -60,10 +60,10 @@ def profile(values: pa.ChunkedArray) -> ColumnProfile:
         kind = values.type
     if pa.types.is_nested(kind):
         return _nested(values, rows, nulls)
-    found = ColumnProfile(rows=rows, nulls=nulls)
+    result = ColumnProfile(rows=rows, nulls=nulls)
     with contextlib.suppress(pa.ArrowException):
-        found = _scalars(values.drop_null(), kind, rows, nulls)
-    return found
+        result = _scalars(values.drop_null(), kind, rows, nulls)
+    return result
 
 
 def _texts(array: pa.Array) -> list[str]:

@@ -77,11 +77,11 @@ async def columns_page(visit: Visit) -> None:
             profiles, looked = await service.workers.cpu.run(
                 _profiles, service.engine, request, info.rows, names
             )
-    found = []
+    result = []
     pictures = {}
     for column, partition in shown:
         values = profiles.get(column.name)
-        found.append(
+        result.append(
             {
                 "name": column.name,
                 "type": column.type,
@@ -103,7 +103,7 @@ async def columns_page(visit: Visit) -> None:
         else None,
         "count": len(columns),
         "looked": looked,
-        "columns": found,
+        "columns": result,
         "primary_key": list(info.primary_key),
     }
     await show_table(
@@ -125,8 +125,8 @@ def _profiles(
     for place in order:
         offset = place * step
         count = min(step, SAMPLE_ROWS)
-        found = engine.snapshot_rows(request, offset=offset, count=count)
-        parts.append(taken(found, offset, count)[0])
+        result = engine.snapshot_rows(request, offset=offset, count=count)
+        parts.append(taken(result, offset, count)[0])
         if time.monotonic() > deadline:
             break
     rows = pa.concat_tables(parts)

@@ -33,16 +33,16 @@ class Scan(NamedTuple):
 
 def scans_of(printed: str) -> list[Scan]:
     """The scans that an explanation lists."""
-    found: list[Scan] = []
+    result: list[Scan] = []
     for line in printed.splitlines():
         scan, kept = _SCAN.match(line), _KEPT.match(line)
         if scan is not None:
-            found.append(Scan(scan["table"], scan["alias"], scan["columns"], scan["pushed"], ()))
-        elif kept is not None and found:
-            found[-1] = found[-1]._replace(kept=tuple(map(int, kept.groups())))
-        elif not line.strip() and found:
+            result.append(Scan(scan["table"], scan["alias"], scan["columns"], scan["pushed"], ()))
+        elif kept is not None and result:
+            result[-1] = result[-1]._replace(kept=tuple(map(int, kept.groups())))
+        elif not line.strip() and result:
             break
-    return found
+    return result
 
 
 def drawn_plan(printed: str) -> Markup | None:

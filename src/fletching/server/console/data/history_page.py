@@ -115,9 +115,9 @@ async def _difference(visit: Visit, since: int, until: int) -> dict[str, object]
     service.authorize(visit.exchange, request)
 
     def read() -> tuple[pa.Table, list[list[Cell]], int]:
-        found = service.engine.snapshot_rows(request, count=SHOWN_CHANGES)
-        rows, _ = taken(found, 0, SHOWN_CHANGES)
-        return rows, linked_cells(visit, rows), found.total
+        result = service.engine.snapshot_rows(request, count=SHOWN_CHANGES)
+        rows, _ = taken(result, 0, SHOWN_CHANGES)
+        return rows, linked_cells(visit, rows), result.total
 
     with service.reads.enter():
         rows, cells, total = await service.workers.cpu.run(read)

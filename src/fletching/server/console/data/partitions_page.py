@@ -29,20 +29,20 @@ async def partitions_page(visit: Visit) -> None:
         under = PartitionSpec.parse(under_text) if under_text else PartitionSpec()
     except UsageError as exc:
         raise InvalidArgumentError(exc.message) from exc
-    found: list[PartitionInfo] = []
+    result: list[PartitionInfo] = []
     marker = ""
     if info.schema.partition_columns:
-        while len(found) < MOST_PARTITIONS:
+        while len(result) < MOST_PARTITIONS:
             page = await visit.call(
                 ListPartitions(table=visit.table, prefix=under, marker=marker), PartitionPage
             )
-            found += page.partitions
+            result += page.partitions
             marker = page.marker
             if not marker:
                 break
     depth = len(under)
     branches: dict[tuple[str, str], dict[str, Any]] = {}
-    for each in found:
+    for each in result:
         key = list(each.partition)[depth] if depth < len(each.partition) else ("", "")
         branch = branches.setdefault(
             key,

@@ -50,8 +50,8 @@ async def query_page(visit: Visit) -> None:
     data: dict[str, object] = {"project": project, "text": text, "instance": instance}
     problem, picture = "", None
     if instance:
-        found, problem = await _shown(visit, project, instance)
-        data |= found
+        result, problem = await _shown(visit, project, instance)
+        data |= result
         text = str(data["text"])
         picture = drawn_plan(str(data["printed"])) if data.get("explained") else None
     data["recent"] = await _recent(visit, project)
@@ -152,8 +152,8 @@ async def _shown(visit: Visit, project: str, instance: str) -> tuple[dict[str, o
 
         def rows() -> tuple[list[str], list[list[Cell]]]:
             plan = service.engine.read(reading)
-            found = pa.Table.from_batches(list(plan.batches()), plan.schema)
-            return found.column_names, linked_cells(visit, found)
+            result = pa.Table.from_batches(list(plan.batches()), plan.schema)
+            return result.column_names, linked_cells(visit, result)
 
         data["names"], data["cells"] = await service.workers.cpu.run(rows)
         data["previous"] = max(0, offset - PAGE_ROWS) if offset else None
@@ -198,14 +198,15 @@ async def cancel_query(visit: Visit) -> None:
 async def names_page(visit: Visit) -> None:
     """Answers with the names that a statement may hold: tables, and columns of those it mentions."""
     project, text = visit.project, visit.asked.get("text", "")[:20_000].casefold()
-    found = await visit.call(ListTables(project=project, max_items=MOST_NAMES), TablePage)
-    names = [info.table.name for info in found.tables]
+    result = await visit.call(ListTables(project=project, max_items=MOST_NAMES), TablePage)
+    names = [info.table.name for info in result.tables]
     columns: dict[str, list[str]] = {}
-    for info in found.tables:
+    for info in result.tables:
         if len(columns) < MOST_DESCRIBED and info.table.name.casefold() in text:
-            one = await visit.call(DescribeTable(table=info.table), TableInfo)
+            item = await visit.call(DescribeTable(table=info.table), TableInfo)
             columns[info.table.name] = [
-                column.name for column in (*one.schema.data_columns, *one.schema.partition_columns)
+                column.name
+                for column in (*item.schema.data_columns, *item.schema.partition_columns)
             ]
     await visit.pages.json({"tables": names, "columns": columns})
 

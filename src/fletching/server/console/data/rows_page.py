@@ -108,9 +108,9 @@ class _Columns(NamedTuple):
         """What is to be read: these columns, and the one that gives the order."""
         if len(self.shown) == self.total:
             return {}
-        found = []
+        result = []
         for some, every in zip((self.data, self.partition), self.others, strict=True):
-            found.append(
+            result.append(
                 some
                 + tuple(
                     name
@@ -118,7 +118,7 @@ class _Columns(NamedTuple):
                     if name.casefold() == order.casefold() and name not in some
                 )
             )
-        return {"required_data_columns": found[0], "required_partition_columns": found[1]}
+        return {"required_data_columns": result[0], "required_partition_columns": result[1]}
 
 
 def _page_rows(columns: int) -> int:
@@ -134,24 +134,24 @@ def linked_cells(visit: Visit, rows: pa.Table, *, most: int = 0) -> list[list[Ce
             if reference is None:
                 continue
             try:
-                found = blobs.slice(reference)
+                result = blobs.slice(reference)
             except FletchingError:
                 cells[number][place] = Cell("the blob is gone", "empty")
                 continue
-            if not visit.service.may_read(visit.exchange, found.table):
+            if not visit.service.may_read(visit.exchange, result.table):
                 continue
-            media = (found.header.content_type or "").partition(";")[0].strip().lower()
-            text = clean(found.header.file_name or "") or "blob"
-            if media.startswith("text/") and found.total:
+            media = (result.header.content_type or "").partition(";")[0].strip().lower()
+            text = clean(result.header.file_name or "") or "blob"
+            if media.startswith("text/") and result.total:
                 head = blobs.slice(reference, 0, TEXT_BYTES)
                 data = b"".join(
                     bytes(each.object.view(each.start, each.end)) for each in head.pieces
                 )
                 text = clean(data.decode("utf-8", "replace").rstrip("\N{REPLACEMENT CHARACTER}"))
             cells[number][place] = Cell(
-                f"{text} ({found.total:,} bytes)" if not media.startswith("text/") else text,
+                f"{text} ({result.total:,} bytes)" if not media.startswith("text/") else text,
                 "blob",
-                cut=found.total > TEXT_BYTES and media.startswith("text/"),
+                cut=result.total > TEXT_BYTES and media.startswith("text/"),
                 media=media,
                 link=visit.pages.prefix
                 + visit.service.blob_link(visit.exchange, reference, LINK_SECONDS),
@@ -242,19 +242,19 @@ async def rows_page(visit: Visit) -> None:
 
 def _as_stored(visit: Visit, request: CreateReadSession, offset: int, count: int) -> _Page:
     """A page of rows in the table's own order; blocks."""
-    found = visit.service.engine.snapshot_rows(
+    result = visit.service.engine.snapshot_rows(
         request,
         offset=offset,
         count=count + 1,
         check=until(FILTER_SECONDS) if request.filter_predicate else None,
     )
-    rows, whole = taken(found, offset, count + 1)
+    rows, whole = taken(result, offset, count + 1)
     shown = rows.slice(0, count)
     return _Page(
         shown,
         linked_cells(visit, shown),
         list(range(offset, offset + shown.num_rows)),
-        found.total,
+        result.total,
         rows.num_rows > count,
         "" if whole else _GIVEN_UP,
     )
@@ -270,7 +270,7 @@ def _orders(
     visit: Visit, info: TableInfo, shown: Sequence[str], order: str, *, descending: bool
 ) -> dict[str, dict[str, str]]:
     """Per column that has an order: what a click on its name asks for, and what is so now."""
-    found = {}
+    result = {}
     for field in map(whole_schema(info).field, shown):
         if pa.types.is_nested(field.type) or contains_blob(field.type):
             continue
@@ -281,11 +281,11 @@ def _orders(
         elif now:
             del query["sort"]  # and a third click leaves them as they are stored
         state = ("descending" if descending else "ascending") if now else ""
-        found[field.name] = {
+        result[field.name] = {
             "address": visit.pages.address(table_path(visit.table), query),
             "state": state,
         }
-    return found
+    return result
 
 
 def _in_order(
@@ -300,10 +300,10 @@ def _in_order(
 ) -> _Page:
     """A page of the named columns of the rows in the order of a column; blocks."""
     deadline = until(SORT_SECONDS)
-    found = visit.service.engine.snapshot_rows(request, check=deadline)
+    result = visit.service.engine.snapshot_rows(request, check=deadline)
 
     def batches() -> Generator[pa.RecordBatch, None, None]:
-        read = found.plan.batches()
+        read = result.plan.batches()
         try:
             for batch in read:
                 yield batch
@@ -315,7 +315,7 @@ def _in_order(
     end = offset + count
     with contextlib.closing(batches()) as rows:
         first = first_in_order(
-            rows, found.plan.schema, column, count=min(end + 1, SORT_ROWS), descending=descending
+            rows, result.plan.schema, column, count=min(end + 1, SORT_ROWS), descending=descending
         )
     shown = first.rows.slice(offset, count).select(list(names))
     told = ""
@@ -330,7 +330,7 @@ def _in_order(
         shown,
         linked_cells(visit, shown),
         first.numbers[offset:end],
-        found.total,
+        result.total,
         first.rows.num_rows > end,
         told,
     )
@@ -350,10 +350,10 @@ async def row_page(visit: Visit) -> None:
     service.authorize(visit.exchange, request)
 
     def read() -> tuple[list[str], list[list[Cell]], bool]:
-        found = service.engine.snapshot_rows(
+        result = service.engine.snapshot_rows(
             request, offset=offset, count=2, check=until(FILTER_SECONDS) if predicate else None
         )
-        rows, _ = taken(found, offset, 2)
+        rows, _ = taken(result, offset, 2)
         most = max(200, ROW_CHARACTERS // max(1, rows.num_columns))
         return rows.column_names, linked_cells(visit, rows.slice(0, 1), most=most), len(rows) < 2
 

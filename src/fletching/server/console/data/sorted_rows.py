@@ -89,8 +89,8 @@ def first_in_order(
             keep_first()
     if held:
         keep_first()
-    found = [int(number) for number in np.concatenate(numbers)] if numbers else []
-    return FirstRows(pa.Table.from_batches(parts, schema), found, looked, whole)
+    result = [int(number) for number in np.concatenate(numbers)] if numbers else []
+    return FirstRows(pa.Table.from_batches(parts, schema), result, looked, whole)
 
 
 def _place(schema: pa.Schema, column: str) -> int:

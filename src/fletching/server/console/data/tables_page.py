@@ -19,7 +19,7 @@ async def tables_page(visit: Visit) -> None:
     schema = asked.get("schema") or DEFAULT_SCHEMA
     prefix, order = asked.get("q", ""), asked.get("sort", "name")
     order = order if order in SORTS else "name"
-    found = await visit.call(
+    result = await visit.call(
         ListTables(
             project=project,
             schema=schema,
@@ -40,12 +40,12 @@ async def tables_page(visit: Visit) -> None:
             "version": info.version,
             "comment": info.comment,
         }
-        for info in found.tables
+        for info in result.tables
     ]
     if order != "name":
         tables.sort(key=lambda table: table[order], reverse=True)  # type: ignore[arg-type, return-value]  # numbers
-    paths = [table_path(info.table) for info in found.tables]
-    by_name = {info.table.name: path for info, path in zip(found.tables, paths, strict=True)}
+    paths = [table_path(info.table) for info in result.tables]
+    by_name = {info.table.name: path for info, path in zip(result.tables, paths, strict=True)}
     projects = [
         name
         for name in await visit.service.workers.io.run(visit.service.engine.projects)
@@ -59,7 +59,7 @@ async def tables_page(visit: Visit) -> None:
         "q": prefix,
         "sort": order,
         "after": asked.get("after", ""),
-        "marker": found.marker,
+        "marker": result.marker,
         "tables": tables,
     }
     await visit.pages.show(

@@ -146,10 +146,10 @@ def _last_minute(slots: Sequence[Slot]) -> dict[str, object]:
 def _errors(monitor: Monitor) -> list[dict[str, object]]:
     """How requests ended that did not end well, the most frequent end first."""
     # A copy: requests go on to end while they are sorted.
-    found = sorted(dict(monitor.outcomes).items(), key=lambda item: -item[1])
+    result = sorted(dict(monitor.outcomes).items(), key=lambda item: -item[1])
     errors = [
         dict[str, object](status=status or None, outcome=outcome, count=count)
-        for (status, outcome), count in found
+        for (status, outcome), count in result
         if outcome != "ok"
     ]
     return errors[:MAX_ERRORS]

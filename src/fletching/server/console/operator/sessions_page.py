@@ -13,7 +13,7 @@ __all__ = ["end_session", "sessions_page"]
 async def sessions_page(visit: Visit) -> None:
     """Answers with read and write sessions, oldest first."""
     service = visit.service
-    found = await service.workers.io.run(service.engine.operations.sessions)
+    result = await service.workers.io.run(service.engine.operations.sessions)
     now = time.time()
     sessions = [
         {
@@ -25,7 +25,7 @@ async def sessions_page(visit: Visit) -> None:
             "age": now - each.created_at,
             "expires_in": each.expires_at - now,
         }
-        for each in found
+        for each in result
     ]
     data = {"sessions": sessions, "confirm": visit.asked.get("confirm", "")}
     await visit.pages.show(
@@ -35,7 +35,7 @@ async def sessions_page(visit: Visit) -> None:
         at="sessions",
         here="/sessions",
         code=twin_code(visit, "/sessions"),
-        paths=[visit.pages.address(table_path(each.table)) for each in found],
+        paths=[visit.pages.address(table_path(each.table)) for each in result],
     )
 
 

@@ -89,6 +89,6 @@ def _for_people(value: object, unit: str) -> str:
         number = f"{value:,.10g}" if isinstance(value, float) else f"{value:,}"
         if unit == "bytes" and value >= 10_000:
             return f"{number} bytes ({human_size(value)})"
-        one = "process" if unit == "processes" else unit.removesuffix("s")
-        return f"{number} {one if value == 1 else unit}"
+        item = "process" if unit == "processes" else unit.removesuffix("s")
+        return f"{number} {item if value == 1 else unit}"
     return str(value)
