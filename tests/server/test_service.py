@@ -8,6 +8,7 @@ import re
 import sqlite3
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lz4.frame
@@ -17,7 +18,9 @@ import pytest
 import zstandard
 from tests.server.conftest import RawClient, Start, stream_of
 
+from fletching.server.auth.principal import Principal
 from fletching.server.server import Server
+from fletching.server.service import Service
 
 TABLE = pa.table(
     {
@@ -365,3 +368,10 @@ def test_reads_and_readiness_go_on_while_another_process_writes(
         for writer in writers:
             writer.join(600)
             assert not writer.is_alive()
+
+
+def test_a_token_of_one_instance_knows_of_its_project_alone() -> None:
+    exchange: Any = SimpleNamespace(principal=Principal("ann", instance=("Demo", "i1")))
+    nobody: Any = SimpleNamespace(keys=None)
+    assert Service.may_enter(nobody, exchange, "DEMO")
+    assert not Service.may_enter(nobody, exchange, "other")

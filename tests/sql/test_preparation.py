@@ -1,9 +1,22 @@
 from __future__ import annotations
 
 import pytest
+from sqlglot import exp
 from tests.sql.written import COLUMNS, written
 
 from fletching.errors import InvalidArgumentError
+from fletching.sql.preparation import _call_type
+from fletching.sql.sql_types import (
+    BIGINT,
+    DATE,
+    DATETIME,
+    DOUBLE,
+    INT,
+    STRING,
+    UNKNOWN,
+    SqlType,
+    array_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,3 +74,26 @@ def test_rows_that_a_condition_of_an_anti_join_leaves_are_read(kind: str) -> Non
 def test_what_is_refused(text: str, complaint: str) -> None:
     with pytest.raises(InvalidArgumentError, match=complaint):
         written(text)
+
+
+@pytest.mark.parametrize(
+    ("call", "types", "found"),
+    [
+        ("trunc(d, 'mm')", (DATE, STRING), STRING),
+        ("trunc(x, 1)", (DOUBLE, INT), DOUBLE),
+        ("instr(s, 'a')", (STRING, STRING), BIGINT),
+        ("dateadd(d, 1, 'dd')", (DATE, INT, STRING), DATE),
+        ("dateadd(d, 1, 'hh')", (DATE, INT, STRING), DATETIME),
+        ("from_json(s, 'array<int>')", (STRING, STRING), array_of(INT)),
+        ("from_json(s, t)", (STRING, STRING), UNKNOWN),
+        ("nothing_like_it(s, 'a')", (STRING, STRING), UNKNOWN),
+    ],
+)
+def test_a_constant_decides_the_type_of_few_calls(
+    call: str, types: tuple[SqlType, ...], found: SqlType
+) -> None:
+    name, _, arguments = call.rstrip(")").partition("(")
+    node = exp.Anonymous(
+        this=name, expressions=[exp.maybe_parse(each) for each in arguments.split(", ")]
+    )
+    assert _call_type(node, types) == found

@@ -71,6 +71,14 @@ def test_in_and_out(console_server: Server, pages: Pages) -> None:
     assert pages("/tables").status == 200
 
 
+def test_whoever_is_not_signed_in_has_failed_at_nothing(console_server: Server) -> None:
+    stranger = Browser(console_server)
+    for _ in range(25):
+        assert stranger("/tables").status == 303
+    stranger.cookie = "fletching_session="
+    assert stranger("/tables").status == 303
+
+
 def test_a_token_in_a_header_reads_what_programs_read_and_no_more(
     console_server: Server, pages: Pages
 ) -> None:
