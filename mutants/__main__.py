@@ -22,6 +22,7 @@ What was found out is kept in ``build/mutants`` and is not asked again while the
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
 import dataclasses
 import hashlib
@@ -57,6 +58,8 @@ PROMISES = (
     "server/**/*.py",
 )
 OUTCOMES = {"failed": "killed", "hung": "hung", "passed": "survived"}
+# How often pytest may end with an error of its own before a campaign does.
+PATIENCE = 3
 # Why a test that failed says nothing about a mutation.
 FAILS_ALWAYS = "fails without a mutation too"
 FAILS_ONCE = "did not fail again"
@@ -193,6 +196,7 @@ def campaign(
     under_way: dict[int, tuple[Fork, Path, Mutation, Path]] = {}
     # Tests that failed a mutation and then passed it: nothing is learnt from them about that one.
     fickle: dict[str, set[str]] = {}
+    broken: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory(prefix="mutants-") as root:
         slots = []
         for number in range(jobs):
@@ -225,7 +229,13 @@ def campaign(
                     code = fork.finish() if ended else fork.end()
                     # A test that fails may leave what ends pytest itself with an error.
                     if code == BROKEN and not fork.failed:
-                        raise SystemExit((slot / "log").read_text())
+                        broken[mutation.name] += 1
+                        if broken[mutation.name] == PATIENCE:
+                            raise SystemExit((slot / "log").read_text())
+                        place(slot, module).write_text((SOURCE / module).read_text())
+                        slots.append(slot)
+                        waiting.append((module, mutation))
+                        continue
                     outcome = "hung" if not ended else "failed" if code else "passed"
                     doubt = doubts(fork, outcome, slot, module, selection) if code else ""
                     place(slot, module).write_text((SOURCE / module).read_text())

@@ -179,7 +179,8 @@ def _ask(folder: Path, plugin: Asked, wanted: list[str], log: Path, pipe: int) -
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         files = list(dict.fromkeys(name.partition("::")[0] for name in wanted))
         options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist"]
-        options += ["--no-header", "--tb=short"]
+        # A place of its own for files: other runs of pytest clear up among those of the default.
+        options += ["--no-header", "--tb=short", f"--basetemp={folder / 'files'}"]
         # Hypothesis is here already: its own assertions are not rewritten, which is all the same.
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
         code = int(pytest.main([*options, *files], plugins=[plugin])) if files else 0

@@ -46,3 +46,10 @@ def test_every_setting_is_explained_and_has_a_default() -> None:
             field.default is not dataclasses.MISSING
             or field.default_factory is not dataclasses.MISSING
         )
+
+
+def test_what_one_message_of_an_upload_may_take_is_what_the_docs_say() -> None:
+    limits, mib = EngineSettings().write_limits, 1 << 20
+    assert limits.max_metadata_bytes == 16 * mib
+    assert limits.max_body_bytes == limits.max_dictionary_bytes == 512 * mib
+    assert limits.max_uncompressed_bytes == 1024 * mib

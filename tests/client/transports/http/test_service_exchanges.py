@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from fletching.client.transports.http.service_exchanges import endpoint_of
+from fletching.client.transports.http import service_exchanges
+from fletching.client.transports.http.service_exchanges import ServiceExchanges, endpoint_of
 from fletching.errors import UsageError
+from fletching.protocol.messages.responses import Done
 
 
 @pytest.mark.parametrize(
@@ -29,3 +36,15 @@ def test_what_is_no_service_s_url(url: str) -> None:
     with pytest.raises(UsageError) as caught:
         endpoint_of(url)
     assert "secret" not in caught.value.message
+
+
+def test_the_route_of_a_session_that_is_in_use_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_exchanges, "ROUTE_TOKENS", 2)
+    exchanges: Any = SimpleNamespace(_lock=threading.Lock(), _route_tokens=OrderedDict())
+    for session, token in (("a", "1"), ("b", "1"), ("a", "2"), ("c", "1"), ("", "x"), ("d", "")):
+        ServiceExchanges._remember_route(
+            exchanges,
+            SimpleNamespace(session_id=session),  # type: ignore[arg-type]
+            Done(route_token=token),
+        )
+    assert dict(exchanges._route_tokens) == {"a": "2", "c": "1"}
