@@ -16,6 +16,7 @@ from fletching.sql.sql_types import (
     UNKNOWN,
     SqlType,
     array_of,
+    struct_of,
 )
 
 
@@ -86,6 +87,11 @@ def test_what_is_refused(text: str, complaint: str) -> None:
         ("dateadd(d, 1, 'hh')", (DATE, INT, STRING), DATETIME),
         ("from_json(s, 'array<int>')", (STRING, STRING), array_of(INT)),
         ("from_json(s, t)", (STRING, STRING), UNKNOWN),
+        (
+            "named_struct('a', n, 'b', s)",
+            (STRING, INT, STRING, STRING),
+            struct_of(["a", "b"], [INT, STRING]),
+        ),
         ("nothing_like_it(s, 'a')", (STRING, STRING), UNKNOWN),
     ],
 )

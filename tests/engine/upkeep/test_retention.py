@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +20,7 @@ from fletching.catalog import collecting
 from fletching.catalog.leases import acquire_lease
 from fletching.catalog.schema import leases
 from fletching.catalog.writer_rows import known_writers
+from fletching.engine.upkeep.retention import retain_seconds
 from fletching.errors import (
     ConflictError,
     ExpiredSessionError,
@@ -701,3 +704,11 @@ def test_uploads_that_nobody_will_complete_are_ended(open_house: Any) -> None:
     assert store.found == [young, old, fresh, dead]
     assert house.engine.collect().counts()["unfinished upload"] == 2
     assert store.found == [young, fresh]
+
+
+def test_how_long_versions_stay_is_said_in_hours(catalog: str) -> None:
+    context: Any = SimpleNamespace(settings=SimpleNamespace(retain_seconds=7.0))
+    for hours, seconds in (("0.5", 1800.0), ("24", 86_400.0), ("0", 0.0), ("-1", 7.0), ("x", 7.0)):
+        properties = json.dumps({"acid.data.retain.hours": hours})
+        assert retain_seconds(context, properties) == seconds
+    assert retain_seconds(context, "{}") == 7.0

@@ -263,6 +263,21 @@ def test_messages_in_memory_stay_within_the_budget() -> None:
     assert len(ingest.offsets) == 31
 
 
+def test_what_a_compressed_message_stands_for_is_counted_as_well() -> None:
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    batch = pa.record_batch({"a": np.zeros(6 * MIB, np.uint8)})
+    with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
+        writer.write_batch(batch)
+    body = sink.getvalue().to_pybytes()
+    assert len(body) < MIB
+
+    def counted(budget: MemoryBudget) -> None:
+        assert 6 * MIB < budget.peak < 7 * MIB
+
+    upload(RecordingIngest(), Sender([body]), check=counted)
+
+
 def test_a_message_larger_than_the_budget_passes_alone() -> None:
     ingest = RecordingIngest(slow=True)
     upload(ingest, Sender(cut(stream([3 * MIB] * 5), 300_000)), limit=MIB)
