@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import http.client
 import json
 import re
 import time
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +19,8 @@ from tests.server.console.conftest import NASTY, Browser, Reply, limited
 import fletching
 from fletching.catalog.writer_rows import WriterRow
 from fletching.engine.access.permissions import Grant, Permission
+from fletching.errors import NotFoundError
+from fletching.server.console import console_routes
 from fletching.server.console.data import rows_page
 from fletching.server.server import Server
 
@@ -570,3 +575,42 @@ def test_servers_that_share_the_data_are_listed(
     page = browser("/overview").text
     assert "taken for dead" in page
     assert NASTY not in page
+
+
+@pytest.mark.parametrize("error", [NotFoundError("gone"), ZeroDivisionError("oh")])
+@pytest.mark.parametrize(
+    ("status", "query", "accept", "raises"),
+    [
+        (None, [], "text/html", False),
+        (200, [], "text/html", True),  # the answer has begun: no page can follow
+        (None, [("format", "json")], "text/html", True),
+        (None, [], "application/json", True),
+    ],
+)
+def test_what_goes_wrong_is_a_page_where_a_page_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    status: int | None,
+    query: list[tuple[str, str]],
+    accept: str,
+    raises: bool,
+) -> None:
+    async def failing(*_: object) -> None:
+        raise error
+
+    async def page(_exchange: object, _pages: object, shown: Exception) -> None:
+        pages.append(shown)
+
+    pages: list[Exception] = []
+    monkeypatch.setattr(console_routes, "signed_in", failing)
+    monkeypatch.setattr(console_routes, "_problem", page)
+    exchange: Any = SimpleNamespace(
+        status=status,
+        query=query,
+        raw_path="/console/tables",
+        header=lambda name, default="": accept if name == "accept" else default,
+    )
+    refused = pytest.raises(type(error)) if raises else contextlib.nullcontext()
+    with refused:
+        asyncio.run(console_routes.handle_console(exchange, SimpleNamespace()))  # type: ignore[arg-type]
+    assert len(pages) == (not raises)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+
+from fletching.server.tunnel import instance_downloads
+from fletching.server.tunnel.tunnel_routes import _instance_handler
 
 TYPES = (
     "a bigint, b string, c double, d datetime, e timestamp, f decimal(20,4), g array<string>,"
@@ -77,3 +81,20 @@ def test_every_compression(odps: Any, algorithm: str | None, arrow: bool) -> Non
         with session.open_record_reader(0, session.count, compress=compress) as reader:
             found = [list(record.values) for record in reader]
     assert found == rows
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "handler"),
+    [
+        ("POST", "downloads", instance_downloads.create),
+        ("POST", "", None),
+        ("GET", "downloadid", instance_downloads.look_up),
+        ("GET", "data downloadid", instance_downloads.send_rows),
+        ("GET", "data queryid", instance_downloads.send_all_rows),
+        ("GET", "data", None),
+        ("PUT", "downloads", None),
+    ],
+)
+def test_what_an_instance_is_asked_for(method: str, query: str, handler: object) -> None:
+    exchange: Any = SimpleNamespace(method=method, query=[(name, "") for name in query.split()])
+    assert _instance_handler(exchange) is handler
