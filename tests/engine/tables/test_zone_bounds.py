@@ -125,6 +125,7 @@ def test_what_leaves_out_nothing_of_very_many_is_asked_of_a_few() -> None:
 
     assert choose(10_000, always).all()
     assert len(asked) <= 70
+    assert all(end == first + 1 for first, end in asked)
     # A few that lie together are found among as many.
     wanted = np.zeros(10_000, dtype=bool)
     wanted[[777, 778]] = True
