@@ -15,10 +15,10 @@ from fletching.errors import UsageError
 __all__ = ["may_write", "writing"]
 
 
-def may_write(target: str, *, replace: bool, option: str = "--replace") -> bool:
+def may_write(target: str, *, replace: bool) -> bool:
     """Whether ``target`` may be written, asked before any work is done for it.
 
-    A file that is there is replaced only if the option, or whoever sits at the terminal, says so.
+    A file that is there is replaced only if ``--replace``, or whoever sits at the terminal, says so.
 
     Returns:
         whether an existing file may be replaced; what `writing` takes.
@@ -41,7 +41,7 @@ def may_write(target: str, *, replace: bool, option: str = "--replace") -> bool:
         if sys.stdin.readline().strip().lower() in {"y", "yes"}:
             return True
         raise UsageError(f"{target} is kept as it is")
-    raise UsageError(f"{target} exists: {option} replaces it")
+    raise UsageError(f"{target} exists: --replace replaces it")
 
 
 @contextlib.contextmanager

@@ -39,14 +39,13 @@ def ended(text: str) -> bool:
     return last == ";"
 
 
-def run_prompt(execute: Callable[[str], None], *, folder: Path | None = None) -> None:
+def run_prompt(execute: Callable[[str], None]) -> None:
     """Asks for statements until the end of input; what fails is told, and the next one asked for.
 
     Args:
         execute: runs statements and shows what came of them.
-        folder: where the history is kept; by default the configuration's.
     """
-    history = (folder or config_folder()) / HISTORY_FILE
+    history = config_folder() / HISTORY_FILE
     with _line_editing(history):
         say("statements end with ; - help for more, exit or Ctrl-D to leave")
         while True:

@@ -166,9 +166,7 @@ class Service:
             await self.workers.io.run(self.keys.refresh)
 
     @contextlib.asynccontextmanager
-    async def small_body(
-        self, exchange: Exchange, limit: int | None = None
-    ) -> AsyncIterator[bytes]:
+    async def small_body(self, exchange: Exchange) -> AsyncIterator[bytes]:
         """Reads a JSON or XML body; the memory of a large one is held until the block ends.
 
         Raises:
@@ -182,7 +180,7 @@ class Service:
             held = PARSED_FACTOR * count
 
         try:
-            yield await exchange.read_body(limit, reserve=reserve)
+            yield await exchange.read_body(reserve=reserve)
         finally:
             self.memory.give(held)
 

@@ -82,7 +82,7 @@ def _dateadd(call: Call) -> str:
     unit = unit_of(call.constant(2, "unit")) if len(call) == 3 else "day"
     target = _moved(call.types[0], unit)
     kind = "DATE" if target == DATE else "TIMESTAMP"
-    added = in_years(f"CAST({call.moment(0)} + {_many(call, 1, unit)} AS {kind})", kind)
+    added = in_years(f"CAST({call.moment(0)} + {_many(call, unit)} AS {kind})", kind)
     return f"CAST({added} AS {target.duck()})"
 
 
@@ -101,9 +101,9 @@ _YEARS = {
 """How many of a unit a year has at most."""
 
 
-def _many(call: Call, index: int, unit: str) -> str:
-    """An argument as so many of a unit; null if it is more than there are in the years from 1 to 9999."""
-    count = f"trunc({call[index]})" if call.kind(index) in {"double", "decimal"} else call[index]
+def _many(call: Call, unit: str) -> str:
+    """The second argument as so many of a unit; null if it is more than there are in the years from 1 to 9999."""
+    count = f"trunc({call[1]})" if call.kind(1) in {"double", "decimal"} else call[1]
     most = 10_000 * _YEARS[unit]
     width = "INTEGER" if unit in _DAYS else "BIGINT"
     return (
@@ -194,13 +194,13 @@ def _next_day(call: Call) -> str:
 
 
 def _add_months(call: Call) -> str:
-    later = in_years(f"CAST({call.day(0)} + {_many(call, 1, 'month')} AS DATE)", "DATE")
+    later = in_years(f"CAST({call.day(0)} + {_many(call, 'month')} AS DATE)", "DATE")
     return f"strftime({later}, '%Y-%m-%d')"
 
 
 def _days_later(sign: str) -> Callable[[Call], str]:
     def make(call: Call) -> str:
-        return in_years(f"CAST({call.day(0)} {sign} {_many(call, 1, 'day')} AS DATE)", "DATE")
+        return in_years(f"CAST({call.day(0)} {sign} {_many(call, 'day')} AS DATE)", "DATE")
 
     return make
 

@@ -117,7 +117,7 @@ def _clean(text: str) -> str:
     return text[:MAX_MESSAGE].encode("utf-8", "replace").decode()
 
 
-def encode_fault(error: BaseException, request_id: str, *, host_id: str = "") -> Fault:
+def encode_fault(error: BaseException, request_id: str) -> Fault:
     """The JSON reply for an exception: for storage actions and administration."""
     fault = to_service_error(error, request_id)
     facts = {
@@ -130,7 +130,7 @@ def encode_fault(error: BaseException, request_id: str, *, host_id: str = "") ->
         "Code": fault.code,
         "Message": _clean(fault.message),
         "RequestId": fault.request_id,
-        "HostId": host_id,
+        "HostId": "",
         "Error": {"Type": type(fault).__name__, "Facts": facts},
     }
     return Fault(fault.http_status, _headers(fault, "application/json"), msgspec.json.encode(body))

@@ -151,7 +151,6 @@ def in_parts(
     at_most: float,
     part_bytes: float = PART_BYTES,
     beside: float = 0.0,
-    what: str = "a record batch",
 ) -> Iterator[pa.RecordBatch]:
     """Cuts a batch into slices whose rows take about ``part_bytes`` once they are decoded.
 
@@ -160,7 +159,6 @@ def in_parts(
         at_most: what all of its rows may take of dictionaries, runs, views and nulls.
         part_bytes: what the rows of a slice take; a row that takes more is a slice of its own.
         beside: what each row takes besides: a slice is shorter for it, and nothing is refused.
-        what: for the error.
 
     Raises:
         LimitExceededError: all of its rows take more than ``at_most``; before any is given.
@@ -173,12 +171,12 @@ def in_parts(
     # Told from the lengths alone first: a size for each value would itself take too much.
     cells = sum(map(_cells, sharing))
     if 8 * cells > at_most:
-        raise _too_large(what, 8 * cells, at_most)
+        raise _too_large("a record batch", 8 * cells, at_most)
     sums = np.zeros(rows)
     for column in sharing:
         sums += row_bytes(column)
     if rows and sums.sum() > at_most:
-        raise _too_large(what, float(sums.sum()), at_most)
+        raise _too_large("a record batch", float(sums.sum()), at_most)
     sums += beside
     np.cumsum(sums, out=sums)
     if not rows or sums[-1] <= part_bytes:

@@ -376,7 +376,6 @@ async def reply_with_plan(
     group_bytes: int,
     coding: TableBodyCoding = ContentCoding.IDENTITY,
     level: int | None = None,
-    headers: dict[str, str] | None = None,
 ) -> None:
     """Makes a plan, and answers with what it says; with its length announced if it is known.
 
@@ -387,7 +386,6 @@ async def reply_with_plan(
         group_bytes: as for ``prepare_plan``.
         coding: likewise.
         level: likewise.
-        headers: more reply headers.
 
     Raises:
         ConnectionBrokenError: the client is gone.
@@ -398,4 +396,4 @@ async def reply_with_plan(
         return prepare_plan(make_plan(), group_bytes=group_bytes, coding=coding, level=level)
 
     async with Job.opened(pool, begin, PreparedReply.close) as job:
-        await send_prepared(exchange, job, job.owned, headers=headers)
+        await send_prepared(exchange, job, job.owned)
