@@ -70,8 +70,8 @@ def join_ranges(
     gaps = [following[1] - before[2] for before, following in itertools.pairwise(wanted)]
     if any(gap < 0 for gap in gaps):
         raise ValueError("the ranges overlap, or are not in order")
-    moved = sum(end - start for _, start, end in wanted)
-    closed = _closed_gaps(gaps, moved, bytes_per_request, longest_bytes, spare_bytes)
+    lengths = [end - start for _, start, end in wanted]
+    closed = _closed_gaps(gaps, lengths, bytes_per_request, longest_bytes, spare_bytes)
     joined: list[JoinedRange] = []
     parts: list[tuple[int, int, int]] = []
     for place, part in enumerate(wanted):
@@ -83,22 +83,36 @@ def join_ranges(
 
 
 def _closed_gaps(
-    gaps: Sequence[int], moved: int, bytes_per_request: int, longest_bytes: int, spare_bytes: int
+    gaps: Sequence[int],
+    lengths: Sequence[int],
+    bytes_per_request: int,
+    longest_bytes: int,
+    spare_bytes: int,
 ) -> list[bool]:
-    """Which gaps are fetched with their neighbours."""
+    """Which gaps are fetched with their neighbours; what they join is not longer than a request may be."""
     closed = [False] * len(gaps)
-    requests = len(gaps) + 1
+    divisions = [-(-length // longest_bytes) for length in lengths]
+    requests = sum(divisions)
+    worth = spare_bytes + sum(lengths)
+    # Of each run of joined ranges, at its first and its last place: where it ends and begins, and how long its last
+    # request is. A range that is longer than a request begins one.
+    ends = list(range(len(lengths)))
+    begins = list(ends)
+    sizes = [-(-length // count) for length, count in zip(lengths, divisions, strict=True)]
     for place in sorted(range(len(gaps)), key=gaps.__getitem__):
         gap = gaps[place]
-        # With those that dividing the longest ones will add, which opens a gap each.
-        divisions = moved // longest_bytes
-        worth = spare_bytes + moved - divisions * gap
-        few = (requests + divisions) * bytes_per_request <= worth
+        few = requests * bytes_per_request <= worth
         if gap > SMALL_GAP_BYTES and (few or gap > bytes_per_request):
             break
+        first, last = begins[place], ends[place + 1]
+        size = sizes[place] + gap + sizes[last]
+        if size > longest_bytes or divisions[place + 1] > 1:
+            continue
         closed[place] = True
+        ends[first], begins[last] = last, first
+        sizes[first] = sizes[last] = size
         requests -= 1
-        moved += gap
+        worth += gap
     return closed
 
 
