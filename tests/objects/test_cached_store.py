@@ -210,6 +210,33 @@ def test_what_was_used_longest_ago_goes_first(
     assert sum(path.stat().st_size for path in copies(tmp_path)) <= 45 * MIB
 
 
+def test_a_copy_that_went_leaves_its_room(
+    bucket: Bucket, make: Callable[..., CachedStore], tmp_path: Path
+) -> None:
+    """By this store or by another process: what is kept mapped for the next reader is on the disk still."""
+    for number in (2, 3):
+        put(bucket, f"tables/t/w-{number}", DATA)
+    store = make(bucket, capacity=len(DATA) + MIB)
+
+    def kept() -> int:
+        assert store._files is not None
+        assert store._files._mappings is not None
+        return len(store._files._mappings)
+
+    for number in (1, 2):
+        stream(store, f"tables/t/w-{number}")
+        wait_until_idle(store)
+        copy = opened(store, f"tables/t/w-{number}")
+        assert bytes(copy.view(0, 10)) == DATA[:10]
+        copy.close()
+        assert kept() == 1
+    (path,) = copies(tmp_path)
+    path.unlink()
+    stream(store, "tables/t/w-3")
+    wait_until_idle(store)
+    assert kept() == 0
+
+
 def test_using_a_copy_leaves_it_the_file_that_was_proven(
     bucket: Bucket, make: Callable[..., CachedStore], tmp_path: Path
 ) -> None:

@@ -301,6 +301,9 @@ class CachedStore:
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
             total -= size
+        # A copy uses its room for as long as it is mapped, whoever removed it.
+        if self._files is not None:
+            self._files.forget_removed()
 
     # --- as the bucket ---
 

@@ -121,6 +121,11 @@ class LocalStore:
             path.unlink()
         faultpoints.reach("object.deleted")
 
+    def forget_removed(self) -> None:
+        """Lets go of files that somebody removed from the folder, and that were kept for the next reader."""
+        if self._mappings is not None:
+            self._mappings.forget_removed()
+
     def _path(self, key: str) -> Path:
         return self.root / checked_key(key)
 

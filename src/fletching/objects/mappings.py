@@ -74,6 +74,14 @@ class Mappings:
         now = self._clock()
         if now - self._looked_at < LOOK_SECONDS:
             return
+        self._forget_removed(now)
+
+    def forget_removed(self) -> None:
+        """Forgets the files that somebody has removed, now: their disk space is wanted."""
+        with self._lock:
+            self._forget_removed(self._clock())
+
+    def _forget_removed(self, now: float) -> None:
         self._looked_at = now
         for key in [key for key in self._kept if not (self._root / key).exists()]:
             del self._kept[key]
