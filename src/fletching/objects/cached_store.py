@@ -71,6 +71,9 @@ ROOM_SECONDS = 0.5
 BUSY_SECONDS = 10.0
 """How long objects are read past the folder after that."""
 
+SILENT_SECONDS = 60.0
+"""How long nothing more is said of a folder that fails: each read may meet it."""
+
 logger = logging.getLogger("fletching.objects")
 
 _FILLING = ".filling"
@@ -113,7 +116,7 @@ class CachedStore:
         self._fills: dict[str, _Fill] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._used: OrderedDict[str, float] = OrderedDict()
-        self._busy_until = 0.0
+        self._busy_until = self._silent_until = 0.0
         self._closed = False
         self.hits = self.misses = 0
         try:
@@ -205,7 +208,9 @@ class CachedStore:
             try:
                 file = self._reserve(stored.length)
             except OSError as error:
-                logger.warning("the cache folder %s fails: %s", self._root, error)
+                if time.monotonic() >= self._silent_until:
+                    self._silent_until = time.monotonic() + SILENT_SECONDS
+                    logger.warning("the cache folder %s fails: %s", self._root, error)
                 return None
             if file is None:
                 return None
