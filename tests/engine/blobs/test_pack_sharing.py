@@ -8,10 +8,11 @@ import pytest
 from tests.engine.blobs.conftest import TABLE, Shop
 
 from fletching.engine.blobs import pack_sharing
-from fletching.errors import NotFoundError
+from fletching.errors import NoPermissionError, NotFoundError
 from fletching.protocol.messages.changes import DeleteRows
 from fletching.protocol.messages.mapped_blobs import NOT_SHARED
 from fletching.protocol.messages.requests import CreateReadSession
+from fletching.types import TableName
 
 BLOBS = [b"a" * 100, b"b" * 200, b"c" * 300]
 
@@ -23,13 +24,14 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def shared(shop: Shop, references: list[str], **more: Any) -> list[bool] | None:
     """Of each blob whether it is in a pack that is shared; what is, is where it is said to be."""
-    found = shop.engine.blobs.share(references, **more)
+    asked: list[TableName] = []
+    found = shop.engine.blobs.share(references, check=asked.append, **more)
+    assert asked == [TABLE]
     if found is None:
         return None
     try:
         entries = found.message.entries().tolist()
         assert len(found.descriptors) == len(found.message.lengths)
-        assert found.tables == (TABLE,)
         return [pack != NOT_SHARED for pack, *_ in entries]
     finally:
         found.close()
@@ -50,7 +52,7 @@ def written(shop: Shop, blobs: list[bytes] = BLOBS, rows: list[int] | None = Non
 def test_the_one_blob_of_a_pack_is_what_its_reference_gives(shop: Shop) -> None:
     (reference,) = shop.upload(shop.session(), b"x" * 100, file_name="x.png").references
     assert shared(shop, [reference]) == [True]
-    found = shop.engine.blobs.share([reference])
+    found = shop.engine.blobs.share([reference], check=lambda _: None)
     assert found is not None
     ((pack, start, metadata, length, _),) = found.message.entries().tolist()
     (file,) = shop.packs()
@@ -115,6 +117,18 @@ def test_a_session_is_shown_the_blobs_of_its_rows_and_columns(shop: Shop) -> Non
     assert shared(shop, references[:1]) is None
     with pytest.raises(NotFoundError):
         shared(shop, references[:1], session_id="nobody's")
+
+
+def test_nothing_is_looked_at_for_who_may_not_read(shop: Shop) -> None:
+    references = written(shop)
+    for name in shop.packs():
+        (shop.folder / "objects" / name).unlink()
+
+    def refuse(_: TableName) -> None:
+        raise NoPermissionError("no")
+
+    with pytest.raises(NoPermissionError):
+        shop.engine.blobs.share(references, check=refuse, session_id="another table's")
 
 
 def test_what_is_few_or_would_take_long_to_prove_is_sent(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fletching.catalog import table_rows as catalog_tables
 from fletching.engine.blobs.blob_reading import BlobReadPlan, Packs, plan_reply
@@ -116,27 +116,28 @@ class Blobs:
         return dataclasses.replace(plan, tables=tuple(tables))
 
     def share(
-        self, references: Sequence[str], *, session_id: str | None = None
+        self,
+        references: Sequence[str],
+        *,
+        check: Callable[[TableName], None],
+        session_id: str | None = None,
     ) -> SharedPacks | None:
         """Where blobs are, for a client that reads the packs itself; None if they are to be sent.
 
         Args:
             references: their texts.
-            session_id: the read session whose rows are all that the caller may read of their table, if he
+            check: called for each table that they belong to, before anything is looked at; raises where
+                the caller may not read it.
+            session_id: the read session whose rows are all that the caller may read of its table, if he
                 may not read all.
 
         Raises:
             As `read`; ExpiredSessionError: the session has expired.
         """
         parsed = self._parsed(references)
-        shared = self._sharing.share(parsed, session_id=session_id)
-        if shared is not None:
-            try:
-                shared.tables = tuple(self._tables(parsed))
-            except BaseException:
-                shared.close()
-                raise
-        return shared
+        for table in self._tables(parsed):
+            check(table)
+        return self._sharing.share(parsed, session_id=session_id)
 
     def slice(self, reference: str, start: int | None = None, end: int | None = None) -> BlobSlice:
         """A range of one blob.

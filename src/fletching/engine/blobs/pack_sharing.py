@@ -33,7 +33,6 @@ from fletching.errors import ObjectNotFoundError
 from fletching.objects.store import StoredObject
 from fletching.protocol.messages.mapped_blobs import MAX_PACKS, NOT_SHARED, MappedBlobs
 from fletching.protocol.types.blob_type import contains_blob
-from fletching.types import TableName
 
 __all__ = ["PackSharing", "SharedPacks"]
 
@@ -55,18 +54,14 @@ class SharedPacks:
 
     Attributes:
         message: where the blobs are.
-        tables: whose they are, for whoever decides on access.
         ended: see `fletching.server.workers.Owned`: the packs are to be closed.
     """
 
     ended = False
 
-    def __init__(
-        self, message: MappedBlobs, packs: list[StoredObject], tables: tuple[TableName, ...] = ()
-    ) -> None:
+    def __init__(self, message: MappedBlobs, packs: list[StoredObject]) -> None:
         """Owns the packs until `close`."""
         self.message = message
-        self.tables = tables
         self._packs = packs
 
     @property

@@ -234,17 +234,11 @@ def _shared(exchange: Exchange, service: Service, references: Sequence[str]) -> 
     assert principal is not None
     # A session may show some of a table's rows, and its token is for those.
     reading = principal.reading
-    shared = service.engine.blobs.share(
-        references, session_id=None if reading is None else reading.session_id
+    return service.engine.blobs.share(
+        references,
+        check=functools.partial(_check_access, exchange, service),
+        session_id=None if reading is None else reading.session_id,
     )
-    if shared is not None:
-        try:
-            for table in shared.tables:
-                _check_access(exchange, service, table)
-        except BaseException:
-            shared.close()
-            raise
-    return shared
 
 
 async def _send_shared(exchange: Exchange, shared: SharedPacks, fields: dict[str, str]) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from crc32c import crc32c
 
 import fletching
+from fletching.client.blobs.blob_access import get_contents
 from fletching.client.blobs.blob_transfers import BlobInfo
 from fletching.client.transports.http import blob_packs, http_blobs
 from fletching.client.transports.http.blob_packs import (
@@ -285,6 +288,20 @@ def test_no_pack_is_passed_to_who_may_not_read_the_table(
         with pytest.raises(NoPermissionError):
             reader.get_blob(references[0])
     assert seen.passed == 0
+
+
+def test_a_worker_with_a_token_reads_the_packs_of_its_session(
+    client: fletching.Client, seen: Seen
+) -> None:
+    references = appended(client)
+    column = pa.array([each.encode() for each in references[:9]], pa.binary())
+    for condition, passed in ((None, 1), ("id >= 0", 0)):
+        with client.table("t").scan(filter=condition).session() as session:
+            carried = pickle.loads(pickle.dumps(session))
+            assert carried.to_table().num_rows == 20  # and learns of the socket
+            seen.passed = 0
+            assert get_contents(carried.channel, "p", column) == IMAGES[:9]
+            assert seen.passed == passed
 
 
 def test_a_service_that_passes_none_sends_them(tmp_path: Path, seen: Seen) -> None:
