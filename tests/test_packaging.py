@@ -124,7 +124,6 @@ def loaded(program: str) -> set[str]:
             {
                 "sqlalchemy",
                 "uvicorn",
-                "starlette",
                 "sqlglot",
                 "duckdb",
                 "polars",
@@ -144,3 +143,13 @@ def loaded(program: str) -> set[str]:
 )
 def test_an_import_loads_what_it_needs(program: str, never: set[str]) -> None:
     assert not loaded(program) & never
+
+
+@pytest.mark.parametrize("extra", ["", "server", "cli", "keyring"])
+def test_what_is_required_is_imported(extra: str) -> None:
+    required = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
+    sources = [path.read_text() for path in (ROOT / "src").rglob("*.py")]
+    for requirement in required:
+        package = re.split(r"[\[>=]", requirement)[0].replace("-", "_")
+        pattern = re.compile(rf"^\s*(?:import|from) {package}\b", re.MULTILINE)
+        assert any(map(pattern.search, sources)), f"{requirement} is imported nowhere"

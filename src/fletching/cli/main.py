@@ -37,7 +37,6 @@ _EXTRA_OF = {
     "rich": "cli",
     "sqlalchemy": "server",
     "sqlglot": "server",
-    "starlette": "server",
     "typer": "cli",
     "uvicorn": "server",
 }
