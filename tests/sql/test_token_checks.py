@@ -23,6 +23,10 @@ def check(text: str) -> None:
         "select array(1)[0], map('a', (1))",
         "create or replace view v as select 1",
         f"select {'9' * 400}, 0.{'0' * 400}1",  # how many digits a DECIMAL has is said elsewhere
+        "select order, `group`, a as limit, t.order, max(limit) from t where order = 1 and group in (2)",
+        "select wm_concat(',', a) within group (order by b) from t group by c order by d limit 1",
+        "create table t (a bigint, order string, group bigint)",
+        "insert into t (a, order) select a, order from u",
     ],
 )
 def test_what_may_be_a_statement(text: str) -> None:
@@ -36,6 +40,11 @@ def test_what_may_be_a_statement(text: str) -> None:
             "selec 1",
             "no statement begins with 'selec'; did you mean SELECT.*, at line 1, column 1 ",
         ),
+        ("select a from t group", "BY is missing behind 'group', at line 1, column 17"),
+        ("select a from t order a", "BY is missing behind 'order', at line 1, column 17"),
+        ("select a order from t", "BY is missing behind 'order', at line 1, column 10"),
+        ("select a limit from t", "a number is missing behind 'limit', at line 1, column 10"),
+        ("select max(a) over (partition by b order) from t", "BY is missing behind 'order'"),
         ("'select' 1", "no statement begins with 'select', at line 1, column 1"),
         ("\n  grant x", "no statement begins with 'grant', at line 2, column 3"),
         ("create tabel t", "CREATE 'tabel' is not supported.*did you mean TABLE.*column 8"),

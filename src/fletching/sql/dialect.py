@@ -88,6 +88,11 @@ class Odps(Hive):
             name: HiveParser.FUNCTION_PARSERS[name]
             for name in ("CAST", "TRY_CAST", "EXTRACT", "TRIM")
         }
+        NO_PAREN_FUNCTIONS = {  # noqa: RUF012
+            kind: node
+            for kind, node in HiveParser.NO_PAREN_FUNCTIONS.items()
+            if kind in {TokenType.CURRENT_DATE, TokenType.CURRENT_TIMESTAMP}
+        }
         # TRANSFORM is a function of arrays here, no script.
         NO_PAREN_FUNCTION_PARSERS = {  # noqa: RUF012
             name: parser

@@ -89,6 +89,7 @@ def check_tokens(chunk: Sequence[Token], text: str) -> None:
     """
     _check_beginning(chunk)
     _check_pairs(chunk)
+    _check_clauses(chunk)
     for token, after in zip(chunk, [*chunk[1:], None], strict=True):
         kind, then = token.token_type.name, None if after is None else after.token_type.name
         if kind in _WANTS_MORE and (then is None or then in _BEGINS_ANEW):
@@ -155,6 +156,25 @@ def _check_pairs(chunk: Sequence[Token]) -> None:
             opened.pop()
     if opened:
         raise _wrong(f"{opened[-1].text!r} is not closed", opened[-1], ",")
+
+
+def _check_clauses(chunk: Sequence[Token]) -> None:
+    """GROUP and ORDER have their BY, and LIMIT its number: behind a name they are not another name for it."""
+    if chunk[0].text.upper() not in _QUERIES:
+        return
+    for before, token, after in zip(chunk, chunk[1:], [*chunk[2:], None], strict=False):
+        lacks = _LACKED.get(token.text.upper())
+        kind = token.token_type.name
+        if lacks is None or kind not in {"VAR", "LIMIT"} or before.text.upper() == "WITHIN":
+            continue
+        ends = after is None or after.token_type.name in _BEGINS_ANEW or lacks == "BY"
+        if before.token_type.name in _ENDS_A_VALUE and ends:
+            raise _wrong(f"{lacks} is missing behind {token.text!r}", token)
+
+
+_QUERIES = frozenset({"SELECT", "WITH", "FROM", "INSERT", "("})
+_LACKED = {"GROUP": "BY", "ORDER": "BY", "LIMIT": "a number"}
+_ENDS_A_VALUE = frozenset({"VAR", "IDENTIFIER", "R_PAREN", "R_BRACKET", "STAR", "NUMBER", "STRING"})
 
 
 def _check_frame(chunk: Sequence[Token], rows: Token) -> None:

@@ -7,10 +7,12 @@ and the writer then leaves the conversion to DuckDB.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from fletching.errors import InvalidArgumentError
 from fletching.sql.dialect import exp
+from fletching.sql.name_scopes import Columns, Scope
+from fletching.sql.query_sources import located
 from fletching.sql.sql_types import (
     BIGINT,
     BINARY,
@@ -37,8 +39,20 @@ __all__ = ["Columns", "add_types", "set_type", "type_of"]
 
 _TYPE = "fletching_type"
 
-Columns = dict[str, SqlType]
-"""Types by case-folded column name, in the columns' order."""
+_TAKEN_FOR_CALLS = frozenset(
+    {
+        *("current_catalog", "current_date", "current_role", "current_schema", "current_time"),
+        *(
+            "current_timestamp",
+            "current_user",
+            "localtime",
+            "localtimestamp",
+            "session_user",
+            "user",
+        ),
+    }
+)
+"""Names that DuckDB takes for calls of its own where there is no such column."""
 
 CallType = Callable[[exp.Expr, Sequence[SqlType]], SqlType]
 """The type of a call, from its node and the types of its arguments."""
@@ -52,55 +66,6 @@ def type_of(node: exp.Expr) -> SqlType:
     return result
 
 
-@dataclasses.dataclass
-class _Scope:
-    """What names mean somewhere in a query."""
-
-    outer: _Scope | None = None
-    sources: dict[str, Columns] = dataclasses.field(default_factory=dict)
-    names: Columns = dataclasses.field(default_factory=dict)
-    ctes: dict[str, Columns] = dataclasses.field(default_factory=dict)
-
-    def column(self, parts: Sequence[str]) -> SqlType:
-        """The type of a column, or of a field inside one, as its name is written."""
-        scope: _Scope | None = self
-        while scope is not None:
-            result = scope.own(parts)
-            if result is not None:
-                return result
-            scope = scope.outer
-        return UNKNOWN
-
-    def own(self, parts: Sequence[str]) -> SqlType | None:
-        """As `column`, in this scope alone; None if it has no such name."""
-        first = parts[0]
-        if len(parts) > 1 and first in self.sources and parts[1] in self.sources[first]:
-            return _field(self.sources[first][parts[1]], parts[2:])
-        if first in self.names:
-            return _field(self.names[first], parts[1:])
-        result = [columns[first] for columns in self.sources.values() if first in columns]
-        if not result:
-            return None
-        return (
-            _field(result[0], parts[1:]) if all(item == result[0] for item in result) else UNKNOWN
-        )
-
-    def cte(self, name: str) -> Columns | None:
-        """The columns of a query of WITH."""
-        scope: _Scope | None = self
-        while scope is not None:
-            if name in scope.ctes:
-                return scope.ctes[name]
-            scope = scope.outer
-        return None
-
-
-def _field(found: SqlType, path: Sequence[str]) -> SqlType:
-    for name in path:
-        found = found.field(name)
-    return found
-
-
 def add_types(query: exp.Expr, tables: Mapping[int, Columns], call_type: CallType) -> Columns:
     """Finds the types of a query's expressions.
 
@@ -112,7 +77,7 @@ def add_types(query: exp.Expr, tables: Mapping[int, Columns], call_type: CallTyp
     Returns:
         The columns of the result.
     """
-    return _Pass(tables, call_type).query(query, _Scope())
+    return _Pass(tables, call_type).query(query, Scope())
 
 
 class _Pass:
@@ -122,9 +87,9 @@ class _Pass:
 
     # --- queries -----------------------------------------------------------------------------
 
-    def query(self, node: exp.Expr, outer: _Scope) -> Columns:
+    def query(self, node: exp.Expr, outer: Scope) -> Columns:
         """Goes through a query and returns its columns."""
-        scope = _Scope(outer)
+        scope = Scope(outer)
         with_ = node.args.get("with_")
         for cte in with_.expressions if with_ is not None else ():
             result = self.query(cte.this, scope)
@@ -146,7 +111,7 @@ class _Pass:
             return self._values(node, scope)
         return {}
 
-    def _select(self, node: exp.Expr, scope: _Scope) -> Columns:
+    def _select(self, node: exp.Expr, scope: Scope) -> Columns:
         first = node.args.get("from_")
         joins = list(node.args.get("joins") or ())
         if first is not None:
@@ -163,7 +128,7 @@ class _Pass:
         for item in node.expressions:
             self._expressions(item, scope)
             self._output(item, scope, made)
-        inner = _Scope(scope, names={k: v for k, v in made.items() if k})
+        inner = Scope(scope, names={k: v for k, v in made.items() if k})
         inner.sources = scope.sources
         for key in ("group", "having", "qualify", "order", "sort", "cluster", "distribute"):
             self._expressions(node.args.get(key), inner)
@@ -171,7 +136,7 @@ class _Pass:
             self._expressions(window, inner)
         return made
 
-    def _output(self, item: exp.Expr, scope: _Scope, made: Columns) -> None:
+    def _output(self, item: exp.Expr, scope: Scope, made: Columns) -> None:
         star = item.this if isinstance(item, exp.Column) else item
         if isinstance(star, exp.Star):
             named = item.table.casefold() if isinstance(item, exp.Column) else ""
@@ -186,7 +151,7 @@ class _Pass:
             return
         _add(made, item.alias_or_name.casefold() or f"_c{len(made)}", type_of(item))
 
-    def _source(self, node: exp.Expr, scope: _Scope) -> None:
+    def _source(self, node: exp.Expr, scope: Scope) -> None:
         alias = node.alias_or_name.casefold()
         if isinstance(node, exp.Table):
             columns = self._tables.get(id(node))
@@ -203,7 +168,7 @@ class _Pass:
                 self._source(join.this, scope)
                 self._expressions(join.args.get("on"), scope)
 
-    def _lateral(self, node: exp.Expr, scope: _Scope) -> None:
+    def _lateral(self, node: exp.Expr, scope: Scope) -> None:
         self._expressions(node.this, scope)
         alias = node.args.get("alias")
         if alias is None or not isinstance(node.this, exp.Anonymous):
@@ -214,7 +179,7 @@ class _Pass:
             name: types[i] if i < len(types) else UNKNOWN for i, name in enumerate(names)
         }
 
-    def _values(self, node: exp.Expr, scope: _Scope) -> Columns:
+    def _values(self, node: exp.Expr, scope: Scope) -> Columns:
         rows: list[list[SqlType]] = []
         for row in node.expressions:
             items = row.expressions if isinstance(row, exp.Tuple) else [row]
@@ -232,7 +197,7 @@ class _Pass:
 
     # --- expressions -------------------------------------------------------------------------
 
-    def _expressions(self, root: exp.Expr | None, scope: _Scope) -> None:
+    def _expressions(self, root: exp.Expr | None, scope: Scope) -> None:
         """Types everything below a node that is no clause of a query of its own."""
         if root is None:
             return
@@ -248,7 +213,7 @@ class _Pass:
                     self._lambdas(node, scope)
                 node.meta[_TYPE] = self._type(node, scope)
 
-    def _lambdas(self, call: exp.Expr, scope: _Scope) -> None:
+    def _lambdas(self, call: exp.Expr, scope: Scope) -> None:
         arguments = _arguments(call)
         lambdas = [item for item in arguments if isinstance(item, exp.Lambda)]
         if not lambdas:
@@ -258,15 +223,18 @@ class _Pass:
         for item in lambdas:
             names = [parameter.name.casefold() for parameter in item.expressions]
             types = _parameters(name, plain, len(names))
-            self._expressions(item.this, _Scope(scope, names=dict(zip(names, types, strict=True))))
+            self._expressions(item.this, Scope(scope, names=dict(zip(names, types, strict=True))))
             item.meta[_TYPE] = type_of(item.this)
 
-    def _type(self, node: exp.Expr, scope: _Scope) -> SqlType:
+    def _type(self, node: exp.Expr, scope: Scope) -> SqlType:
         match node:
             case exp.Column():
                 if isinstance(node.this, exp.Star):
                     return UNKNOWN
-                return scope.column([part.name.casefold() for part in node.parts])
+                parts = [part.name.casefold() for part in node.parts]
+                if len(parts) == 1 and parts[0] in _TAKEN_FOR_CALLS and not scope.has(parts):
+                    raise located(InvalidArgumentError(f"there is no column {node.name}"), node)
+                return scope.column(parts)
             case exp.Identifier():
                 # A parameter of a lambda is no column for the parser.
                 return scope.names.get(node.name.casefold(), UNKNOWN)
