@@ -13,6 +13,7 @@ from tests.client.sql_cases import EXPRESSIONS, QUERIES, REFUSED, TABLES, WAYS_O
 from tests.client.sql_documented_cases import DOCUMENTED_EXPRESSIONS, DOCUMENTED_SCRIPT
 from tests.client.sql_everyday_cases import EVERYDAY_EXPRESSIONS, EVERYDAY_SCRIPT, Refused
 from tests.client.sql_function_cases import FUNCTION_CASES, QUERY_CASES
+from tests.client.sql_further_cases import FURTHER_EXPRESSIONS, FURTHER_SCRIPT
 from tests.client.sql_zone_cases import ZONED_SCRIPT
 from tests.folding import folded
 
@@ -51,7 +52,13 @@ def same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one == other
 
 
-ALL_EXPRESSIONS = (EXPRESSIONS, FUNCTION_CASES, DOCUMENTED_EXPRESSIONS, EVERYDAY_EXPRESSIONS)
+ALL_EXPRESSIONS = (
+    EXPRESSIONS,
+    FUNCTION_CASES,
+    DOCUMENTED_EXPRESSIONS,
+    EVERYDAY_EXPRESSIONS,
+    FURTHER_EXPRESSIONS,
+)
 
 
 @pytest.mark.parametrize("group", sorted({group for table in ALL_EXPRESSIONS for group in table}))
@@ -78,8 +85,8 @@ def test_expressions(client: fletching.Client, group: str) -> None:
 
 @pytest.mark.parametrize(
     "script",
-    [DOCUMENTED_SCRIPT, EVERYDAY_SCRIPT, ZONED_SCRIPT],
-    ids=["documented", "everyday", "zoned"],
+    [DOCUMENTED_SCRIPT, EVERYDAY_SCRIPT, FURTHER_SCRIPT, ZONED_SCRIPT],
+    ids=["documented", "everyday", "further", "zoned"],
 )
 def test_statements_in_order(client: fletching.Client, script: list[tuple[str, Any]]) -> None:
     wrong: list[str] = []

@@ -12,6 +12,7 @@ from tests.client.sql_cases import EXPRESSIONS
 from tests.client.sql_documented_cases import DOCUMENTED_EXPRESSIONS
 from tests.client.sql_everyday_cases import EVERYDAY_EXPRESSIONS
 from tests.client.sql_function_cases import FUNCTION_CASES
+from tests.client.sql_further_cases import FURTHER_EXPRESSIONS
 from tests.sql.written import written
 
 Case = tuple[str, Any]
@@ -26,7 +27,13 @@ def called(text: str) -> set[str]:
 
 def cases_of(functions: Mapping[str, Any]) -> list[Case]:
     """Known values of expressions that call one of some functions, and no function of the catalog."""
-    tables = (EXPRESSIONS, FUNCTION_CASES, DOCUMENTED_EXPRESSIONS, EVERYDAY_EXPRESSIONS)
+    tables = (
+        EXPRESSIONS,
+        FUNCTION_CASES,
+        DOCUMENTED_EXPRESSIONS,
+        EVERYDAY_EXPRESSIONS,
+        FURTHER_EXPRESSIONS,
+    )
     found = [case for table in tables for group in table.values() for case in group]
     folded = {"max_pt", "table_exists", "partition_exists"}
     return [

@@ -11,7 +11,7 @@ from fletching.protocol.types.odps_types import parse_type
 from fletching.sql.function_calls import Call, Function, let, quoted
 from fletching.sql.sql_types import SqlType, type_of_arrow
 
-__all__ = ["DOCUMENT_FUNCTIONS", "json_text", "json_type", "url_part"]
+__all__ = ["DOCUMENT_FUNCTIONS", "json_element", "json_text", "json_type", "url_part"]
 
 # --- JSON ------------------------------------------------------------------------------------
 
@@ -48,6 +48,33 @@ def _json_extract(call: Call) -> str:
         ["j_"],
         [call[0]],
         f"CASE WHEN json_valid(j_) THEN CAST(json_extract(j_, {path}) AS VARCHAR) END",
+    )
+
+
+def _json_exists(call: Call) -> str:
+    """Whether a path leads anywhere; ``lax`` and ``strict`` before it say what is said of others."""
+    path = re.sub(r"^\s*(?:lax|strict)\s+", "", call.constant(1, "path"), flags=re.IGNORECASE)
+    found = f"json_exists(j_, {quoted(_json_path(path))})"
+    if "*" in path:
+        found = f"list_contains({found}, true)"
+    return let(["j_"], [call[0]], f"CASE WHEN json_valid(j_) THEN {found} END")
+
+
+_JSON_TYPE = (
+    "CASE WHEN json_valid({0}) THEN CASE json_type({0}) WHEN 'VARCHAR' THEN 'string' WHEN 'UBIGINT' THEN 'number'"
+    " WHEN 'BIGINT' THEN 'number' WHEN 'HUGEINT' THEN 'number' WHEN 'DOUBLE' THEN 'number'"
+    " ELSE lower(json_type({0})) END END"
+)
+
+
+def json_element(value: str, key: str | int) -> str:
+    """What a JSON object has by a name, or a JSON array at a place, as JSON."""
+    step = str(key).replace("~", "~0").replace("/", "~1")
+    pointer = quoted(f"$[{key}]" if isinstance(key, int) else f"/{step}")
+    return let(
+        ["j_"],
+        [value],
+        f"CASE WHEN json_valid(j_) THEN CAST(json_extract(j_, {pointer}) AS VARCHAR) END",
     )
 
 
@@ -140,6 +167,8 @@ DOCUMENT_FUNCTIONS: dict[str, Function] = {
     "get_json_object": Function(2, 2, _json_object, "text", "t"),
     "json_extract": Function(2, 2, _json_extract, "text", "t"),
     "json_valid": Function(1, 1, "json_valid({0})", "boolean", "t"),
+    "json_exists": Function(2, 2, _json_exists, "boolean", "t"),
+    "json_type": Function(1, 1, _JSON_TYPE, "text", "t"),
     "json_array_length": Function(1, 1, "CAST(json_array_length({0}) AS INTEGER)", "int", "t"),
     "json_object": Function(2, None, "CAST(json_object({*}) AS VARCHAR)", "text"),
     "json_array": Function(1, None, "CAST(json_array({*}) AS VARCHAR)", "text"),

@@ -10,6 +10,7 @@ from sqlglot.dialects.duckdb import DuckDB
 from fletching.errors import InvalidArgumentError
 from fletching.sql.decimals import product, quotient
 from fletching.sql.dialect import LITERALS, exp
+from fletching.sql.document_functions import json_element
 from fletching.sql.function_calls import (
     Call,
     Lambda,
@@ -315,12 +316,23 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
         del binary_function_repr
         return f"unhex({quoted(expression.name)})"
 
+    def _json_element(self, text: str, key: exp.Expr) -> str:
+        literal = unwrapped(key)
+        if isinstance(literal, exp.Literal) and literal.is_string:
+            return json_element(text, literal.name)
+        if isinstance(literal, exp.Literal) and literal.name.isdecimal():
+            return json_element(text, int(literal.name))
+        message = "elements of JSON are named by a constant: j['name'], j[0]"
+        raise located(InvalidArgumentError(message), key)
+
     def bracket_sql(self, expression: exp.Expr) -> str:
         """Elements of arrays, counted from 0, and of maps."""
         value = expression.this
         (key,) = expression.expressions
         text = self.sql(value)
         kind, given = type_of(value).kind, type_of(key)
+        if type_of(value).declared == "json":
+            return self._json_element(text, key)
         if kind not in {"", "null", "array", "map", "struct"}:
             raise located(
                 InvalidArgumentError(

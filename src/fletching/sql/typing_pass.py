@@ -324,7 +324,8 @@ def _type_of_node(node: exp.Expr) -> SqlType:
         case exp.Dot():
             return type_of(node.this).field(node.expression.name)
         case exp.Bracket():
-            return type_of(node.this).element
+            inside = type_of(node.this)
+            return inside if inside.declared == "json" else inside.element
         case exp.Distinct() if len(node.expressions) == 1:
             return type_of(node.expressions[0])
     return UNKNOWN
