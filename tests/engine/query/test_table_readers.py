@@ -9,12 +9,7 @@ import pyarrow as pa
 import pytest
 
 from fletching.engine.query import table_readers
-from fletching.engine.query.table_readers import (
-    RelationReader,
-    Statistics,
-    TableReaders,
-    gathered,
-)
+from fletching.engine.query.table_readers import RelationReader, Statistics, TableReaders
 from fletching.errors import NoSuchTableError
 from fletching.types import TableName
 
@@ -33,9 +28,9 @@ def test_one_version_for_every_mention(house: Any) -> None:
         readers.pin([(T, None)])
         assert list(readers.fields(TableName("Demo", "T"))) == ["n"]
         for version, rows in ((None, 5), (0, 0)):
-            source = SimpleNamespace(name=T, version=version, fields={})
+            source = SimpleNamespace(name=T, version=version, fields={"n": BATCH.schema.field(0)})
             scan: Any = SimpleNamespace(
-                source=source, columns=("n",), predicate=None, relation="r0"
+                source=source, columns=("n",), predicate=None, relation="r0", pushed=[]
             )
             statistics = Statistics()
             _, batches = readers.reader(scan, statistics).open()
@@ -58,23 +53,3 @@ def test_large_batches_are_cut_and_all_are_counted(monkeypatch: pytest.MonkeyPat
         assert [each.num_rows for each in batches] == [2, 2, 1, 0]
         assert (statistics.rows, statistics.tables) == (5 * times, {"r": 5 * times})
     assert statistics.bytes == 2 * BATCH.nbytes
-
-
-def test_small_batches_are_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_readers, "SMALL_ROWS", 4)
-    monkeypatch.setattr(table_readers, "GATHERED_ROWS", 10)
-
-    def sizes(*counts: int) -> list[int]:
-        batches = [pa.record_batch({"n": range(count)}) for count in counts]
-        found = list(gathered(iter(batches)))
-        assert pa.Table.from_batches(found, batches[0].schema) == pa.Table.from_batches(batches)
-        return [batch.num_rows for batch in found]
-
-    # The first goes at once, then more and more are put together.
-    assert sizes(*[1] * 20) == [1, 8, 10, 1]
-    assert sizes(1, 1, 4, 1, 1, 5) == [1, 1, 4, 2, 5]
-    assert sizes(0) == [0]
-    monkeypatch.setattr(table_readers, "GATHERED_BYTES", 16)
-    assert sizes(*[1] * 5) == [1, 2, 2]
-    coded = pa.record_batch({"d": pa.array(["a"]).dictionary_encode()})
-    assert len(list(gathered(iter([coded] * 3)))) == 3

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
+from fletching.engine.query.kept_rows import KeptRows
 from fletching.engine.query.kept_work import KeptTranslations
 from fletching.engine.query.local_times import in_local_time, local_columns, utc_batch
 from fletching.engine.query.named_places import placed_complaint
@@ -238,6 +239,7 @@ class QueryRunner:
         self._lock = threading.Lock()
         self._connections: Connections | None = None
         self._translations = KeptTranslations()
+        self._rows = KeptRows()
 
     def close(self) -> None:
         """Closes the connections that wait for the next query; idempotent."""
@@ -292,7 +294,7 @@ class QueryRunner:
         tables, views = result.tables, result.views
         for name, _ in tables.values():
             authorize(CreateReadSession(table=name))
-        readers = TableReaders(self._reading)
+        readers = TableReaders(self._reading, self._rows)
         duck: SealedDuckDB | None = None
         try:
             if changed is None:

@@ -7,8 +7,10 @@ from typing import Self
 
 import pyarrow as pa
 
+from fletching.engine.query.kept_rows import KeptRows
 from fletching.engine.query.local_times import in_local_time
 from fletching.engine.query.result_types import conformed, duck_arrow_type
+from fletching.engine.query.small_batches import gathered
 from fletching.engine.reading.kept_segments import KeptSegments
 from fletching.engine.reading.read_calls import PinnedTable, Reading
 from fletching.sql.query_sources import WantedScan
@@ -17,13 +19,7 @@ from fletching.types import TableName
 SLICE_ROWS = 1 << 19
 """Rows that DuckDB gets at a time at most."""
 
-SMALL_ROWS = 1 << 13
-"""Batches of fewer rows are put together, up to so many rows and bytes:"""
-
-GATHERED_ROWS = 1 << 16
-GATHERED_BYTES = 4 << 20
-
-__all__ = ["RelationReader", "Statistics", "TableReaders", "gathered"]
+__all__ = ["RelationReader", "Statistics", "TableReaders"]
 
 
 class Statistics:
@@ -51,9 +47,10 @@ class Statistics:
 class TableReaders:
     """The tables that a statement has mentioned; a context manager that lets go of them."""
 
-    def __init__(self, reading: Reading) -> None:
-        """Reads with ``reading``."""
+    def __init__(self, reading: Reading, kept: KeptRows | None = None) -> None:
+        """Reads with ``reading``, and not again what is ``kept``."""
         self._reading = reading
+        self._kept = kept or KeptRows()
         self._pinned: dict[tuple[str, int | None], PinnedTable] = {}
 
     def pin(self, tables: Sequence[tuple[TableName, int | None]]) -> None:
@@ -76,13 +73,19 @@ class TableReaders:
     def reader(self, scan: WantedScan, statistics: Statistics, zone: str = "") -> RelationReader:
         """What DuckDB reads for one mention of a table, with times in a zone's local time."""
         table = self._pinned[_key(scan.source.name, scan.source.version)]
-        return RelationReader(
-            lambda: in_local_time(
-                table.batches(scan.columns, scan.predicate), scan.source.fields, zone
-            ),
-            scan.relation,
-            statistics,
+        session = table.session
+        types = tuple(str(scan.source.fields[name.casefold()].type) for name in scan.columns)
+        rows = (
+            *(session.row.table_id, session.row.table_version),
+            # Columns may change while the version does not.
+            *(session.scan_schema.columns.column_ids, scan.columns, types, tuple(scan.pushed)),
         )
+
+        def begin() -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+            found = self._kept.rows(rows, lambda: table.batches(scan.columns, scan.predicate))
+            return in_local_time(found, scan.source.fields, zone)
+
+        return RelationReader(begin, scan.relation, statistics)
 
     def kept(self, scan: WantedScan) -> KeptSegments:
         """What reading one mention of a table opens."""
@@ -139,30 +142,3 @@ class RelationReader:
                     yield batch.slice(start, SLICE_ROWS)
 
         return schema, counted()
-
-
-def gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows, those of neighbouring small batches copied together.
-
-    Handing a batch over costs as much as computing with some thousand rows of it, and a join takes batches of
-    less than 2,048 rows as they come. The first batch goes at once: who wants few rows gets them soon.
-    """
-    held: list[pa.RecordBatch] = []
-    rows = size = 0
-    enough = 1
-    for batch in batches:
-        plain = not any(map(pa.types.is_dictionary, batch.schema.types))
-        if held and not (plain and batch.num_rows < SMALL_ROWS):
-            yield pa.concat_batches(held)
-            held, rows, size = [], 0, 0
-        if not plain or batch.num_rows >= SMALL_ROWS:
-            yield batch
-            continue
-        held.append(batch)
-        rows, size = rows + batch.num_rows, size + batch.nbytes
-        if rows >= enough or size >= GATHERED_BYTES:
-            yield held[0] if len(held) == 1 else pa.concat_batches(held)
-            held, rows, size = [], 0, 0
-            enough = min(4 * enough + SMALL_ROWS, GATHERED_ROWS)
-    if held:
-        yield pa.concat_batches(held)

@@ -1,0 +1,82 @@
+"""Rows of tables of many small segments, kept for the next mention of the same version.
+
+Opening a segment takes some seventy microseconds, whatever it holds: a table that is appended to all the time
+would cost a query thirty milliseconds for a few kilobytes, each time it is mentioned. What was read of such a
+table is kept in one piece; a version never changes, so it is right as long as somebody may read that version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+
+import pyarrow as pa
+
+from fletching.engine.query.small_batches import SMALL_ROWS, gathered
+from fletching.engine.reading.cache import RecentlyUsed
+
+__all__ = ["KeptRows"]
+
+MOST_BYTES = 64 << 20
+"""Of everything that is kept."""
+
+MOST_OF_ONE = 8 << 20
+LEAST_BATCHES = 16
+"""What comes in fewer batches is read as fast as it is kept."""
+
+_Rows = tuple[pa.Schema, Iterator[pa.RecordBatch]]
+
+
+class KeptRows:
+    """Reads rows, and remembers those that came in many small batches. Thread-safe."""
+
+    def __init__(self) -> None:
+        """Has none."""
+        self._kept = RecentlyUsed[Hashable, pa.Buffer](MOST_BYTES, weight=lambda kept: kept.size)
+
+    def rows(self, key: Hashable, begin: Callable[[], _Rows]) -> _Rows:
+        """The columns, and the rows in batches.
+
+        Args:
+            key: says which rows of which version of which table.
+            begin: reads them.
+        """
+        known = self._kept.get(key)
+        if known is not None:
+            reader = pa.ipc.open_stream(known)
+            return reader.schema, iter(reader)
+        schema, batches = begin()
+        if any(map(pa.types.is_dictionary, schema.types)):
+            return schema, batches
+        return schema, self._noticed(key, schema, batches)
+
+    def _noticed(
+        self, key: Hashable, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
+    ) -> Iterator[pa.RecordBatch]:
+        count = size = 0
+        held: list[pa.RecordBatch] | None = []
+
+        def small() -> Iterator[pa.RecordBatch]:
+            nonlocal count, held
+            for batch in batches:
+                count += 1
+                if batch.num_rows >= SMALL_ROWS:
+                    held = None
+                yield batch
+
+        # What is put together is a copy, so that no segment stays open for it.
+        for batch in gathered(small()):
+            size += batch.nbytes
+            if size > MOST_OF_ONE:
+                held = None
+            if held is not None:
+                held.append(batch)
+            yield batch
+        if held is None or count < LEAST_BATCHES:
+            return
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, schema) as writer:
+            writer.write_table(pa.Table.from_batches(held, schema).combine_chunks())
+        kept = sink.getvalue()
+        # Of types that not everybody knows, another may come back.
+        if pa.ipc.open_stream(kept).schema.equals(schema, check_metadata=True):
+            self._kept.put(key, kept)
