@@ -308,20 +308,20 @@ _read_few = functools.lru_cache(maxsize=256)(_read)
 _read_many = functools.lru_cache(maxsize=16)(_read)
 
 
-_MANY = 256
-_ASKED = 64
+_ASKED = ((256, 64), (32, 16))
 """Zones from which on, and of how many of them, it is asked first whether a condition leaves out any."""
 
 
 def choose(count: int, test: Callable[[int, int], bool]) -> NDArray[np.bool_]:
     """For each of ``count`` zones whether ``test(zone, zone + 1)``.
 
-    Of a range of zones the test must be true as soon as it is of one of them. Of very many zones, all are
-    chosen if it is true of some that lie evenly among them: asking the others would leave out little more.
+    Of a range of zones the test must be true as soon as it is of one of them. Of many zones, all are chosen
+    if it is true of some that lie evenly among them: asking the others would leave out little more.
 
     Cost: few tests where those that are chosen lie together, as in a column that is sorted, or are all.
     """
-    if count >= _MANY and all(test(zone, zone + 1) for zone in range(0, count, count // _ASKED)):
+    asked = next((asked for least, asked in _ASKED if count >= least), 0)
+    if asked and all(test(zone, zone + 1) for zone in range(0, count, count // asked)):
         return np.ones(count, dtype=bool)
     result = np.zeros(count, dtype=bool)
     pending = [(0, count)] if count else []
