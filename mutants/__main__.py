@@ -213,7 +213,7 @@ def campaign(
                     without = frozenset(selection.unsound | fickle.get(mutation.name, set()))
                     wanted = [
                         test
-                        for test in selection.tests(module, mutation.lines)
+                        for test in selection.tests(module, asked_of(mutation))
                         if test not in without
                     ]
                     place(slot, module).write_text(mutation.source)
@@ -269,6 +269,11 @@ def campaign(
             for fork, *_ in under_way.values():
                 with contextlib.suppress(OSError):
                     fork.end()
+
+
+def asked_of(mutation: Mutation) -> range | None:
+    """The lines whose tests are asked; None for all of the module."""
+    return None if ":<module>:" in mutation.name else mutation.lines
 
 
 def place(slot: Path, module: Path) -> Path:

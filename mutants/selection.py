@@ -61,14 +61,20 @@ class Selection:
         self.seconds.pop(test, None)
         self._contexts.cache_clear()
 
-    def tests(self, module: Path, lines: range) -> list[str]:
+    def tests(self, module: Path, lines: range | None) -> list[str]:
         """The module's own test file if no record knows it as it is, then tests that run a line.
+
+        Lines that run as the module is imported are None: whichever test was the first to need the
+        module ran them, and all tests of the module depend on them.
 
         A name with ``::`` is one test; one without is a file of which every test is asked. Of other
         files that changed since they were recorded the tests that were there then are asked.
         """
         contexts = self._contexts(module)
-        named = contexts.get(-1, set()).union(*(contexts.get(line, ()) for line in lines))
+        if lines is None:
+            named = contexts[0]
+        else:
+            named = contexts.get(-1, set()).union(*(contexts.get(line, ()) for line in lines))
         near = nearest(module)
         own = near[0] if near else ""
         whole = [own] if own.endswith(".py") and (own not in self._recorded or not named) else []

@@ -12,7 +12,7 @@ from typing import Any
 import coverage
 import mutants.__main__
 import pytest
-from mutants.__main__ import FAILS_ALWAYS, FAILS_ONCE, SURVIVORS, choose
+from mutants.__main__ import FAILS_ALWAYS, FAILS_ONCE, SURVIVORS, asked_of, choose
 from mutants.__main__ import SOURCE as SOURCE_FOLDER
 from mutants.operators import mutations
 from mutants.recorder import ROOT, fingerprint
@@ -113,6 +113,13 @@ def test_a_test_file_that_no_record_knows_is_asked_first(tmp_path: Path) -> None
         record["files"] = {own: known}
         (tmp_path / "tests-x.json").write_text(json.dumps(record))
         assert Selection(tmp_path).tests(module, range(50, 51)) == asked
+        assert Selection(tmp_path).tests(module, None) == asked
+
+
+def test_what_a_module_sets_up_is_asked_of_all_its_tests() -> None:
+    found = {m.before: asked_of(m) for m in mutations("module", "SIZE = 4\n" + SOURCE)}
+    assert found["4"] is None
+    assert found["2"] == range(7, 8)
 
 
 @pytest.mark.parametrize(

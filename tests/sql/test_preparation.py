@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 from sqlglot import exp
-from tests.sql.written import COLUMNS, written
+from tests.sql.written import COLUMNS, resolve, written
 
 from fletching.errors import InvalidArgumentError
+from fletching.sql.dialect import parse_one
 from fletching.sql.preparation import _call_type
 from fletching.sql.sql_types import (
     BIGINT,
@@ -18,6 +19,7 @@ from fletching.sql.sql_types import (
     array_of,
     struct_of,
 )
+from fletching.sql.translation import translate
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,13 @@ def test_rows_that_a_condition_of_an_anti_join_leaves_are_read(kind: str) -> Non
 def test_what_is_refused(text: str, complaint: str) -> None:
     with pytest.raises(InvalidArgumentError, match=complaint):
         written(text)
+
+
+def test_what_can_be_computed_before_is_no_obstacle_to_pruning() -> None:
+    query = parse_one("select id from t where id = abs(-2)")
+    for fold, pushed in ((None, []), (lambda _: exp.Literal.number(2), ["id = ABS(-2)"])):
+        found = translate(query, resolve, now="TIMESTAMP '2024-01-01 00:00:00'", fold=fold)
+        assert found.scans[0].pushed == pushed
 
 
 @pytest.mark.parametrize(
