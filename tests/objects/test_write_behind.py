@@ -126,3 +126,4 @@ def test_dropping_forgets_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     writer.drop()
     writer.drop()
     assert len(sink.log) <= 1  # the one that was being written
+    assert writer._thread is None

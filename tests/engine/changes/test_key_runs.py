@@ -148,6 +148,19 @@ def test_of_a_long_run_few_blocks_are_read() -> None:
     assert stored.asked == 3 * 12 * BLOCK_ENTRIES
 
 
+def test_a_part_of_a_run_ends_where_it_is_to() -> None:
+    count = 3 * BLOCK_ENTRIES
+    values = np.arange(count, dtype=np.uint64)
+    run = run_over(InMemory(bytes(encode_run(values, np.arange(count, dtype=np.uint32)))), count)
+    for start, end in (
+        (0, 1),
+        (BLOCK_ENTRIES - 1, BLOCK_ENTRIES + 2),
+        (BLOCK_ENTRIES + 3, count - 5),
+    ):
+        part = run.between(start, end)
+        assert part.numbers.tolist() == part.rows.tolist() == list(range(start, end))
+
+
 def opened(folder: Path, key: str) -> tuple[Any, Table]:
     client = fletching.connect(folder, create=True)
     schema = pa.schema([pa.field("k", key, nullable=False), ("n", pa.int64())])

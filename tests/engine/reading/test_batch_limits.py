@@ -33,6 +33,7 @@ from fletching.errors import InvalidArgumentError
         (batch_bytes, 0, None),
         (batch_bytes, MIN_BATCH_BYTES, MIN_BATCH_BYTES),
         (batch_bytes, MAX_BATCH_BYTES, MAX_BATCH_BYTES),
+        (batch_bytes, 256 * 1024 * 1024, 256 * 1024 * 1024),
         (buffer_codec, None, None),
         (buffer_codec, "lz4", "lz4"),
         (buffer_codec, "zstd", "zstd"),

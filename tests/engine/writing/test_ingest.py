@@ -18,6 +18,7 @@ from fletching import ipc
 from fletching.engine.writing.ingest_body import Body
 from fletching.engine.writing.segment_writer import CRC32C_KEY
 from fletching.errors import (
+    ConflictError,
     FletchingError,
     InvalidArgumentError,
     InvalidDataError,
@@ -696,3 +697,21 @@ def test_bodies_may_come_byte_by_byte(house: Any) -> None:
         if messages:
             ingest.accept(messages)
     assert ingest.finish().rows == 5
+
+
+def test_a_stream_that_is_begun_again_takes_no_body_that_came_before(house: Any) -> None:
+    house.create(SCHEMA)
+    session = house.session()
+    house.stream(session)
+    ingest = house.engine.open_ingest(
+        WriteTable(table=house.table, session_id=session, stream_id="s", stream_version=1)
+    )
+    ingest.decoder.feed(memoryview(house.stream_bytes([rows(2)], SCHEMA)))
+    ingest.accept(list(ingest.decoder))
+    house.stream(session)
+    with pytest.raises(ConflictError, match="begun again while the body came in"):
+        ingest.finish()
+    house.send(house.stream_bytes([rows(1)], SCHEMA), session)
+    house.close(session)
+    house.commit(session)
+    assert house.read().num_rows == 1

@@ -7,7 +7,9 @@ import json
 import pytest
 from tests.server.console.conftest import ORDERS, Pages
 
+import fletching
 from fletching.server.console.data import rows_page
+from fletching.server.server import Server
 
 
 def test_rows_and_what_is_said_of_them(pages: Pages) -> None:
@@ -47,3 +49,22 @@ def test_files(pages: Pages) -> None:
     assert [json.loads(line)["name"] for line in reply.text.splitlines()] == ["n0", "n1"]
     csv = pages(f"{ORDERS}/rows?format=csv&filter=id+%3D+1").text
     assert csv.splitlines()[0].replace('"', "") == "id,name,day,hh"
+
+
+def test_a_text_in_a_blob_is_shown_by_its_beginning(console_server: Server, pages: Pages) -> None:
+    access_id, secret = console_server.access_key
+    with fletching.connect(console_server.url, access_id=access_id, access_key=secret) as client:
+        letters = client.create_table("letters", "id BIGINT, content BLOB")
+        texts = [
+            fletching.Blob(text, content_type=kind, file_name="a.txt")
+            for text, kind in (
+                (b"dear reader", "text/plain"),
+                (b"x" * 500, "text/plain"),
+                (b"\0", "application/x"),
+            )
+        ]
+        letters.append({"id": [1, 2, 3], "content": texts})
+    cells = [row[1]["text"] for row in pages.data("/tables/demo/default/letters")["cells"]]
+    assert cells[0] == "dear reader"
+    assert cells[1].rstrip("\N{HORIZONTAL ELLIPSIS}") == "x" * rows_page.TEXT_BYTES
+    assert cells[2] == "a.txt (1 bytes)"
