@@ -12,8 +12,8 @@ import coverage
 from mutants.recorder import ROOT, fingerprint
 
 RECORDS = ROOT / "build" / "mutants"
-# Tests that take longer than this together are not asked about one mutation: the nearest and the
-# quickest come first.
+# Tests that take longer than this together are not asked about one mutation, those of the module's own
+# test file excepted: the nearest and the quickest come first.
 SECONDS = 40.0
 # How long a test takes that nobody has recorded: it is new, so it was written for what is tried.
 UNKNOWN = 0.5
@@ -92,7 +92,7 @@ class Selection:
         for name in sorted(named, key=order):
             if name.partition("::")[0] in whole:
                 continue
-            if spent + self.seconds[name] <= SECONDS:
+            if name.partition("::")[0] == own or spent + self.seconds[name] <= SECONDS:
                 spent += self.seconds[name]
                 chosen.append(name)
         return chosen
