@@ -22,6 +22,7 @@ FURTHER_EXPRESSIONS: dict[str, list[tuple[str, Any]]] = {
         ("substr('abc', -2, -1)", ""),
         ("substr('abc', 1, instr('abc', 'z') - 1)", ""),
         ("substr('abc', -1, cast(null as int))", None),
+        ("from_utc_timestamp('9999-12-31 23:00:00', '+02:00')", None),
         ("json_type('[1]')", "array"),
         ("json_type('{}')", "object"),
         ("json_type('1.5')", "number"),
