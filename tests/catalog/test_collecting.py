@@ -36,7 +36,12 @@ from fletching.catalog.write_session_rows import (
     find_write_session,
     insert_write_session,
 )
-from fletching.catalog.write_stream_rows import NewSegment, insert_staged, insert_write_stream
+from fletching.catalog.write_stream_rows import (
+    NewSegment,
+    StagedRows,
+    insert_staged,
+    insert_write_stream,
+)
 from fletching.types import TableName
 
 
@@ -53,7 +58,7 @@ def staged(rows: Connection, pk: int, segment: NewSegment, now: float = 2.0) -> 
         rows, session_pk=pk, stream_id="a", stream_version=1, state="OPEN", exactly_once=False,
         token_digest=None, create_traces=[], now=now,
     )  # fmt: skip
-    insert_staged(rows, stream.pk, 1, Written([segment]), now)
+    insert_staged(rows, stream.pk, 1, [StagedRows(segment)], now)
     return stream.pk
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
-
 import pytest
 from pyroaring import BitMap
 from sqlalchemy import Connection
@@ -12,7 +9,7 @@ from tests.catalog.conftest import MakeSegment, MakeTable
 
 from fletching.catalog.write_session_rows import insert_write_session
 from fletching.catalog.write_stream_rows import (
-    NewSegment,
+    StagedRows,
     WriteStreamRow,
     accepted_write,
     discard_staged,
@@ -24,13 +21,6 @@ from fletching.catalog.write_stream_rows import (
     staged_of_streams,
     update_write_stream,
 )
-
-
-@dataclasses.dataclass
-class Written:
-    segments: Sequence[NewSegment] = ()
-    deletes: Sequence[NewSegment] = ()
-    superseded: Mapping[str, BitMap] = dataclasses.field(default_factory=dict)
 
 
 @pytest.fixture
@@ -77,10 +67,16 @@ def test_what_is_staged_comes_back_in_write_order(
         new_segment("x"),
         new_segment("x"),
     )
-    insert_staged(rows, second.pk, 0, Written([three]), 3.0)
-    insert_staged(rows, first.pk, 1, Written([two]), 3.0)
-    insert_staged(rows, first.pk, 0, Written([one], [gone], {one.key: BitMap([1, 2])}), 3.0)
-    insert_staged(rows, first.pk, 2, Written(), 3.0)
+    insert_staged(rows, second.pk, 0, [StagedRows(three)], 3.0)
+    insert_staged(rows, first.pk, 1, [StagedRows(two)], 3.0)
+    insert_staged(
+        rows,
+        first.pk,
+        0,
+        [StagedRows(one, superseded=BitMap([1, 2])), StagedRows(gone, deletes=True)],
+        3.0,
+    )
+    insert_staged(rows, first.pk, 2, [], 3.0)
     staged = staged_of_streams(rows, [first.pk, second.pk])
     assert [row.segment for row in staged] == [one, gone, two, three]
     assert [row.kind for row in staged] == ["", "deletes", "", ""]
@@ -96,8 +92,8 @@ def test_what_is_discarded_is_told_and_gone(
 ) -> None:
     first, second = stream(rows, session, "a"), stream(rows, session, "b")
     one, two = new_segment(), new_segment()
-    insert_staged(rows, first.pk, 0, Written([one]), 3.0)
-    insert_staged(rows, second.pk, 0, Written([two]), 3.0)
+    insert_staged(rows, first.pk, 0, [StagedRows(one)], 3.0)
+    insert_staged(rows, second.pk, 0, [StagedRows(two)], 3.0)
     remember_write(rows, first.pk, "trace", b"reply", 3.0)
     remember_write(rows, second.pk, "trace", b"other", 3.0)
     assert accepted_write(rows, first.pk, "trace") == b"reply"

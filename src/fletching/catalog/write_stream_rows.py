@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pyroaring import BitMap
 from sqlalchemy import Connection, delete, insert, select, update
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NewSegment",
+    "StagedRows",
     "StagedSegmentRow",
     "WriteStreamRow",
-    "WrittenRows",
     "accepted_write",
     "discard_staged",
     "find_write_stream",
@@ -185,41 +185,40 @@ def update_write_stream(connection: Connection, pk: int, **values: object) -> No
     connection.execute(update(write_streams).where(write_streams.c.pk == pk).values(**values))
 
 
-class WrittenRows(Protocol):
-    """What one TableWrite made; `engine/writing/ingest_body.Written`."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class StagedRows:
+    """Rows, or keys whose rows are to go, that one write brought.
 
-    @property
-    def segments(self) -> Sequence[NewSegment]:
-        """Its rows."""
+    Attributes:
+        segment: where they are.
+        deletes: whether they are keys, in an object that never becomes a segment.
+        superseded: rows that a later one of the write replaces.
+    """
 
-    @property
-    def deletes(self) -> Sequence[NewSegment]:
-        """Keys whose rows are to go."""
-
-    @property
-    def superseded(self) -> Mapping[str, BitMap]:
-        """By key of a segment, rows of it that a later one of the write replaces."""
+    segment: NewSegment
+    deletes: bool = False
+    superseded: BitMap = dataclasses.field(default_factory=BitMap)
 
 
 def insert_staged(
-    connection: Connection, stream_pk: int, write_number: int, written: WrittenRows, now: float
+    connection: Connection,
+    stream_pk: int,
+    write_number: int,
+    written: Sequence[StagedRows],
+    now: float,
 ) -> None:
     """Stages what one TableWrite made, in its order."""
-    staged = [("", segment) for segment in written.segments]
-    staged += [("deletes", segment) for segment in written.deletes]
-    rows = []
-    for kind, segment in staged:
-        superseded = written.superseded.get(segment.key)
-        rows.append(
-            {
-                **segment.columns(),
-                "stream_pk": stream_pk,
-                "write_number": write_number,
-                "kind": kind,
-                "superseded": None if superseded is None else superseded.serialize(),
-                "created_at": now,
-            }
-        )
+    rows = [
+        {
+            **each.segment.columns(),
+            "stream_pk": stream_pk,
+            "write_number": write_number,
+            "kind": "deletes" if each.deletes else "",
+            "superseded": each.superseded.serialize() if each.superseded else None,
+            "created_at": now,
+        }
+        for each in written
+    ]
     if rows:
         connection.execute(insert(staged_segments), rows)
 

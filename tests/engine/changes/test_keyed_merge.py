@@ -13,7 +13,10 @@ from tests.engine.changes.conftest import MakeTable
 
 from fletching.catalog.write_stream_rows import NewSegment
 from fletching.client import Table
+from fletching.engine.changes import key_runs, keyed_merge
 from fletching.engine.changes.keyed_merge import _are_in, as_row
+from fletching.engine.writing import ingest_body
+from fletching.engine.writing.keyed_rows import KeyedRows
 
 NUMBERS = pa.schema([pa.field("k", pa.int64(), nullable=False), ("v", pa.int64())])
 TEXTS = pa.schema([pa.field("k", pa.string(), nullable=False), ("v", pa.int64())])
@@ -27,10 +30,16 @@ def content(table: Table) -> dict[Any, int]:
     return dict(pairs)
 
 
+@pytest.mark.parametrize("few", [False, True], ids=["all at once", "few at a time"])
 @pytest.mark.parametrize("schema", [NUMBERS, TEXTS], ids=["numbers", "texts"])
 def test_a_random_history_leaves_the_last_of_each_key(
-    new_table: MakeTable, schema: pa.Schema
+    new_table: MakeTable, schema: pa.Schema, few: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if few:
+        monkeypatch.setattr(ingest_body, "KEYS_AT_ONCE", 3)
+        monkeypatch.setattr(keyed_merge, "ENTRIES_AT_ONCE", 4)
+        monkeypatch.setattr(key_runs, "BLOCK_ENTRIES", 2)
+        monkeypatch.setattr(key_runs, "_AT_ONCE", 4)
     rng = random.Random(5)
     spelt = str if schema is TEXTS else int
     table = new_table(schema, primary_key=["k"])
@@ -43,9 +52,30 @@ def test_a_random_history_leaves_the_last_of_each_key(
                 model.pop(key, None)
         else:
             values = [rng.randrange(1000) for _ in keys]
-            table.append(pa.table({"k": keys, "v": values}, schema))
+            rows = pa.table({"k": keys, "v": values}, schema)
+            table.append(pa.Table.from_batches(rows.to_batches(max_chunksize=2 if few else None)))
             model.update(zip(keys, values, strict=True))
     assert content(table) == model
+
+
+def test_a_body_of_many_rows_holds_the_keys_of_some_at_a_time(
+    new_table: MakeTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+    finish = KeyedRows.finish
+
+    def finished(rows: KeyedRows) -> None:
+        held.append(rows.count)
+        finish(rows)
+
+    monkeypatch.setattr(KeyedRows, "finish", finished)
+    monkeypatch.setattr(ingest_body, "KEYS_AT_ONCE", 20)
+    table = new_table(NUMBERS, primary_key=["k"])
+    keys = [number % 55 for number in range(100)]
+    rows = pa.table({"k": keys, "v": range(100)}, NUMBERS)
+    table.append(pa.Table.from_batches(rows.to_batches(max_chunksize=10)))
+    assert max(held) == 20
+    assert content(table) == dict(zip(keys, range(100), strict=True))
 
 
 def test_the_rows_that_are_replaced_count_as_updates(new_table: MakeTable) -> None:

@@ -41,6 +41,7 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from fletching.catalog.segment_rows import SegmentRow
+from fletching.engine.changes.block_search import lower_bound
 from fletching.engine.reading.cache import RecentlyUsed
 from fletching.errors import CorruptObjectError
 from fletching.objects.store import ObjectStore, StoredObject
@@ -67,9 +68,11 @@ _FIRST_FORMAT_ENTRY = 12
 _FIRST_FORMAT_REST = 4
 _KEPT_BYTES = 64 << 20
 _GAP_BYTES = 64 << 10
+"""Where each range is a request: what lies between two blocks that is not worth another."""
 _DENSE = 16
 """Keys that are at least one for so many entries are looked for among all of them."""
-"""Where each range is a request: what lies between two blocks that is not worth another."""
+_AT_ONCE = 1 << 20
+"""So many entries of a run are in memory at a time."""
 
 _U64 = NDArray[np.uint64]
 _U32 = NDArray[np.uint32]
@@ -398,13 +401,17 @@ class KeyRun:
             numbers, rows, owners = _nothing(index.merged)
             return numbers.astype(np.int64), rows, owners
         columns: tuple[_U64, _U32, _U32 | None]
-        if len(near) * _DENSE >= index.entries:
+        start = int(left[near[0]]) * index.block_entries
+        end = min((int(right[near[-1]]) + 1) * index.block_entries, index.entries)
+        if len(near) * _DENSE >= end - start:
+            if end - start > _AT_ONCE and len(near) > 1:
+                return self._halves(wanted, near)
             # So many that each block has some: all entries are one row, and one search goes along it.
-            every = self.all()
+            every = self.between(start, end)
             owners = None if every.owners is None else every.owners[None]
             columns = every.numbers[None], every.rows[None], owners
             places, row = near, np.zeros(len(near), dtype=np.int64)
-            counts = np.full(len(near), index.entries)
+            counts = np.full(len(near), end - start)
             at = np.searchsorted(every.numbers, wanted[near], side="left")
         else:
             places = np.repeat(near, spans)
@@ -413,7 +420,7 @@ class KeyRun:
             blocks, row = self._spread(block)
             columns = self._columns(blocks)
             counts = np.minimum(index.entries - block * index.block_entries, index.block_entries)
-            at = _lower_bound(columns[0], row, counts, wanted[places])
+            at = lower_bound(columns[0], row, counts, wanted[places])
         found: list[tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.generic]]] = []
         while len(places):
             # One round finds all; more only where a number repeats.
@@ -426,6 +433,17 @@ class KeyRun:
         owners = columns[2]
         return places, columns[1][row, at], None if owners is None else owners[row, at]
 
+    def _halves(
+        self, wanted: _U64, near: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], _U32, _U32 | None]:
+        """What `find` gives for some of the numbers, from fewer entries at a time."""
+        halves = near[: len(near) // 2], near[len(near) // 2 :]
+        found = [self.find(wanted[half]) for half in halves]
+        places = np.concatenate([half[one[0]] for half, one in zip(halves, found, strict=True)])
+        owners = [one[2] for one in found if one[2] is not None]
+        rows = np.concatenate([one[1] for one in found])
+        return places, rows, np.concatenate(owners) if owners else None
+
     def _read(self, first: int, end: int) -> NDArray[np.uint8]:
         """Blocks that follow each other, one in each row; proven."""
         index, stride = self._index, self._index.stride
@@ -436,10 +454,7 @@ class KeyRun:
         return np.frombuffer(view, dtype=np.uint8).reshape(-1, stride)
 
     def _spread(self, wanted: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Blocks with some others among them, one in each row, and in which row each wanted one is.
-
-        Only the wanted ones are proven, and only they are looked at: of a mapped object no other byte.
-        """
+        """Blocks, one in each row, of which only the wanted ones are proven; the row of each of those."""
         index, stride = self._index, self._index.stride
         needed = np.flatnonzero(np.bincount(wanted, minlength=len(index.checksums)))
         first, end = int(needed[0]), int(needed[-1]) + 1
@@ -459,10 +474,7 @@ class KeyRun:
         return array, np.searchsorted(needed, wanted)
 
     def _prove(self, blocks: NDArray[np.int64], data: memoryview, first: int | None) -> None:
-        """Compares checksums of blocks that were not yet; ``data`` begins with block ``first``.
-
-        With None it has these blocks alone.
-        """
+        """Compares checksums of blocks; ``data`` begins with block ``first``, or has these alone."""
         index = self._index
         stride = index.stride
         doubtful = np.flatnonzero(~index.proven[blocks])
@@ -483,17 +495,3 @@ class KeyRun:
         rows = blocks[:, 8 * size : 12 * size].view("<u4")
         owners = blocks[:, 12 * size : 16 * size].view("<u4") if self._index.merged else None
         return numbers, rows, owners
-
-
-def _lower_bound(
-    numbers: _U64, row: NDArray[np.int64], counts: NDArray[np.int64], wanted: _U64
-) -> NDArray[np.int64]:
-    """For each wanted number the first place in its row of numbers that is not below it."""
-    low = np.zeros(len(row), dtype=np.int64)
-    high = counts.astype(np.int64)
-    last = numbers.shape[1] - 1
-    for _ in range(int(numbers.shape[1]).bit_length()):
-        middle = (low + high) >> 1
-        less = (numbers[row, np.minimum(middle, last)] < wanted) & (low < high)
-        low, high = np.where(less, middle + 1, low), np.where(less, high, middle)
-    return low

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fletching.errors import InvalidArgumentError
 
-__all__ = ["check_key_type", "is_exact", "key_numbers", "last_of_key", "same_keys"]
+__all__ = ["check_key_type", "is_exact", "key_numbers", "last_of_key", "last_places", "same_keys"]
 
 _U64 = NDArray[np.uint64]
 
@@ -23,6 +23,10 @@ _U64 = NDArray[np.uint64]
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _STEP = np.uint64(0x9E3779B97F4A7C15)
+_SHIFT_1, _SHIFT_2, _SHIFT_3 = np.uint64(30), np.uint64(27), np.uint64(31)
+
+_BLOCK_ROWS = 1 << 13
+"""Rows that are mixed at a time: what all passes work on stays in a core's own cache."""
 
 
 def check_key_type(name: str, data_type: pa.DataType) -> None:
@@ -86,19 +90,16 @@ def key_numbers(columns: Sequence[pa.Array], seed: bytes) -> _U64:
         return _words(columns[0])
     first, second = np.frombuffer(seed[:16], dtype="<u8")
     total = np.full(len(columns[0]), first, dtype=np.uint64)
-    for column in columns:
-        if pa.types.is_dictionary(column.type):
-            column = column.dictionary_decode()  # noqa: PLW2901 - the same values
-        if _is_word(column.type):
-            total = _mixed(total, _words(column))
-        elif pa.types.is_decimal(column.type):
-            pairs = np.frombuffer(column.buffers()[1], dtype="<u8").reshape(-1, 2)
-            pairs = pairs[column.offset : column.offset + len(column)]
-            total = _mixed(_mixed(total, pairs[:, 0]), pairs[:, 1])
-        else:
-            total = _mixed_texts(total, column)
-        # Each column ends with a step, so that ("a", "bc") and ("ab", "c") differ.
-        total = _mixed(total, np.full(len(total), second, dtype=np.uint64))
+    if not len(total):
+        return total
+    mixers = [_mixer(column) for column in columns]
+    scratch = np.empty(min(_BLOCK_ROWS, len(total)), dtype=np.uint64)
+    for start in range(0, len(total), _BLOCK_ROWS):
+        part = total[start : start + _BLOCK_ROWS]
+        for mixer in mixers:
+            mixer(part, start, scratch)
+            # Each column ends with a step, so that ("a", "bc") and ("ab", "c") differ.
+            _mix(part, second, scratch)
     return total
 
 
@@ -113,47 +114,81 @@ def _words(column: pa.Array) -> _U64:
         column = column.cast(pa.int64())
     values = column.to_numpy(zero_copy_only=False)
     if values.dtype == np.uint64:
-        return np.ascontiguousarray(values)
-    return values.astype(np.int64).view(np.uint64)
+        return np.asarray(values)
+    return values.astype(np.int64, copy=False).view(np.uint64)
 
 
-def _mixed(total: _U64, words: NDArray[np.uint64]) -> _U64:
-    with np.errstate(over="ignore"):
-        mixed = (total ^ words.astype(np.uint64, copy=False)) + _STEP
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * _MIX_1
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * _MIX_2
-        return np.asarray(mixed ^ (mixed >> np.uint64(31)), dtype=np.uint64)
+def _mix(total: _U64, words: _U64 | np.uint64, scratch: _U64) -> None:
+    """Takes one more word of each row into its number, in place."""
+    shifted = scratch[: len(total)]
+    total ^= words
+    total += _STEP
+    for shift, factor in ((_SHIFT_1, _MIX_1), (_SHIFT_2, _MIX_2)):
+        np.right_shift(total, shift, out=shifted)
+        total ^= shifted
+        total *= factor
+    np.right_shift(total, _SHIFT_3, out=shifted)
+    total ^= shifted
 
 
-def _mixed_texts(total: _U64, column: pa.Array) -> _U64:
-    """Mixes in bytes, eight at a time: every pass takes the next word of all rows that have one."""
+def _mixer(column: pa.Array) -> Callable[[_U64, int, _U64], None]:
+    """Mixes the values from some row on into the numbers of as many rows."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if _is_word(column.type) or pa.types.is_decimal(column.type):
+        if _is_word(column.type):
+            words = _words(column).reshape(-1, 1)
+        else:
+            words = np.frombuffer(column.buffers()[1], dtype="<u8").reshape(-1, 2)
+            words = words[column.offset : column.offset + len(column)]
+
+        def mix_words(total: _U64, start: int, scratch: _U64) -> None:
+            for place in range(words.shape[1]):
+                _mix(total, words[start : start + len(total), place], scratch)
+
+        return mix_words
     wide = pa.types.is_large_string(column.type) or pa.types.is_large_binary(column.type)
     _, offsets_buffer, data = column.buffers()
-    offsets = np.frombuffer(offsets_buffer, dtype="<i8" if wide else "<i4").astype(np.int64)
+    offsets = np.frombuffer(offsets_buffer, dtype="<i8" if wide else "<i4")
     offsets = offsets[column.offset : column.offset + len(column) + 1]
-    starts, lengths = offsets[:-1], np.diff(offsets)
-    total = _mixed(total, lengths.astype(np.uint64))
-    if not len(lengths) or not int(lengths.max()):
-        return total
+    values = np.frombuffer(b"" if data is None else data, dtype=np.uint8)
+
+    def mix_texts(total: _U64, start: int, scratch: _U64) -> None:
+        ends = offsets[start : start + len(total) + 1].astype(np.int64)
+        _mix_texts(total, ends, values, scratch)
+
+    return mix_texts
+
+
+def _mix_texts(
+    total: _U64, offsets: NDArray[np.int64], values: NDArray[np.uint8], scratch: _U64
+) -> None:
+    """Mixes in bytes, eight at a time: every pass takes the next word of all rows that have one."""
+    lengths = np.diff(offsets)
+    _mix(total, lengths.view(np.uint64), scratch)
     first, end = int(offsets[0]), int(offsets[-1])
-    # Seven bytes more, so that the last word of the last row can be read as eight.
+    # Some bytes more, so that the last word of the last row can be read as eight.
     padded = np.zeros(end - first + 8, dtype=np.uint8)
-    padded[: end - first] = np.frombuffer(data, dtype=np.uint8)[first:end]
+    padded[: end - first] = values[first:end]
     every = np.ndarray(shape=(end - first + 1,), dtype="<u8", buffer=padded.data, strides=(1,))
-    starts = starts - first
-    rows = np.flatnonzero(lengths)
-    position = 0
-    total = total.copy()
+    place = offsets[:-1] - first
+    whole = int(lengths.min()) >> 3  # words that all rows have: nothing to choose from
+    for _ in range(whole):
+        _mix(total, every[place], scratch)
+        place += 8
+    left = lengths - 8 * whole
+    rows = np.flatnonzero(left)
+    left, place = left[rows], place[rows]
     while len(rows):
-        words = every[starts[rows] + position]
-        left = lengths[rows] - position
-        short = left < 8
-        shift = np.uint64(64) - (left[short].astype(np.uint64) << np.uint64(3))
-        words[short] = (words[short] << shift) >> shift
-        total[rows] = _mixed(total[rows], words)
-        position += 8
-        rows = rows[~short & (left > 8)]
-    return total
+        words = every[place]
+        unused = (8 - np.minimum(left, 8)).astype(np.uint64) << np.uint64(3)
+        words <<= unused
+        words >>= unused
+        some = total[rows]
+        _mix(some, words, scratch)
+        total[rows] = some
+        more = left > 8
+        rows, left, place = rows[more], left[more] - 8, place[more] + 8
 
 
 def same_keys(left: Sequence[pa.Array], right: Sequence[pa.Array]) -> NDArray[np.bool_]:
@@ -181,29 +216,46 @@ def last_of_key(
         numbers: the rows' keys, in the order of the rows.
         columns: gives the key columns of some rows; None where the numbers are exact.
     """
-    last = _last(numbers)
-    if columns is None or last.all():
-        return last
+    last = np.zeros(len(numbers), dtype=bool)
+    last[last_places(numbers, columns)] = True
+    return last
+
+
+def last_places(
+    numbers: _U64, columns: Callable[[NDArray[np.int64]], Sequence[pa.Array]] | None
+) -> NDArray[np.int64]:
+    """The rows of which no later one has the key, ascending by number; arguments as of `last_of_key`."""
+    places = _last(numbers)
+    if columns is None or len(places) == len(numbers):
+        return places
     # Rows whose number another row has, too: whether they have the same key, their values tell.
-    doubtful = np.flatnonzero(np.isin(numbers, np.unique(numbers[~last])))
+    alone = np.zeros(len(numbers), dtype=bool)
+    alone[places] = True
+    doubtful = np.flatnonzero(np.isin(numbers, np.unique(numbers[~alone])))
     codes = [
         column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
         for column in columns(doubtful)
     ]
-    places = [
+    values = [
         (each if pa.types.is_dictionary(each.type) else each.dictionary_encode()).indices
         for each in codes
     ]
-    table = np.stack([each.to_numpy(zero_copy_only=False) for each in places], axis=1)
+    table = np.stack([each.to_numpy(zero_copy_only=False) for each in values], axis=1)
     _, groups = np.unique(table, axis=0, return_inverse=True)
-    last = np.ones(len(numbers), dtype=bool)
-    last[doubtful] = _last(groups.reshape(-1))
-    return last
+    alone[doubtful] = False
+    alone[doubtful[_last(groups.reshape(-1))]] = True
+    places = np.flatnonzero(alone)
+    return places[np.argsort(numbers[places], kind="stable")]
 
 
-def _last(values: NDArray[np.generic]) -> NDArray[np.bool_]:
-    order = np.argsort(values, kind="stable")
+def _last(values: NDArray[np.generic]) -> NDArray[np.int64]:
+    """The last place of each value, ascending by value."""
+    if (values[1:] > values[:-1]).all():
+        return np.arange(len(values))
+    # The quick sort, which is not stable: the last of equal ones is the greatest place.
+    order = np.argsort(values)
     ordered = values[order]
-    last = np.ones(len(values), dtype=bool)
-    last[order[:-1]] = ordered[1:] != ordered[:-1]
-    return last
+    begins = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
+    if len(begins) + 1 == len(order):
+        return order
+    return np.asarray(np.maximum.reduceat(order, np.concatenate([[0], begins])))

@@ -9,9 +9,10 @@ later commit wins.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -24,11 +25,11 @@ from fletching.catalog.publishing import Publication
 from fletching.catalog.segment_rows import SegmentRow, decode_partition, visible_segments
 from fletching.catalog.table_rows import TableRow, table_by_id
 from fletching.catalog.version_rows import versions_between
-from fletching.catalog.write_stream_rows import NewSegment, StagedSegmentRow, WrittenRows
+from fletching.catalog.write_stream_rows import NewSegment, StagedRows, StagedSegmentRow
 from fletching.engine.changes.key_columns import KeyColumns
-from fletching.engine.changes.key_lookup import located
-from fletching.engine.changes.key_runs import Entries, RunIndexes, open_run
-from fletching.engine.changes.key_values import key_numbers, last_of_key, same_keys
+from fletching.engine.changes.key_lookup import Located, located
+from fletching.engine.changes.key_runs import Entries, KeyRun, RunIndexes, open_run
+from fletching.engine.changes.key_values import key_numbers, last_places, same_keys
 from fletching.engine.context import EngineContext
 from fletching.errors import (
     ConflictError,
@@ -37,27 +38,12 @@ from fletching.errors import (
     RowsChangedError,
 )
 
-__all__ = ["KeyedMerge", "StagedRows", "as_row", "staged_of", "staged_rows"]
+__all__ = ["KeyedMerge", "as_row", "staged_rows"]
 
 _Numbers = NDArray[np.uint64]
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class StagedRows:
-    """Rows, or keys whose rows are to go, that one write brought."""
-
-    segment: NewSegment
-    deletes: bool
-    superseded: BitMap
-
-
-def staged_of(written: WrittenRows) -> list[StagedRows]:
-    """What one TableWrite brought."""
-    rows = [
-        StagedRows(segment, False, written.superseded.get(segment.key, BitMap()))
-        for segment in written.segments
-    ]
-    return rows + [StagedRows(segment, True, BitMap()) for segment in written.deletes]
+ENTRIES_AT_ONCE = 1 << 20
+"""How many keys of a commit are folded and looked for at once: some 100 MB."""
 
 
 def staged_rows(staged: Iterable[StagedSegmentRow]) -> list[StagedRows]:
@@ -111,12 +97,27 @@ class _Winners:
     deletes: NDArray[np.bool_]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Piece:
+    """Entries of the runs of one partition's writes: all with some numbers.
+
+    Attributes:
+        partition: the catalog's text.
+        entries: of which write, from which entry of its run to which; None for the last.
+    """
+
+    partition: str
+    entries: Sequence[tuple[int, int, int | None]]
+
+
 class KeyedMerge:
     """A commit into a table with a key, prepared against one version of it.
 
+    What it works on is some keys at a time, so that its memory does not grow with what it brings.
+
     Attributes:
         version: the version that was probed.
-        inserted_keys: how many rows the commit puts there, whether or not one was there before.
+        absent: by key, staged rows that do not count.
     """
 
     def __init__(
@@ -135,12 +136,18 @@ class KeyedMerge:
         self._keys = keys
         self._staged = staged
         self._without = without
-        self.absent: dict[str, BitMap] = {}
-        self._winners: dict[str, _Winners] = {}
+        self._takes = np.array([each.deletes for each in staged], dtype=bool)
+        self.absent: dict[str, BitMap] = {
+            each.segment.key: each.superseded.copy() for each in staged
+        }
         # Rows that go, by segment id: those replaced, and those taken away.
         self._replaced: dict[int, BitMap] = defaultdict(BitMap)
         self._taken: dict[int, BitMap] = defaultdict(BitMap)
-        self._fold()
+        self._partitions: dict[str, list[int]] = defaultdict(list)
+        for number, each in enumerate(staged):
+            self._partitions[each.segment.partition].append(number)
+        self._rounds = list(self._all_rounds())
+        self._folded_once: dict[str, _Winners] | None = None
 
     @classmethod
     def prepare(
@@ -181,20 +188,59 @@ class KeyedMerge:
             )
             if probe:
                 merge._probe(connection, table.id, merge.version)
+            else:
+                collections.deque(merge._folds(), maxlen=0)
         return merge
 
     # --- which writes count ---------------------------------------------------------------------
 
-    def _fold(self) -> None:
-        by_partition: dict[str, list[int]] = defaultdict(list)
-        for number, each in enumerate(self._staged):
-            by_partition[each.segment.partition].append(number)
-            self.absent[each.segment.key] = each.superseded.copy()
-        for partition, numbers in by_partition.items():
-            self._winners[partition] = self._folded(numbers)
+    def _all_rounds(self) -> Iterator[list[_Piece]]:
+        """What is folded at once: the keys of many partitions, or some of a large one's."""
+        pieces: list[_Piece] = []
+        entries = 0
+        for partition, numbers in self._partitions.items():
+            count = sum(self._staged[number].segment.rows for number in numbers)
+            cuts = -(-count // ENTRIES_AT_ONCE)
+            if pieces and entries + count > ENTRIES_AT_ONCE:
+                yield pieces
+                pieces, entries = [], 0
+            whole = [_Piece(partition, [(number, 0, None) for number in numbers])]
+            *large, last = self._cut(partition, numbers, cuts) if cuts > 1 else whole
+            yield from ([each] for each in large)
+            pieces.append(last)
+            entries += min(count, ENTRIES_AT_ONCE)
+        if pieces:
+            yield pieces
 
-    def _folded(self, sources: Sequence[int]) -> _Winners:
-        runs = [self._run_of(number) for number in sources]
+    def _cut(self, partition: str, numbers: Sequence[int], count: int) -> Iterator[_Piece]:
+        """Cuts runs where some numbers stand, so that a key's entries stay together."""
+        runs = [self._open(number) for number in numbers]
+        first = np.sort(np.concatenate([run.first_numbers for run in runs]))
+        places = np.arange(1, count) * len(first) // count
+        starts = [0] * len(runs)
+        for bound in np.unique(first[places]).tolist():
+            ends = [run.below(bound) for run in runs]
+            yield _Piece(partition, list(zip(numbers, starts, ends, strict=True)))
+            starts = ends
+        yield _Piece(
+            partition,
+            [(number, start, None) for number, start in zip(numbers, starts, strict=True)],
+        )
+
+    def _folds(self) -> Iterator[dict[str, _Winners]]:
+        """Who has the last word on each key, by partition, for some keys at a time."""
+        if self._folded_once is not None:
+            yield self._folded_once
+            return
+        for pieces in self._rounds:
+            found = {piece.partition: self._folded(piece) for piece in pieces}
+            if len(self._rounds) == 1:
+                self._folded_once = found
+            yield found
+
+    def _folded(self, piece: _Piece) -> _Winners:
+        runs = [self._entries(*each) for each in piece.entries]
+        sources = [number for number, _, _ in piece.entries]
         numbers = np.concatenate([run.numbers for run in runs])
         rows = np.concatenate([run.rows for run in runs])
         source = np.repeat(np.array(sources, dtype=np.int64), [len(run.rows) for run in runs])
@@ -203,30 +249,33 @@ class KeyedMerge:
             def columns(chosen: NDArray[np.int64]) -> list[pa.Array]:
                 return self._columns_of_staged(source[chosen], rows[chosen])
 
-            last = last_of_key(numbers, None if self._keys.exact else columns)
-            for number in sources:
-                mine = (source == number) & ~last
-                if mine.any():
-                    self.absent[self._staged[number].segment.key] |= BitMap(rows[mine])
+            last = last_places(numbers, None if self._keys.exact else columns)
+            if len(last) < len(numbers):
+                beaten = np.ones(len(numbers), dtype=bool)
+                beaten[last] = False
+                for number in np.unique(source[beaten]).tolist():
+                    mine = rows[beaten & (source == number)]
+                    self.absent[self._staged[number].segment.key] |= BitMap(mine)
             numbers, rows, source = numbers[last], rows[last], source[last]
-            order = np.argsort(numbers, kind="stable")
-            numbers, rows, source = numbers[order], rows[order], source[order]
-        takes = np.array([each.deletes for each in self._staged], dtype=bool)
-        return _Winners(numbers, source, rows, takes[source])
+        return _Winners(numbers, source, rows, self._takes[source])
 
-    def _run_of(self, number: int) -> Entries:
-        """The keys of one write, without those of rows that do not come."""
+    def _open(self, number: int) -> KeyRun:
         segment = self._staged[number].segment
         if segment.key_run_offset is None:
             raise ConflictError(
                 "rows were written before the table began to keep its key unique; write them anew"
             )
-        run = open_run(self._keys.store, as_row(segment), self._indexes).all()
-        out = self._without.get(segment.key)
+        return open_run(self._keys.store, as_row(segment), self._indexes)
+
+    def _entries(self, number: int, start: int, end: int | None) -> Entries:
+        """Keys of one write, without those of rows that do not come."""
+        run = self._open(number)
+        found = run.between(start, run.count if end is None else end)
+        out = self._without.get(self._staged[number].segment.key)
         if not out:
-            return run
-        stays = ~_are_in(run.rows, out)
-        return Entries(run.numbers[stays], run.rows[stays])
+            return found
+        stays = ~_are_in(found.rows, out)
+        return Entries(found.numbers[stays], found.rows[stays])
 
     def _columns_of_staged(
         self, source: NDArray[np.int64], rows: NDArray[np.uint32]
@@ -251,32 +300,44 @@ class KeyedMerge:
         self, connection: Connection, table_id: str, version: int, *, after: int | None = None
     ) -> None:
         """Finds the rows with the winners' keys in a version, in segments added after another one."""
-        partitions = [decode_partition(partition) for partition in self._winners]
-        segments = visible_segments(connection, table_id, version, partitions, after=after)
-        wanted = {partition: each.numbers for partition, each in self._winners.items()}
-        hits = list(
-            located(self._keys.store, connection, table_id, segments, wanted, indexes=self._indexes)
-        )
-        gone = deletions_of(connection, [segment.id for segment, _, _ in hits], version)
-        for segment, places, rows in hits:
-            winners = self._winners[segment.partition]
-            stays = np.ones(len(rows), dtype=bool)
-            if segment.id in gone:
-                stays = ~_are_in(rows, deleted_rows(connection, gone[segment.id]))
-            if not self._keys.exact and stays.any():
-                near = places[stays]
-                there = self._keys.columns(segment, rows[stays])
-                # Single columns of a message have no checksum of their own; the run's numbers do.
-                if not np.array_equal(key_numbers(there, self._seed), winners.numbers[near]):
-                    raise CorruptObjectError(
-                        "the keys of a segment's rows are not those of its key run", key=segment.key
-                    )
-                stays[stays] = same_keys(
-                    there, self._columns_of_staged(winners.source[near], winners.rows[near])
+        partitions = [decode_partition(partition) for partition in self._partitions]
+        segments: dict[str, list[SegmentRow]] = defaultdict(list)
+        for segment in visible_segments(connection, table_id, version, partitions, after=after):
+            segments[segment.partition].append(segment)
+        known: dict[int, BitMap] = {}
+        for folded in self._folds():
+            mine = [segment for partition in folded for segment in segments[partition]]
+            wanted = {partition: each.numbers for partition, each in folded.items()}
+            hits = list(
+                located(self._keys.store, connection, table_id, mine, wanted, indexes=self._indexes)
+            )
+            new = [segment.id for segment, _, _ in hits if segment.id not in known]
+            gone = deletions_of(connection, new, version)
+            known |= {
+                number: deleted_rows(connection, gone[number]) if number in gone else BitMap()
+                for number in new
+            }
+            for hit in hits:
+                self._take(hit, folded[hit.segment.partition], known[hit.segment.id])
+
+    def _take(self, hit: Located, winners: _Winners, gone: BitMap) -> None:
+        """Notes the rows of a segment that winners replace or take away."""
+        segment, places, rows = hit
+        stays = ~_are_in(rows, gone)
+        if not self._keys.exact and stays.any():
+            near = places[stays]
+            there = self._keys.columns(segment, rows[stays])
+            # Single columns of a message have no checksum of their own; the run's numbers do.
+            if not np.array_equal(key_numbers(there, self._seed), winners.numbers[near]):
+                raise CorruptObjectError(
+                    "the keys of a segment's rows are not those of its key run", key=segment.key
                 )
-            takes = winners.deletes[places]
-            self._replaced[segment.id] |= BitMap(rows[stays & ~takes])
-            self._taken[segment.id] |= BitMap(rows[stays & takes])
+            stays[stays] = same_keys(
+                there, self._columns_of_staged(winners.source[near], winners.rows[near])
+            )
+        takes = winners.deletes[places]
+        self._replaced[segment.id] |= BitMap(rows[stays & ~takes])
+        self._taken[segment.id] |= BitMap(rows[stays & takes])
 
     def replaced(self) -> dict[int, BitMap]:
         """The rows with the keys of the rows that come, by segment id."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from fletching.catalog.segment_rows import SegmentRow
+from fletching.catalog.write_stream_rows import StagedRows
 from fletching.engine.changes.attempts import Draft
 from fletching.engine.changes.key_values import (
     check_key_type,
@@ -25,7 +26,7 @@ from fletching.engine.changes.key_values import (
     last_of_key,
     same_keys,
 )
-from fletching.engine.changes.keyed_merge import KeyedMerge, StagedRows, as_row
+from fletching.engine.changes.keyed_merge import KeyedMerge, as_row
 from fletching.engine.changes.pinned_table import Matches, PinnedTable
 from fletching.engine.changes.row_writer import RowWriter
 from fletching.engine.changes.rows_meanwhile import RowsMeanwhile

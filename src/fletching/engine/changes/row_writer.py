@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import secrets
 
 import numpy as np
 import pyarrow as pa
-from pyroaring import BitMap
 
-from fletching.engine.changes.keyed_merge import StagedRows
+from fletching.catalog.write_stream_rows import StagedRows
 from fletching.engine.changes.pinned_table import PinnedTable
 from fletching.engine.context import EngineContext
-from fletching.engine.writing.keyed_rows import KeyedRows
+from fletching.engine.writing.keyed_rows import KEYS_AT_ONCE, KeyedRows, staged_rows_of
 from fletching.engine.writing.partition_writer import PartitionWriter
 from fletching.errors import InvalidArgumentError, UsageError
 from fletching.protocol.types.required_values import RequiredValues
 
 __all__ = ["RowWriter"]
-
-_KEYS_AT_ONCE = 1 << 21
-"""Of so many rows the keys are held in memory before their segments are ended: some 150 MB."""
 
 
 class RowWriter:
@@ -42,7 +37,7 @@ class RowWriter:
         self._schema = view.schema
         self._required = RequiredValues(self._schema)
         self._checker = view.checker
-        self._keys_at_once = None if all_keys_at_once else _KEYS_AT_ONCE
+        self._keys_at_once = None if all_keys_at_once else KEYS_AT_ONCE
         self._keys: list[int] = []
         if view.table.keyed:
             names = {name.casefold(): number for number, name in enumerate(self._schema.names)}
@@ -63,7 +58,6 @@ class RowWriter:
             max_partitions=1 << 62,
         )
         self._keyed: KeyedRows | None = None
-        self._held = 0
         if table.keyed:
             self._keyed = KeyedRows(table.primary_key, context.key_seed(table.id))
 
@@ -84,11 +78,10 @@ class RowWriter:
                 # References that this server's key does not prove are kept as they are.
                 self._checker = None
         if self._keyed is not None:
-            if self._keys_at_once is not None and self._held >= self._keys_at_once:
+            if self._keys_at_once is not None and self._keyed.count >= self._keys_at_once:
                 self._done += self._ended()
                 self._begin()
                 assert self._keyed is not None
-            self._held += batch.num_rows
             keys = [batch.column(number) for number in self._keys]
             self._keyed.add(partition, keys, np.zeros(batch.num_rows, dtype=bool))
         self._writer.write_part(partition, batch, codec if codec in {"lz4", "zstd"} else None)
@@ -110,17 +103,8 @@ class RowWriter:
     def _ended(self) -> list[StagedRows]:
         keyed = self._keyed
         if keyed is None:
-            return [StagedRows(each, False, BitMap()) for each in self._writer.finish()]
-        keyed.finish()
-        segments = self._writer.finish(functools.partial(keyed.run, deletes=False))
-        ends: dict[str, int] = {}
-        found: list[StagedRows] = []
-        for segment in segments:
-            start = ends.get(segment.partition, 0)
-            ends[segment.partition] = start + segment.rows
-            rows = keyed.superseded(segment.partition, start, start + segment.rows)
-            found.append(StagedRows(segment, False, rows))
-        return found
+            return [StagedRows(each) for each in self._writer.finish()]
+        return staged_rows_of(keyed, self._writer.finish(keyed.run_maker(deletes=False)))
 
     def abort(self) -> None:
         """Drops everything."""

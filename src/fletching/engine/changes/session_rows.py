@@ -11,8 +11,9 @@ from fletching.catalog import table_rows as catalog_tables
 from fletching.catalog import write_session_rows as write_sessions
 from fletching.catalog import write_stream_rows as write_streams
 from fletching.catalog.publishing import Publication
+from fletching.catalog.write_stream_rows import StagedRows
 from fletching.engine.changes.attempts import Draft
-from fletching.engine.changes.keyed_merge import StagedRows, staged_rows
+from fletching.engine.changes.keyed_merge import staged_rows
 from fletching.engine.context import EngineContext
 from fletching.engine.writing.states import SessionEvent, SessionState, next_session_state
 from fletching.engine.writing.upload_parts import block_order

@@ -125,9 +125,7 @@ class AppendIngest(Ingest):
         check_unchanged(connection, table, request.if_version)
         self._check_key(table)
         segments, unused = written.segments, list[str]()
-        context.check_recordable(
-            connection, [segment.key for segment in (*segments, *written.deletes)]
-        )
+        context.check_recordable(connection, written.keys)
         publication = Publication(
             connection, table, "append" if merge is None else "upsert", now=now
         )

@@ -22,7 +22,7 @@ from fletching.catalog import write_stream_rows as write_streams
 from fletching.catalog.blob_rows import link_segments
 from fletching.catalog.publishing import Publication, publish
 from fletching.catalog.write_stream_rows import WriteStreamRow
-from fletching.engine.changes.keyed_merge import KeyedMerge, staged_of
+from fletching.engine.changes.keyed_merge import KeyedMerge
 from fletching.engine.context import EngineContext
 from fletching.engine.writing.body_upload import BodyUpload
 from fletching.engine.writing.ingest_body import Body, CellChecker, CellCheckers, Written
@@ -328,7 +328,7 @@ class Ingest(BodyUpload):
         table = self._target.table
         if not (table.keyed and self._target.mode.is_streaming):
             return None
-        return KeyedMerge.prepare(self._context, table.id, staged_of(written))
+        return KeyedMerge.prepare(self._context, table.id, written.staged)
 
     @abc.abstractmethod
     def _record(
@@ -417,8 +417,7 @@ class StreamIngest(Ingest):
         if not _check_offset(stream, request, self._rows):
             result = self._response(stream.row_offset, "every row was in the stream already")
             return result, False, []
-        staged = [*segments, *written.deletes]
-        context.check_recordable(connection, [segment.key for segment in staged])
+        context.check_recordable(connection, written.keys)
         version: int | None = None
         if target.mode.is_streaming:
             table = catalog_tables.lock_table(connection, target.table.id)
@@ -432,7 +431,7 @@ class StreamIngest(Ingest):
                     publish(connection, table, segments, now=now) if segments else table.version
                 )
         else:
-            write_streams.insert_staged(connection, stream.pk, stream.writes, written, now)
+            write_streams.insert_staged(connection, stream.pk, stream.writes, written.staged, now)
         if self._body is not None and self._body.packs:
             # From here on the packs live as long as these segments do.
             link_segments(

@@ -15,18 +15,24 @@ from typing import Any, Protocol, overload
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyroaring import BitMap
 from typing_extensions import Buffer
 
 from fletching import ipc
 from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.table_rows import TableRow
-from fletching.catalog.write_stream_rows import NewSegment
+from fletching.catalog.write_stream_rows import NewSegment, StagedRows
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import partition_fields
 from fletching.engine.tables.schema_checks import read_arrow_schema
-from fletching.engine.writing.keyed_rows import OPERATION, KeyedRows, deletes_of
+from fletching.engine.writing.keyed_rows import (
+    KEYS_AT_ONCE,
+    OPERATION,
+    KeyedRows,
+    deletes_of,
+    staged_rows_of,
+)
 from fletching.engine.writing.matching import Match, MatchKind, match_schema, stored_array
+from fletching.engine.writing.message_forms import dictionary_ids, is_aligned
 from fletching.engine.writing.partition_writer import PartitionWriter
 from fletching.engine.writing.partitioning import group_rows, partition_rows
 from fletching.engine.writing.write_sessions import bound_names
@@ -42,7 +48,6 @@ from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.metadata import MessageType, RecordBatchHeader
 from fletching.ipc.null_arrays import null_array
 from fletching.ipc.projection import Projector
-from fletching.ipc.schema_header import schema_header
 from fletching.protocol.messages.requests import AppendRows, WriteByPlace, WriteTable
 from fletching.protocol.types.decoded_sizes import in_parts, plain_width
 from fletching.protocol.types.required_values import RequiredValues
@@ -71,17 +76,19 @@ CellCheckers = Callable[[TableRow, Any], CellChecker | None]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Written:
-    """What a body became.
+    """What a body became: its rows, and keys whose rows are to go, in its order."""
 
-    Attributes:
-        segments: its rows.
-        deletes: keys whose rows are to go, in objects that never become segments.
-        superseded: by key of a segment, rows of it that a later one of the body replaces.
-    """
+    staged: list[StagedRows]
 
-    segments: list[NewSegment]
-    deletes: list[NewSegment] = dataclasses.field(default_factory=list)
-    superseded: dict[str, BitMap] = dataclasses.field(default_factory=dict)
+    @property
+    def segments(self) -> list[NewSegment]:
+        """Its rows."""
+        return [each.segment for each in self.staged if not each.deletes]
+
+    @property
+    def keys(self) -> list[str]:
+        """Of all its objects."""
+        return [each.segment.key for each in self.staged]
 
 
 class Body:
@@ -114,7 +121,7 @@ class Body:
         self._match = self._matched(request, target)
         self._required = RequiredValues(self._schema)
         self._checker = None if cell_checker is None else cell_checker(table, self._schema)
-        stored_ids = _dictionary_ids(table.arrow_schema)
+        stored_ids = dictionary_ids(table.arrow_schema)
         self._projector: Projector | None = None
         if self._match.kind is MatchKind.PROJECT:
             self._projector = Projector(
@@ -157,13 +164,19 @@ class Body:
                 max_partitions=settings.max_write_partitions,
             )
 
+        self._new_writer = writer
+        self._prefix = prefix
         self.writer = writer(prefix)
+        self._staged: list[StagedRows] = []
         self._keyed: KeyedRows | None = None
         self._keys: list[int] = []
         if table.keyed:
             names = {name.casefold(): number for number, name in enumerate(self._schema.names)}
             self._keys = [names[name.casefold()] for name in table.primary_key]
-            self._keyed = KeyedRows(table.primary_key, context.key_seed(table.id))
+            self._new_keys = functools.partial(
+                KeyedRows, table.primary_key, context.key_seed(table.id)
+            )
+            self._keyed = self._new_keys()
             self.deletes = writer(f"{prefix}-d")
 
     def _matched(self, request: WriteTable | AppendRows, target: WriteTarget) -> Match:
@@ -241,21 +254,17 @@ class Body:
         Raises:
             StorageError: the store failed; call ``abort``.
         """
-        keyed = self._keyed
-        if keyed is None:
-            return Written(self.writer.finish())
-        keyed.finish()
-        segments = self.writer.finish(functools.partial(keyed.run, deletes=False))
-        superseded: dict[str, BitMap] = {}
-        ends: dict[str, int] = {}
-        for segment in segments:
-            start = ends.get(segment.partition, 0)
-            ends[segment.partition] = start + segment.rows
-            rows = keyed.superseded(segment.partition, start, start + segment.rows)
-            if rows:
-                superseded[segment.key] = rows
-        deletes = self.deletes.finish(functools.partial(keyed.run, deletes=True))
-        return Written(segments, deletes, superseded)
+        if self._keyed is None:
+            return Written([StagedRows(each) for each in self.writer.finish()])
+        self._end_keyed(self._keyed)
+        return Written(self._staged)
+
+    def _end_keyed(self, keyed: KeyedRows) -> None:
+        """Ends the segments of the rows until now, which takes no more of their keys."""
+        self._staged += staged_rows_of(keyed, self.writer.finish(keyed.run_maker(deletes=False)))
+        # Of one key one operation counts, so their order does not.
+        deletes = self.deletes.finish(keyed.run_maker(deletes=True))
+        self._staged += [StagedRows(each, deletes=True) for each in deletes]
 
     def release(self) -> None:
         """Gives up every object without touching the store: from now on they are the catalog's."""
@@ -265,8 +274,11 @@ class Body:
 
     def abort(self) -> list[str]:
         """Drops what is not durable; returns the keys of all, durable ones to be deleted."""
-        keys = self.writer.abort()
-        return keys if self._keyed is None else [*keys, *self.deletes.abort()]
+        keys = [each.segment.key for each in self._staged]
+        keys += self.writer.abort()
+        if self._keyed is not None:
+            keys += self.deletes.abort()
+        return list(dict.fromkeys(keys))
 
     # --- one batch ---
 
@@ -292,6 +304,8 @@ class Body:
 
     def _store_part(self, message: ipc.Message, batch: pa.RecordBatch) -> None:
         if self._keyed is not None:
+            if self._keyed.count >= KEYS_AT_ONCE:
+                self._begin_keyed(self._keyed)
             self._store_keyed(self._keyed, message, batch)
             return
         self._check_required(batch)
@@ -316,7 +330,14 @@ class Body:
         header: RecordBatchHeader,
         groups: Sequence[tuple[str, pa.Array | None]],
     ) -> bool:
-        return len(groups) == 1 and self._as_is and _is_aligned(message, header)
+        return len(groups) == 1 and self._as_is and is_aligned(message, header)
+
+    def _begin_keyed(self, keyed: KeyedRows) -> None:
+        """Segments of their own for what comes next, so that memory does not grow with the body."""
+        self._end_keyed(keyed)
+        prefix = f"{self._prefix}-{len(self._staged)}"
+        self.writer, self.deletes = self._new_writer(prefix), self._new_writer(f"{prefix}-d")
+        self._keyed = self._new_keys()
 
     def _store_keyed(self, keyed: KeyedRows, message: ipc.Message, batch: pa.RecordBatch) -> None:
         """Stores the rows that are upserted, and apart from them the keys whose rows are to go."""
@@ -474,24 +495,3 @@ class _InOrder(Sequence[pa.Array]):
         at = self._order[index]
         assert at is not None  # stored as it is, so that the body has every column
         return self._batch.column(at)
-
-
-def _is_aligned(message: ipc.Message, header: RecordBatchHeader) -> bool:
-    """Whether a message can stand in a file as it is: all it holds starts at multiples of 8."""
-    return (
-        message.prefix_length == 8
-        and message.metadata_length % 8 == 0
-        and message.body_length % 8 == 0
-        and not (header.buffers[:, 0] & 7).any()
-    )
-
-
-@functools.lru_cache(maxsize=64)
-def _dictionary_ids(schema_message: bytes) -> tuple[int, ...]:
-    message = next(iter(ipc.messages(schema_message)))
-    return tuple(
-        node.dictionary_id
-        for field in schema_header(message).fields
-        for node in field.walk()
-        if node.dictionary_id is not None
-    )

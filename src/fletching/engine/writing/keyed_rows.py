@@ -7,18 +7,24 @@ do not count among them; rows of ``D`` go into objects of their own, which never
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from fletching.catalog.write_stream_rows import NewSegment, StagedRows
 from fletching.engine.changes.key_runs import encode_run
-from fletching.engine.changes.key_values import is_exact, key_numbers, last_of_key
+from fletching.engine.changes.key_values import is_exact, key_numbers, last_places
 from fletching.errors import InvalidArgumentError
 
-__all__ = ["OPERATION", "KeyedRows", "deletes_of"]
+__all__ = ["KEYS_AT_ONCE", "OPERATION", "KeyedRows", "deletes_of", "staged_rows_of"]
+
+KEYS_AT_ONCE = 1 << 21
+"""Of so many rows the keys are held in memory before their segments are ended: some 100 MB."""
 
 OPERATION = "__operation"
 """The system column that says what a row of the body is for."""
@@ -51,16 +57,23 @@ def deletes_of(column: pa.Array) -> NDArray[np.bool_]:
 class _Partition:
     def __init__(self) -> None:
         self.columns: list[list[pa.Array]] = []
+        self.numbers: list[NDArray[np.uint64]] = []
         self.deletes: list[NDArray[np.bool_]] = []
-        self.rows: NDArray[np.uint64] | None = None
-        self.counts: NDArray[np.bool_] | None = None
-        self.is_delete: NDArray[np.bool_] | None = None
+        self.winners: list[_Winners] = []
+
+
+class _Winners(NamedTuple):
+    """The rows of one operation that have the last word on their keys, ascending by number."""
+
+    numbers: NDArray[np.uint64]
+    rows: NDArray[np.int64]
+    """Counted among the rows with the operation."""
 
 
 class KeyedRows:
     """Collects the keys of a body, per partition, in the order of its rows. Not thread-safe.
 
-    Holds the key columns of the body in memory until it ends.
+    Holds the keys in memory until they end: eight bytes for each, and their values if the numbers are not exact.
     """
 
     def __init__(self, names: Sequence[str], seed: bytes) -> None:
@@ -73,6 +86,9 @@ class KeyedRows:
         self._names = names
         self._seed = seed
         self._partitions: dict[str, _Partition] = {}
+        self._finished = False
+        self.count = 0
+        """How many rows there are."""
 
     def add(self, partition: str, columns: Sequence[pa.Array], deletes: NDArray[np.bool_]) -> None:
         """Takes the keys of some rows, all of one partition.
@@ -86,48 +102,74 @@ class KeyedRows:
                     f"column {name} has null in the data and is part of the primary key"
                 )
         found = self._partitions.setdefault(partition, _Partition())
-        found.columns.append(list(columns))
+        numbers = key_numbers(columns, self._seed)
+        if is_exact([column.type for column in columns]):
+            # Of its own: it may be a view of the message, which would live as long.
+            numbers = numbers.copy()
+        else:
+            found.columns.append(list(columns))
+        found.numbers.append(numbers)
         found.deletes.append(deletes)
+        self.count += len(numbers)
 
     def finish(self) -> None:
-        """Finds out which rows count: the last of each key."""
+        """Finds out which rows count: the last of each key; once."""
+        if self._finished:
+            return
+        self._finished = True
         for each in self._partitions.values():
-            columns = [
-                _joined([part[number] for part in each.columns])
-                for number in range(len(self._names))
-            ]
+            numbers, deletes = np.concatenate(each.numbers), np.concatenate(each.deletes)
+            each.numbers, each.deletes = [], []
+            columns = [_joined(list(parts)) for parts in zip(*each.columns, strict=True)]
             each.columns = []
-            each.is_delete = np.concatenate(each.deletes)
-            each.rows = key_numbers(columns, self._seed)
-            exact = is_exact([column.type for column in columns])
 
             def chosen(
                 rows: NDArray[np.int64], columns: Sequence[pa.Array] = columns
             ) -> list[pa.Array]:
                 return [column.take(pa.array(rows)) for column in columns]
 
-            each.counts = last_of_key(each.rows, None if exact else chosen)
+            last = last_places(numbers, chosen if columns else None)
+            for operation in (False, True):
+                rows = last
+                if deletes.any():
+                    mine = deletes == operation
+                    rows = last[mine[last]]
+                    each.winners.append(_Winners(numbers[rows], (np.cumsum(mine) - 1)[rows]))
+                else:
+                    rows = rows[: 0 if operation else len(rows)]
+                    each.winners.append(_Winners(numbers[rows], rows))
+
+    def run_maker(self, *, deletes: bool) -> Callable[[str, int, int], bytearray]:
+        """Ends the keys, if they are not yet; makes runs of the rows of one operation."""
+        self.finish()
+        return functools.partial(self.run, deletes=deletes)
 
     def run(self, partition: str, start: int, end: int, *, deletes: bool) -> bytearray:
         """The key run of the rows from ``start`` to ``end`` that were stored with one operation."""
-        numbers, counts = self._stored(partition, deletes=deletes)
-        rows = np.flatnonzero(counts[start:end])
-        return encode_run(numbers[start:end][rows], rows.astype(np.uint32))
+        numbers, rows = self._partitions[partition].winners[deletes]
+        mine = (rows >= start) & (rows < end)
+        if not mine.all():
+            numbers, rows = numbers[mine], rows[mine]
+        return encode_run(numbers, (rows - start).astype(np.uint32))
 
     def superseded(self, partition: str, start: int, end: int) -> BitMap:
         """Which of the stored rows from ``start`` to ``end``, counted from it, do not count."""
-        _, counts = self._stored(partition, deletes=False)
-        return BitMap(np.flatnonzero(~counts[start:end]).astype(np.uint32))
+        _, rows = self._partitions[partition].winners[False]
+        gone = np.ones(end - start, dtype=bool)
+        gone[rows[(rows >= start) & (rows < end)] - start] = False
+        return BitMap(np.flatnonzero(gone).astype(np.uint32))
 
-    def _stored(
-        self, partition: str, *, deletes: bool
-    ) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-        each = self._partitions[partition]
-        assert each.rows is not None
-        assert each.counts is not None
-        assert each.is_delete is not None
-        mine = each.is_delete == deletes
-        return each.rows[mine], each.counts[mine]
+
+def staged_rows_of(keyed: KeyedRows, segments: Sequence[NewSegment]) -> list[StagedRows]:
+    """Segments of rows whose keys have ended, in row order per partition, with what they say of them."""
+    ends: dict[str, int] = {}
+    found = []
+    for segment in segments:
+        start = ends.get(segment.partition, 0)
+        ends[segment.partition] = start + segment.rows
+        rows = keyed.superseded(segment.partition, start, start + segment.rows)
+        found.append(StagedRows(segment, superseded=rows))
+    return found
 
 
 def _joined(parts: list[pa.Array]) -> pa.Array:
