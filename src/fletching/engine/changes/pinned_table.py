@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from fletching.engine.writing.ingest_body import CellChecker
 
 __all__ = ["Matches", "PinnedTable"]
+
+_Made = TypeVar("_Made")
 
 _LISTED_ROWS = 1 << 20
 """How many chosen rows are listed one by one before they become part of a bitmap."""
@@ -305,18 +308,71 @@ class PinnedTable:
     def rows(
         self, found: Iterator[Matches], projection: PhysicalProjection
     ) -> Iterator[tuple[Matches, pa.RecordBatch]]:
-        """The chosen rows with the columns of a projection."""
+        """The chosen rows with the columns of a projection; some batches ahead, in threads."""
+
+        def taken(
+            matches: Matches, batch: pa.RecordBatch, mapping: OutputMapping
+        ) -> tuple[Matches, pa.RecordBatch]:
+            return matches, mapping.apply(take_rows(batch, matches.rows))
+
+        pairs = ((matches.batch, functools.partial(taken, matches)) for matches in found)
+        return self._worked(pairs, projection)
+
+    def stored(
+        self,
+        projection: PhysicalProjection,
+        work: Callable[[int, pa.RecordBatch, NDArray[np.bool_] | None], _Made],
+    ) -> Iterator[_Made]:
+        """What is made of each batch that shows rows, in order; some batches ahead, in threads.
+
+        Args:
+            projection: the columns.
+            work: told which batch it is, all of its rows, and which of them are shown; None for all.
+        """
         snapshot = self.snapshot
-        reader: SegmentReader | None = None
-        for matches in found:
-            place = snapshot.batch_segment[matches.batch]
-            if reader is None or reader.row is not snapshot.segments[place]:
-                reader = self.reader(place)
-            version = reader.row.schema_version
-            columns = stored_columns(projection, schema_version=version)
-            decoded = take_rows(self._decode(reader, matches.batch, columns), matches.rows)
-            partition = snapshot.partition_of(matches.batch)
-            yield matches, OutputMapping(projection, version, partition, columns).apply(decoded)
+
+        def made(batch: int, rows: pa.RecordBatch, mapping: OutputMapping) -> _Made:
+            all_shown = snapshot.rows[batch] == rows.num_rows
+            return work(batch, mapping.apply(rows), None if all_shown else snapshot.mask(batch))
+
+        shown = (batch for batch in range(snapshot.batch_count) if snapshot.rows[batch])
+        return self._worked(
+            ((batch, functools.partial(made, batch)) for batch in shown), projection
+        )
+
+    def _worked(
+        self,
+        wanted: Iterable[tuple[int, Callable[[pa.RecordBatch, OutputMapping], _Made]]],
+        projection: PhysicalProjection,
+    ) -> Iterator[_Made]:
+        """Decodes batches and works on them; in threads where a segment has enough work for two."""
+        by_segment = itertools.groupby(
+            wanted, key=lambda each: self.snapshot.batch_segment[each[0]]
+        )
+        for place, batches in by_segment:
+            reader = self.reader(place)
+            columns = stored_columns(projection, schema_version=reader.row.schema_version)
+            mapping = OutputMapping(
+                projection,
+                reader.row.schema_version,
+                self.snapshot.partitions[self.snapshot.segment_partition[place]],
+                columns,
+            )
+
+            def task(
+                batch: int,
+                work: Callable[[pa.RecordBatch, OutputMapping], _Made],
+                reader: SegmentReader = reader,
+                columns: tuple[int, ...] = columns,
+                mapping: OutputMapping = mapping,
+            ) -> _Made:
+                return work(self._decode(reader, batch, columns), mapping)
+
+            tasks = (functools.partial(task, *each) for each in batches)
+            if reader.row.length >= THREADS_BYTES:
+                yield from worked_ahead(tasks)
+            else:
+                yield from (each() for each in tasks)
 
     def positions(self, matches: Matches) -> tuple[int, NDArray[np.uint32]]:
         """The segment's place in the snapshot, and the rows' numbers in the segment."""

@@ -8,6 +8,7 @@ are put together, or one row of the session takes the place of several, rows are
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -27,6 +28,7 @@ from fletching.engine.changes.key_values import (
     same_keys,
 )
 from fletching.engine.changes.keyed_merge import KeyedMerge, as_row
+from fletching.engine.changes.near_rows import near_by_key, near_by_scan, without_nulls
 from fletching.engine.changes.pinned_table import Matches, PinnedTable
 from fletching.engine.changes.row_writer import RowWriter
 from fletching.engine.changes.rows_meanwhile import RowsMeanwhile
@@ -41,8 +43,6 @@ __all__ = ["RowMerge", "replace_draft"]
 _MATCHED = ("update", "delete", None)
 _NOT_MATCHED = ("insert", None)
 _NOT_BY_SOURCE = ("delete", None)
-
-_SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class RowMerge:
         projection = source.projection(self._on)
         for matches, batch in source.rows(source.matches(None), projection):
             place, rows = source.positions(matches)
-            valid = _without_nulls(batch)
+            valid = without_nulls(batch)
             chosen = np.flatnonzero(valid)
             parts.append([column.take(pa.array(chosen)) for column in batch.columns])
             number = source.snapshot.segments[place].id
@@ -258,39 +258,43 @@ class RowMerge:
         self, view: PinnedTable, source: _Source, last: NDArray[np.bool_]
     ) -> Iterator[tuple[Matches, NDArray[np.int64]]]:
         """The rows of a table that match, batch by batch, and the session's row for each."""
-        projection = view.projection(self._on)
-        usable = last if self._request.last_wins else None
-        # Few rows of a large table match: most are told by a look at one byte, and not by a search.
-        seen = np.zeros(_slot_count(len(source.numbers)), dtype=bool)
-        seen[_slots(source.numbers, len(seen))] = True
-        for matches, batch in view.rows(view.matches(None), projection):
-            valid = np.flatnonzero(_without_nulls(batch))
-            if not len(valid) or not len(source.numbers):
-                continue
-            columns = list(batch.columns)
-            if len(valid) < batch.num_rows:
-                columns = [column.take(pa.array(valid)) for column in columns]
-            numbers = key_numbers(columns, self._seed)
-            near = np.flatnonzero(seen[_slots(numbers, len(seen))])
-            left = np.searchsorted(source.numbers, numbers[near], side="left")
-            counts = np.searchsorted(source.numbers, numbers[near], side="right") - left
-            hit = np.flatnonzero(counts)
+        if not len(source.numbers):
+            return
+        if self._by_key:
+            near = near_by_key(self._context, view, source.numbers)
+        else:
+            near = near_by_scan(view, self._on, source.numbers, self._seed)
+        for batch, places, columns, numbers in near:
+            left = np.searchsorted(source.numbers, numbers, side="left")
+            hit = np.flatnonzero(
+                source.numbers[np.minimum(left, len(source.numbers) - 1)] == numbers
+            )
             if not len(hit):
                 continue
-            places = np.repeat(near[hit], counts[hit])
-            before = np.repeat(np.cumsum(counts[hit]) - counts[hit], counts[hit])
-            found = np.repeat(left[hit], counts[hit]) + np.arange(len(places)) - before
+            left = left[hit]
+            counts = np.searchsorted(source.numbers, numbers[hit], side="right") - left
+            at = np.repeat(hit, counts)
+            before = np.repeat(np.cumsum(counts) - counts, counts)
+            found = np.repeat(left, counts) + np.arange(len(at)) - before
             if not self._exact:
                 same = same_keys(
-                    [column.take(pa.array(places)) for column in columns],
+                    [column.take(pa.array(at)) for column in columns()],
                     [column.take(pa.array(found)) for column in source.columns],
                 )
-                places, found = places[same], found[same]
-            if usable is not None:
-                places, found = places[usable[found]], found[usable[found]]
-            self._check_single(places, found, source)
-            if len(places):
-                yield Matches(matches.batch, matches.rows[valid[places]]), source.entry[found]
+                at, found = at[same], found[same]
+            if self._request.last_wins:
+                at, found = at[last[found]], found[last[found]]
+            self._check_single(at, found, source)
+            if len(at):
+                yield Matches(batch, places[at]), source.entry[found]
+
+    @functools.cached_property
+    def _by_key(self) -> bool:
+        """Whether the columns to match on are the table's primary key: its runs know where each is."""
+        table = self._view.table
+        names = self._view.scan_schema.columns.names
+        on = [names[place].casefold() for place in self._on]
+        return table.keyed and on == [name.casefold() for name in table.primary_key]
 
     def _check_single(
         self, places: NDArray[np.int64], found: NDArray[np.int64], source: _Source
@@ -418,25 +422,6 @@ def _check_clauses(request: MergeRows) -> None:
     ):
         if value not in known:
             raise InvalidArgumentError(f"{name} is {value!r}; expected one of {known}")
-
-
-def _slot_count(keys: int) -> int:
-    """A power of two: some twenty slots for each key, up to 16 MiB."""
-    return 1 << min(max((keys * 16).bit_length(), 12), 24)
-
-
-def _slots(numbers: NDArray[np.uint64], count: int) -> NDArray[np.uint64]:
-    """For each key the slot that it falls into; neighbours are spread over all of them."""
-    shift = np.uint64(65 - count.bit_length())
-    return (numbers * _SPREAD) >> shift
-
-
-def _without_nulls(batch: pa.RecordBatch) -> NDArray[np.bool_]:
-    valid = np.ones(batch.num_rows, dtype=bool)
-    for column in batch.columns:
-        if column.null_count:
-            valid &= column.is_valid().to_numpy(zero_copy_only=False)
-    return valid
 
 
 def _joined(parts: list[pa.Array], data_type: pa.DataType) -> pa.Array:
