@@ -8,6 +8,7 @@ been compared. The hash is seeded with a secret, so that nobody can choose keys 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -248,7 +249,7 @@ def last_places(
     return places[np.argsort(numbers[places], kind="stable")]
 
 
-def _last(values: NDArray[np.generic]) -> NDArray[np.int64]:
+def _last(values: NDArray[Any]) -> NDArray[np.int64]:
     """The last place of each value, ascending by value."""
     if (values[1:] > values[:-1]).all():
         return np.arange(len(values))

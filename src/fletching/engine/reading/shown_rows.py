@@ -18,7 +18,7 @@ from pyroaring import BitMap
 
 from fletching.catalog.deletion_rows import DeletionRow, decode_vector
 from fletching.errors import CorruptObjectError
-from fletching.protocol.types.row_selection import filter_rows
+from fletching.protocol.types.row_selection import filter_some
 from fletching.protocol.types.row_selection import take_rows as any_rows
 
 __all__ = ["LoadVector", "OnlyRows", "RowSelection", "WithoutDeletions", "masked_rows", "take_rows"]
@@ -195,9 +195,14 @@ class OnlyRows(RowSelection):
 
 def masked_rows(batch: pa.RecordBatch, mask: NDArray[np.bool_]) -> pa.RecordBatch:
     """The rows of a batch for which a mask is true; copies them, by runs of rows that stay."""
+    count = int(np.count_nonzero(mask))
+    first, behind = int(mask.argmax()), int(mask[::-1].argmax())
+    if not count or len(mask) - first - behind == count:
+        return batch.slice(first, count)
     # Packed by numpy, which takes a tenth of what pyarrow's own conversion does.
     bits = pa.py_buffer(np.packbits(mask, bitorder="little"))
-    return filter_rows(batch, pa.Array.from_buffers(pa.bool_(), len(mask), [None, bits]))
+    chosen = pa.Array.from_buffers(pa.bool_(), len(mask), [None, bits])
+    return filter_some(batch, chosen, count)
 
 
 def take_rows(batch: pa.RecordBatch, rows: NDArray[np.int64]) -> pa.RecordBatch:

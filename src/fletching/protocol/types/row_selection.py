@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from fletching.ipc.type_tree import is_flat
 
-__all__ = ["filter_rows", "take_rows"]
+__all__ = ["filter_rows", "filter_some", "take_rows"]
 
 _THROUGH = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 """Types of the same values that pyarrow can take from. The detour copies the values twice."""
@@ -47,8 +47,17 @@ def filter_rows(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
         return batch.slice(0, 0)
     if mask.slice(first, count).true_count == count:
         return batch.slice(first, count)
+    return filter_some(batch, mask, count)
+
+
+def filter_some(batch: pa.RecordBatch, mask: pa.Array, count: int) -> pa.RecordBatch:
+    """The rows for which a mask is true, which are ``count``; copies them.
+
+    Raises:
+        pyarrow.ArrowException: as `take_rows`.
+    """
     try:
-        gone = batch.num_rows - mask.true_count
+        gone = batch.num_rows - count
         if batch.num_columns and gone <= batch.num_rows // _MANY_STAY:
             return _without_few(batch, mask)
         return batch.filter(mask)
@@ -66,8 +75,9 @@ def _without_few(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
     rows: pa.Array | None = None
     columns = []
     for column in batch.columns:
-        runs = is_flat(column.type) or pa.types.is_dictionary(column.type)
-        if runs and not pa.types.is_boolean(column.type):
+        data_type = column.type
+        runs = is_flat(data_type) or pa.types.is_dictionary(data_type)
+        if runs and not pa.types.is_boolean(data_type):
             columns.append(column.filter(mask))
             continue
         if rows is None:
