@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from fletching.engine.changes.block_search import lower_bound
+from fletching.engine.changes.block_search import common_places, lower_bound
 
 
 def test_each_row_is_searched_as_far_as_it_counts() -> None:
@@ -19,3 +20,23 @@ def test_each_row_is_searched_as_far_as_it_counts() -> None:
         for place, count, number in zip(row, counts, wanted, strict=True)
     ]
     assert found.tolist() == expected
+
+
+@pytest.mark.parametrize("greatest", [1, 50, 1 << 20, (1 << 64) - 1])
+def test_pairs_of_equal_numbers(greatest: int) -> None:
+    random = np.random.default_rng(greatest % 97)
+
+    def numbers(count: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+        return np.sort(random.integers(0, greatest, count, dtype=np.uint64, endpoint=True))
+
+    for _ in range(20):
+        rows, wanted = numbers(6 * 70), numbers(int(random.integers(1, 300)))
+        rows[::5] = wanted[random.integers(0, len(wanted), len(rows[::5]))]
+        rows.sort()
+        expected = [
+            (place, other)
+            for place, number in enumerate(rows.tolist())
+            for other in np.flatnonzero(wanted == np.uint64(number)).tolist()
+        ]
+        places, others = common_places(rows.reshape(70, 6), wanted)
+        assert list(zip(places.tolist(), others.tolist(), strict=True)) == expected

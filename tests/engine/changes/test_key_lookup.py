@@ -12,7 +12,7 @@ from fletching.catalog.merged_run_rows import merged_runs_of
 from fletching.catalog.segment_rows import visible_segments
 from fletching.catalog.table_rows import get_table
 from fletching.engine.changes import key_lookup
-from fletching.engine.changes.key_lookup import located, open_merged
+from fletching.engine.changes.key_lookup import Wanted, located, open_merged
 from fletching.engine.changes.key_runs import open_run, run_indexes
 from fletching.engine.upkeep.run_merging import MOST_RUNS
 from fletching.errors import CorruptObjectError, ObjectNotFoundError
@@ -46,7 +46,7 @@ def find(house: Any) -> dict[tuple[str, int], int]:
             np.concatenate([open_run(context.store, s, indexes).all().numbers for s in segments])
         )
         found = {}
-        wanted = {segments[0].partition: numbers}
+        wanted = {segments[0].partition: Wanted.of(numbers)}
         for hit in located(
             context.store, connection, table.id, segments, wanted, indexes=run_indexes()
         ):

@@ -39,7 +39,6 @@ def test_a_random_history_leaves_the_last_of_each_key(
         monkeypatch.setattr(ingest_body, "KEYS_AT_ONCE", 3)
         monkeypatch.setattr(keyed_merge, "ENTRIES_AT_ONCE", 4)
         monkeypatch.setattr(key_runs, "BLOCK_ENTRIES", 2)
-        monkeypatch.setattr(key_runs, "_AT_ONCE", 4)
     rng = random.Random(5)
     spelt = str if schema is TEXTS else int
     table = new_table(schema, primary_key=["k"])

@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["lower_bound"]
+__all__ = ["common_places", "lower_bound"]
 
 _U64 = NDArray[np.uint64]
+
+_ROWS_AT_ONCE = 64
+_SLOTS_PER_NUMBER = 16
+_MOST_SLOTS = 1 << 24
 
 
 def lower_bound(
@@ -22,3 +26,39 @@ def lower_bound(
         less = (numbers[row, np.minimum(middle, last)] < wanted) & (low < high)
         low, high = np.where(less, middle + 1, low), np.where(less, high, middle)
     return low
+
+
+def common_places(numbers: _U64, wanted: _U64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where two ascending lists of numbers are equal: (place in ``numbers``, place in ``wanted``) of each pair.
+
+    Args:
+        numbers: in rows of equal length, counted as if they were one; need not be contiguous.
+        wanted: some numbers; not none.
+
+    Cost: a look at one byte for each of ``numbers``, in a table that both walk along in order; only what
+    is in a slot with a wanted number is searched. Copies no more than some rows at a time.
+    """
+    first, span = wanted[0], int(wanted[-1] - wanted[0])
+    slots = min(max(len(wanted) * _SLOTS_PER_NUMBER, 1 << 10), _MOST_SLOTS)
+    shift = np.uint64(max((span // slots).bit_length(), 0))
+    # Of what is beyond the last one, one slot that is empty.
+    seen = np.zeros((span >> int(shift)) + 2, dtype=bool)
+    seen[((wanted - first) >> shift).astype(np.int64)] = True
+    empty = np.uint64(len(seen) - 1)
+    places: list[NDArray[np.int64]] = []
+    found: list[_U64] = []
+    for start in range(0, len(numbers), _ROWS_AT_ONCE):
+        part = numbers[start : start + _ROWS_AT_ONCE].reshape(-1)
+        slot = part - first
+        slot >>= shift
+        np.minimum(slot, empty, out=slot)
+        near = np.flatnonzero(seen[slot.view(np.int64)])
+        places.append(near + start * numbers.shape[1])
+        found.append(part[near])
+    place, number = np.concatenate(places), np.concatenate(found)
+    left = np.searchsorted(wanted, number, side="left")
+    hit = np.flatnonzero(wanted[np.minimum(left, len(wanted) - 1)] == number)
+    place, number, left = place[hit], number[hit], left[hit]
+    counts = np.searchsorted(wanted, number, side="right") - left
+    before = np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(place, counts), np.repeat(left, counts) + np.arange(len(before)) - before

@@ -8,7 +8,8 @@ own runs are looked into.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from fletching.engine.changes.key_runs import KeyRun, RunIndexes, open_run, run_
 from fletching.errors import CorruptObjectError, ObjectNotFoundError
 from fletching.objects.store import ObjectStore
 
-__all__ = ["Located", "located", "open_merged"]
+__all__ = ["Located", "Wanted", "located", "open_merged"]
 
 
 class Located(NamedTuple):
@@ -32,6 +33,37 @@ class Located(NamedTuple):
     """Among the wanted numbers of the segment's partition, for each entry."""
     rows: NDArray[np.uint32]
     """Of the segment."""
+
+
+class Wanted:
+    """Numbers that are looked for, made when a run is met that may have some. Not thread-safe.
+
+    Attributes:
+        low, high: no number is less, or more.
+    """
+
+    def __init__(self, low: int, high: int, make: Callable[[], NDArray[np.uint64]]) -> None:
+        """Numbers that ``make`` gives, ascending."""
+        self.low = low
+        self.high = high
+        self._make = make
+
+    @classmethod
+    def of(cls, numbers: NDArray[np.uint64]) -> Wanted:
+        """Numbers that are known, ascending."""
+        low, high = (int(numbers[0]), int(numbers[-1])) if len(numbers) else (1, 0)
+        return cls(low, high, lambda: numbers)
+
+    @functools.cached_property
+    def numbers(self) -> NDArray[np.uint64]:
+        """The numbers."""
+        return self._make()
+
+    def among(
+        self, run: KeyRun
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.uint32] | None] | None:
+        """The entries of a run that have some of them; None if none can have."""
+        return run.find(self.numbers) if run.spans(self.low, self.high) else None
 
 
 def open_merged(store: ObjectStore, row: MergedRunRow, indexes: RunIndexes | None = None) -> KeyRun:
@@ -52,7 +84,7 @@ def located(
     connection: Connection,
     table_id: str,
     segments: Sequence[SegmentRow],
-    wanted: Mapping[str, NDArray[np.uint64]],
+    wanted: Mapping[str, Wanted],
     *,
     indexes: RunIndexes,
 ) -> Iterator[Located]:
@@ -63,7 +95,7 @@ def located(
         connection: to the catalog.
         table_id: the segments' table.
         segments: where to look.
-        wanted: numbers, ascending, by partition (the catalog's text); each segment's is among them.
+        wanted: numbers by partition (the catalog's text); each segment's is among them.
         indexes: what is known of runs.
 
     Raises:
@@ -79,16 +111,17 @@ def located(
                 owners = [left.get(key) for key in row.owner_keys()]
                 if not any(owners):
                     continue
-                found = open_merged(store, row, indexes).find(wanted[row.partition])
+                found = wanted[row.partition].among(open_merged(store, row, indexes))
             except (CorruptObjectError, ObjectNotFoundError):
                 continue
             for segment in filter(None, owners):
                 del left[segment.key]
-            yield from _by_owner(owners, *found)
+            if found is not None:
+                yield from _by_owner(owners, *found)
     for segment in left.values():
-        places, rows, _ = open_run(store, segment, indexes).find(wanted[segment.partition])
-        if len(places):
-            yield Located(segment, places, rows)
+        found = wanted[segment.partition].among(open_run(store, segment, indexes))
+        if found is not None and len(found[0]):
+            yield Located(segment, found[0], found[1])
 
 
 def _by_owner(

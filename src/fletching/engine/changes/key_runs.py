@@ -35,13 +35,14 @@ from __future__ import annotations
 import dataclasses
 import struct
 from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
 from fletching.catalog.segment_rows import SegmentRow
-from fletching.engine.changes.block_search import lower_bound
+from fletching.engine.changes.block_search import common_places, lower_bound
 from fletching.engine.reading.cache import RecentlyUsed
 from fletching.errors import CorruptObjectError
 from fletching.objects.store import ObjectStore, StoredObject
@@ -71,11 +72,10 @@ _GAP_BYTES = 64 << 10
 """Where each range is a request: what lies between two blocks that is not worth another."""
 _DENSE = 16
 """Keys that are at least one for so many entries are looked for among all of them."""
-_AT_ONCE = 1 << 20
-"""So many entries of a run are in memory at a time."""
 
 _U64 = NDArray[np.uint64]
 _U32 = NDArray[np.uint32]
+_Found = tuple[NDArray[np.int64], _U32, _U32 | None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -125,13 +125,15 @@ def _stride(entries: int, merged: bool) -> int:
 
 
 def encode_run(numbers: _U64, rows: _U32, owners: _U32 | None = None) -> bytearray:
-    """The bytes of a run, from numbers in any order, their rows, and in a merged run their segments."""
+    """The bytes of a run, from numbers in any order, their rows, and in a merged run their owners."""
     if (numbers[1:] < numbers[:-1]).any():
         order = np.argsort(numbers, kind="stable")
         numbers, rows = numbers[order], rows[order]
         owners = None if owners is None else owners[order]
     builder = RunBuilder(min(BLOCK_ENTRIES, max(len(numbers), 1)), merged=owners is not None)
-    return builder.add(numbers, rows, owners) + builder.finish()
+    data = builder.add(numbers, rows, owners)
+    data += builder.finish()
+    return data
 
 
 class RunBuilder:
@@ -232,11 +234,9 @@ def open_run(store: ObjectStore, segment: SegmentRow, indexes: RunIndexes | None
     offset, length = segment.key_run_offset, segment.key_run_length
     if offset is None or length is None:
         raise CorruptObjectError("a segment of a table with a key has no key run", key=segment.key)
-    if offset % 8 or length < 0:
-        raise CorruptObjectError("a segment's key run is cut", key=segment.key)
     stored = store.open(segment.key)
-    if offset + length > stored.length:
-        raise CorruptObjectError("a segment's key run lies outside of it", key=segment.key)
+    if offset % 8 or length < 0 or offset + length > stored.length:
+        raise CorruptObjectError("a segment's key run is cut", key=segment.key)
     return run_at(stored, offset, length, most=segment.rows, merged=False, indexes=indexes)
 
 
@@ -379,49 +379,62 @@ class KeyRun:
         found = self.between(start, min(start + index.block_entries, index.entries))
         return start + int(np.searchsorted(found.numbers, wanted, side="left"))
 
-    def find(self, wanted: _U64) -> tuple[NDArray[np.int64], _U32, _U32 | None]:
+    def find(self, wanted: _U64) -> _Found:
         """The entries with some numbers: (place in ``wanted``, row, owner), one per entry.
 
-        Args:
-            wanted: ascending.
-
-        Cost: reads the blocks that the first numbers point at, about one per number at most.
-
-        Raises:
-            CorruptObjectError: a block is damaged.
+        Reads the blocks that the first numbers point at; ``wanted`` is ascending. Errors as of `between`.
         """
+        index = self._index
+        least, greatest = (np.uint64(number) for number in self.range)
+        low, high = np.searchsorted(wanted, least), np.searchsorted(wanted, greatest, side="right")
+        if not index.entries or low >= high:
+            numbers, rows, owners = _nothing(index.merged)
+            return numbers.astype(np.int64), rows, owners
+        near = wanted[low:high]
+        # A number that begins a block may also end the one before.
+        start = max(int(np.searchsorted(index.first_numbers, near[0], side="left")) - 1, 0)
+        end = int(np.searchsorted(index.first_numbers, near[-1], side="right"))
+        dense = len(near) * _DENSE >= (end - start) * index.block_entries
+        found = self._find_many(near, start, end) if dense else self._find_some(near)
+        return found[0] + low, *found[1:]
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """The least and the greatest number; the other way round if there is none."""
+        index = self._index
+        return (int(index.first_numbers[0]), index.last_number) if index.entries else (1, 0)
+
+    def spans(self, low: int, high: int) -> bool:
+        """Whether numbers from one to another may be among its entries."""
+        least, greatest = self.range
+        return max(least, low) <= min(greatest, high)
+
+    def _find_many(self, wanted: _U64, start: int, end: int) -> _Found:
+        """What `find` gives where most blocks of a range have some: looks at each of their entries."""
+        index = self._index
+        numbers, rows, owners = self._columns(self._read(start, end))
+        last = index.entries - start * index.block_entries
+        entries, places = common_places(numbers, wanted)
+        # Behind the last entry a block is filled up.
+        entries, places = entries[entries < last], places[entries < last]
+        row, at = np.divmod(entries, index.block_entries)
+        return places, rows[row, at], None if owners is None else owners[row, at]
+
+    def _find_some(self, wanted: _U64) -> _Found:
+        """What `find` gives where few blocks have some: searches each number in its block."""
         index = self._index
         first = index.first_numbers
         right = np.searchsorted(first, wanted, side="right") - 1
-        # A number that begins a block may also end the one before.
         left = np.maximum(np.searchsorted(first, wanted, side="left") - 1, 0)
-        near = np.flatnonzero((right >= 0) & (wanted <= np.uint64(index.last_number)))
-        spans = (right - left + 1)[near]
-        if not len(near):
-            numbers, rows, owners = _nothing(index.merged)
-            return numbers.astype(np.int64), rows, owners
-        columns: tuple[_U64, _U32, _U32 | None]
-        start = int(left[near[0]]) * index.block_entries
-        end = min((int(right[near[-1]]) + 1) * index.block_entries, index.entries)
-        if len(near) * _DENSE >= end - start:
-            if end - start > _AT_ONCE and len(near) > 1:
-                return self._halves(wanted, near)
-            # So many that each block has some: all entries are one row, and one search goes along it.
-            every = self.between(start, end)
-            owners = None if every.owners is None else every.owners[None]
-            columns = every.numbers[None], every.rows[None], owners
-            places, row = near, np.zeros(len(near), dtype=np.int64)
-            counts = np.full(len(near), end - start)
-            at = np.searchsorted(every.numbers, wanted[near], side="left")
-        else:
-            places = np.repeat(near, spans)
-            before = np.repeat(np.cumsum(spans) - spans, spans)
-            block = np.repeat(left[near], spans) + np.arange(len(places)) - before
-            blocks, row = self._spread(block)
-            columns = self._columns(blocks)
-            counts = np.minimum(index.entries - block * index.block_entries, index.block_entries)
-            at = lower_bound(columns[0], row, counts, wanted[places])
-        found: list[tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.generic]]] = []
+        spans = right - left + 1
+        places = np.repeat(np.arange(len(wanted)), spans)
+        before = np.repeat(np.cumsum(spans) - spans, spans)
+        block = np.repeat(left, spans) + np.arange(len(places)) - before
+        blocks, row = self._spread(block)
+        columns = self._columns(blocks)
+        counts = np.minimum(index.entries - block * index.block_entries, index.block_entries)
+        at = lower_bound(columns[0], row, counts, wanted[places])
+        found: list[tuple[NDArray[Any], ...]] = []
         while len(places):
             # One round finds all; more only where a number repeats.
             there = at < counts
@@ -432,17 +445,6 @@ class KeyRun:
         places, row, at = (np.concatenate([each[n] for each in found]) for n in range(3))
         owners = columns[2]
         return places, columns[1][row, at], None if owners is None else owners[row, at]
-
-    def _halves(
-        self, wanted: _U64, near: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], _U32, _U32 | None]:
-        """What `find` gives for some of the numbers, from fewer entries at a time."""
-        halves = near[: len(near) // 2], near[len(near) // 2 :]
-        found = [self.find(wanted[half]) for half in halves]
-        places = np.concatenate([half[one[0]] for half, one in zip(halves, found, strict=True)])
-        owners = [one[2] for one in found if one[2] is not None]
-        rows = np.concatenate([one[1] for one in found])
-        return places, rows, np.concatenate(owners) if owners else None
 
     def _read(self, first: int, end: int) -> NDArray[np.uint8]:
         """Blocks that follow each other, one in each row; proven."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,7 @@ from fletching.catalog.table_rows import TableRow, table_by_id
 from fletching.catalog.version_rows import versions_between
 from fletching.catalog.write_stream_rows import NewSegment, StagedRows, StagedSegmentRow
 from fletching.engine.changes.key_columns import KeyColumns
-from fletching.engine.changes.key_lookup import Located, located
+from fletching.engine.changes.key_lookup import Located, Wanted, located
 from fletching.engine.changes.key_runs import Entries, KeyRun, RunIndexes, open_run
 from fletching.engine.changes.key_values import key_numbers, last_places, same_keys
 from fletching.engine.context import EngineContext
@@ -97,6 +98,18 @@ class _Winners:
     deletes: NDArray[np.bool_]
 
 
+class _Fold:
+    """The winners of some keys of one partition, found out when they are needed."""
+
+    def __init__(self, wanted: Wanted, make: Callable[[], _Winners]) -> None:
+        self.wanted = wanted
+        self._make = make
+
+    @functools.cached_property
+    def winners(self) -> _Winners:
+        return self._make()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Piece:
     """Entries of the runs of one partition's writes: all with some numbers.
@@ -147,7 +160,7 @@ class KeyedMerge:
         for number, each in enumerate(staged):
             self._partitions[each.segment.partition].append(number)
         self._rounds = list(self._all_rounds())
-        self._folded_once: dict[str, _Winners] | None = None
+        self._folded_once: dict[str, _Fold] | None = None
 
     @classmethod
     def prepare(
@@ -227,16 +240,26 @@ class KeyedMerge:
             [(number, start, None) for number, start in zip(numbers, starts, strict=True)],
         )
 
-    def _folds(self) -> Iterator[dict[str, _Winners]]:
+    def _folds(self) -> Iterator[dict[str, _Fold]]:
         """Who has the last word on each key, by partition, for some keys at a time."""
         if self._folded_once is not None:
             yield self._folded_once
             return
         for pieces in self._rounds:
-            found = {piece.partition: self._folded(piece) for piece in pieces}
+            found = {piece.partition: self._fold_of(piece) for piece in pieces}
             if len(self._rounds) == 1:
                 self._folded_once = found
             yield found
+
+    def _fold_of(self, piece: _Piece) -> _Fold:
+        if len(piece.entries) > 1:
+            # Who is beaten must be known in any case.
+            winners = self._folded(piece)
+            return _Fold(Wanted.of(winners.numbers), lambda: winners)
+        ((number, _, _),) = piece.entries
+        low, high = self._open(number).range
+        fold = _Fold(Wanted(low, high, lambda: fold.winners.numbers), lambda: self._folded(piece))
+        return fold
 
     def _folded(self, piece: _Piece) -> _Winners:
         runs = [self._entries(*each) for each in piece.entries]
@@ -305,9 +328,9 @@ class KeyedMerge:
         for segment in visible_segments(connection, table_id, version, partitions, after=after):
             segments[segment.partition].append(segment)
         known: dict[int, BitMap] = {}
-        for folded in self._folds():
-            mine = [segment for partition in folded for segment in segments[partition]]
-            wanted = {partition: each.numbers for partition, each in folded.items()}
+        for folds in self._folds():
+            mine = [segment for partition in folds for segment in segments[partition]]
+            wanted = {partition: each.wanted for partition, each in folds.items()}
             hits = list(
                 located(self._keys.store, connection, table_id, mine, wanted, indexes=self._indexes)
             )
@@ -318,7 +341,7 @@ class KeyedMerge:
                 for number in new
             }
             for hit in hits:
-                self._take(hit, folded[hit.segment.partition], known[hit.segment.id])
+                self._take(hit, folds[hit.segment.partition].winners, known[hit.segment.id])
 
     def _take(self, hit: Located, winners: _Winners, gone: BitMap) -> None:
         """Notes the rows of a segment that winners replace or take away."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fletching.catalog.table_rows import table_by_id
 from fletching.engine.changes.key_columns import KeyColumns
-from fletching.engine.changes.key_lookup import Located, located
+from fletching.engine.changes.key_lookup import Located, Wanted, located
 from fletching.engine.changes.key_values import key_numbers
 from fletching.engine.changes.pinned_table import PinnedTable
 from fletching.engine.context import EngineContext
@@ -89,7 +89,9 @@ def near_by_key(
     snapshot = view.snapshot
     places = {segment.id: place for place, segment in enumerate(snapshot.segments)}
     distinct = np.unique(wanted)
-    by_partition = dict.fromkeys((segment.partition for segment in snapshot.segments), distinct)
+    by_partition = dict.fromkeys(
+        (segment.partition for segment in snapshot.segments), Wanted.of(distinct)
+    )
     with context.database.read(patient=True) as connection:
         table = table_by_id(connection, view.table.id)
         if table is None:

@@ -120,15 +120,15 @@ class KeyedRows:
         for each in self._partitions.values():
             numbers, deletes = np.concatenate(each.numbers), np.concatenate(each.deletes)
             each.numbers, each.deletes = [], []
-            columns = [_joined(list(parts)) for parts in zip(*each.columns, strict=True)]
-            each.columns = []
+            parts, each.columns = each.columns, []
 
             def chosen(
-                rows: NDArray[np.int64], columns: Sequence[pa.Array] = columns
+                rows: NDArray[np.int64], parts: Sequence[Sequence[pa.Array]] = parts
             ) -> list[pa.Array]:
+                columns = [_joined(column) for column in zip(*parts, strict=True)]
                 return [column.take(pa.array(rows)) for column in columns]
 
-            last = last_places(numbers, chosen if columns else None)
+            last = last_places(numbers, chosen if parts else None)
             for operation in (False, True):
                 rows = last
                 if deletes.any():
@@ -155,8 +155,11 @@ class KeyedRows:
     def superseded(self, partition: str, start: int, end: int) -> BitMap:
         """Which of the stored rows from ``start`` to ``end``, counted from it, do not count."""
         _, rows = self._partitions[partition].winners[False]
+        rows = rows[(rows >= start) & (rows < end)]
+        if len(rows) == end - start:
+            return BitMap()
         gone = np.ones(end - start, dtype=bool)
-        gone[rows[(rows >= start) & (rows < end)] - start] = False
+        gone[rows - start] = False
         return BitMap(np.flatnonzero(gone).astype(np.uint32))
 
 
@@ -172,7 +175,7 @@ def staged_rows_of(keyed: KeyedRows, segments: Sequence[NewSegment]) -> list[Sta
     return found
 
 
-def _joined(parts: list[pa.Array]) -> pa.Array:
+def _joined(parts: Sequence[pa.Array]) -> pa.Array:
     if len(parts) == 1:
         return parts[0]
     plain = [
