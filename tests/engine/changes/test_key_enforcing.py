@@ -15,6 +15,7 @@ import fletching
 from fletching import faultpoints
 from fletching.cli.main import app
 from fletching.client import Client, Table
+from fletching.engine.changes import row_writer
 from fletching.errors import ConflictError, InvalidArgumentError, UsageError
 
 SCHEMA = pa.schema([("id", pa.int64()), ("v", pa.string())])
@@ -51,6 +52,19 @@ def content(table: Table) -> list[tuple[int, str]]:
 
 def sound(client: Client) -> bool:
     return not [item for item in engine(client).verify() if item.problems]
+
+
+@pytest.mark.parametrize("at_once", [1 << 21, 1])
+def test_rows_of_one_key_are_found_however_far_apart_they_are(
+    client: Client, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_writer, "KEYS_AT_ONCE", at_once)
+    table = declared(client, [1, 2, 1, 3, 2, 1])
+    with pytest.raises(InvalidArgumentError, match="3 rows"):
+        table.enforce_primary_key()
+    table.enforce_primary_key(keep_last=True)
+    assert content(table) == [(3, "v3"), (2, "v2"), (1, "v1")]
+    assert sound(client)
 
 
 def test_a_declared_key_is_kept_unique_from_then_on(client: Client) -> None:

@@ -86,7 +86,7 @@ def test_memory_holds_the_keys_of_some_rows_at_a_time(
     new_table: MakeTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change of many rows ends segments before it is done: its keys are found, or gone with it."""
-    monkeypatch.setattr(row_writer, "_KEYS_AT_ONCE", 3)
+    monkeypatch.setattr(row_writer, "KEYS_AT_ONCE", 3)
     table = new_table(SCHEMA, primary_key=["k"], partition_by=["pt"])
     before = keys_of(table)
 

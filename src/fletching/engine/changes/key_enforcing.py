@@ -14,6 +14,7 @@ from fletching.catalog.publishing import Publication
 from fletching.catalog.table_rows import TableRow, mark_keyed
 from fletching.engine.changes.attempts import Draft
 from fletching.engine.changes.key_values import check_key_type
+from fletching.engine.changes.keyed_merge import KeyedMerge
 from fletching.engine.changes.pinned_table import PinnedTable
 from fletching.engine.changes.row_writer import RowWriter
 from fletching.engine.context import EngineContext
@@ -30,7 +31,7 @@ def enforcing_draft(context: EngineContext, view: PinnedTable, *, keep_last: boo
         view: the table as it was pinned.
         keep_last: of rows with one key keep the last; else refuse them.
 
-    Cost: reads and writes the whole table; holds the keys of a partition in memory.
+    Cost: reads and writes the whole table; holds the keys of some rows at a time.
 
     Raises:
         InvalidArgumentError: see `Changes.enforce_key`.
@@ -44,17 +45,19 @@ def enforcing_draft(context: EngineContext, view: PinnedTable, *, keep_last: boo
     for name in table.primary_key:
         check_key_type(name, fields[name.casefold()].type)
     keyed = dataclasses.replace(view, table=dataclasses.replace(table, keyed=True))
-    writer = RowWriter(context, keyed, all_keys_at_once=True)
+    writer = RowWriter(context, keyed)
     try:
         for matches, batch in view.rows(view.matches(None), view.data_projection):
             segment = view.snapshot.segment_of(matches.batch)
             writer.write(segment.partition, batch, segment.codecs or None)
         staged = writer.finish()
+        # Rows of one key may be far apart, in segments of their own.
+        absent = KeyedMerge.prepare(context, table.id, staged, probe=False).absent
     except BaseException:
         writer.abort()
         raise
     added = [each.segment for each in staged]
-    superseded = sum(len(each.superseded) for each in staged)
+    superseded = sum(len(rows) for rows in absent.values())
     if superseded and not keep_last:
         context.delete_objects(segment.key for segment in added)
         raise InvalidArgumentError(
@@ -73,7 +76,7 @@ def enforcing_draft(context: EngineContext, view: PinnedTable, *, keep_last: boo
     return Draft(
         cleared=None,
         added=added,
-        absent={each.segment.key: each.superseded for each in staged},
+        absent=absent,
         updated=sum(segment.rows for segment in added) - superseded,
         sources=[row.key for row in view.snapshot.segments],
         packs=writer.packs,

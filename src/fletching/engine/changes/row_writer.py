@@ -21,23 +21,18 @@ __all__ = ["RowWriter"]
 class RowWriter:
     """New rows of a table on their way into segments. Not thread-safe."""
 
-    def __init__(
-        self, context: EngineContext, view: PinnedTable, *, all_keys_at_once: bool = False
-    ) -> None:
+    def __init__(self, context: EngineContext, view: PinnedTable) -> None:
         """Begins without rows, in the columns that the table had when it was pinned.
 
         Args:
             context: the engine's.
             view: the table as it was pinned.
-            all_keys_at_once: in a table with a key, find out of all rows which is the last of its key,
-                and not only of some millions: whose memory grows with the rows.
         """
         self._context = context
         self._table = view.table
         self._schema = view.schema
         self._required = RequiredValues(self._schema)
         self._checker = view.checker
-        self._keys_at_once = None if all_keys_at_once else KEYS_AT_ONCE
         self._keys: list[int] = []
         if view.table.keyed:
             names = {name.casefold(): number for number, name in enumerate(self._schema.names)}
@@ -78,7 +73,7 @@ class RowWriter:
                 # References that this server's key does not prove are kept as they are.
                 self._checker = None
         if self._keyed is not None:
-            if self._keys_at_once is not None and self._keyed.count >= self._keys_at_once:
+            if self._keyed.count >= KEYS_AT_ONCE:
                 self._done += self._ended()
                 self._begin()
                 assert self._keyed is not None
