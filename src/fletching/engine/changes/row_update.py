@@ -171,14 +171,15 @@ class RowUpdate:
         for matches, batch in found:
             segment = snapshot.segments[snapshot.batch_segment[matches.batch]]
             mine = (segment.partition, segment.codecs)
-            full = rows + batch.num_rows > _GROUP_ROWS or size + bytes_of(batch) > _GROUP_BYTES
+            bytes_here = bytes_of(batch)
+            full = rows + batch.num_rows > _GROUP_ROWS or size + bytes_here > _GROUP_BYTES
             if group and (full or mine != alike):
                 yield group
                 group, rows, size = [], 0, 0
             alike = mine
             group.append((matches, batch))
             rows += batch.num_rows
-            size += bytes_of(batch)
+            size += bytes_here
         if group:
             yield group
 
