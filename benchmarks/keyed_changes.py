@@ -125,16 +125,17 @@ def _upserts(client: Client, rounds: int, size: int, *, pieces: bool) -> list[Re
 
 
 def _merges(client: Client, rounds: int, rows: int) -> list[Result]:
-    """A merge into a table without a key has to look at the column that it meets on."""
+    """A merge into a table without a key has to look at the column that it meets on; with one, at its runs."""
     table, plain = made(client, "merged", rows), client.create_table("beside", SCHEMA)
+    keyed = made(client, "merged_by_key", rows, primary_key=["id"])
     count = min(UPSERTED, rows // 2)
     ready: Any = iter(_chosen(rows, count), None)
 
     def scan(_started: float) -> Outcome:
         return Outcome(rows * 8, sum(batch.num_rows for batch in table.scan(["id"])))
 
-    def merge(_started: float) -> Outcome:
-        return moved(table.merge(next(ready), on=["id"]).rows_updated)
+    def merge(table: Table) -> Callable[[float], Outcome]:
+        return lambda _started: moved(table.merge(next(ready), on=["id"]).rows_updated)
 
     def append(_started: float) -> Outcome:
         return moved(int(plain.append(next(ready))))
@@ -142,7 +143,8 @@ def _merges(client: Client, rounds: int, rows: int) -> list[Result]:
     contenders = [
         Contender("scan of the key", scan),
         Contender("append", append, prepare=lambda: None),
-        Contender("merge", merge, prepare=lambda: None),
+        Contender("merge", merge(table), prepare=lambda: None),
+        Contender("merge on the key", merge(keyed), prepare=lambda: None),
     ]
     return compare("changes: merge", f"{count:,} into {rows:,} rows", contenders, rounds)
 

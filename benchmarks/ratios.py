@@ -106,6 +106,7 @@ TARGETS: dict[str, float] = {
     "changes: single rows, append / upsert": 0.5,
     "changes: single rows, append / upsert, half deleted": 0.5,
     "changes: 1.5 scans of the key + append / merge": 1.0,
+    "changes: merge / merge on the key": 1.0,
     "changes: feed, 100,000 / 10 million rows": 1 / 1.2,
     "changes: feed, ten / ten times as many rows": 1 / 1.2,
     "changes: feed, as it was / compacted": 1 / 1.1,
@@ -578,6 +579,9 @@ def _keys(
     found["changes: 1.5 scans of the key + append / merge"] = (
         1.5 * one("merge", "scan of the key") + one("merge", "append")
     ) / one("merge", "merge")
+    found["changes: merge / merge on the key"] = one("merge", "merge") / one(
+        "merge", "merge on the key"
+    )
     for kind in ("bigint", "text"):
         question = f"ingest, {kind}"
         found[f"changes: ingest, plain / with a {kind} key"] = one(question, "plain") / one(
