@@ -35,7 +35,6 @@ from __future__ import annotations
 import dataclasses
 import struct
 from collections.abc import Hashable
-from typing import Any
 
 import numpy as np
 from crc32c import crc32c
@@ -434,7 +433,7 @@ class KeyRun:
         columns = self._columns(blocks)
         counts = np.minimum(index.entries - block * index.block_entries, index.block_entries)
         at = lower_bound(columns[0], row, counts, wanted[places])
-        found: list[tuple[NDArray[Any], ...]] = []
+        found: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
         while len(places):
             # One round finds all; more only where a number repeats.
             there = at < counts

@@ -8,7 +8,6 @@ been compared. The hash is seeded with a secret, so that nobody can choose keys 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -244,12 +243,12 @@ def last_places(
     table = np.stack([each.to_numpy(zero_copy_only=False) for each in values], axis=1)
     _, groups = np.unique(table, axis=0, return_inverse=True)
     alone[doubtful] = False
-    alone[doubtful[_last(groups.reshape(-1))]] = True
+    alone[doubtful[_last(groups.reshape(-1).astype(np.int64))]] = True
     places = np.flatnonzero(alone)
     return places[np.argsort(numbers[places], kind="stable")]
 
 
-def _last(values: NDArray[Any]) -> NDArray[np.int64]:
+def _last(values: _U64 | NDArray[np.int64]) -> NDArray[np.int64]:
     """The last place of each value, ascending by value."""
     if (values[1:] > values[:-1]).all():
         return np.arange(len(values))
