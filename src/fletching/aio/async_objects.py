@@ -20,6 +20,7 @@ from fletching.aio.pending_calls import AsyncItems, AsyncObject, Pending, copied
 from fletching.client.call_options import OptionChanges
 from fletching.client.cancellation import Cancellation
 from fletching.client.reading.filter_text import Condition
+from fletching.client.reading.residual import Residual
 from fletching.client.result import Result
 from fletching.client.stored_table import Moment
 from fletching.client.table import ChangeSet
@@ -182,6 +183,8 @@ class AsyncScan(AsyncItems[pa.RecordBatch], of=blocking.Scan):
     limit: int | None
     version: int | None
     since: int | None
+    residual: Residual | None
+    filters: bool
 
     to_table = _awaited(blocking.Scan.to_table)
     to_pandas = _awaited(blocking.Scan.to_pandas)
@@ -212,7 +215,8 @@ class AsyncReadSession(AsyncItems[pa.RecordBatch], of=blocking.ReadSession):
     row_count: int
     byte_size: int
     pushed: str | None
-    residual: str | None
+    residual: Residual | None
+    filters: bool
     expires_at: float | None
 
     splits = _awaited_object(blocking.ReadSession.splits)
@@ -228,12 +232,14 @@ class AsyncReadSession(AsyncItems[pa.RecordBatch], of=blocking.ReadSession):
 class AsyncSplit(AsyncItems[pa.RecordBatch], of=blocking.Split):
     """See `fletching.client.Split`; ``async for batch in split`` reads it."""
 
+    _left_out = dict.fromkeys(("filtered", "opened"), "sessions and scans make splits by it")
     token: blocking.ResumeToken
     schema: pa.Schema
     row_count: int | None
     byte_size: int | None
     partition: PartitionSpec | None
     locations: tuple[str, ...]
+    residual: Residual | None
 
     reader = _awaited_object(blocking.Split.reader)
     raw_reader = _awaited_object(blocking.Split.raw_reader)
@@ -441,7 +447,11 @@ class AsyncTable(AsyncObject, of=blocking.Table):
         limit: int | None = None,
         version: Moment | None = None,
     ) -> AsyncScan:
-        """See `fletching.client.Table.scan`: describes a read and asks nobody."""
+        """See `fletching.client.Table.scan`: describes a read and asks nobody.
+
+        But for what the table's columns are, where nobody has asked yet: for an old version, and for an
+        expression that is no predicate.
+        """
         result = self._wrapped.scan(columns, partitions, filter, limit, version)
         return AsyncScan(result, self._pool, self._scope)
 
