@@ -75,9 +75,8 @@ def _without_few(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
     rows: pa.Array | None = None
     columns = []
     for column in batch.columns:
-        data_type = column.type
-        runs = is_flat(data_type) or pa.types.is_dictionary(data_type)
-        if runs and not pa.types.is_boolean(data_type):
+        runs = is_flat(column.type) or pa.types.is_dictionary(column.type)
+        if runs and not pa.types.is_boolean(column.type):
             columns.append(column.filter(mask))
             continue
         if rows is None:
