@@ -44,6 +44,29 @@ def test_constants_are_folded_by_who_can() -> None:
     assert any("1 + 1" in text for text in asked)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "cast(rand() * 3 as bigint)",
+        "cast(random() * 3 as bigint)",
+        "cast(rand(7) + 1 as bigint)",
+        "length(uuid())",
+        "length(concat(unique_id(), ''))",
+        "size(shuffle(array(1, 2)))",
+    ],
+)
+def test_what_is_another_value_for_each_row_is_no_constant(value: str) -> None:
+    asked: list[str] = []
+
+    def fold(text: str) -> None:
+        asked.append(text)
+
+    query = parse_one(f"select id from t where n = {value}")
+    (scan,) = translate(query, resolve, now="TIMESTAMP '2024-01-01'", fold=fold).scans
+    assert scan.pushed == []
+    assert not [text for text in asked if "random()" in text or "uuid()" in text]
+
+
 def test_the_moment_is_the_statement_s() -> None:
     assert "2024-01-01 00:00:00" in written("select getdate() from t").sql
 

@@ -314,8 +314,6 @@ def _folded(tree: exp.Expr, fold: _Fold) -> exp.Expr:
             return node
         if isinstance(node, exp.Cast | exp.Neg) and isinstance(unwrapped(node.this), _LITERAL):
             return node  # a literal with a type or sign
-        if any(call.name.lower() in {"rand", "uuid"} for call in node.find_all(exp.Anonymous)):
-            return node
         literal = fold(node)
         return node if literal is None else literal
 

@@ -19,6 +19,9 @@ from fletching.sql.query_sources import Resolve, WantedScan
 
 __all__ = ["Translation", "translate"]
 
+_RANDOM = ("random()", "uuid()")
+"""What DuckDB computes anew for each row, as it is written for it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Translation:
@@ -63,8 +66,11 @@ def translate(
 
     def folded(node: exp.Expr) -> exp.Expr | None:
         assert fold is not None
-        written.append(writer.write(node.copy()))
-        return fold(written[-1])
+        sql = writer.write(node.copy())
+        if any(call in sql for call in _RANDOM):
+            return None  # it is another value for each row
+        written.append(sql)
+        return fold(sql)
 
     try:
         prepared = Prepared(query.copy(), resolve, local=bool(zone))

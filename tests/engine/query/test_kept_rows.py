@@ -84,3 +84,36 @@ def test_each_version_has_its_own_rows(sql: Sql, monkeypatch: pytest.MonkeyPatch
     assert sql.rows("select max(c), count(*) from t") == [(r"\N", "4")]
     sql("alter table t rename column b to z; alter table t rename column a to b")
     assert sql.rows("select sum(b) from t") == [("12",)]
+
+
+def test_a_condition_is_what_it_computes_to(sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_rows, "LEAST_BATCHES", 2)
+    sql("create table t (a bigint) partitioned by (pt string)")
+    # At any moment it is one of these days in one of the zones, and the other in the other.
+    west, east = "SET odps.sql.timezone=-11:00;", "SET odps.sql.timezone=+14:00;"
+    today = "to_char(getdate(), 'yyyymmdd')"
+    days = [sql.rows(f"{zone} select {today}")[0][0] for zone in (west, east)]
+    for day, number in zip(days, (1, 10), strict=True):
+        for _ in range(3):
+            sql(f"insert into t partition (pt = '{day}') values ({number})")
+    for zone, total in ((west, "3"), (east, "30"), (west, "3")):
+        assert sql.rows(f"{zone} select sum(a) from t where pt = {today}") == [(total,)]
+
+
+def test_what_is_kept_is_told_by_less_than_long_conditions(sql: Sql) -> None:
+    keys: list[object] = []
+    rows = KeptRows.rows
+
+    def noting(self: KeptRows, key: object, begin: Any) -> Any:
+        keys.append(key)
+        return rows(self, key, begin)
+
+    sql("create table t (a bigint); insert into t values (1)")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KeptRows, "rows", noting)
+        for last in (2000, 2001):
+            listed = ", ".join(map(str, range(1000, last)))
+            assert sql.rows(f"select count(*) from t where a in ({listed})") == [("0",)]
+    first, second = keys
+    assert first != second
+    assert len(repr(first)) < 1000

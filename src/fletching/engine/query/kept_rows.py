@@ -23,6 +23,9 @@ MOST_OF_ONE = 8 << 20
 LEAST_BATCHES = 16
 """What comes in fewer batches is read as fast as it is kept."""
 
+_KEY_BYTES = 1 << 10
+"""About what a key takes, which is more than some rows do."""
+
 _Rows = tuple[pa.Schema, Iterator[pa.RecordBatch]]
 
 
@@ -31,7 +34,9 @@ class KeptRows:
 
     def __init__(self) -> None:
         """Has none."""
-        self._kept = RecentlyUsed[Hashable, pa.Buffer](MOST_BYTES, weight=lambda kept: kept.size)
+        self._kept = RecentlyUsed[Hashable, pa.Buffer](
+            MOST_BYTES, weight=lambda kept: kept.size + _KEY_BYTES
+        )
 
     def rows(self, key: Hashable, begin: Callable[[], _Rows]) -> _Rows:
         """The columns, and the rows in batches.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Self
 
@@ -13,6 +15,7 @@ from fletching.engine.query.result_types import conformed, duck_arrow_type
 from fletching.engine.query.small_batches import gathered
 from fletching.engine.reading.kept_segments import KeptSegments
 from fletching.engine.reading.read_calls import PinnedTable, Reading
+from fletching.sql.predicates import Predicate
 from fletching.sql.query_sources import WantedScan
 from fletching.types import TableName
 
@@ -78,7 +81,7 @@ class TableReaders:
         rows = (
             *(session.row.table_id, session.row.table_version),
             # Columns may change while the version does not.
-            *(session.scan_schema.columns.column_ids, scan.columns, types, tuple(scan.pushed)),
+            *(session.scan_schema.columns.column_ids, scan.columns, types, _asked(scan.predicate)),
         )
 
         def begin() -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
@@ -103,6 +106,17 @@ class TableReaders:
     def __exit__(self, *exc: object) -> None:
         """Closes."""
         self.close()
+
+
+def _asked(predicate: Predicate | None) -> bytes:
+    """A digest of what a scan leaves rows out by.
+
+    As it is evaluated, and not as it is written: what ``getdate()`` stands for is another at another moment,
+    and in another time zone. A digest, since a condition may list a hundred thousand values.
+    """
+    if predicate is None:
+        return b""
+    return hashlib.sha256(pickle.dumps(predicate.expression)).digest()
 
 
 def _key(name: TableName, version: int | None) -> tuple[str, int | None]:
