@@ -159,3 +159,32 @@ def test_packs_that_are_gone_cut_or_too_many_are_sent(
     for name in shop.packs():
         (shop.folder / "objects" / name).unlink()
     assert shared(shop, one) is None
+
+
+def test_damaged_rows_prove_nothing_and_their_blobs_are_sent(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    references = written(shop)
+    blobs = shop.engine.blobs
+    (segment,) = (shop.folder / "objects").rglob("*.arrow")
+    intact = segment.read_bytes()
+    segment.chmod(0o600)
+    places = range(0, len(intact), 67)
+    found = []
+    for damage in (
+        *(intact[:place] + b"\xff" * 16 + intact[place + 16 :] for place in places),
+        intact[:-100],
+        b"",
+        None,
+    ):
+        # One that has proven nothing yet.
+        sharing = pack_sharing.PackSharing(shop.engine.context, blobs._sharing._reading)
+        monkeypatch.setattr(blobs, "_sharing", sharing)
+        if damage is None:
+            segment.unlink()
+        else:
+            segment.write_bytes(damage)
+        found.append(shared(shop, references[:1]))
+        assert shared(shop, references) == [True] * 3
+    assert found[-3:] == [None] * 3
+    assert found.count(None) > 6

@@ -29,7 +29,7 @@ from fletching.engine.reading.cache import RecentlyUsed
 from fletching.engine.reading.read_calls import Reading
 from fletching.engine.reading.scan_schema import ScanSchema
 from fletching.engine.reading.snapshot import Snapshot
-from fletching.errors import ObjectNotFoundError
+from fletching.errors import ObjectNotFoundError, StorageError
 from fletching.objects.store import StoredObject
 from fletching.protocol.messages.mapped_blobs import MAX_PACKS, NOT_SHARED, MappedBlobs
 from fletching.protocol.types.blob_type import contains_blob
@@ -108,7 +108,6 @@ class PackSharing:
                 read all if None.
 
         Raises:
-            CorruptObjectError: what says so is damaged.
             NotFoundError, ExpiredSessionError: there is no such session.
         """
         total = sum(each.length for each in references)
@@ -181,7 +180,11 @@ class PackSharing:
         if links:
             rows = self._shown(table, session_id)
             for each in links:
-                known[each.pack] = rows is not None and self._is_whole(each, rows)
+                try:
+                    known[each.pack] = rows is not None and self._is_whole(each, rows)
+                except StorageError:
+                    # Rows that cannot be read prove nothing. The blobs may be as they were: they are sent.
+                    known[each.pack] = False
                 self._proven.put((table_id, shown, each.pack), known[each.pack] or False)
         return {pack for pack, is_whole in known.items() if is_whole}
 
