@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import obstore
+import obstore.store
 import pyarrow as pa
 import pytest
 from crc32c import crc32c
 from tests.engine.conftest import T, in_a_folder
 
 import fletching
-from fletching.engine.reading import message_checks
+from fletching.engine.reading import message_checks, segment_reader
+from fletching.engine.reading.read_plan import Literal
 from fletching.errors import CorruptObjectError, DamagedDataError
+from fletching.objects.remote_store import RemoteStore
 from fletching.protocol.messages.requests import PreviewTable
 
 SCHEMA = pa.schema([("id", pa.int64()), ("other", pa.int64())])
@@ -206,3 +210,91 @@ def test_rows_that_are_written_again_were_proven(tmp_path: Path) -> None:
         assert [item.name for item in (tmp_path / "data" / "objects").rglob("*.arrow")] == [
             path.name
         ]
+
+
+@pytest.fixture(params=["small", "large"])
+def bucket(
+    request: pytest.FixtureRequest, open_house: Any, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Any, Any]:
+    """Four batches of a thousand rows in one object of a bucket, fetched whole or by ranges; and the bucket."""
+    if request.param == "large":
+        monkeypatch.setattr(segment_reader, "WHOLE_BYTES", 0)
+    memory = obstore.store.MemoryStore()
+    house = open_house(store=RemoteStore(memory))
+    house.create(SCHEMA)
+    house.append(rows(4000, 1000))
+    return house, memory
+
+
+def flipped(memory: Any, house: Any, position: int) -> Callable[[], object]:
+    """Turns a bit of the only segment over; what is returned turns it back."""
+    (key,) = house.object_keys()
+    kept = bytes(obstore.get(memory, key).bytes())
+    data = bytearray(kept)
+    data[position] ^= 0x10
+    obstore.put(memory, key, bytes(data), use_multipart=False)
+    return lambda: obstore.put(memory, key, kept, use_multipart=False)
+
+
+def sent(house: Any, **settings: Any) -> bytes:
+    """What a read sends: where a range is a request, piece by piece."""
+    pieces: list[bytes] = []
+    for piece in house.plan(**settings).pieces:
+        if isinstance(piece, Literal):
+            pieces.append(bytes(piece.data))
+            continue
+        stream = getattr(piece.object, "stream", None)
+        views = (
+            [piece.object.view(piece.start, piece.end)]
+            if stream is None
+            else stream(piece.start, piece.end)
+        )
+        pieces += map(bytes, views)
+    return b"".join(pieces)
+
+
+def test_what_comes_from_a_bucket_is_compared_each_time(bucket: tuple[Any, Any]) -> None:
+    house, memory = bucket
+    assert pa.ipc.open_stream(sent(house)).read_all()["id"].to_pylist() == list(range(4000))
+    for position in (3000, 9000, 20_000, 60_000):
+        undo = flipped(memory, house, position)
+        for read in (
+            lambda: sent(house),
+            lambda: list(house.plan().batches()),
+            lambda: list(house.plan().buffers()),
+        ):
+            with pytest.raises(CorruptObjectError, match="fails its checksum"):
+                read()
+        undo()
+    assert house.read()["id"].to_pylist() == list(range(4000))
+
+
+def test_other_batches_of_a_damaged_object_of_a_bucket_are_served(bucket: tuple[Any, Any]) -> None:
+    house, memory = bucket
+    flipped(memory, house, 3000)  # in the first batch
+    table = pa.ipc.open_stream(sent(house, offset=2000)).read_all()
+    assert table["id"].to_pylist() == list(range(2000, 4000))
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1000, 100_000])
+def test_messages_are_compared_however_their_bytes_are_cut(size: int) -> None:
+    data = bytes(range(256)) * 8
+    starts, ends = [8, 24, 40, 512], [24, 40, 512, 2000]
+    checks = message_checks._SegmentChecks(
+        starts, ends, [crc32c(data[a:b]) for a, b in zip(starts, ends, strict=True)]
+    )
+    for start, end in ((8, 2000), (24, 512), (30, 2000), (24, 500), (0, 2048), (600, 700)):
+        whole = [number for number in range(4) if start <= starts[number] and ends[number] <= end]
+        for place in range(start, end, 13 if size > 7 else 211):
+            damaged = bytearray(data)
+            damaged[place] ^= 1
+            comparison = message_checks._Comparison(checks, "key", start)
+            view = memoryview(damaged)
+            expected = any(starts[number] <= place < ends[number] for number in whole)
+            raised = False
+            try:
+                for at in range(start, end, size):
+                    comparison.take(view[at : min(at + size, end)])
+            except CorruptObjectError as error:
+                raised = error.key == "key"
+            assert raised == expected, (start, end, place)

@@ -5,17 +5,22 @@ in the thread that brings its pages in; the answer is kept as long as the file i
 identity (device, inode, length, times of change), so that every later use costs a look at a flag. A
 file that was changed in place is another one, and is proven again.
 
+Of an object in a bucket nothing is kept between two reads: each message is compared every time it comes,
+while its bytes are handed on.
+
 What this proves: batches that are sent or decoded with all their columns, schema messages and
 dictionaries. A projected read touches chosen buffers only, of which no checksum is kept: its metadata is
-checked for structure, its values are as the disk gave them. Objects in a remote store come over a
-protocol that has checksums of its own, and are not proven here.
+checked for structure, its values are as the disk gave them.
 """
 
 from __future__ import annotations
 
 import bisect
+import functools
+import itertools
 import threading
-from typing import Final
+from collections.abc import Callable, Generator, Iterable
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from crc32c import crc32c
@@ -26,9 +31,11 @@ from fletching.engine.reading.cache import RecentlyUsed
 from fletching.engine.reading.segment_tail import FOOTER_LIMITS, SegmentTails, checksums_of
 from fletching.errors import CorruptObjectError, WireError
 from fletching.ipc.footer import read_footer
+from fletching.objects.held_object import HeldObject
 from fletching.objects.store import StoredObject
+from fletching.range_joining import BYTES_PER_REQUEST
 
-__all__ = ["CheckedObject", "MessageChecks", "recorded_checksums"]
+__all__ = ["CheckedObject", "CheckedRemoteObject", "MessageChecks", "recorded_checksums"]
 
 _FILE_PREFIX_BYTES: Final = 8
 _KEPT_MESSAGES: Final = 4_000_000
@@ -101,6 +108,19 @@ class _SegmentChecks:
         touched = self._touched(start, end)
         return 0 not in self._proven[touched.start : touched.stop]
 
+    def compare(self, number: int, checksum: int, key: str) -> None:
+        """Compares the checksum of one message with what was written.
+
+        Raises:
+            CorruptObjectError: it is another.
+        """
+        if checksum != self._checksums[number]:
+            raise CorruptObjectError(
+                f"the message at byte {self.starts[number]} of segment {key} fails its checksum:"
+                " its bytes are not what was written",
+                key=key,
+            )
+
     def prove(self, stored: StoredObject, start: int, end: int) -> None:
         """Compares the messages that a range touches; blocks.
 
@@ -114,15 +134,13 @@ class _SegmentChecks:
             # Brought in by reading: a failing disk is an error then, and not a signal.
             if not stored.resident(first, last):
                 stored.load(first, last)
-            if crc32c(stored.view(first, last)) != self._checksums[number]:
+            try:
+                self.compare(number, crc32c(stored.view(first, last)), stored.key)
+            except CorruptObjectError:
                 disown = getattr(stored, "disown", None)
                 if disown is not None:
                     disown()  # a copy: the next read fetches another
-                raise CorruptObjectError(
-                    f"the message at byte {first} of segment {stored.key} fails its checksum:"
-                    " its bytes are not what was written",
-                    key=stored.key,
-                )
+                raise
             with self._lock:
                 if not self._proven[number]:
                     self._proven[number] = 1
@@ -145,11 +163,19 @@ class MessageChecks:
     def checked(self, stored: StoredObject, row: SegmentRow) -> StoredObject:
         """The object, proving messages as they are used; itself where all are proven.
 
-        Blocks the first time a segment is seen: its footer is read.
+        Blocks the first time a segment in a folder is seen: its footer is read. The footer of one in a bucket
+        is fetched when the first of its bytes have come.
 
         Raises:
             CorruptObjectError: the footer does not say what the messages must be.
         """
+        if isinstance(stored, RemoteBytes):
+            return CheckedRemoteObject(stored, lambda: self._checks(stored, row))
+        if isinstance(stored, HeldObject):
+            if crc32c(stored.view(0, stored.length)) == row.crc32c:
+                return stored
+            # Only the messages that are damaged are refused.
+            return CheckedObject(stored, self._checks_of(stored, row))
         if getattr(stored, "identity", None) is None:
             return stored
         checks = self._checks(stored, row)
@@ -240,6 +266,119 @@ class CheckedObject:
         """Brings the range in, and proves the messages that it touches; blocks."""
         self._stored.load(start, end)
         self._checks.prove(self._stored, start, end)
+
+    def close(self) -> None:
+        """Closes the stored object."""
+        self._stored.close()
+
+
+@runtime_checkable
+class RemoteBytes(StoredObject, Protocol):
+    """A stored object of which each range is a request; see ``StoredObject``."""
+
+    def fetch(
+        self,
+        ranges: Iterable[tuple[int, int]],
+        *,
+        ahead: bool = ...,
+        bytes_per_request: int = ...,
+    ) -> Generator[memoryview, None, None]:
+        """Fetches ranges in few requests."""
+
+    def stream(self, start: int, end: int) -> Generator[memoryview, None, None]:
+        """Fetches one range piece by piece."""
+
+
+class _Comparison:
+    """The messages of one range, compared while its bytes pass; those that it has in part are not."""
+
+    def __init__(self, checks: _SegmentChecks, key: str, start: int) -> None:
+        self._checks = checks
+        self._key = key
+        self._position = start
+        self._number = bisect.bisect_left(checks.starts, start)
+        self._checksum = 0
+
+    def take(self, data: memoryview) -> None:
+        """Looks at the bytes that follow.
+
+        Raises:
+            CorruptObjectError: a message that ends in them is not what was written.
+        """
+        first, self._position = self._position, self._position + data.nbytes
+        checks = self._checks
+        while self._number < len(checks.starts) and checks.starts[self._number] < self._position:
+            start, end = checks.starts[self._number], checks.ends[self._number]
+            part = data[max(start - first, 0) : end - first]
+            self._checksum = crc32c(part, self._checksum)
+            if end > self._position:
+                return
+            checks.compare(self._number, self._checksum, self._key)
+            self._number, self._checksum = self._number + 1, 0
+
+
+class CheckedRemoteObject:
+    """An object in a bucket whose messages are compared each time they come. See ``StoredObject``."""
+
+    def __init__(self, stored: RemoteBytes, checks: Callable[[], _SegmentChecks]) -> None:
+        """Knows the object, and how to learn the checksums of its messages, which may take a request."""
+        self.key = stored.key
+        self.length = stored.length
+        self._stored = stored
+        self._learn = checks
+
+    @functools.cached_property
+    def _checks(self) -> _SegmentChecks:
+        return self._learn()
+
+    def _compared(self, start: int, data: memoryview) -> memoryview:
+        _Comparison(self._checks, self.key, start).take(data)
+        return data
+
+    def view(self, start: int, end: int) -> memoryview:
+        """Fetches the range, and compares the whole messages in it."""
+        return self._compared(start, self._stored.view(start, end))
+
+    def read(self, start: int, end: int) -> memoryview:
+        """The same."""
+        return self._compared(start, self._stored.read(start, end))
+
+    def fetch(
+        self,
+        ranges: Iterable[tuple[int, int]],
+        *,
+        ahead: bool = True,
+        bytes_per_request: int = BYTES_PER_REQUEST,
+    ) -> Generator[memoryview, None, None]:
+        """Fetches ranges, and compares the whole messages in each."""
+        asked, known = itertools.tee(ranges)
+        fetched = self._stored.fetch(asked, ahead=ahead, bytes_per_request=bytes_per_request)
+        try:
+            for (start, _), data in zip(known, fetched, strict=True):
+                yield self._compared(start, data)
+        finally:
+            fetched.close()
+
+    def stream(self, start: int, end: int) -> Generator[memoryview, None, None]:
+        """Fetches a range piece by piece; a message is compared before its last piece is handed on."""
+        fetched = self._stored.stream(start, end)
+        comparison: _Comparison | None = None
+        try:
+            for data in fetched:
+                # The first bytes are under way before the footer is asked for.
+                comparison = comparison or _Comparison(self._checks, self.key, start)
+                comparison.take(data)
+                yield data
+        finally:
+            fetched.close()
+
+    def resident(self, start: int, end: int) -> bool:
+        """Never: a network is in between."""
+        del start, end
+        return False
+
+    def load(self, start: int, end: int) -> None:
+        """Does nothing: there is no cache that the range could be brought into."""
 
     def close(self) -> None:
         """Closes the stored object."""

@@ -347,7 +347,7 @@ class _Builder:
         for strategy, first, end in self.runs():
             reader = self.reader(first, reader)
             if strategy is not BatchStrategy.COMPUTE:
-                fetch = getattr(reader.unchecked, "fetch", None)
+                fetch = getattr(reader.object, "fetch", None)
                 if fetch is None or reader.columns.has_dictionaries:
                     yield from self._whole(reader, first, end)
                 elif strategy is BatchStrategy.AS_IS:
