@@ -130,6 +130,7 @@ def test_what_is_no_condition_on_the_columns_is_refused_at_once(table: fletching
         (S + 1 > 2, "is no condition"),
         (pc.utf8_lower(pc.field("nome")) == "x", "names nome"),
         (pc.field("point", "z") + 1 > 2, "point.z"),
+        (pc.field(0) + 1 > 2, "is no condition"),
         (1, "takes an SQL predicate"),
     ]:
         with pytest.raises(UsageError, match=complaint):

@@ -87,8 +87,8 @@ def divided(
         if not isinstance(condition, pc.Expression):
             raise
     columns = schema()
-    parts = pushdown(condition, columns)
     try:
+        parts = pushdown(condition, columns)
         columns.empty_table().filter(condition)
     except (pa.ArrowException, TypeError) as error:
         raise UsageError(f"the filter is no condition on these columns: {error}") from error
