@@ -70,3 +70,37 @@ def test_a_conflict_stores_the_rows_of_one_anew(
     text = "from values (1) s (k) insert into a partition (pt='1') select k, 'x' insert into b select k, null"
     assert tables.changed(text) == 2
     assert (len(tries), counts(tables)) == (3, ["1", "1"])
+
+
+@pytest.mark.parametrize(
+    ("statement", "left"),
+    [
+        # Rows that replace those that they were computed from: none that came meanwhile is lost.
+        ("insert overwrite table c select k + 1 from c", ["2", "51"]),
+        ("insert overwrite table c select k + 1 from seen", ["2", "51"]),
+        ("from c insert into b select k, null insert overwrite table c select k + 1", ["2", "51"]),
+        # Those that are computed from others replace all.
+        ("insert overwrite table c select 7", ["7"]),
+        ("insert overwrite table c select k + 1 from c version as of 1", ["2"]),
+        # What comes later in a statement is no change by others.
+        ("from c insert overwrite table c select k insert into c select k + 9", ["1", "10"]),
+        ("insert into c select k + 1 from c", ["1", "2", "50"]),
+    ],
+)
+def test_what_came_since_the_rows_were_computed(
+    tables: Sql, monkeypatch: pytest.MonkeyPatch, statement: str, left: list[str]
+) -> None:
+    tables(
+        "create table c (k bigint); insert into c values (1); create view seen as select k from c"
+    )
+    commit, tries = StagedRows.commit, []
+
+    def late(staged: StagedRows) -> int:
+        tries.append(staged)
+        if len(tries) == 1:
+            tables("insert into c values (50)")
+        return commit(staged)
+
+    monkeypatch.setattr(StagedRows, "commit", late)
+    tables(statement)
+    assert [row[0] for row in tables.rows("select k from c order by k")] == left

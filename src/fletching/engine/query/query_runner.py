@@ -170,6 +170,12 @@ class Query:
         plan = self._duck.explain(self.sql)
         return "\n".join([*(lines if self.translation.scans else []), "", plan])
 
+    def version_of(self, table: TableName) -> int | None:
+        """The version of a table that is read as it is now; None if it is not read so."""
+        read = [str(s.source.name) for s in self.translation.scans if s.source.version is None]
+        known = str(table).casefold() in map(str.casefold, read)
+        return self._readers.version(table) if known else None
+
     @property
     def progress(self) -> float:
         """How far it is, from 0 to 1."""

@@ -60,32 +60,35 @@ def insert(run: ScriptRun, targets: Sequence[Target]) -> int:
     No row of one target is visible before those of all others are stored, so that what cannot be computed for
     one changes none. What others committed first is read anew: the query is run again, a few times at most.
     """
+    tables = [str(target.table).casefold() for target in targets]
+    # Of a table that is written to twice, the first commit is no change by others.
+    alone = [tables.count(table) == 1 for table in tables]
     staged: list[StagedRows] = []
     with contextlib.ExitStack() as left:
-        for target in targets:
-            staged.append(_stored(run, target, _INSERT_ATTEMPTS))
+        for target, is_alone in zip(targets, alone, strict=True):
+            staged.append(_stored(run, target, is_alone, _INSERT_ATTEMPTS))
             left.callback(staged[-1].abort)
         return sum(
-            [_visible(run, target, rows) for target, rows in zip(targets, staged, strict=True)]
+            [_visible(run, *each) for each in zip(targets, alone, staged, strict=True)],
         )
 
 
-def _stored(run: ScriptRun, target: Target, attempts: int) -> StagedRows:
+def _stored(run: ScriptRun, target: Target, alone: bool, attempts: int) -> StagedRows:
     for _ in range(attempts - 1):
         with contextlib.suppress(ConflictError):
-            return _insert(run, target)
-    return _insert(run, target)
+            return _insert(run, target, alone)
+    return _insert(run, target, alone)
 
 
-def _visible(run: ScriptRun, target: Target, staged: StagedRows) -> int:
+def _visible(run: ScriptRun, target: Target, alone: bool, staged: StagedRows) -> int:
     for attempts in range(_INSERT_ATTEMPTS - 1, 0, -1):
         with contextlib.suppress(ConflictError):
             return staged.commit()
-        staged = _stored(run, target, attempts)
+        staged = _stored(run, target, alone, attempts)
     return staged.commit()
 
 
-def _insert(run: ScriptRun, target: Target) -> StagedRows:
+def _insert(run: ScriptRun, target: Target, alone: bool) -> StagedRows:
     info = run.describe(target.table)
     if VIEW_TEXT in info.properties:
         raise InvalidArgumentError(f"{info.table} is a view: nothing can be inserted into it")
@@ -148,6 +151,11 @@ def _insert(run: ScriptRun, target: Target) -> StagedRows:
             overwrite=target.overwrite,
             columns_of=cast_to(schema),
             schema=schema,
+            # Rows that take the place of those they were computed from: what came since would be lost. Who
+            # replaces a partition is not held up by those who write others.
+            if_version=query.version_of(target.table)
+            if alone and target.overwrite and not partition_types
+            else None,
         )
 
 

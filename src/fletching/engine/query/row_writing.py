@@ -59,11 +59,19 @@ class StagedRows:
         rows: how many there are.
     """
 
-    def __init__(self, verbs: Writes, table: TableName, session_id: str, rows: int) -> None:
+    def __init__(
+        self,
+        verbs: Writes,
+        table: TableName,
+        session_id: str,
+        rows: int,
+        if_version: int | None = None,
+    ) -> None:
         """Knows the write session that has them."""
         self._verbs = verbs
         self._table = table
         self._session_id = session_id
+        self._if_version = if_version
         self._ended = False
         self.rows = rows
 
@@ -76,7 +84,10 @@ class StagedRows:
         try:
             self._verbs.call(
                 CommitWriteSession(
-                    table=self._table, session_id=self._session_id, streams=((_STREAM, 1),)
+                    table=self._table,
+                    session_id=self._session_id,
+                    streams=((_STREAM, 1),),
+                    if_version=self._if_version,
                 )
             )
         except BaseException:
@@ -102,8 +113,19 @@ def stage_rows(
     overwrite: bool,
     columns_of: Callable[[pa.RecordBatch], pa.RecordBatch],
     schema: pa.Schema,
+    if_version: int | None = None,
 ) -> StagedRows:
     """Stores rows that are to be appended, or to replace those that there are.
+
+    Args:
+        verbs: does it.
+        table: where they go.
+        batches: the rows.
+        partition: of the table, or a part of its name.
+        overwrite: whether they replace those that there are.
+        columns_of: makes the table's columns of a batch.
+        schema: of these.
+        if_version: commit only if nothing but upkeep has happened to the table since.
 
     Raises:
         FletchingError: what computing or writing them raises.
@@ -122,7 +144,7 @@ def stage_rows(
     except BaseException:
         verbs.call(AbortWriteSession(table=table, session_id=session.session_id))
         raise
-    return StagedRows(verbs, table, session.session_id, rows)
+    return StagedRows(verbs, table, session.session_id, rows, if_version)
 
 
 def _stream(

@@ -73,6 +73,10 @@ class TableReaders:
         """The columns of a pinned table as filters see them."""
         return self._pinned[_key(name, version)].fields
 
+    def version(self, name: TableName) -> int:
+        """The version of a table that was pinned as it was then."""
+        return self._pinned[_key(name, None)].session.row.table_version
+
     def reader(self, scan: WantedScan, statistics: Statistics, zone: str = "") -> RelationReader:
         """What DuckDB reads for one mention of a table, with times in a zone's local time."""
         table = self._pinned[_key(scan.source.name, scan.source.version)]
