@@ -7,7 +7,7 @@ import pytest
 from tests.cli.conftest import run
 
 import fletching
-from fletching.errors import NoSuchTableError, UsageError
+from fletching.errors import InvalidArgumentError, NoSuchTableError, UsageError
 
 
 @pytest.fixture
@@ -35,7 +35,13 @@ def test_what_is_not_there_makes_no_folder(at: Path, tmp_path: Path) -> None:
         run("copy", "nothere", "n", "--at", at, "--to", tmp_path / "new")
     with pytest.raises(UsageError, match="nothere"):
         run("copy", "t", "n", "--columns", "nothere", "--at", at, "--to", tmp_path / "new")
+    for where in ("nothere = 1", "id = ="):
+        with pytest.raises(InvalidArgumentError):
+            run("copy", "t", "n", "--filter", where, "--at", at, "--to", tmp_path / "new")
     assert not (tmp_path / "new").exists()
+    run("copy", "t", "n", "--filter", "id > 9", "--at", at, "--to", tmp_path / "new")
+    with fletching.connect(tmp_path / "new") as client:
+        assert client.table("n").count_rows() == 0
 
 
 def test_a_copy_goes_to_another_folder_with_its_blobs(at: Path, tmp_path: Path) -> None:

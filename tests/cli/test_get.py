@@ -26,6 +26,14 @@ def test_get_replaces_a_file_only_when_told(shell: Shell) -> None:
     Path("out.csv").write_text("mine")
     shell("get", "events", "out.csv", exits=ExitCode.USAGE)
     assert "--replace" in shell.errors
+    # What cannot be read is told first: nothing would come of replacing the file.
+    for code, (table, *options) in {
+        ExitCode.FAILED: ["nothere"],
+        ExitCode.USAGE: ["events", "--columns", "nothere"],
+    }.items():
+        shell("get", table, "out.csv", *options, exits=code)
+        assert "nothere" in shell.errors
+        assert "--replace" not in shell.errors
     assert Path("out.csv").read_text() == "mine"
     shell("get", "events", "out.csv", "--replace")
     assert Path("out.csv").read_text().startswith('"id"')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from pathlib import Path
 
@@ -30,6 +31,23 @@ def test_pipes(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("sys.stdin", Pipe)
     assert shell.json("put", "piped", "-", "--create")["rows"] == 3
+
+
+def test_csv_that_was_cut_inside_a_quoted_field_leaves_nothing(shell: Shell) -> None:
+    shell("create", "t", "id BIGINT, name STRING")
+    text = b'id,name\n1,"two\nlines"\n2,"e'
+    Path("cut.csv").write_bytes(text)
+    Path("cut.csv.gz").write_bytes(gzip.compress(text))
+    for name in ("cut.csv", "cut.csv.gz"):
+        shell("put", "t", name, exits=2)
+        assert f"{name} ends inside the quoted field that begins on line 4" in shell.errors
+        shell("put", "made", name, "--create", exits=2)
+    assert [(each["table"], each["rows"]) for each in shell.json("ls")] == [("t", 0)]
+    Path("whole.csv").write_bytes(text + b'"\n\n\n')
+    assert shell.json("put", "t", "whole.csv")["rows"] == 2
+    # Quotes of another width are quotes, once the text is read as what it is.
+    Path("wide.csv").write_bytes('id,name\n3,"e"\n'.encode("utf-16"))
+    assert shell.json("put", "t", "wide.csv", "--encoding", "utf-16")["rows"] == 1
 
 
 def test_columns_that_a_file_lacks_are_told(shell: Shell) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,7 +81,10 @@ def copy(
         scan = origin.scan(
             columns=columns_named(origin, columns), partitions=partition or None, filter=where
         )
-        schema = scan.schema  # what is not there makes no folder
+        schema = scan.schema
+        # What is not there, or does not filter these columns, makes no folder: rows are read first.
+        batches = stack.enter_context(contextlib.closing(scan.to_batches()))
+        first = next(batches, None)
         writing = stack.enter_context(there.open(create=to is not None))
         made = _target(writing, target, origin, schema)
         if to is None and made.full_name == origin.full_name:
@@ -92,7 +96,9 @@ def copy(
                 source, None if where or partition else origin.info.rows, quiet=as_json
             ) as task,
         ):
-            for batch in _moved(scan.to_batches(), reading, session):
+            whole = batches if first is None else itertools.chain([first], batches)
+            del first  # the chain drops it when the next one is asked for
+            for batch in _moved(whole, reading, session):
                 writer.write(batch)
                 rows += batch.num_rows
                 size += batch.nbytes

@@ -53,7 +53,6 @@ def get(
     """
     started = time.perf_counter()
     chosen = file_format or format_of(file)
-    replace = may_write(file, replace=replace)
     size = 0
     with place.open() as client:
         source = table_as_of(client, table, as_of)
@@ -63,6 +62,8 @@ def get(
             filter=where,
             limit=limit,
         )
+        # Behind the table: whoever is asked to replace a file for it is not told then that there is none.
+        replace = may_write(file, replace=replace)
         total = None
         if where is None and not partition:
             total = source.info.rows if limit is None else min(limit, source.info.rows)

@@ -234,6 +234,7 @@ def test_arrow_and_parquet_go_in(web: Web) -> None:
         (b"id,text\nx,a\n", {"content-type": "text/csv"}, {}, "not readable as csv"),
         (b"id,nope\n1,a\n", {"content-type": "text/csv"}, {}, "nope"),
         (b"id,id\n1,1\n", {"content-type": "text/csv"}, {}, "several columns"),
+        (b'id,text\n1,"a\n', {"content-type": "text/csv"}, {}, "the body ends inside the quoted"),
         (b"\xff\xfe{", {"content-type": "application/x-ndjson"}, {}, "not readable as jsonl"),
         (b"PAR1", {}, {"format": "parquet"}, "not readable as parquet"),
         (b"nonsense", {"content-type": ARROW}, {}, ""),

@@ -18,6 +18,7 @@ from fletching.errors import LimitExceededError, UsageError
 from fletching.protocol.types.decoded_sizes import plain_width
 from fletching.protocol.types.json_values import json_lines
 from fletching.protocol.types.parquet_pages import parquet_need
+from fletching.protocol.types.quoted_fields import QuotesWatched, has_plain_quotes
 from fletching.protocol.types.spelt_values import (
     LongNumbers,
     check_finite,
@@ -75,6 +76,7 @@ class ReadOptions:
         types: columns whose type is given; of all others it is told from the first values.
         block_bytes: what one batch of text is made of.
         only_types: whether columns of JSON that are not in ``types`` are refused, not made.
+        whole: whether it is all of a text: what is a part of one may end inside a quoted field.
     """
 
     delimiter: str | None = None
@@ -84,6 +86,7 @@ class ReadOptions:
     types: pa.Schema | None = None
     block_bytes: int = TEXT_BLOCK_BYTES
     only_types: bool = False
+    whole: bool = True
 
 
 class Opened(NamedTuple):
@@ -211,7 +214,8 @@ def open_csv(
         again: whether ``source`` may be asked twice.
 
     Raises:
-        UsageError: it is CSV of another kind than the options say.
+        UsageError: it is CSV of another kind than the options say; also from the batches, if it
+            ends inside a quoted field.
         pyarrow.ArrowException, UnicodeDecodeError, OSError: it is none; also from the batches.
     """
     from pyarrow import csv
@@ -220,10 +224,12 @@ def open_csv(
 
     read = {field.name: read_from_csv(field.type) for field in options.types or ()}
     types = {name: kind for name, kind in read.items() if kind is not None}
+    watching = options.whole and has_plain_quotes(options.encoding)
 
     def reading(*, skip_empty_lines: bool) -> pa.RecordBatchReader:
+        file = source()
         return csv.open_csv(
-            source(),
+            QuotesWatched(file, name, delimiter) if watching else file,
             read_options=csv.ReadOptions(
                 block_size=options.block_bytes,
                 encoding=options.encoding,

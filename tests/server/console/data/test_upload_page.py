@@ -7,6 +7,7 @@ import pytest
 from tests.server.console.conftest import ORDERS, Pages
 
 from fletching.errors import InvalidArgumentError
+from fletching.server.console.data import upload_page
 from fletching.server.console.data.upload_page import _read_schema
 
 
@@ -37,3 +38,11 @@ def test_files_that_no_table_can_hold_are_refused(text: bytes, words: str) -> No
     assert _read_schema("csv", b"a,b\n1,\n") == pa.schema([("a", pa.int64()), ("b", pa.string())])
     with pytest.raises(InvalidArgumentError, match=words):
         _read_schema("csv", text)
+
+
+def test_the_head_of_a_file_may_end_inside_a_quoted_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    piece = b'a,b\n1,"two\nli'
+    with pytest.raises(InvalidArgumentError, match="begins on line 2"):
+        _read_schema("csv", piece)  # it is all of the file
+    monkeypatch.setattr(upload_page, "HEAD_BYTES", len(piece))
+    assert _read_schema("csv", piece).names == ["a", "b"]

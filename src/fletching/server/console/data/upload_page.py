@@ -122,11 +122,13 @@ def _opened(chosen: str, piece: bytes) -> pa.Schema:
             )
         return pa.ipc.open_stream(piece).schema
     # What is cut off in mid-line says nothing.
-    whole = piece if len(piece) < HEAD_BYTES else piece[: piece.rfind(b"\n") + 1]
+    ends = len(piece) < HEAD_BYTES
+    whole = piece if ends else piece[: piece.rfind(b"\n") + 1]
     if chosen == "jsonl":
         return open_json_lines(io.BytesIO(whole), ReadOptions()).schema
+    options = ReadOptions(whole=ends)
     return open_csv(
-        "the file", lambda: io.BytesIO(whole), ReadOptions(), DELIMITERS[FileFormat.CSV], again=True
+        "the file", lambda: io.BytesIO(whole), options, DELIMITERS[FileFormat.CSV], again=True
     ).schema
 
 
