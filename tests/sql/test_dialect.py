@@ -148,3 +148,20 @@ def test_texts_above_the_limits_are_refused_before_they_are_read(
 
 def test_a_value_of_a_partition_is_compared_as_text() -> None:
     assert parse_predicate(sql_text(equal("pt", "it's"))) == equal("pt", "it's")
+
+
+def test_intervals_with_two_units_are_constants_and_others_stay_as_they_are() -> None:
+    for text, made in (
+        ("interval '1 02:03:04' day to second as x", "INTERVAL_DAY_TIME('1 02:03:04') AS x"),
+        ("interval '2-3' year to month", "INTERVAL_YEAR_MONTH('2-3')"),
+        ("interval '5' day", "INTERVAL '5' DAY"),
+        ("interval '5 hours'", "INTERVAL '5' HOURS"),
+        ("d + interval 5 day", "d + INTERVAL '5' DAY"),
+        ("interval n day from t", "INTERVAL n DAY FROM t"),
+        # The word is a column's name, too.
+        ("interval from t where interval = '5'", "interval FROM t WHERE interval = '5'"),
+    ):
+        assert sql_text(parse_one(f"select {text}")) == f"SELECT {made}"
+    for text in ("'5' year to month", "n day to second", "'5' day to second"):
+        with pytest.raises(SqlSyntaxError):
+            parse_one(f"select {text}")

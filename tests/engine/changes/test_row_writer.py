@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -70,6 +71,43 @@ def test_nulls_are_refused_where_there_may_be_none(new_table: MakeTable) -> None
         written(table, lambda writer: writer.write("[]", batch(1, None), None))
 
 
+class Checker:
+    """Looks at cells for the packs that they refer to, and refuses text it does not know."""
+
+    def __init__(self) -> None:
+        self.packs: frozenset[str] = frozenset()
+
+    def check_batch(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+        assert schema == SCHEMA
+        texts = batch.column(1).to_pylist()
+        if "9" in texts:
+            raise InvalidArgumentError("no reference of this server's")
+        self.packs |= set(texts)
+        return batch
+
+
+def test_packs_that_rows_refer_to_are_known_or_said_to_be_unknown(new_table: MakeTable) -> None:
+    """What no row is known to refer to is deleted: a pack that is not named here would be lost."""
+    table = new_table(SCHEMA)
+
+    def work(writer: RowWriter) -> Any:
+        writer.write("[]", batch(1, 2), None)
+        writer.write("[]", batch(3), None)
+        known = writer.packs
+        writer.write("[]", batch(9), None)  # kept as it is
+        writer.write("[]", batch(4), None)
+        rows = sum(each.segment.rows for each in writer.finish())
+        unknown = writer.packs
+        writer.abort()
+        return known, unknown, rows
+
+    def look(computed: Any) -> Any:
+        view = dataclasses.replace(computed.view, checker=Checker())
+        return work(RowWriter(engine_of(table).context, view))
+
+    assert seen(table, look) == ({"1", "2", "3"}, None, 5)
+
+
 def test_what_was_written_can_be_dropped(new_table: MakeTable) -> None:
     table = new_table(SCHEMA)
     before = keys_of(table)
@@ -86,7 +124,7 @@ def test_memory_holds_the_keys_of_some_rows_at_a_time(
     new_table: MakeTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change of many rows ends segments before it is done: its keys are found, or gone with it."""
-    monkeypatch.setattr(row_writer, "KEYS_AT_ONCE", 3)
+    monkeypatch.setattr(row_writer, "KEYS_AT_ONCE", 4)
     table = new_table(SCHEMA, primary_key=["k"], partition_by=["pt"])
     before = keys_of(table)
 

@@ -235,3 +235,92 @@ def test_nulls_that_may_not_be_are_found_before_anything_is_stored(desk: Desk) -
     with pytest.raises(InvalidArgumentError, match="'id' has null"):
         desk.take(batch(id=pa.array([1, None]), text=pa.array(["a", "b"])))
     assert desk.house.object_keys() == set()
+
+
+KEYED = pa.schema(
+    [pa.field("k", pa.int64(), nullable=False), pa.field("v", pa.string(), nullable=False)]
+)
+
+
+def keyed(keys: list[Any], values: list[Any], operations: str = "", **columns: Any) -> Any:
+    made = batch(k=pa.array(keys, pa.int64()), v=pa.array(values, pa.string()), **columns)
+    if operations:
+        made = made.append_column("__operation", pa.array(list(operations.encode()), pa.int8()))
+    return made
+
+
+def written(desk: Desk, taken: Taken) -> dict[tuple[str, bool], list[Any]]:
+    """The stored rows by partition, and apart the keys whose rows are to go."""
+    return {
+        (each.segment.partition, each.deletes): desk.stored(each.segment)[1]
+        for each in taken.body.finish().staged
+    }
+
+
+def test_upserted_rows_are_stored_as_they_are_and_others_moved_or_parted(desk: Desk) -> None:
+    desk.house.create(KEYED, ["pt"], primary_key=("k",))
+    rows = keyed([1, 2], ["a", "b"])
+    # What a writer pads with shows whether its message was stored or another one made of its rows.
+    data = desk.house.stream_bytes([rows], rows.schema).replace(b"ab" + bytes(6), b"ab.pads.")
+    message = list(ipc.messages(data))[1]
+    assert b"ab.pads." in bytes(message.body)
+    plain = desk.take(rows, partition="pt=x")
+    plain.body.accept(message)
+    (staged,) = plain.body.finish().staged
+    bodies, stored = desk.stored(staged.segment)
+    assert bodies[1] == bytes(message.body)
+    assert stored == rows.to_pylist() * 2
+    assert not staged.deletes
+    other = batch(k=pa.array([1, 2], pa.int8()), v=pa.array(["a", "b"]))
+    assert written(desk, desk.take(other, partition="pt=x")) == {('["x"]', False): rows.to_pylist()}
+    two = rows.append_column("pt", pa.array(["x", "y"]))
+    assert written(desk, desk.take(two)) == {
+        ('["x"]', False): [{"k": 1, "v": "a"}],
+        ('["y"]', False): [{"k": 2, "v": "b"}],
+    }
+    mixed = keyed([1, 2, 3, 4, 5], list("abcde"), "UDUDU", pt=pa.array(list("xxyyx")))
+    assert written(desk, desk.take(mixed)) == {
+        ('["x"]', False): [{"k": 1, "v": "a"}, {"k": 5, "v": "e"}],
+        ('["y"]', False): [{"k": 3, "v": "c"}],
+        ('["x"]', True): [{"k": 2, "v": None}],
+        ('["y"]', True): [{"k": 4, "v": None}],
+    }
+    alone = keyed([1, 2], ["a", "b"], "DD")
+    assert written(desk, desk.take(alone, partition="pt=x")) == {
+        ('["x"]', True): [{"k": 1, "v": None}, {"k": 2, "v": None}]
+    }
+
+
+def test_what_only_deletes_needs_its_key_alone(desk: Desk) -> None:
+    desk.house.create(KEYED, primary_key=("k",))
+    keys = keyed([1, 2], ["a", "b"], "DD").select(["k", "__operation"])
+    assert written(desk, desk.take(keys)) == {
+        ("[]", True): [{"k": 1, "v": None}, {"k": 2, "v": None}]
+    }
+    nulls = keyed([1, 2], ["a", None], "UD")
+    assert written(desk, desk.take(nulls))["[]", False] == [{"k": 1, "v": "a"}]
+    before = desk.house.object_keys()
+    for wrong, said in (
+        (keyed([1, 2], ["a", "b"], "DU").select(["k", "__operation"]), "lacks column v"),
+        (keyed([1, 2], ["a", None], "DU"), "'v' has null"),
+        (keyed([1, 2], ["a", None]), "'v' has null"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=said):
+            desk.take(wrong)
+    assert desk.house.object_keys() == before
+
+
+def test_cells_of_upserted_rows_are_checked_and_those_of_deleted_ones_are_not(desk: Desk) -> None:
+    desk.house.create(KEYED, primary_key=("k",))
+    rows = keyed([1, 2], ["a", "b"])
+    other = pa.record_batch([pa.array([7]), pa.array(["z"])], schema=KEYED)
+    for given, stays in (
+        (rows, rows.to_pylist()),
+        (keyed([1, 2], ["a", "b"], "DU"), [{"k": 2, "v": "b"}]),
+    ):
+        checker = Checker()
+        taken = desk.take(given, checker=lambda _table, _schema, found=checker: found)
+        assert [one.to_pylist() for one in checker.seen] == [stays]
+        assert written(desk, taken)["[]", False] == stays
+        changing = desk.take(given, checker=lambda _table, _schema: Checker(other))
+        assert written(desk, changing)["[]", False] == [{"k": 7, "v": "z"}]
