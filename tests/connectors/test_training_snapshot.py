@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from fletching.client import Client, Table
@@ -37,6 +38,18 @@ def test_it_says_what_is_read(table: Table) -> None:
     assert (snapshot.filter, snapshot.filtered) == ("id < 50", True)
     assert snapshot.schema.names == ["id"]
     assert snapshot.table.endswith("t")
+
+
+def test_filters_that_are_written_alike_are_told_apart(table: Table) -> None:
+    ends = [*range(20)]
+    filters = [
+        TrainingSnapshot(table.scan(filter=(pc.field("id") + 0).isin([*ends, some, *ends]))).filter
+        for some in (50, 51, 50)
+    ]
+    assert filters[0] == filters[2] != filters[1]
+    short = TrainingSnapshot(table.scan(filter=pc.field("id") + 0 > 5))
+    assert short.filter == "true AND (add_checked(id, 0) > 5)"
+    assert short.filtered
 
 
 def test_ranges_of_one_moment(table: Table) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import pickle
 import time
@@ -84,9 +85,15 @@ class TrainingSnapshot:
 
     @property
     def filter(self) -> str | None:
-        """What the service leaves rows out by."""
+        """What rows are left out by; a training state says it."""
         pushed, residual = self.session.pushed, self.session.residual
-        return pushed if residual is None else f"{pushed or 'true'} AND {residual}"
+        if residual is None:
+            return pushed
+        text = f"{pushed or 'true'} AND {residual}"
+        # pyarrow writes a long list's ends alone.
+        if "..." in text:
+            text += f" [{hashlib.sha256(residual.written).hexdigest()}]"
+        return text
 
     @property
     def filtered(self) -> bool:
