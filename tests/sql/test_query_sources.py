@@ -36,6 +36,20 @@ def test_conditions_of_one_table_are_joined() -> None:
     assert len(scan.pushed) == 2
 
 
+def test_of_a_long_list_the_first_values_are_said() -> None:
+    numbers, texts = ", ".join(map(str, range(50))), ", ".join(f"'{n}'" for n in range(60))
+    query = f"select id from t where n in ({numbers}) and not s in ({texts}) and id in (1, 2)"
+    for _ in range(2):
+        (scan,) = written(query).scans
+        assert scan.pushed == [
+            "n IN (0, 1, 2, .. 50 values)",
+            "NOT s IN ('0', '1', '2', .. 60 values)",
+            "id IN (1, 2)",
+        ]
+        assert scan.predicate is not None
+        assert "49" in str(scan.predicate.expression)
+
+
 @pytest.mark.parametrize("kind", [InvalidArgumentError, NoSuchTableError])
 def test_an_error_says_its_place_once(kind: type[InvalidArgumentError]) -> None:
     tree = parse_one("select 1,\n  nothing from t")

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from fletching.errors import FletchingError, InvalidArgumentError, ServiceError
 from fletching.sql.conditions import joined
-from fletching.sql.dialect import exp
+from fletching.sql.dialect import LITERALS, exp
 from fletching.sql.predicates import Predicate
 from fletching.types import TableName
 
@@ -22,6 +22,8 @@ __all__ = [
     "located",
     "mentioned_tables",
 ]
+
+_SHOWN = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,11 +82,26 @@ class WantedScan:
 
     def push(self, node: exp.Expr, predicate: Predicate) -> None:
         """Adds a condition that every wanted row fulfils."""
-        self.pushed.append(node.sql(dialect="hive"))
+        self.pushed.append(_as_written(node))
         self._conditions.append(predicate)
         names = dict.fromkeys(name for item in self._conditions for name in item.columns)
         condition = joined([item.condition for item in self._conditions], all_of=True)
         self.predicate = Predicate(condition, tuple(names))
+
+
+def _as_written(node: exp.Expr) -> str:
+    """A condition as text, with the first values of a long list."""
+    long = [item for item in node.find_all(exp.In) if item.meta.get(LITERALS)]
+    # Not in a copy, which would have another list of a hundred thousand values.
+    for item in long:
+        listed = item.meta[LITERALS]
+        shown = [exp.Literal(this=text, is_string=quoted) for text, quoted in listed[:_SHOWN]]
+        item.set("expressions", [*shown, exp.Var(this=f".. {len(listed)} values")])
+    try:
+        return node.sql(dialect="hive")
+    finally:
+        for item in long:
+            item.set("expressions", None)
 
 
 def located(
