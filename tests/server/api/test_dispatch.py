@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fletching.protocol.http.body_codings import StreamCoding
-from fletching.protocol.messages.requests import ReadTable
+from fletching.protocol.messages.requests import CreateReadSession, ReadTable
+from fletching.server.api import dispatch
 from fletching.server.api.dispatch import HANDLERS, reply_coding
 from fletching.server.server_settings import ReplyCompression
 from fletching.types import TableName
@@ -17,6 +20,7 @@ from fletching.wire.content_coding import ContentCoding
 AUTO, ARROW, BODY, OFF = ReplyCompression
 ZSTD, LZ4, PLAIN = ContentCoding.ZSTD, ContentCoding.LZ4_FRAME, ContentCoding.IDENTITY
 ODPS, JAVA, OURS = "PyODPS/0.13.2 CPython", "Java-SDK/1.2", "fletching/0.1.0"
+NOBODY: Any = None  # no exchange is looked at
 WITH_SCHEMA = "demo.schemas.default.tables.t"
 
 
@@ -86,3 +90,30 @@ def test_requests_with_bodies_of_rows_are_answered_by_who_streams_them() -> None
         *("CreateReadSession", "ReadTable", "ReadInstance", "PreviewTable"),
         *("WriteTable", "AppendRows", "WriteBlob", "WriteBlobs", "ReadBlobs"),
     }
+
+
+def test_first_rows_go_along_only_where_they_are_asked_for_and_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A session that could be opened is not refused because its rows would have to wait."""
+
+    class RowsError(Exception):
+        pass
+
+    def enter() -> None:
+        raise RowsError
+
+    alone: list[CreateReadSession] = []
+
+    async def call(_exchange: Any, _service: Any, request: Any) -> None:
+        alone.append(request)
+
+    monkeypatch.setattr(dispatch, "_call", call)
+    monkeypatch.setattr(dispatch, "_reachable", lambda _exchange, request: request)
+    for asked, full in ((False, False), (False, True), (True, True), (True, False)):
+        request = CreateReadSession(table=TableName("demo", "t"), first_split=asked)
+        service: Any = SimpleNamespace(reads=SimpleNamespace(full=full, enter=enter))
+        alone.clear()
+        with pytest.raises(RowsError) if asked and not full else contextlib.nullcontext():
+            asyncio.run(dispatch._open_read(NOBODY, service, request))
+        assert alone == ([] if asked and not full else [request])

@@ -24,7 +24,8 @@ from fletching.errors import (
 )
 from fletching.ipc import Limits, Message, MessageDecoder
 from fletching.protocol.http.layers import table_body_decoder
-from fletching.server.api.ingest_endpoint import receive_ingest
+from fletching.server.api import ingest_endpoint
+from fletching.server.api.ingest_endpoint import DecoderSink, receive_ingest
 from fletching.server.http.asgi_bridge import exchange_of
 from fletching.server.request_limits import MemoryBudget
 from fletching.server.server_settings import ServerSettings
@@ -305,3 +306,95 @@ def test_many_empty_batches_are_accepted_in_bounded_groups() -> None:
     upload(ingest, Sender(cut(schema + empty * count + end, 60_000)))
     assert len(ingest.offsets) == count + 1
     assert time.monotonic() - before < 120
+
+
+def test_an_upload_is_received_into_the_decoders_own_memory() -> None:
+    def received(data: bytes) -> tuple[DecoderSink, list[bool]]:
+        sink, wants_more = DecoderSink(MessageDecoder(Limits())), []
+        while data:
+            room = sink.writable()
+            count = min(len(room), len(data))
+            room[:count] = data[:count]
+            del room
+            wants_more.append(sink.wrote(count))
+            data = data[count:]
+        return sink, wants_more
+
+    sink, wants_more = received(WHOLE)
+    assert sink.error is None
+    messages, size, _ = sink.take()
+    assert len(messages) == 8
+    assert size <= len(WHOLE)
+    assert len(wants_more) < 40  # a large body is not received in small pieces
+    # Whoever receives asks for room until the client has ended, so behind the stream as well.
+    assert sink.writable().nbytes
+    assert not sink.wrote(5)
+    assert "5 bytes follow" in str(sink.error)
+    # What comes behind the end, or behind damage, has a place to go to and is refused there.
+    for data, error in (
+        (WHOLE + bytes(3 * MIB), MalformedFrameError),
+        (b"\xff\xff\xff\xff\x07\x00\x00\x00" + bytes(3 * MIB), WireError),
+    ):
+        sink, wants_more = received(data)
+        assert isinstance(sink.error, error)
+        assert not wants_more[-1]
+        assert sink.writable().nbytes
+        assert sink.writable() is sink.writable()  # one place for all of it
+
+
+def compressed(schema: pa.Schema, *batches: pa.RecordBatch) -> bytes:
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="zstd", emit_dictionary_deltas=True)
+    with pa.ipc.new_stream(sink, schema, options=options) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()
+
+
+def test_what_compressed_messages_in_a_coded_body_stand_for_is_counted_before() -> None:
+    zeros = pa.record_batch({"a": np.zeros(6 * MIB, np.uint8)})
+    words = pa.array(["x" * (3 * MIB), "y" * (3 * MIB)])
+    named = pa.record_batch({"w": pa.DictionaryArray.from_arrays(pa.array([0, 1]), words)})
+    for batch in (zeros, named):
+        body = compressed(batch.schema, batch, batch)
+        assert len(body) < MIB
+        ingest = RecordingIngest()
+
+        def counted(budget: MemoryBudget) -> None:
+            assert 6 * MIB < budget.peak < 7 * MIB
+
+        upload(
+            ingest,
+            Sender([coded(body, ContentCoding.ZSTD)]),
+            coding=ContentCoding.ZSTD,
+            check=counted,
+        )
+        whole = MessageDecoder(Limits())
+        whole.feed(body)
+        assert ingest.offsets == [message.offset for message in whole]
+        assert ingest.calls[-1] == "finish"
+
+
+def test_dictionaries_count_before_the_batches_that_need_them_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = pa.array(["x" * (3 * MIB), "y" * (3 * MIB)])
+    named = pa.record_batch({"w": pa.DictionaryArray.from_arrays(pa.array([0, 1]), words)})
+    body = compressed(named.schema, named)
+    whole = MessageDecoder(Limits())
+    whole.feed(body)
+    end = list(whole)[1].end
+    monkeypatch.setattr(ingest_endpoint, "CODED_CHUNK_BYTES", 1)
+    held: list[int] = []
+
+    def counted(budget: MemoryBudget) -> None:
+        held.append(budget.peak)
+
+    with pytest.raises(ConnectionBrokenError):
+        upload(
+            RecordingIngest(),
+            Sender([coded(body[:end], ContentCoding.ZSTD)], "leave"),
+            coding=ContentCoding.ZSTD,
+            check=counted,
+        )
+    assert held[0] > 6 * MIB

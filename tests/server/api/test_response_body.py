@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import lz4.frame
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from fletching.engine.reading.read_plan import Computed, Extent, Literal, Piece, ReadPlan
 from fletching.errors import ConnectionBrokenError, CorruptObjectError, StorageError
 from fletching.server.api import response_body as streaming
-from fletching.server.api.response_body import PlanSource, reply_with_plan
+from fletching.server.api.response_body import PlanSource, PreparedReply, reply_with_plan
 from fletching.server.http.asgi_bridge import exchange_of
 from fletching.server.server_settings import ServerSettings
 from fletching.server.workers import Pool, Workers
@@ -344,3 +345,20 @@ def test_at_most_one_group_is_prepared_ahead() -> None:
     answer(lambda: plan(pieces(), 150_000), client)
     assert client.complete
     assert max(lead) <= 2
+
+
+def test_files_that_go_along_are_given_up_with_the_reply() -> None:
+    closed: list[str] = []
+    for shared in (True, False):
+        files: Any = SimpleNamespace(close=lambda: closed.append("files"))
+        source: Any = SimpleNamespace(ended=False, close=lambda: closed.append("source"))
+        reply = PreparedReply(
+            source, (), 0, ContentCoding.IDENTITY, shared=files if shared else None
+        )
+        assert not reply.ended
+        source.ended = True
+        # Descriptors stay open until they are closed, however much of the rows was sent.
+        assert reply.ended is not shared
+        reply.close()
+        assert closed == (["source", "files"] if shared else ["source"])
+        closed.clear()

@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import socket
 import threading
 import time
+import types
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 from tests.server.conftest import Run, read_all, read_reply
 
 from fletching.server.http.connection import Connection
+from fletching.server.http.connection_states import State
+from fletching.server.http.exchange import Exchange
 from fletching.server.http.incoming_body import RequestBody
+from fletching.server.server_settings import ServerSettings
 
 KIB = 1024
 
@@ -438,3 +445,188 @@ def test_a_client_that_leaves_in_mid_body_is_noticed(run_app: Run) -> None:
     connection.sendall(request(b"x" * 100)[:-50])
     connection.close()
     assert noticed.wait(600)
+
+
+class Timers:
+    """The running loop, with a time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.call_soon, self.create_task = loop.call_soon, loop.create_task
+        self._now = 0.0
+        self._due: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self._now
+
+    def call_later(self, delay: float, work: Callable[..., None], *arguments: Any) -> Any:
+        entry = (self._now + delay, lambda: work(*arguments))
+        self._due.append(entry)
+
+        def cancel() -> None:
+            with contextlib.suppress(ValueError):
+                self._due.remove(entry)
+
+        return types.SimpleNamespace(cancel=cancel)
+
+    def advance(self, seconds: float) -> None:
+        until = self._now + seconds
+        while due := [entry for entry in self._due if entry[0] <= until]:
+            entry = min(due, key=lambda each: each[0])
+            self._due.remove(entry)
+            self._now = entry[0]
+            entry[1]()
+        self._now = until
+
+
+class Untaken(asyncio.Transport):
+    """A transport whose client takes as many bytes as a test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = 0
+        self.done: list[str] = []
+
+    def get_write_buffer_size(self) -> int:
+        return self.size
+
+    def write(self, data: Any) -> None:
+        self.size += len(data)
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def is_closing(self) -> bool:
+        return "abort" in self.done or "close" in self.done
+
+    def write_eof(self) -> None:
+        self.done.append("end")
+
+    def close(self) -> None:
+        self.done.append("close")
+
+    def abort(self) -> None:
+        self.done.append("abort")
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Whoever writes is told to wait by a test."""
+
+    def pause_reading(self) -> None:
+        """What is received is what a test gives."""
+
+    def resume_reading(self) -> None:
+        """As well."""
+
+
+class Desk:
+    """A connection without a socket: linger 10 s, stall 60 s, 100 bytes of a body in 20 s."""
+
+    def __init__(self) -> None:
+        settings = ServerSettings(
+            linger_seconds=10.0,
+            reader_stall_seconds=60.0,
+            body_idle_seconds=20.0,
+            body_progress_bytes=100,
+            drain_idle_seconds=5.0,
+            keep_alive_seconds=3600.0,
+        )
+        state = types.SimpleNamespace(
+            total_requests=0, connections=set(), tasks=set(), default_headers=[]
+        )
+
+        async def answer(exchange: Exchange) -> None:
+            await exchange.reply(b"no", status=413)
+
+        room = memoryview(bytearray(1 << 16))
+        self.connection = Connection(answer, settings, cast("Any", state), room)
+        self.time = Timers()
+        self.connection._loop = cast("Any", self.time)
+        self.transport = Untaken()
+        self.connection.connection_made(self.transport)
+
+    async def receive(self, data: bytes) -> None:
+        while data:
+            room = self.connection.get_buffer(-1)
+            count = min(len(room), len(data))
+            room[:count] = data[:count]
+            self.connection.buffer_updated(count)
+            data = data[count:]
+        for _ in range(5):  # whatever follows from that in this loop
+            await asyncio.sleep(0)
+
+
+def test_a_reader_is_cut_for_a_stall_and_not_for_an_earlier_one() -> None:
+    async def run() -> None:
+        desk = Desk()
+        desk.transport.size = 1000
+        desk.connection.pause_writing()
+        desk.time.advance(59)
+        desk.transport.size = 0
+        desk.connection.resume_writing()
+        desk.time.advance(600)
+        assert "abort" not in desk.transport.done  # it took everything in time
+        desk = Desk()
+        desk.transport.size = 1000
+        desk.connection.pause_writing()
+        for size in (900, 899, 1):
+            desk.transport.size = size
+            desk.time.advance(60)
+            assert not desk.transport.done
+        desk.time.advance(59)
+        assert not desk.transport.done
+        desk.time.advance(1)
+        assert desk.transport.done == ["abort"]
+
+    asyncio.run(run())
+
+
+def test_a_connection_that_ends_waits_for_its_reader_and_not_for_nothing() -> None:
+    async def run() -> None:
+        for sizes, ends in (
+            ([], 10),  # nothing is untaken when the time is over
+            ([50, 50], 130),  # some was taken in the first span, and nothing in the second
+            ([50, 0], 130),  # all was taken: there is nothing to wait for
+        ):
+            desk = Desk()
+            await desk.receive(b"nonsense\r\n\r\n")
+            assert desk.connection.state is State.LINGER
+            assert desk.transport.done == ["end"]
+            assert desk.transport.size  # the refusal
+            desk.transport.size = 100 if sizes else 0
+            desk.time.advance(9)
+            assert desk.transport.done == ["end"]
+            desk.time.advance(1)
+            for size in sizes:
+                assert desk.transport.done == ["end"]
+                desk.transport.size = size
+                desk.time.advance(60)
+            assert desk.transport.done == ["end", "abort"], sizes
+            assert desk.time.time() == ends
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("sent", "draining", "goes_on"),
+    [(100, False, True), (99, False, False), (100, True, False), (99, True, False)],
+)
+def test_the_rest_of_a_refused_body_is_waited_for_while_it_comes(
+    sent: int, draining: bool, goes_on: bool
+) -> None:
+    async def run() -> None:
+        desk = Desk()
+        await desk.receive(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n")
+        assert desk.connection.state is State.DISCARD
+        assert not desk.transport.done
+        if draining:
+            desk.connection.shutdown()
+        await desk.receive(b"x" * sent)
+        desk.time.advance(5 if draining else 20)
+        assert (desk.connection.state is State.DISCARD) is goes_on
+        assert desk.transport.done == ([] if goes_on else ["end"])
+        if goes_on:
+            await desk.receive(b"x" * 99)
+            desk.time.advance(20)
+            assert desk.transport.done == ["end"]  # each span is one by itself
+
+    asyncio.run(run())

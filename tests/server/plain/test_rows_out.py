@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import http.client
 import io
 import json
+import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import fletching
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.types.row_formats import FileFormat
+from fletching.server.plain import rows_out
 from fletching.server.plain.rows_out import CONVERTED_ROWS, WrittenRows
 
 TEXT = "x" * (1 << 20)
@@ -78,3 +86,48 @@ def test_what_a_format_cannot_hold_is_said() -> None:
     batch = pa.record_batch([pa.array([[1]], pa.list_(pa.int64()))], schema=schema)
     with pytest.raises(InvalidArgumentError, match="csv"):
         list(groups([batch], FileFormat.CSV))
+
+
+@pytest.mark.parametrize("chosen", ["csv", "arrow"])
+def test_the_rows_that_are_asked_for_are_made_in_a_quarter_of_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str
+) -> None:
+    """One group is sent while the next is made, and whoever makes it holds what it is made from."""
+    made: list[int] = []
+    for name in ("WrittenRows", "PlanSource"):
+        kind = getattr(rows_out, name)
+
+        def recorded(*arguments: Any, kind: Any = kind) -> Any:
+            made.append(arguments[-1])
+            return kind(*arguments)
+
+        monkeypatch.setattr(rows_out, name, recorded)
+    with fletching.serve(tmp_path / "data", port=0, read_memory_bytes=1 << 20) as server:
+        access_id, secret = server.access_key
+        with fletching.connect(server.url, access_id=access_id, access_key=secret) as client:
+            client.create_table("t", "id BIGINT").append({"id": range(6)})
+        token = server.service.engine.access_keys.tokens.sign(access_id, time.time() + 3600)
+        web = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=600)
+
+        def ids(query: str) -> list[int]:
+            path = f"/fletching/v1/tables/demo/default/t/rows?format={chosen}{query}"
+            web.request("GET", path, headers={"authorization": f"Bearer {token}"})
+            reply = web.getresponse()
+            body = reply.read()
+            assert reply.status == 200, body
+            if chosen == "csv":
+                return [int(line) for line in body.split()[1:]]
+            return list(pa.ipc.open_stream(body).read_all()["id"].to_pylist())
+
+        with contextlib.closing(web):
+            assert ids("") == [0, 1, 2, 3, 4, 5]
+            assert made == [1 << 18]
+            # With a filter, rows are counted among those that it lets through.
+            for query, found in (
+                ("&offset=1&limit=2", [1, 2]),
+                ("&filter=id%3E1", [2, 3, 4, 5]),
+                ("&filter=id%3E1&offset=1", [3, 4, 5]),
+                ("&filter=id%3E1&limit=3", [2, 3, 4]),
+                ("&filter=id%3E1&offset=1&limit=2", [3, 4]),
+            ):
+                assert ids(query) == found, query
