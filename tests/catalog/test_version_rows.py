@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Connection
+from pyroaring import BitMap
+from sqlalchemy import Connection, select
 from tests.catalog.conftest import MakeSegment, MakeTable
 
-from fletching.catalog.publishing import publish
+from fletching.catalog.publishing import Publication, publish
 from fletching.catalog.read_session_rows import (
     ReadSessionRow,
     forget_read_session,
     insert_read_session,
 )
+from fletching.catalog.schema import segments
 from fletching.catalog.table_rows import TableRow, lock_table
 from fletching.catalog.version_rows import (
     add_tag,
+    changed_partitions,
     check_readable,
     find_change,
     find_version,
@@ -138,3 +141,26 @@ def test_what_a_change_reported_is_kept_by_its_key(rows: Connection, table: Tabl
     remember_change(rows, table.id, "k", b"report", now=1.0)
     assert find_change(rows, table.id, "k") == b"report"
     assert find_change(rows, "another", "k") is None
+
+
+def test_changes_are_told_by_partition(
+    rows: Connection, new_table: MakeTable, new_segment: MakeSegment
+) -> None:
+    made = new_table(now=1.0)
+    one, two, three = (f'["{name}"]' for name in "abc")
+    publish(rows, lock_table(rows, made.id), [new_segment(partition="a", rows=2)], now=2.0)
+    publish(
+        rows, lock_table(rows, made.id),
+        [new_segment(partition="b", rows=2), new_segment(partition="c")],
+        cleared_partitions=[one], now=3.0,
+    )  # fmt: skip
+    table = lock_table(rows, made.id)
+    # The first segment, by what the catalog counts.
+    (first,) = rows.execute(select(segments.c.id).where(segments.c.partition == two)).scalars()
+    publication = Publication(rows, table, "delete", now=4.0)
+    assert publication.delete_rows({first: BitMap([0])}) == 1
+    publication.commit()
+    told = {since: changed_partitions(rows, made.id, since) for since in range(table.version + 2)}
+    last = {(two, 3)}
+    second = {(one, 2), (two, 2), (three, 2)}
+    assert told == {0: {(one, 1)} | second | last, 1: second | last, 2: last, 3: set()}

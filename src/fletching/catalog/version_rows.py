@@ -7,15 +7,24 @@ import datetime as dt
 from collections.abc import Collection
 from typing import NoReturn
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, union, update
 
-from fletching.catalog.schema import change_keys, read_sessions, table_versions, tables, tags
+from fletching.catalog.schema import (
+    change_keys,
+    deletions,
+    read_sessions,
+    segments,
+    table_versions,
+    tables,
+    tags,
+)
 from fletching.catalog.table_rows import TableRow
 from fletching.errors import AlreadyExistsError, NotFoundError, VersionNotFoundError
 
 __all__ = [
     "VersionRow",
     "add_tag",
+    "changed_partitions",
     "check_readable",
     "find_change",
     "find_version",
@@ -165,6 +174,25 @@ def versions_between(
         .order_by(table_versions.c.version)
     )
     return [VersionRow(*row) for row in rows]
+
+
+def changed_partitions(connection: Connection, table_id: str, since: int) -> set[tuple[str, int]]:
+    """In which partitions (the catalog's text) rows came, went or were moved, and in which versions after ``since``."""
+    of_table = segments.c.table_id == table_id
+    gone = deletions.join(segments, segments.c.id == deletions.c.segment_id)
+    changes = union(
+        *(
+            select(segments.c.partition, version).where(of_table, version > since)
+            for version in (segments.c.added_version, segments.c.removed_version)
+        ),
+        *(
+            select(segments.c.partition, version)
+            .select_from(gone)
+            .where(deletions.c.table_id == table_id, version > since)
+            for version in (deletions.c.added_version, deletions.c.removed_version)
+        ),
+    )
+    return {(partition, version) for partition, version in connection.execute(changes)}
 
 
 # --- tags ---

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from pyroaring import BitMap
 from sqlalchemy import Connection, delete
 
 from fletching.catalog.namespace_rows import ensure_project
@@ -23,6 +24,7 @@ from fletching.engine.changes.change_conditions import (
     UPKEEP,
     check_key,
     check_nothing_came,
+    check_replaced,
     check_unchanged,
     replayed,
     report_of,
@@ -141,16 +143,46 @@ def test_rows_may_have_come_with_a_version_that_is_forgotten(
         check_nothing_came(rows, lock_table(rows, "t"), table.version)
 
 
+@pytest.mark.parametrize("change", ["come", "go", "are cleared"])
+def test_what_is_replaced_is_what_there_was(rows: Connection, table: TableRow, change: str) -> None:
+    check_replaced(rows, table, {"[]"}, None)
+    check_replaced(rows, table, {"[]"}, table.version)
+    moved = version(rows, "compact", data_change=False)
+    for partitions in ({"[]"}, None):
+        check_replaced(rows, moved, partitions, table.version)
+    publication = Publication(rows, moved, "append", now=6.0)
+    if change == "come":
+        publication.add([segment("late")])
+    elif change == "go":
+        publication.delete_rows({1: BitMap([1])})
+    else:
+        publication.clear(None)
+    publication.commit()
+    after = lock_table(rows, "t")
+    check_replaced(rows, after, {"[]"}, after.version)
+    check_replaced(rows, after, {'["other"]'}, table.version)
+    for partitions in ({"[]"}, None):
+        with pytest.raises(RowsChangedError, match="are to be replaced have changed since"):
+            check_replaced(rows, after, partitions, moved.version)
+    rows.execute(delete(table_versions).where(table_versions.c.version == after.version))
+    with pytest.raises(RowsChangedError):
+        check_replaced(rows, after, {'["other"]'}, table.version)
+
+
 @pytest.mark.parametrize("wanted", [-1, 2, 99])
 def test_a_version_that_never_was(rows: Connection, table: TableRow, wanted: int) -> None:
     with pytest.raises(VersionNotFoundError):
         check_unchanged(rows, table, wanted)
+    with pytest.raises(VersionNotFoundError):
+        check_replaced(rows, table, None, wanted)
 
 
 @pytest.mark.parametrize("wanted", [True, 1.0, "1", b"1"])
 def test_what_is_no_version(rows: Connection, table: TableRow, wanted: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="no number"):
         check_unchanged(rows, table, wanted)
+    with pytest.raises(InvalidArgumentError, match="no number"):
+        check_replaced(rows, table, None, wanted)
 
 
 def test_a_repetition_gets_the_report_of_the_first(rows: Connection, table: TableRow) -> None:

@@ -104,3 +104,36 @@ def test_what_came_since_the_rows_were_computed(
     monkeypatch.setattr(StagedRows, "commit", late)
     tables(statement)
     assert [row[0] for row in tables.rows("select k from c order by k")] == left
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "left"),
+    [
+        # What is replaced has changed: the statement is worked out from what there is.
+        ("insert into a partition (pt='1') values (50, 'x')", ["1:2", "1:51", "2:7"]),
+        ("delete from a where pt = '1'", ["2:7"]),
+        ("truncate table a partition (pt='1')", ["2:7"]),
+        ("update a set k = 30 where pt = '1'", ["1:31", "2:7"]),
+        # Another partition has: nobody is held up.
+        ("insert into a partition (pt='2') values (50, 'x')", ["1:2", "2:50", "2:7"]),
+        ("alter table a merge smallfiles", ["1:2", "2:7"]),
+    ],
+)
+@pytest.mark.parametrize(
+    "named", ["partition (pt='1') select k + 1, v", "partition (pt) select k + 1, v, pt"]
+)
+def test_what_came_since_to_a_partition(
+    tables: Sql, monkeypatch: pytest.MonkeyPatch, named: str, meanwhile: str, left: list[str]
+) -> None:
+    tables("insert into a partition (pt) values (1, 'x', '1'), (7, 'y', '2')")
+    commit, tries = StagedRows.commit, []
+
+    def late(staged: StagedRows) -> int:
+        tries.append(staged)
+        if len(tries) == 1:
+            tables(meanwhile)
+        return commit(staged)
+
+    monkeypatch.setattr(StagedRows, "commit", late)
+    tables(f"insert overwrite table a {named} from a where pt = '1'")
+    assert sorted(f"{pt}:{k}" for k, pt in tables.rows("select k, pt from a")) == left

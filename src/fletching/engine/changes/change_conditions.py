@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 from sqlalchemy import Connection
 
 from fletching.catalog.publishing import Publication
 from fletching.catalog.table_rows import TableRow
 from fletching.catalog.version_rows import (
+    VersionRow,
+    changed_partitions,
     find_change,
     find_version,
     refuse_version,
@@ -19,6 +23,7 @@ from fletching.protocol.messages.responses import Changed
 __all__ = [
     "check_key",
     "check_nothing_came",
+    "check_replaced",
     "check_unchanged",
     "replayed",
     "report_of",
@@ -78,18 +83,56 @@ def check_unchanged(connection: Connection, table: TableRow, version: int | None
     """
     if version is None:
         return
-    if type(version) is not int:
-        raise InvalidArgumentError(f"if_version is {str(version)[:40]!r}, which is no number")
-    if version == table.version:
-        return
-    if version < 0 or version > table.version:
-        refuse_version(table, version)
-    between = versions_between(connection, table.id, version, table.version)
+    between = _since(connection, table, version, "if_version")
     harmless = [row for row in between if not row.data_change and row.operation in UPKEEP]
     if len(harmless) != table.version - version:
         raise ConflictError(
             f"table {table.name} has changed since version {version}: it is at {table.version}",
             code=RowsChangedError.default_code,
+        )
+
+
+def _since(connection: Connection, table: TableRow, version: int, field: str) -> list[VersionRow]:
+    """The versions after one that a request names; those that nobody knows any more are missing."""
+    if type(version) is not int:
+        raise InvalidArgumentError(f"{field} is {str(version)[:40]!r}, which is no number")
+    if version == table.version:
+        return []
+    if version < 0 or version > table.version:
+        refuse_version(table, version)
+    return versions_between(connection, table.id, version, table.version)
+
+
+def check_replaced(
+    connection: Connection, table: TableRow, partitions: Collection[str] | None, version: int | None
+) -> None:
+    """Refuses if what a commit replaces is not what there was in a version; upkeep may have moved it.
+
+    Args:
+        connection: an open transaction.
+        table: the table as read under its lock.
+        partitions: those that are replaced (the catalog's text); None for the whole table.
+        version: the one from which the new rows were worked out; None for any.
+
+    Raises:
+        VersionNotFoundError: the version is still to come.
+        InvalidArgumentError: it is no number.
+        RowsChangedError: rows came, went or changed since, or nobody knows any more.
+    """
+    if version is None:
+        return
+    between = _since(connection, table, version, "replaces_version")
+    if not between and version == table.version:
+        return
+    moved = {row.version for row in between if not row.data_change and row.operation in UPKEEP}
+    changed = {
+        partition
+        for partition, at in changed_partitions(connection, table.id, version)
+        if at not in moved and (partitions is None or partition in partitions)
+    }
+    if changed or len(between) != table.version - version:
+        raise RowsChangedError(
+            f"rows of table {table.name} that are to be replaced have changed since version {version}"
         )
 
 

@@ -151,11 +151,8 @@ def _insert(run: ScriptRun, target: Target, alone: bool) -> StagedRows:
             overwrite=target.overwrite,
             columns_of=cast_to(schema),
             schema=schema,
-            # Rows that take the place of those they were computed from: what came since would be lost. Who
-            # replaces a partition is not held up by those who write others.
-            if_version=query.version_of(target.table)
-            if alone and target.overwrite and not partition_types
-            else None,
+            # Rows that take the place of those they were computed from: what came since would be lost.
+            replaces_version=query.version_of(target.table) if alone and target.overwrite else None,
         )
 
 

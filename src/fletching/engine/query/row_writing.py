@@ -65,13 +65,13 @@ class StagedRows:
         table: TableName,
         session_id: str,
         rows: int,
-        if_version: int | None = None,
+        replaces_version: int | None = None,
     ) -> None:
         """Knows the write session that has them."""
         self._verbs = verbs
         self._table = table
         self._session_id = session_id
-        self._if_version = if_version
+        self._replaces_version = replaces_version
         self._ended = False
         self.rows = rows
 
@@ -87,7 +87,7 @@ class StagedRows:
                     table=self._table,
                     session_id=self._session_id,
                     streams=((_STREAM, 1),),
-                    if_version=self._if_version,
+                    replaces_version=self._replaces_version,
                 )
             )
         except BaseException:
@@ -113,7 +113,7 @@ def stage_rows(
     overwrite: bool,
     columns_of: Callable[[pa.RecordBatch], pa.RecordBatch],
     schema: pa.Schema,
-    if_version: int | None = None,
+    replaces_version: int | None = None,
 ) -> StagedRows:
     """Stores rows that are to be appended, or to replace those that there are.
 
@@ -125,7 +125,7 @@ def stage_rows(
         overwrite: whether they replace those that there are.
         columns_of: makes the table's columns of a batch.
         schema: of these.
-        if_version: commit only if nothing but upkeep has happened to the table since.
+        replaces_version: commit only if what is replaced is as it was then.
 
     Raises:
         FletchingError: what computing or writing them raises.
@@ -144,7 +144,7 @@ def stage_rows(
     except BaseException:
         verbs.call(AbortWriteSession(table=table, session_id=session.session_id))
         raise
-    return StagedRows(verbs, table, session.session_id, rows, if_version)
+    return StagedRows(verbs, table, session.session_id, rows, replaces_version)
 
 
 def _stream(

@@ -23,6 +23,7 @@ from fletching.catalog.write_session_rows import WriteSessionRow
 from fletching.catalog.write_stream_rows import NewSegment, StagedSegmentRow, WriteStreamRow
 from fletching.engine.changes.change_conditions import (
     check_key,
+    check_replaced,
     check_unchanged,
     replayed,
     report_of,
@@ -323,7 +324,9 @@ class WriteSessions:
                     f"write session {session.id} was written to while it was committed; retry"
                 )
             publication = Publication(connection, table, _operation(table, session), now=now)
-            unused = self._publish(connection, publication, table, session, staged, merge)
+            unused = self._publish(
+                connection, publication, table, session, staged, merge, request.replaces_version
+            )
             report = report_of(publication, publication.commit())
             kept = {row.segment.key for row in staged}.difference(unused)
             if request.idempotency_key is not None:
@@ -351,6 +354,7 @@ class WriteSessions:
         session: WriteSessionRow,
         staged: list[StagedSegmentRow],
         merge: KeyedMerge | None,
+        replaces_version: int | None,
     ) -> list[str]:
         """Makes the rows visible; returns the keys of objects that nobody needs after it."""
         added: list[NewSegment] = [row.segment for row in staged]
@@ -361,11 +365,12 @@ class WriteSessions:
             else None
         )
         new_partitions = [static] if static is not None and columns else []
-        if session.overwrite and not columns:
-            publication.clear(None)
-        elif session.overwrite:
-            cleared = {s.partition for s in added} if static is None else {static}
-            if cleared:
+        if session.overwrite:
+            cleared: set[str] | None = None
+            if columns:
+                cleared = {s.partition for s in added} if static is None else {static}
+            check_replaced(connection, table, cleared, replaces_version)
+            if cleared is None or cleared:
                 publication.clear(cleared)
         unused: list[str] = []
         if merge is None:

@@ -518,6 +518,7 @@ _COMMIT = RequestTable(
             "commit_messages", "CommitMessages", _TEXTS, (JSON,), sparse=True, empty_is_value=True
         ),
         Field("if_version", "IfVersion", Integer(), (JSON,), sparse=True),
+        Field("replaces_version", "ReplacesVersion", Integer(), (JSON,), sparse=True),
         Field("idempotency_key", "IdempotencyKey", Identifier(), (JSON,), sparse=True),
     ),
     read=_read_commit,

@@ -207,6 +207,9 @@ class CommitWriteSession(TableRequest, frozen=True, kw_only=True):
     commit_messages: tuple[str, ...] | None = None
     if_version: int | None = None
     """Ours (extension field ``IfVersion``): refuse if anything but upkeep has happened since."""
+    replaces_version: int | None = None
+    """Ours (``ReplacesVersion``), of a session that overwrites: refuse if rows of the partitions that it replaces
+    came, went or changed since."""
     idempotency_key: str | None = None
     """Ours (``IdempotencyKey``): a commit with the key of an earlier one changes nothing."""
 
