@@ -119,6 +119,25 @@ def test_a_commit_may_ask_for_a_version(house: Any) -> None:
     assert stored(house) == [1, 2, 3]
 
 
+def test_a_commit_may_say_which_version_it_replaces(house: Any) -> None:
+    house.create(SCHEMA)
+    house.append(ids(1))
+    before = house.describe().version
+    session, adding = house.session(overwrite=True), house.session()
+    for each in (session, adding):
+        house.stream(each)
+        house.write(ids(2), each)
+        house.close(each)
+    house.append(ids(3))
+    with pytest.raises(ConflictError, match=f"to be replaced have changed since version {before}"):
+        house.commit(session, replaces_version=before)
+    with pytest.raises(InvalidArgumentError, match="replaces nothing"):
+        house.commit(adding, replaces_version=before + 1)
+    assert stored(house) == [1, 3]
+    house.commit(session, replaces_version=before + 1)
+    assert stored(house) == [2]
+
+
 def test_creating_a_version_again_discards_what_it_held(house: Any) -> None:
     house.create(SCHEMA)
     session = house.session()

@@ -122,7 +122,7 @@ def check_replaced(
     if version is None:
         return
     between = _since(connection, table, version, "replaces_version")
-    if not between and version == table.version:
+    if version == table.version:
         return
     moved = {row.version for row in between if not row.data_change and row.operation in UPKEEP}
     changed = {

@@ -310,6 +310,10 @@ class WriteSessions:
         session, now = target.session, self._context.clock()
         table = catalog_tables.lock_table(connection, session.table_id)
         check_key(request.idempotency_key)
+        if request.replaces_version is not None and not session.overwrite:
+            raise InvalidArgumentError(
+                f"write session {session.id} replaces nothing: ReplacesVersion says nothing of it"
+            )
         report = replayed(connection, table.id, request.idempotency_key)
         known = report is not None
         if not known:
