@@ -15,6 +15,7 @@ from fletching.engine.changes.key_values import (
     is_exact,
     key_numbers,
     last_of_key,
+    last_places,
     same_keys,
 )
 from fletching.errors import InvalidArgumentError
@@ -93,6 +94,30 @@ def test_the_last_row_of_each_key(rows: list[tuple[str, int]]) -> None:
     # Numbers that collide say nothing by themselves: the values do.
     collided = np.zeros(len(rows), dtype=np.uint64)
     assert last_of_key(collided, some).tolist() == wanted
+
+
+@pytest.mark.parametrize("spread", [3, 1 << 20, 1 << 63, (1 << 64) - 1])
+def test_places_are_sorted_by_numbers_of_any_width(spread: int) -> None:
+    """Also where numbers differ only in bits that give way to places."""
+    random = np.random.default_rng(spread % 89)
+    for count in (1, 2, 700, 5_000):
+        numbers = random.integers(0, spread, count, dtype=np.uint64, endpoint=True)
+        numbers[::3] ^= np.uint64(1)
+        numbers[1::7] = numbers[random.integers(0, count, len(numbers[1::7]))]
+        places, ordered = last_places(numbers, None)
+        last = {number: place for place, number in enumerate(numbers.tolist())}
+        assert dict(zip(ordered.tolist(), places.tolist(), strict=True)) == last
+        assert ordered.tolist() == sorted(last)
+
+
+def test_texts_of_one_length_have_the_numbers_they_have_among_others() -> None:
+    """Their words are read where they lie instead of one by one."""
+    for length in (0, 1, 7, 8, 9, 16, 23):
+        texts = [f"{number:0{length}d}"[:length] if length else "" for number in range(0, 900, 13)]
+        alike = key_numbers([pa.array(texts)], SEED).tolist()
+        mixed = key_numbers([pa.array([*texts, "x" * 25, ""])], SEED).tolist()
+        assert alike == mixed[: len(texts)]
+        assert len(set(alike)) == len(set(texts))
 
 
 def test_keys_are_compared_by_their_values() -> None:

@@ -10,7 +10,7 @@ __all__ = ["common_places", "lower_bound"]
 _U64 = NDArray[np.uint64]
 
 _ROWS_AT_ONCE = 64
-_SLOTS_PER_NUMBER = 16
+_SLOTS_PER_NUMBER = 32
 _MOST_SLOTS = 1 << 24
 
 
@@ -40,25 +40,34 @@ def common_places(numbers: _U64, wanted: _U64) -> tuple[NDArray[np.int64], NDArr
     """
     first, span = wanted[0], int(wanted[-1] - wanted[0])
     slots = min(max(len(wanted) * _SLOTS_PER_NUMBER, 1 << 10), _MOST_SLOTS)
-    shift = np.uint64(max((span // slots).bit_length(), 0))
+    # At least one bit, so that slots are no negative indices.
+    shift = np.uint64(max((span // slots).bit_length(), 1))
+    if int(first >> shift) <= slots:
+        first = np.uint64(0)  # hashes begin near it: nothing needs to be taken off each number
     # Of what is beyond the last one, one slot that is empty.
-    seen = np.zeros((span >> int(shift)) + 2, dtype=bool)
-    seen[((wanted - first) >> shift).astype(np.int64)] = True
-    empty = np.uint64(len(seen) - 1)
+    seen = np.zeros((int(wanted[-1] - first) >> int(shift)) + 2, dtype=bool)
+    seen[((wanted - first) >> shift).view(np.int64)] = True
+    scratch = np.empty((_ROWS_AT_ONCE, numbers.shape[1]), dtype=np.uint64)
+    near_one = np.empty(scratch.shape, dtype=bool)
     places: list[NDArray[np.int64]] = []
     found: list[_U64] = []
     for start in range(0, len(numbers), _ROWS_AT_ONCE):
-        part = numbers[start : start + _ROWS_AT_ONCE].reshape(-1)
-        slot = part - first
-        slot >>= shift
-        np.minimum(slot, empty, out=slot)
-        near = np.flatnonzero(seen[slot.view(np.int64)])
+        part = numbers[start : start + _ROWS_AT_ONCE]
+        slot, hit = scratch[: len(part)], near_one[: len(part)]
+        if first:
+            np.subtract(part, first, out=slot)
+            slot >>= shift
+        else:
+            np.right_shift(part, shift, out=slot)
+        # What is less than the first has wrapped around, beyond the last.
+        np.take(seen, slot.view(np.int64), out=hit, mode="clip")
+        near = np.flatnonzero(hit)
         places.append(near + start * numbers.shape[1])
-        found.append(part[near])
+        found.append(part[np.divmod(near, numbers.shape[1])])
     place, number = np.concatenate(places), np.concatenate(found)
     left = np.searchsorted(wanted, number, side="left")
-    hit = np.flatnonzero(wanted[np.minimum(left, len(wanted) - 1)] == number)
-    place, number, left = place[hit], number[hit], left[hit]
+    equal = np.flatnonzero(wanted[np.minimum(left, len(wanted) - 1)] == number)
+    place, number, left = place[equal], number[equal], left[equal]
     counts = np.searchsorted(wanted, number, side="right") - left
     before = np.repeat(np.cumsum(counts) - counts, counts)
     return np.repeat(place, counts), np.repeat(left, counts) + np.arange(len(before)) - before

@@ -272,14 +272,14 @@ class KeyedMerge:
             def columns(chosen: NDArray[np.int64]) -> list[pa.Array]:
                 return self._columns_of_staged(source[chosen], rows[chosen])
 
-            last = last_places(numbers, None if self._keys.exact else columns)
+            last, ordered = last_places(numbers, None if self._keys.exact else columns)
             if len(last) < len(numbers):
                 beaten = np.ones(len(numbers), dtype=bool)
                 beaten[last] = False
                 for number in np.unique(source[beaten]).tolist():
                     mine = rows[beaten & (source == number)]
                     self.absent[self._staged[number].segment.key] |= BitMap(mine)
-            numbers, rows, source = numbers[last], rows[last], source[last]
+            numbers, rows, source = ordered, rows[last], source[last]
         return _Winners(numbers, source, rows, self._takes[source])
 
     def _open(self, number: int) -> KeyRun:

@@ -59,6 +59,7 @@ class _Partition:
         self.columns: list[list[pa.Array]] = []
         self.numbers: list[NDArray[np.uint64]] = []
         self.deletes: list[NDArray[np.bool_]] = []
+        self.stored: list[int] = []  # rows of either operation
         self.winners: list[_Winners] = []
 
 
@@ -128,16 +129,17 @@ class KeyedRows:
                 columns = [_joined(column) for column in zip(*parts, strict=True)]
                 return [column.take(pa.array(rows)) for column in columns]
 
-            last = last_places(numbers, chosen if parts else None)
+            last, ordered = last_places(numbers, chosen if parts else None)
+            if not deletes.any():
+                none = last[:0]
+                each.stored = [len(numbers), 0]
+                each.winners = [_Winners(ordered, last), _Winners(ordered[:0], none)]
+                continue
             for operation in (False, True):
-                rows = last
-                if deletes.any():
-                    mine = deletes == operation
-                    rows = last[mine[last]]
-                    each.winners.append(_Winners(numbers[rows], (np.cumsum(mine) - 1)[rows]))
-                else:
-                    rows = rows[: 0 if operation else len(rows)]
-                    each.winners.append(_Winners(numbers[rows], rows))
+                mine = deletes == operation
+                rows = last[mine[last]]
+                each.stored.append(int(mine.sum()))
+                each.winners.append(_Winners(numbers[rows], (np.cumsum(mine) - 1)[rows]))
 
     def run_maker(self, *, deletes: bool) -> Callable[[str, int, int], bytearray]:
         """Ends the keys, if they are not yet; makes runs of the rows of one operation."""
@@ -147,14 +149,17 @@ class KeyedRows:
     def run(self, partition: str, start: int, end: int, *, deletes: bool) -> bytearray:
         """The key run of the rows from ``start`` to ``end`` that were stored with one operation."""
         numbers, rows = self._partitions[partition].winners[deletes]
-        mine = (rows >= start) & (rows < end)
-        if not mine.all():
+        if start or end < self._partitions[partition].stored[deletes]:
+            mine = (rows >= start) & (rows < end)
             numbers, rows = numbers[mine], rows[mine]
         return encode_run(numbers, (rows - start).astype(np.uint32))
 
     def superseded(self, partition: str, start: int, end: int) -> BitMap:
         """Which of the stored rows from ``start`` to ``end``, counted from it, do not count."""
-        _, rows = self._partitions[partition].winners[False]
+        found = self._partitions[partition]
+        _, rows = found.winners[False]
+        if len(rows) == found.stored[False]:
+            return BitMap()
         rows = rows[(rows >= start) & (rows < end)]
         if len(rows) == end - start:
             return BitMap()
