@@ -53,7 +53,7 @@ PROMISES = (
     "lz4stream/*.py",
     "objects/*.py",
     "protocol/**/*.py",
-    "sql/*.py",
+    "sql/**/*.py",
     "client/transports/**/*.py",
     "server/**/*.py",
 )

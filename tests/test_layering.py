@@ -54,6 +54,14 @@ ALLOWED: dict[str, set[str]] = {
 }
 # The one module that may reach from the client into the engine.
 EXCEPTIONS = {("client/transports/embedded/embedded_transport.py", "engine")}
+# Inside sql: texts become trees, trees of filters and functions serve queries, and statements name all of them.
+SQL_ROOMS: dict[str, set[str]] = {
+    "parsing": set(),
+    "predicates": {"parsing"},
+    "functions": {"parsing"},
+    "queries": {"parsing", "predicates", "functions"},
+    "statements": {"parsing", "functions", "queries"},
+}
 FORBIDDEN_IN_PURE_ROOMS = {"asyncio", "socket", "threading", "time", "os", "logging"}
 
 
@@ -106,6 +114,15 @@ def test_rooms_import_only_along_the_arrows(path: Path) -> None:
 def test_pure_rooms_touch_no_clock_thread_socket_or_system(path: Path) -> None:
     roots = {name.split(".")[0] for name in imports(path)}
     assert not roots & FORBIDDEN_IN_PURE_ROOMS
+
+
+def test_rooms_of_sql_import_only_along_their_arrows() -> None:
+    for path in modules():
+        if path.parent.parent == SOURCE / "sql":
+            named = {
+                name.split(".")[2] for name in imports(path) if name.startswith("fletching.sql.")
+            }
+            assert named <= SQL_ROOMS[path.parent.name] | {path.parent.name}, path
 
 
 def test_base_names_are_unique() -> None:
@@ -307,7 +324,7 @@ WITHOUT_BEHAVIOUR = {
     "protocol/messages/responses": "values alone: the codec's tests send each of them",
     "protocol/messages/vocabulary": "words of the protocol",
     "server/auth/principal": "a value, made and looked at in authentication",
-    "sql/statement_kinds": "values alone: the tests of statements read each of them",
+    "sql/statements/statement_kinds": "values alone: the tests of statements read each of them",
 }
 
 

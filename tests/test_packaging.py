@@ -136,7 +136,10 @@ def loaded(program: str) -> set[str]:
         ),
         ("import fletching.engine.engine", {"pandas", "sqlglot", "duckdb", "uvicorn"}),
         # A server's start; pandas is imported by pyarrow for the first value of Python's that it is given.
-        ("import fletching.server.server, fletching.sql.predicates", {"pandas", "duckdb"}),
+        (
+            "import fletching.server.server, fletching.sql.predicates.predicate_compiler",
+            {"pandas", "duckdb"},
+        ),
         ("import fletching.ipc", {"urllib3", "fletching.client", "fletching.engine", "pandas"}),
         ("import fletching.lz4stream", {"pyarrow", "urllib3", "fletching.client"}),
     ],

@@ -57,7 +57,7 @@ def test_names_without_values_and_values_without_names() -> None:
 
 @given(st.text())
 def test_any_text_is_one_literal(text: str) -> None:
-    import fletching.sql.statements as statements
+    import fletching.sql.statements.statement_parser as statements
 
     made = with_parameters("select ? as a", [text])
     assert made.startswith("select ")

@@ -15,7 +15,7 @@ from tests.seaweedfs import ObjectStorage
 import fletching
 from fletching.server.server import Server
 from fletching.server.serving import serve
-from fletching.sql.statement_kinds import Namespace
+from fletching.sql.statements.statement_kinds import Namespace
 
 KEYS = {"ak": "sk"}
 Start = Callable[[], Server]

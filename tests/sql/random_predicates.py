@@ -20,7 +20,7 @@ from pyarrow import acero
 
 from fletching.engine.tables.statistics import StatisticsBuilder, column_key, read_statistics
 from fletching.errors import FletchingError
-from fletching.sql.predicates import ColumnBounds, compile_predicate
+from fletching.sql.predicates.predicate_compiler import ColumnBounds, compile_predicate
 
 DOUBLES = [0.0, -0.0, 0.1, 0.5, 1.0, -1.5, 2.0, 1e23, math.inf, -math.inf, math.nan, None]
 INNER = pa.struct([("x", pa.float64()), ("n", pa.int32())])

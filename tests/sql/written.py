@@ -8,11 +8,11 @@ import pyarrow as pa
 
 from fletching.protocol.types.arrow_types import arrow_field
 from fletching.protocol.types.odps_types import parse_type
-from fletching.sql.dialect import parse_one
-from fletching.sql.query_sources import Source, SourceView
-from fletching.sql.statement_kinds import Namespace
-from fletching.sql.table_definitions import table_name
-from fletching.sql.translation import Translation, translate
+from fletching.sql.parsing.dialect import parse_one
+from fletching.sql.queries.query_sources import Source, SourceView
+from fletching.sql.queries.translation import Translation, translate
+from fletching.sql.statements.statement_kinds import Namespace
+from fletching.sql.statements.table_definitions import table_name
 
 COLUMNS = {
     "id": "bigint",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import fletching
 from fletching.client.reading.filter_text import filter_text
 from fletching.errors import UsageError
-from fletching.sql.predicates import compile_predicate
+from fletching.sql.predicates.predicate_compiler import compile_predicate
 
 F = pc.field
 NEW_YEAR = dt.datetime.fromisoformat("2024-01-01")

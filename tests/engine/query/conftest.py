@@ -13,7 +13,7 @@ import pytest
 import fletching
 from fletching.engine.query.instance_results import selection_of
 from fletching.errors import FletchingError
-from fletching.sql.statement_kinds import Namespace
+from fletching.sql.statements.statement_kinds import Namespace
 
 HERE = Namespace("demo", "default")
 

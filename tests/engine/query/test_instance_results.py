@@ -43,7 +43,7 @@ def row_of(sql: Any, selection: Selection) -> InstanceRow:
 
 
 def sql_here() -> Any:
-    from fletching.sql.statement_kinds import Namespace
+    from fletching.sql.statements.statement_kinds import Namespace
 
     return Namespace("demo", "default")
 

@@ -29,7 +29,7 @@ from fletching.protocol.messages.requests import (
     Request,
 )
 from fletching.protocol.messages.responses import InstanceReadSession, Response
-from fletching.sql.statement_kinds import Namespace
+from fletching.sql.statements.statement_kinds import Namespace
 
 HERE = Namespace("demo", "default")
 

@@ -9,8 +9,8 @@ from tests.engine.query.conftest import Sql
 
 from fletching.engine.query import kept_work
 from fletching.engine.query.kept_work import KeptStatements
-from fletching.sql import translation
-from fletching.sql.statement_kinds import Namespace
+from fletching.sql.queries import translation
+from fletching.sql.statements.statement_kinds import Namespace
 
 HERE = Namespace("demo", "default")
 

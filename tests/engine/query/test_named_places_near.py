@@ -15,7 +15,7 @@ from fletching.errors import (
     NoSuchTableError,
 )
 from fletching.protocol.messages.admin import ListTables, TablePage
-from fletching.sql.dialect import parse_one
+from fletching.sql.parsing.dialect import parse_one
 from fletching.types import TableName
 
 

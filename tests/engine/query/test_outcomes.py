@@ -21,7 +21,7 @@ from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.query.outcomes import Outcomes
 from fletching.errors import NoPermissionError, NotFoundError, ServiceUnavailableError
 from fletching.protocol.messages.requests import CreateReadSession, Request
-from fletching.sql.statement_kinds import Namespace
+from fletching.sql.statements.statement_kinds import Namespace
 
 HERE = Namespace("demo", "default")
 LONG = "select count(*) from t a, t b, t c, t d where a.n + b.n + c.n + d.n = -1"

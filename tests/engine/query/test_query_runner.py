@@ -13,7 +13,7 @@ from fletching.engine.query.instances import Instances
 from fletching.errors import NoPermissionError
 from fletching.protocol.messages.admin import DescribeTable
 from fletching.protocol.messages.requests import CreateReadSession, Request
-from fletching.sql.statement_kinds import Namespace
+from fletching.sql.statements.statement_kinds import Namespace
 
 HERE = Namespace("demo", "default")
 SCHEMA = pa.schema(

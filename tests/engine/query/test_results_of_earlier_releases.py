@@ -15,7 +15,7 @@ from fletching.engine.engine import Engine
 from fletching.errors import NoPermissionError, NotFoundError
 from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.admin import CreateTable, ListTables, TablePage
-from fletching.sql.statement_kinds import Namespace
+from fletching.sql.statements.statement_kinds import Namespace
 from fletching.types import RESULTS_PROJECT, TableName
 
 TABLE = TableName(RESULTS_PROJECT, "i20260101000000000aaaaaaaaaaaa")

@@ -13,8 +13,8 @@ from fletching.protocol.messages.admin import DescribeTable, DropTable, TableInf
 from fletching.protocol.messages.changes import AlterTable, DropColumns, TruncateTable
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Changed
-from fletching.sql.dialect import parse_one
-from fletching.sql.statement_kinds import Namespace
+from fletching.sql.parsing.dialect import parse_one
+from fletching.sql.statements.statement_kinds import Namespace
 from fletching.types import TableName
 
 HERE = Namespace("demo", "default")

@@ -9,7 +9,7 @@ from tests.engine.query.conftest import Sql
 
 from fletching.engine.query.script_values import variable_name, variable_of, with_values
 from fletching.errors import InvalidArgumentError
-from fletching.sql.dialect import exp
+from fletching.sql.parsing.dialect import exp
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from fletching.protocol.messages.requests import (
     SplitOptions,
 )
 from fletching.protocol.messages.vocabulary import SplitMode
-from fletching.sql.predicates import compile_predicate
+from fletching.sql.predicates.predicate_compiler import compile_predicate
 from fletching.types import PartitionSpec, TableName
 
 SCHEMA = pa.schema([("id", pa.int64()), ("s", pa.string())])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fletching.engine.tables import zone_bounds
 from fletching.engine.tables.statistics import StatisticsBuilder
 from fletching.engine.tables.zone_bounds import ZONE_ROWS, choose, read_zones, zones_of
-from fletching.sql.bounds import ColumnBounds
+from fletching.sql.predicates.bounds import ColumnBounds
 
 
 def recorded(*batches: pa.Array) -> bytes | None:

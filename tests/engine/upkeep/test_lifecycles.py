@@ -6,7 +6,7 @@ from typing import Any
 
 from fletching.catalog.table_rows import get_table
 from fletching.engine.upkeep.lifecycles import expired_partitions
-from fletching.sql.statement_kinds import Namespace
+from fletching.sql.statements.statement_kinds import Namespace
 from fletching.types import TableName
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fletching.sql.statement_kinds import Namespace
+from fletching.sql.statements.statement_kinds import Namespace
 
 
 def test_partitions_stay_while_the_lifecycle_is_disabled(house: Any) -> None:

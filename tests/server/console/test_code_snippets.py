@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from fletching.server.console import code_snippets as code
-from fletching.sql.dialect import parse_one
+from fletching.sql.parsing.dialect import parse_one
 from fletching.types import TableName
 
 NASTY = TableName("pro'j\"ect", "ta`b'l\"e; rm -rf $HOME\n", "sche`ma")

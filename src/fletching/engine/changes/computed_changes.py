@@ -30,13 +30,13 @@ from fletching.protocol.types.blob_type import contains_blob
 from fletching.protocol.types.row_selection import take_rows
 
 if TYPE_CHECKING:
-    from fletching.sql.predicates import Predicate
+    from fletching.sql.predicates.predicate_compiler import Predicate
 
 __all__ = ["ComputedChanges", "RowAction"]
 
 
 class RowAction(Protocol):
-    """What becomes of a row: see `fletching.sql.row_changes.Action`."""
+    """What becomes of a row: see `fletching.sql.queries.row_changes.Action`."""
 
     @property
     def kind(self) -> str:

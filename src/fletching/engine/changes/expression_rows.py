@@ -198,7 +198,7 @@ class ExpressionFilter:
         Raises:
             InvalidArgumentError: it is none, or names an unknown column.
         """
-        from fletching.sql.value_expressions import compile_expression
+        from fletching.sql.queries.value_expressions import compile_expression
 
         columns = scan_schema.columns
         compiled = compile_expression(

@@ -70,7 +70,7 @@ class RowUpdate:
                 self._plain[place] = view.stored_value(column, place)
         known = {name.casefold(): name for name in columns.names}
         for name, text in expressions.items():
-            from fletching.sql.value_expressions import compile_expression
+            from fletching.sql.queries.value_expressions import compile_expression
 
             place = self._place(name)
             compiled = compile_expression(text, known, table=view.table.name.name)

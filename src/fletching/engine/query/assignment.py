@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from fletching.engine.query.result_types import duck_type_of, quoted_name
 from fletching.errors import InvalidArgumentError
-from fletching.sql.function_calls import decimal_text
-from fletching.sql.sql_types import type_of_column
+from fletching.sql.functions.function_calls import decimal_text
+from fletching.sql.functions.sql_types import type_of_column
 
 if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType

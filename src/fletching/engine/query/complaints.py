@@ -104,7 +104,7 @@ _MESSAGES: Mapping[str, str] = {
     r"Could not convert Timestamp to higher precision": (
         "a DATETIME stands beside a TIMESTAMP, which counts nanoseconds from 1677 to 2262, and is not in those years"
     ),
-    # What a function of ours refuses, as `fletching.sql.function_calls.failing` writes it.
+    # What a function of ours refuses, as `fletching.sql.functions.function_calls.failing` writes it.
     r"Could not convert string 'refused: (?P<n>.*)' to BOOL": "{n}",
     r"(?P<n>Could not (?:convert|cast) .*)": "{n}",
     r"argument in function \"\w+\" must be a constant expression": (

@@ -69,7 +69,7 @@ from fletching.protocol.messages.requests import (
     Request,
 )
 from fletching.protocol.messages.responses import InstanceReadSession, Response, TableSchema
-from fletching.sql.statement_kinds import (
+from fletching.sql.statements.statement_kinds import (
     Assignment,
     Explanation,
     Namespace,

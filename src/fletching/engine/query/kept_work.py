@@ -11,12 +11,12 @@ from collections.abc import Callable, Hashable, Mapping
 import pyarrow as pa
 
 from fletching.engine.reading.cache import RecentlyUsed
-from fletching.sql.dialect import exp
-from fletching.sql.query_sources import Source
-from fletching.sql.statement_kinds import Namespace, QueryStatement, Setting, Statement
-from fletching.sql.statement_places import StatementPlace
-from fletching.sql.statements import placed_statements
-from fletching.sql.translation import Translation
+from fletching.sql.parsing.dialect import exp
+from fletching.sql.parsing.statement_places import StatementPlace
+from fletching.sql.queries.query_sources import Source
+from fletching.sql.queries.translation import Translation
+from fletching.sql.statements.statement_kinds import Namespace, QueryStatement, Setting, Statement
+from fletching.sql.statements.statement_parser import placed_statements
 
 __all__ = ["KeptStatements", "KeptTranslations"]
 

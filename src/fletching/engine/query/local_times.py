@@ -1,6 +1,6 @@
 """Moments in Arrow batches, between UTC and the local time that a statement computes with.
 
-What the zone of a statement means is said in `fletching.sql.time_zones`. DATETIME and TIMESTAMP are moved,
+What the zone of a statement means is said in `fletching.sql.functions.time_zones`. DATETIME and TIMESTAMP are moved,
 also inside of arrays, maps and structs; a TIMESTAMP_NTZ has no zone and stays as it is. An hour that comes
 twice where clocks are set back is read as its first time, one that never comes as the moment before it.
 """
@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.types.arrow_types import odps_type_of_field
 from fletching.protocol.types.odps_types import TypeCode
-from fletching.sql.function_calls import FIRST_SECOND, LAST_SECOND
-from fletching.sql.time_zones import has_moments, offset_minutes
+from fletching.sql.functions.function_calls import FIRST_SECOND, LAST_SECOND
+from fletching.sql.functions.time_zones import has_moments, offset_minutes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -30,9 +30,9 @@ from fletching.protocol.messages.admin import (
 from fletching.protocol.messages.changes import ListVersions, VersionPage
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Response
-from fletching.sql.functions import AGGREGATES, FUNCTIONS
-from fletching.sql.partition_lifecycles import KEPT_PARTITIONS, kept_partitions
-from fletching.sql.statement_kinds import (
+from fletching.sql.functions.function_lookup import AGGREGATES, FUNCTIONS
+from fletching.sql.statements.partition_lifecycles import KEPT_PARTITIONS, kept_partitions
+from fletching.sql.statements.statement_kinds import (
     DescribeQuery,
     DescribeSchemaQuery,
     ShowCreateQuery,

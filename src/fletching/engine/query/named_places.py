@@ -11,9 +11,9 @@ from fletching.errors import FletchingError, InvalidArgumentError, NoSuchTableEr
 from fletching.protocol.messages.admin import ListTables, TablePage
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Response
-from fletching.sql.dialect import exp
-from fletching.sql.near_names import did_you_mean
-from fletching.sql.query_sources import WantedScan, located
+from fletching.sql.parsing.dialect import exp
+from fletching.sql.parsing.near_names import did_you_mean
+from fletching.sql.queries.query_sources import WantedScan, located
 from fletching.types import DEFAULT_SCHEMA
 
 __all__ = ["placed_complaint", "with_near_tables"]

@@ -13,9 +13,9 @@ from fletching.protocol.messages.admin import (
     CreatePartition,
     DropPartition,
 )
-from fletching.sql.dialect import equal, exp
-from fletching.sql.query_sources import located
-from fletching.sql.statement_kinds import (
+from fletching.sql.parsing.dialect import equal, exp
+from fletching.sql.queries.query_sources import located
+from fletching.sql.statements.statement_kinds import (
     ComputedChange,
     DropPartitions,
     MergePartitions,

@@ -12,10 +12,10 @@ import pyarrow as pa
 from fletching.engine.tables.schema_checks import VIEW_MATERIALIZED, VIEW_TEXT
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.messages.admin import PartitionInfo, SchemaInfo, TableInfo
-from fletching.sql.clusterings import CLUSTERING, clustering_clause, declared_clustering
-from fletching.sql.generated_partitions import GENERATED, generated_partition
-from fletching.sql.table_definitions import DEFAULT_KEY
-from fletching.sql.table_properties import INTERNAL, SHARD_PROPERTIES
+from fletching.sql.functions.generated_partitions import GENERATED, generated_partition
+from fletching.sql.statements.clusterings import CLUSTERING, clustering_clause, declared_clustering
+from fletching.sql.statements.table_definitions import DEFAULT_KEY
+from fletching.sql.statements.table_properties import INTERNAL, SHARD_PROPERTIES
 
 __all__ = [
     "VIEW_MATERIALIZED",

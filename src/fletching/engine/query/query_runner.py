@@ -47,26 +47,26 @@ from fletching.protocol.messages.admin import (
     TableInfo,
 )
 from fletching.protocol.messages.requests import CreateReadSession, Request
-from fletching.sql.dialect import exp, parse_one
-from fletching.sql.query_sources import (
+from fletching.sql.functions.time_zones import to_local
+from fletching.sql.parsing.dialect import exp, parse_one
+from fletching.sql.queries.query_sources import (
     Source,
     SourceView,
     WantedScan,
     located,
     mentioned_tables,
 )
-from fletching.sql.row_changes import ROW, SEGMENT, TARGET
-from fletching.sql.statement_kinds import Namespace
-from fletching.sql.table_definitions import table_name
-from fletching.sql.table_moments import TableMoment, table_moment
-from fletching.sql.time_zones import to_local
-from fletching.sql.translation import Translation, translate
+from fletching.sql.queries.row_changes import ROW, SEGMENT, TARGET
+from fletching.sql.queries.table_moments import TableMoment, table_moment
+from fletching.sql.queries.translation import Translation, translate
+from fletching.sql.statements.statement_kinds import Namespace
+from fletching.sql.statements.table_definitions import table_name
 from fletching.types import TableName
 
 if TYPE_CHECKING:
     from fletching.engine.query.sealed_connections import Connections
     from fletching.engine.query.sealed_duckdb import SealedDuckDB
-    from fletching.sql.predicates import Predicate
+    from fletching.sql.predicates.predicate_compiler import Predicate
 
 __all__ = [
     "VIEW_NAMESPACE",

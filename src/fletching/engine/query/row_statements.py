@@ -30,18 +30,22 @@ from fletching.protocol.messages.changes import (
 from fletching.protocol.messages.requests import CreateWriteSession
 from fletching.protocol.types.arrow_types import arrow_field
 from fletching.protocol.types.odps_types import parse_type
-from fletching.sql.dialect import exp, parse_predicate
-from fletching.sql.generated_partitions import GENERATED, GeneratedPartition, generated_partition
-from fletching.sql.near_names import did_you_mean
-from fletching.sql.predicates import compile_condition
-from fletching.sql.query_sources import located
-from fletching.sql.row_changes import CONTROLS, ROW, SEGMENT, row_changes_of
-from fletching.sql.statement_kinds import (
+from fletching.sql.functions.generated_partitions import (
+    GENERATED,
+    GeneratedPartition,
+    generated_partition,
+)
+from fletching.sql.functions.time_zones import has_moments
+from fletching.sql.parsing.dialect import exp, parse_predicate
+from fletching.sql.parsing.near_names import did_you_mean
+from fletching.sql.predicates.predicate_compiler import compile_condition
+from fletching.sql.queries.query_sources import located
+from fletching.sql.queries.row_changes import CONTROLS, ROW, SEGMENT, row_changes_of
+from fletching.sql.statements.statement_kinds import (
     ComputedChange,
     Target,
 )
-from fletching.sql.table_definitions import DEFAULT_KEY
-from fletching.sql.time_zones import has_moments
+from fletching.sql.statements.table_definitions import DEFAULT_KEY
 from fletching.types import PartitionSpec
 
 if TYPE_CHECKING:

@@ -40,11 +40,11 @@ from fletching.protocol.messages.changes import (
 )
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Changed, Response
-from fletching.sql.dialect import exp
-from fletching.sql.statement_kinds import (
+from fletching.sql.functions.time_zones import time_zone_of
+from fletching.sql.parsing.dialect import exp
+from fletching.sql.statements.statement_kinds import (
     Namespace,
 )
-from fletching.sql.time_zones import time_zone_of
 from fletching.types import TableName
 
 if TYPE_CHECKING:

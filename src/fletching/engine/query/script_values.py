@@ -16,12 +16,12 @@ from fletching.protocol.messages.admin import (
 )
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Response
-from fletching.sql.dialect import exp
-from fletching.sql.functions import FOLDED
-from fletching.sql.near_names import did_you_mean
-from fletching.sql.query_sources import located
-from fletching.sql.statement_kinds import Namespace
-from fletching.sql.table_definitions import table_name
+from fletching.sql.functions.function_lookup import FOLDED
+from fletching.sql.parsing.dialect import exp
+from fletching.sql.parsing.near_names import did_you_mean
+from fletching.sql.queries.query_sources import located
+from fletching.sql.statements.statement_kinds import Namespace
+from fletching.sql.statements.table_definitions import table_name
 from fletching.types import TableName
 
 __all__ = [

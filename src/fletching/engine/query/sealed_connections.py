@@ -24,8 +24,8 @@ import pyarrow as pa
 from fletching.engine.query.local_times import moved_times
 from fletching.engine.query.query_limits import QueryLimits
 from fletching.errors import MissingExtraError, StorageError
-from fletching.sql.text_functions import SHA2_PREFIX
-from fletching.sql.time_zones import TO_LOCAL, TO_UTC
+from fletching.sql.functions.text_functions import SHA2_PREFIX
+from fletching.sql.functions.time_zones import TO_LOCAL, TO_UTC
 
 try:
     import duckdb

@@ -2,7 +2,7 @@
 
 A connection is a database in memory of its own; see `sealed_connections` for how it is sealed. It may use no file but
 its spill folder, no network, no extension that is not built in and no variable of Python, and its configuration
-is locked. What a user's text may call is decided before, by `fletching.sql.functions`; this is the second wall.
+is locked. What a user's text may call is decided before, by `fletching.sql.functions.function_lookup`; this is the second wall.
 """
 
 from __future__ import annotations

@@ -44,8 +44,10 @@ from fletching.protocol.messages.admin import (
     TableInfo,
 )
 from fletching.protocol.messages.responses import Response
-from fletching.sql.dialect import exp
-from fletching.sql.statement_kinds import (
+from fletching.sql.functions.time_zones import TIME_ZONE, checked_time_zone, time_zone_of
+from fletching.sql.parsing.dialect import exp
+from fletching.sql.parsing.statement_places import StatementPlace
+from fletching.sql.statements.statement_kinds import (
     AddMissingColumns,
     Assignment,
     Changes,
@@ -68,8 +70,6 @@ from fletching.sql.statement_kinds import (
     Use,
     namespace_after,
 )
-from fletching.sql.statement_places import StatementPlace
-from fletching.sql.time_zones import TIME_ZONE, checked_time_zone, time_zone_of
 
 __all__ = ["Outcome", "StatementRunner", "Watched"]
 

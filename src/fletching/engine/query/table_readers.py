@@ -15,8 +15,8 @@ from fletching.engine.query.result_types import conformed, duck_arrow_type
 from fletching.engine.query.small_batches import gathered
 from fletching.engine.reading.kept_segments import KeptSegments
 from fletching.engine.reading.read_calls import PinnedTable, Reading
-from fletching.sql.predicates import Predicate
-from fletching.sql.query_sources import WantedScan
+from fletching.sql.predicates.predicate_compiler import Predicate
+from fletching.sql.queries.query_sources import WantedScan
 from fletching.types import TableName
 
 SLICE_ROWS = 1 << 19

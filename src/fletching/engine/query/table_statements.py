@@ -33,8 +33,8 @@ from fletching.protocol.messages.admin import (
 )
 from fletching.protocol.types.arrow_types import arrow_field, odps_type_of_field
 from fletching.protocol.types.odps_types import parse_type
-from fletching.sql.dialect import equal, exp
-from fletching.sql.statement_kinds import (
+from fletching.sql.parsing.dialect import equal, exp
+from fletching.sql.statements.statement_kinds import (
     AddMissingColumns,
     Clone,
     CreateAs,
@@ -42,7 +42,7 @@ from fletching.sql.statement_kinds import (
     CreateView,
     Target,
 )
-from fletching.sql.table_properties import LIFECYCLE
+from fletching.sql.statements.table_properties import LIFECYCLE
 from fletching.types import PartitionSpec, TableName
 
 __all__ = ["add_missing", "clone", "create_as", "create_like", "create_view", "drop_view"]

@@ -26,7 +26,7 @@ from fletching.engine.reading.physical_projection import PhysicalProjection
 from fletching.engine.reading.row_filter import WORTH_PROVING, RowFilter
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.reading.zone_pruning import ZonesOfBatches, zones_of_batches
-from fletching.sql.conditions import FALSE, TRUE
+from fletching.sql.predicates.conditions import FALSE, TRUE
 from fletching.types import RowRange
 
 __all__ = ["BatchStrategy", "Chosen", "ReadOptions", "choose_strategies", "windows"]

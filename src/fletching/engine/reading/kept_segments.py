@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from fletching.engine.reading.row_filter import RowFilter
 from fletching.engine.reading.snapshot import Snapshot
-from fletching.sql.conditions import TRUE
+from fletching.sql.predicates.conditions import TRUE
 
 __all__ = ["KeptSegments", "kept_segments"]
 

@@ -59,7 +59,7 @@ from fletching.protocol.messages.requests import (
 from fletching.types import RowRange, TableName
 
 if TYPE_CHECKING:
-    from fletching.sql.predicates import Predicate
+    from fletching.sql.predicates.predicate_compiler import Predicate
 
 __all__ = ["PinnedTable", "Reading", "SnapshotRows"]
 

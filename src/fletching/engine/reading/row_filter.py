@@ -28,11 +28,11 @@ from fletching.engine.tables.zone_bounds import choose, read_zones
 from fletching.errors import CorruptObjectError, InvalidArgumentError
 from fletching.protocol.messages.requests import ArrowOptions
 from fletching.protocol.types.row_selection import filter_rows
-from fletching.sql.bounds import Bounds, ColumnBounds, Physical
-from fletching.sql.conditions import FALSE, TRUE, Condition, fold, narrowed, parts_over
+from fletching.sql.predicates.bounds import Bounds, ColumnBounds, Physical
+from fletching.sql.predicates.conditions import FALSE, TRUE, Condition, fold, narrowed, parts_over
 
 if TYPE_CHECKING:
-    from fletching.sql.predicates import Predicate
+    from fletching.sql.predicates.predicate_compiler import Predicate
 
 __all__ = ["WORTH_PROVING", "RowFilter", "Zones", "filter_fields", "row_filter"]
 
@@ -91,7 +91,7 @@ def row_filter(
 @functools.lru_cache(maxsize=128)
 def _compiled(text: str, fields: tuple[tuple[str, pa.Field], ...], table: str) -> Predicate:
     # sqlglot takes a while to import, so only who filters does it.
-    from fletching.sql.predicates import compile_predicate
+    from fletching.sql.predicates.predicate_compiler import compile_predicate
 
     return compile_predicate(text, dict(fields), table=table)
 

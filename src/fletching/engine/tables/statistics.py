@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fletching.engine.tables.zone_bounds import ZONE_ROWS, ZoneBounds, ZoneColumns, zones_of
-from fletching.sql.bounds import ColumnBounds, Physical
+from fletching.sql.predicates.bounds import ColumnBounds, Physical
 
 __all__ = [
     "ColumnStatistics",

@@ -71,15 +71,19 @@ from fletching.protocol.messages.changes import (
 )
 from fletching.protocol.messages.responses import Changed, Done
 from fletching.protocol.types.table_schema import depth_first_ids
-from fletching.sql.clusterings import CLUSTERING, declared_clustering
-from fletching.sql.generated_partitions import GENERATED, generated_partition
-from fletching.sql.partition_lifecycles import (
+from fletching.sql.functions.generated_partitions import GENERATED, generated_partition
+from fletching.sql.statements.clusterings import CLUSTERING, declared_clustering
+from fletching.sql.statements.partition_lifecycles import (
     KEPT_PARTITIONS,
     kept_partitions,
     with_partition_lifecycle,
 )
-from fletching.sql.storage_tiers import PARTITION_TIERS, declared_tiers, with_partition_tier
-from fletching.sql.table_properties import LIFECYCLE
+from fletching.sql.statements.storage_tiers import (
+    PARTITION_TIERS,
+    declared_tiers,
+    with_partition_tier,
+)
+from fletching.sql.statements.table_properties import LIFECYCLE
 from fletching.types import TableName
 
 __all__ = ["Tables"]

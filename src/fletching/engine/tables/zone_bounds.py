@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fletching.sql.bounds import ColumnBounds, Physical
+from fletching.sql.predicates.bounds import ColumnBounds, Physical
 
 __all__ = ["ZONE_ROWS", "Known", "ZoneBounds", "ZoneColumns", "choose", "read_zones", "zones_of"]
 

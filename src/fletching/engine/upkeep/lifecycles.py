@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from fletching.catalog.partition_rows import find_partitions, unmodified_partitions
 from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.table_rows import TableRow
-from fletching.sql.partition_lifecycles import KEPT_PARTITIONS, MAX_KEPT, kept_partitions
+from fletching.sql.statements.partition_lifecycles import KEPT_PARTITIONS, MAX_KEPT, kept_partitions
 
 __all__ = ["expired_partitions"]
 

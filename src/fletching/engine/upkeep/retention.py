@@ -69,7 +69,7 @@ from fletching.engine.writing.states import SessionState
 from fletching.errors import StorageError
 from fletching.objects.store import writer_of
 from fletching.protocol.messages.requests import DEFAULT_SESSION_ID
-from fletching.sql.table_properties import DISABLED, LIFECYCLE
+from fletching.sql.statements.table_properties import DISABLED, LIFECYCLE
 from fletching.types import RESULTS_PROJECT
 
 __all__ = ["Collected", "Retention", "RetentionReport", "retain_seconds"]

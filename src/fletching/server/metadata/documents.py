@@ -12,10 +12,10 @@ from fletching.errors import InvalidParameterError
 from fletching.protocol.http.numbers import parse_count
 from fletching.protocol.messages.admin import PartitionInfo, TableInfo
 from fletching.protocol.messages.responses import Column
-from fletching.sql.clusterings import CLUSTERING, declared_clustering
-from fletching.sql.generated_partitions import GENERATED, generated_partition
-from fletching.sql.storage_tiers import STORAGE_TIER, partition_tier
-from fletching.sql.table_properties import SHARD_PROPERTIES
+from fletching.sql.functions.generated_partitions import GENERATED, generated_partition
+from fletching.sql.statements.clusterings import CLUSTERING, declared_clustering
+from fletching.sql.statements.storage_tiers import STORAGE_TIER, partition_tier
+from fletching.sql.statements.table_properties import SHARD_PROPERTIES
 
 __all__ = [
     "element",

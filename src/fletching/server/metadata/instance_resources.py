@@ -24,7 +24,7 @@ from fletching.server.metadata import interactive_resources as interactive
 from fletching.server.metadata.documents import element, parse_root
 from fletching.server.metadata.jobs import MAX_JOB_BYTES, parse_job
 from fletching.server.metadata.scope import Scope, namespace_of
-from fletching.sql.time_zones import TIME_ZONE
+from fletching.sql.functions.time_zones import TIME_ZONE
 
 if TYPE_CHECKING:
     import xml.etree.ElementTree as ET

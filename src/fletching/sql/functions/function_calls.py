@@ -1,0 +1,498 @@
+"""Calls of functions on their way from MaxCompute's dialect to DuckDB's SQL."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+
+from fletching.errors import InvalidArgumentError
+from fletching.sql.functions.sql_types import (
+    BIGINT,
+    BINARY,
+    BOOLEAN,
+    DATE,
+    DATETIME,
+    DOUBLE,
+    INT,
+    STRING,
+    UNKNOWN,
+    SqlType,
+    common_type,
+)
+from fletching.sql.functions.time_zones import to_local, to_utc
+
+__all__ = [
+    "Call",
+    "Function",
+    "Lambda",
+    "NullConstantError",
+    "Result",
+    "between",
+    "converted",
+    "convertible",
+    "counted_arguments",
+    "failing",
+    "in_years",
+    "joined_list",
+    "let",
+    "map_of_entries",
+    "moment_text",
+    "quoted",
+    "since_1970",
+]
+
+
+def quoted(text: str) -> str:
+    """A text literal of DuckDB's."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+_NESTED = frozenset({"array", "map", "struct"})
+
+
+def convertible(given: SqlType, wanted: SqlType) -> bool:
+    """Whether CAST knows a way between two types; true if one of them is not known."""
+    kinds = given.kind, wanted.kind
+    if not kinds[0] or not kinds[1] or "null" in kinds:
+        return True
+    if kinds[0] in _NESTED:
+        return kinds[1] in {"text", kinds[0]}
+    return kinds[1] not in _NESTED
+
+
+def counted_arguments(count: int | str) -> str:
+    """``1 argument``, ``2 arguments``."""
+    return f"{count} argument{'' if str(count).endswith(' 1') or count in {1, '1'} else 's'}"
+
+
+_WHOLE_TEXT = "'^\\s*([+-]?\\d+)(?:\\.\\d*)?\\s*$'"
+YEAR = "(?:[1-9]\\d{0,3}|0[1-9]\\d{0,2}|00[1-9]\\d?|000[1-9])"
+"""A year from 1 to 9999, as a regular expression."""
+
+_DATE_TEXT = f"'^\\s*{YEAR}-\\d{{1,2}}-\\d{{1,2}}(?:[ T].*)?$'"
+"""Texts that have a form as a whole number, or as a date or time: DuckDB takes ``1_0``, ``0x1`` and ``epoch``."""
+
+
+def moment_text(text: str) -> str:
+    """A text if it is written as a date or a time is, else null."""
+    if _CONSTANT.fullmatch(text):
+        return text if re.match(rf"'\s*{YEAR}-\d{{1,2}}-\d{{1,2}}(?:[ T'])", text) else "NULL"
+    return f"CASE WHEN regexp_matches({text}, {_DATE_TEXT}) THEN {text} END"
+
+
+def between(text: str, least: str, most: str) -> str:
+    """A value if it is above one bound and below another, else null; the value stands in it once."""
+    return f"nullif(greatest(nullif(least({text}, {most}), {most}), {least}), {least})"
+
+
+def in_years(moment: str, kind: str = "TIMESTAMP") -> str:
+    """A date or time of DuckDB's SQL that was computed: null outside of the years from 1 to 9999.
+
+    Args:
+        moment: the value.
+        kind: its type, ``TIMESTAMP`` or ``DATE``.
+    """
+    last = "0000-12-31" if kind == "DATE" else "0000-12-31 23:59:59.999999"
+    return between(moment, f"{kind} '{last}'", f"{kind} '10000-01-01'")
+
+
+FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799
+"""Of the years from 1 to 9999, since 1970."""
+
+
+def since_1970(seconds: str) -> str:
+    """The time that lies a number of seconds behind 1970 in UTC; null outside of the years from 1 to 9999."""
+    kept = between(seconds, str(FIRST_SECOND - 1), str(LAST_SECOND + 1))
+    return f"make_timestamp(CAST({kept} * 1000000 AS BIGINT))"
+
+
+def converted(text: str, given: SqlType, wanted: SqlType, zone: str = "") -> str:
+    """A value in another type, as CAST gives it: null where it has no form there.
+
+    Args:
+        text: the value in DuckDB's SQL.
+        given: its type, as far as it is known.
+        wanted: the type that it is brought to.
+        zone: the statement's; numbers of seconds count in UTC.
+    """
+    target = wanted.duck()
+    if wanted.kind == "whole":
+        if given.kind in {"double", "decimal"}:
+            text = f"trunc({text})"  # cut, not rounded
+        elif given.kind == "text":
+            text = f"regexp_extract({text}, {_WHOLE_TEXT}, 1)"
+        elif given.kind == "time":
+            # Of milliseconds DuckDB would make nanoseconds, which end in the year 2262.
+            text = f"epoch({to_utc(f'CAST({text} AS TIMESTAMP)', zone)})"
+    elif wanted.kind in {"double", "decimal"}:
+        if given.kind == "text":
+            text = f"CASE WHEN NOT contains({text}, '_') THEN {text} END"
+        elif given.kind == "time":
+            text = f"(epoch_us({to_utc(f'CAST({text} AS TIMESTAMP)', zone)}) / 1000000.0::DOUBLE)"
+    elif wanted.kind == "text":
+        if given.kind == "binary":
+            return f"decode({text})"
+        if given.kind in {"array", "map", "struct"}:
+            return f"CAST(to_json({text}) AS VARCHAR)"
+        if given.kind == "decimal":
+            return decimal_text(text)
+    elif wanted.kind == "time" and given.kind in {"whole", "double", "decimal"}:
+        number = f"CAST({text} AS BIGINT)" if given.kind == "whole" else text
+        text = to_local(since_1970(number), zone)
+    elif wanted.kind in {"date", "time"} and given.kind == "text":
+        text = moment_text(text)
+    elif wanted.name == "BINARY" and given.kind == "text":
+        return f"encode({text})"
+    elif wanted.name == "BOOLEAN" and given.kind in {"double", "decimal"}:
+        return f"({text} <> 0)"
+    return f"TRY_CAST({text} AS {target})"
+
+
+def decimal_text(value: str) -> str:
+    """A DECIMAL as text: without zeros at the end of its fraction, as MaxCompute writes it."""
+    return f"rtrim(regexp_replace(CAST({value} AS VARCHAR), '(\\.[0-9]*?)0+$', '\\1'), '.')"
+
+
+def let(names: Sequence[str], values: Sequence[str], body: str) -> str:
+    """``body`` with names for values, each computed once."""
+    for name, value in reversed(list(zip(names, values, strict=True))):
+        body = f"list_transform([{value}], lambda {name}: {body})[1]"
+    return body
+
+
+MAX_TEXT_BYTES = 8 << 20
+"""Longest text that a function makes of shorter ones, as long as MaxCompute's longest."""
+
+MAX_ELEMENTS = 10_000_000
+"""Most elements of an ARRAY that a function makes of less: DuckDB's own bound of memory is not about values."""
+
+
+def or_nothing(number: str, most: object) -> str:
+    """A number, or 0 if it is above the most that it may be: what fails shall not be made first."""
+    return f"CASE WHEN {number} > {most} THEN 0 ELSE {number} END"
+
+
+def unless_large(size: str, most: int, what: str, made: str) -> str:
+    """``made``, or a failure that names ``what`` if a size is above the most that it may be.
+
+    DuckDB works constants out before it looks at conditions, so ``made`` has to be small by itself.
+    """
+    failure = failing(f"{what}, above the limit of {most}")
+    checked = f"CASE WHEN {size} > {most} THEN {failure} ELSE FALSE END"
+    return f"CASE WHEN {checked} THEN NULL ELSE {made} END"
+
+
+def failing(message: str) -> str:
+    """A boolean that cannot be computed, with a message of ours.
+
+    Not DuckDB's ``error``: what may fail so counts as changing from row to row there, which no PARTITION BY
+    or ORDER BY of a window may.
+    """
+    return f"CAST({quoted(REFUSED + message)} AS BOOLEAN)"
+
+
+REFUSED = "refused: "
+"""What a text begins with that stands for a complaint: that it cannot become a boolean is told as that."""
+
+
+def joined_list(items: str, separator: str) -> str:
+    """The texts of a list, but for nulls, with a separator between them."""
+    if _CONSTANT.fullmatch(separator):
+        return f"array_to_string({items}, {separator})"
+    # DuckDB's own takes a constant separator only.
+    kept = f"list_filter({items}, lambda j_: j_ IS NOT NULL)"
+    return (
+        f"CASE WHEN {items} IS NULL OR {separator} IS NULL THEN NULL WHEN len({kept}) = 0 THEN ''"
+        f" ELSE list_reduce({kept}, lambda l_, r_: l_ || {separator} || r_) END"
+    )
+
+
+def map_of_entries(entries: str, key: str = "k") -> str:
+    """A map of a list of structs; of those with the same key the last one stays.
+
+    Args:
+        entries: the list.
+        key: the name of the structs' first field.
+    """
+    later = f"len(list_filter(e_[i_ + 1:], lambda o_: o_.{key} = e_[i_].{key})) = 0"
+    kept = (
+        f"list_transform(list_filter(range(1, len(e_) + 1), lambda i_: {later}), lambda i_: e_[i_])"
+    )
+    once = f"list_unique(list_transform(e_, lambda o_: o_.{key})) = len(e_)"
+    return let(
+        ["e_"],
+        [entries],
+        f"CASE WHEN {once} THEN map_from_entries(e_) ELSE map_from_entries({kept}) END",
+    )
+
+
+_CONSTANT = re.compile(r"'(?:[^']|'')*'")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lambda:
+    """A lambda: its parameters and its body in DuckDB's SQL."""
+
+    names: Sequence[str]
+    body: str
+
+
+class NullConstantError(Exception):
+    """An argument that has to be a constant text is null: so is the call, whose author answers."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a function.
+
+    Attributes:
+        name: as written.
+        arguments: the arguments in DuckDB's SQL.
+        constants: per argument, its text if it is a constant text.
+        types: per argument, its type as far as it is known.
+        now: the statement's moment, as a timestamp literal.
+        lambdas: per argument, its pieces if it is a lambda.
+        zone: the time zone that times are written in; empty for UTC.
+    """
+
+    name: str
+    arguments: Sequence[str]
+    constants: Sequence[str | None]
+    types: Sequence[SqlType]
+    now: str
+    lambdas: Sequence[Lambda | None] = ()
+    zone: str = ""
+
+    def __len__(self) -> int:
+        """How many arguments there are."""
+        return len(self.arguments)
+
+    def __getitem__(self, index: int) -> str:
+        """An argument in DuckDB's SQL."""
+        return self.arguments[index]
+
+    def kind(self, index: int) -> str:
+        """What is known of an argument's type."""
+        return self.types[index].kind if index < len(self.types) else ""
+
+    def constant(self, index: int, what: str) -> str:
+        """An argument that has to be a constant text.
+
+        Raises:
+            InvalidArgumentError: it is something else.
+            NullConstantError: it is null.
+        """
+        if self.kind(index) == "null":
+            raise NullConstantError
+        result = self.constants[index]
+        if result is None:
+            raise InvalidArgumentError(f"{self.name} needs a constant text for its {what}")
+        return result
+
+    def number(self, index: int, what: str) -> int:
+        """An argument that has to be a constant whole number.
+
+        Raises:
+            InvalidArgumentError: it is something else.
+        """
+        text = self.arguments[index].replace(" ", "").strip("()")
+        if not re.fullmatch(r"-?\d{1,18}", text):
+            raise InvalidArgumentError(f"{self.name} needs a constant whole number for its {what}")
+        return int(text)
+
+    def function(self, index: int, parameters: Sequence[int]) -> Lambda:
+        """An argument that has to be a lambda.
+
+        Raises:
+            InvalidArgumentError: it is something else, or has another number of parameters.
+        """
+        result = self.lambdas[index] if index < len(self.lambdas) else None
+        if result is None:
+            raise InvalidArgumentError(
+                f"{self.name} needs a lambda (x -> ..) as its argument {index + 1}"
+            )
+        if len(result.names) not in parameters:
+            raise InvalidArgumentError(
+                f"the lambda of {self.name} takes {parameters[0]} parameters, not {len(result.names)}"
+            )
+        return result
+
+    def text(self, index: int) -> str:
+        """An argument as text."""
+        if self.kind(index) == "text":
+            return self.arguments[index]
+        if self.kind(index) in {"binary", "decimal", "array", "map", "struct"}:
+            return converted(self.arguments[index], self.types[index], STRING)
+        return f"CAST({self.arguments[index]} AS VARCHAR)"
+
+    def moment(self, index: int) -> str:
+        """An argument as a time; text is read as one, what is none is null."""
+        text = self.arguments[index]
+        if self.kind(index) == "date":
+            return text
+        if self.kind(index) == "time":
+            # DuckDB would take milliseconds to nanoseconds, which end in the year 2262.
+            return f"CAST({text} AS TIMESTAMP)"
+        return f"TRY_CAST({moment_text(text) if self.kind(index) == 'text' else text} AS TIMESTAMP)"
+
+    def day(self, index: int) -> str:
+        """An argument as a date."""
+        if self.kind(index) == "date":
+            return self.arguments[index]
+        text = self.arguments[index]
+        return f"TRY_CAST({moment_text(text) if self.kind(index) == 'text' else text} AS DATE)"
+
+
+Result = str | Callable[[Sequence[SqlType]], SqlType]
+
+_RESULTS: dict[str, SqlType] = {
+    "text": STRING,
+    "whole": BIGINT,
+    "int": INT,
+    "double": DOUBLE,
+    "boolean": BOOLEAN,
+    "date": DATE,
+    "time": DATETIME,
+    "binary": BINARY,
+    "array": SqlType("ARRAY"),
+    "map": SqlType("MAP"),
+    "": UNKNOWN,
+}
+
+_TAKES = {"t": STRING, "d": DOUBLE, "w": BIGINT, "n": DOUBLE, "b": BOOLEAN}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Function:
+    """A function: how many arguments it takes and what it becomes.
+
+    Attributes:
+        least, most: of the arguments; None for any number.
+        make: a template, or a function of the call. A template has ``{0}``, ``{1}``, ... for the
+            arguments and ``{*}`` for all of them; an aggregate's also ``{distinct}``, ``{nulls}``,
+            ``{order}`` and ``{over}``.
+        result: its type: a kind, ``first`` or ``common`` for that of its arguments, or a function of
+            their types.
+        takes: per argument a letter, the last one for all that follow: ``t`` text, ``w`` a whole
+            number, ``d`` a DOUBLE, ``n`` a number, ``b`` a boolean, ``a`` an ARRAY, ``m`` a MAP, ``c`` an
+            ARRAY or a MAP, ``e`` an element of the first argument, ``.`` as it is.
+        aggregate: whether it may have OVER, FILTER and DISTINCT.
+    """
+
+    least: int
+    most: int | None
+    make: str | Callable[[Call], str]
+    result: Result = ""
+    takes: str = "."
+    aggregate: bool = False
+
+    def type(self, types: Sequence[SqlType]) -> SqlType:
+        """The type of a call with arguments of these types."""
+        if callable(self.result):
+            return self.result(types)
+        if self.result == "first":
+            return types[0] if types else UNKNOWN
+        if self.result == "common":
+            return common_type(types)
+        return _RESULTS[self.result]
+
+    def sql(
+        self,
+        call: Call,
+        *,
+        over: str = "",
+        nulls: str = "",
+        order: str = "",
+        distinct: bool = False,
+    ) -> str:
+        """The call in DuckDB's SQL.
+
+        Args:
+            call: the call.
+            over: FILTER and OVER, as they stand behind an aggregate.
+            nulls: IGNORE NULLS, as it stands inside a window function.
+            order: ORDER BY, as it stands inside an aggregate.
+            distinct: whether an aggregate takes each value once.
+
+        Raises:
+            InvalidArgumentError: the number of arguments is wrong, or a constant means nothing.
+        """
+        count = len(call.arguments)
+        if count < self.least or (self.most is not None and count > self.most):
+            wanted = str(self.least) if self.most == self.least else f"{self.least} to {self.most}"
+            if self.most is None:
+                wanted = f"at least {self.least}"
+            raise InvalidArgumentError(
+                f"{call.name} takes {counted_arguments(wanted)}, not {count}"
+            )
+        arguments = [self._taken(call, index) for index in range(count)]
+        call = dataclasses.replace(call, arguments=arguments)
+        made = self.make
+        if callable(made):
+            try:
+                made = made(call)
+            except NullConstantError:
+                return f"CAST(NULL AS {self.type(call.types).duck() or 'VARCHAR'})"
+            if not self.aggregate:
+                return made
+        places = {
+            "*": ", ".join(arguments),
+            "over": over,
+            "nulls": nulls,
+            "order": f" {order}" if order else "",
+            "distinct": "DISTINCT " if distinct else "",
+            **{str(index): text for index, text in enumerate(arguments)},
+        }
+        # In one pass: what an argument says is never a place of the template.
+        return _PLACE.sub(lambda match: places[match[1]], made)
+
+    def _taken(self, call: Call, index: int) -> str:
+        letter = self.takes[min(index, len(self.takes) - 1)]
+        text, given = (
+            call.arguments[index],
+            call.types[index] if index < len(call.types) else UNKNOWN,
+        )
+        if letter == "." or given.kind == "null":
+            return text
+        if letter in _COLLECTIONS:
+            kinds, what = _COLLECTIONS[letter]
+            if given.kind and given.kind not in kinds:
+                raise InvalidArgumentError(
+                    f"{call.name} takes {what} as its argument {index + 1}, not a value of type {given}"
+                )
+            return text
+        if letter == "e":
+            element = call.types[0].element if call.types[0].kind == "array" else UNKNOWN
+            both = {given.kind, element.kind}
+            if element.duck() and "text" in both and len(both - {""}) > 1:
+                return converted(text, given, element, call.zone)
+            return text
+        if letter == "t":
+            return call.text(index)
+        wanted = _TAKES[letter]
+        if letter == "n":
+            return converted(text, given, DOUBLE, call.zone) if given.kind == "text" else text
+        if letter == "d" and given.kind in {"whole", "decimal"}:
+            return f"CAST({text} AS DOUBLE)"
+        if given.kind == wanted.kind:
+            return text
+        return converted(text, given, wanted, call.zone)
+
+
+_COLLECTIONS = {
+    "a": (frozenset({"array"}), "an ARRAY"),
+    "m": (frozenset({"map"}), "a MAP"),
+    "c": (frozenset({"array", "map"}), "an ARRAY or a MAP"),
+}
+
+_PLACE = re.compile(r"\{(\*|\d+|over|nulls|order|distinct)\}")
+
+
+def refused(message: str) -> Callable[[Call], str]:
+    """A function that is known and not supported."""
+
+    def make(call: Call) -> str:
+        raise InvalidArgumentError(message.format(name=call.name))
+
+    return make

@@ -1,0 +1,1 @@
+"""Filters as trees: conditions on rows, and what they tell of whole segments."""

@@ -1,0 +1,1 @@
+"""Queries as DuckDB's SQL: what they read, the types of their expressions, how they are written."""

@@ -1,0 +1,1 @@
+"""What a statement asks for, as requests of the protocol and queries."""

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+import pytest
+
+from fletching.errors import InvalidArgumentError
+from fletching.sql.functions.function_calls import (
+    Call,
+    Function,
+    Lambda,
+    converted,
+    convertible,
+    counted_arguments,
+    joined_list,
+    let,
+    map_of_entries,
+    moment_text,
+    quoted,
+)
+from fletching.sql.functions.sql_types import (
+    BIGINT,
+    BINARY,
+    DATE,
+    DATETIME,
+    DOUBLE,
+    NULL,
+    STRING,
+    UNKNOWN,
+    SqlType,
+    array_of,
+    decimal,
+    map_of,
+)
+
+
+def value(sql: str) -> Any:
+    with duckdb.connect() as connection:
+        (row,) = connection.sql(f"select {sql}").fetchall()
+        return row[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "wanted", "found"),
+    [
+        ("'12.9'", STRING, BIGINT, 12),
+        ("' -7 '", STRING, BIGINT, -7),
+        ("'1_0'", STRING, BIGINT, None),
+        ("'0x10'", STRING, BIGINT, None),
+        ("'1e3'", STRING, BIGINT, None),
+        ("'1_0'", STRING, DOUBLE, None),
+        ("'1e3'", STRING, DOUBLE, 1000.0),
+        ("1.9::double", DOUBLE, BIGINT, 1),
+        ("'epoch'", STRING, DATETIME, None),
+        ("'2024/01/01'", STRING, DATE, None),
+        ("decode('\\x61'::blob)", STRING, STRING, "a"),
+        ("'\\x61'::blob", BINARY, STRING, "a"),
+        ("[1, 2]", array_of(BIGINT), STRING, "[1,2]"),
+        ("TIMESTAMP '1970-01-01 00:00:01.5'", DATETIME, DOUBLE, 1.5),
+    ],
+)
+def test_conversions(text: str, given: SqlType, wanted: SqlType, found: Any) -> None:
+    assert value(converted(text, given, wanted)) == found
+
+
+def test_which_conversions_there_are() -> None:
+    assert convertible(STRING, BIGINT)
+    assert convertible(NULL, array_of(BIGINT))
+    assert convertible(UNKNOWN, array_of(BIGINT))
+    assert convertible(array_of(BIGINT), STRING)
+    assert not convertible(array_of(BIGINT), BIGINT)
+    assert not convertible(BIGINT, map_of(STRING, BIGINT))
+    assert not convertible(map_of(STRING, BIGINT), array_of(BIGINT))
+
+
+def test_pieces() -> None:
+    assert quoted("it's") == "'it''s'"
+    assert value(let(["a", "b"], ["1", "a + 1"], "a + b")) == 3
+    assert value(joined_list("['a', NULL, 'b']", "'-'")) == "a-b"
+    assert value(joined_list("['a', 'b']", "upper('x')")) == "aXb"
+    assert value(map_of_entries("[{'k': 'a', 'v': 1}, {'k': 'a', 'v': 2}]")) == {"a": 2}
+    assert moment_text("'2024-01-01 00:00:00'") == "'2024-01-01 00:00:00'"
+    assert moment_text("'x'") == "NULL"
+    assert value(moment_text("lower('2024-1-1')")) == "2024-1-1"
+    assert counted_arguments("1") == "1 argument"
+    assert counted_arguments("1 to 2") == "1 to 2 arguments"
+    assert counted_arguments("at least 1") == "at least 1 argument"
+
+
+def call(*arguments: str, types: Any = (), constants: Any = None, lambdas: Any = ()) -> Call:
+    count = len(arguments)
+    return Call(
+        "f", arguments, constants or [None] * count, types or [UNKNOWN] * count, "now", lambdas
+    )
+
+
+@pytest.mark.parametrize(
+    ("letter", "given", "complaint"),
+    [
+        ("a", BIGINT, "an ARRAY"),
+        ("m", array_of(BIGINT), "a MAP"),
+        ("c", STRING, "an ARRAY or a MAP"),
+    ],
+)
+def test_arguments_have_to_be_collections(letter: str, given: SqlType, complaint: str) -> None:
+    function = Function(1, 1, "f({0})", takes=letter)
+    with pytest.raises(InvalidArgumentError, match=f"f takes {complaint} as its argument 1, not"):
+        function.sql(call("x", types=[given]))
+    assert function.sql(call("x")) == "f(x)"
+
+
+def test_arguments_become_what_a_function_takes() -> None:
+    function = Function(2, 3, "f({0}, {1})", takes="td")
+    assert function.sql(call("a", "b", types=[BIGINT, decimal(5, 2)])) == (
+        "f(CAST(a AS VARCHAR), CAST(b AS DOUBLE))"
+    )
+    with pytest.raises(InvalidArgumentError, match="takes 2 to 3 arguments, not 1"):
+        function.sql(call("a"))
+    element = Function(2, 2, "f({0}, {1})", takes="ae")
+    assert "TRY_CAST" in element.sql(call("a", "'1'", types=[array_of(BIGINT), STRING]))
+    assert element.sql(call("a", "1.5", types=[array_of(BIGINT), DOUBLE])) == "f(a, 1.5)"
+
+
+def test_constants_and_lambdas() -> None:
+    found = call(
+        "'x'", "5", "y", constants=["x", None, None], lambdas=[None, None, Lambda(["a"], "a")]
+    )
+    assert found.constant(0, "name") == "x"
+    assert found.number(1, "count") == 5
+    assert found.function(2, [1]).body == "a"
+    for refused, complaint in (
+        (lambda: found.constant(1, "name"), "constant text for its name"),
+        (lambda: found.number(2, "count"), "constant whole number for its count"),
+        (lambda: found.function(0, [1]), "needs a lambda"),
+        (lambda: found.function(2, [2]), "takes 2 parameters, not 1"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=complaint):
+            refused()
