@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from tests.engine.changes.conftest import MakeTable
 
+import fletching
 from fletching.client import Table
 from fletching.engine.changes.row_update import by_partition
-from fletching.errors import ConflictError, InvalidArgumentError, UsageError
+from fletching.engine.reading.message_checks import _SegmentChecks
+from fletching.errors import ConflictError, FletchingError, InvalidArgumentError, UsageError
 
 SCHEMA = pa.schema(
     [pa.field("id", pa.int64(), nullable=False), ("n", pa.int32()), ("s", pa.string())]
@@ -74,6 +77,40 @@ def test_a_key_is_not_assigned_and_not_moved_beside_another(new_table: MakeTable
         table.update({"pt": "'a'"}, where="pt = 'b'")
     table.update({"pt": "'a'"}, where="pt = 'b' AND id = 2")
     assert content(table) == [(1, 10, "s1", "a"), (1, 10, "s1", "b"), (2, 20, "s2", "a")]
+
+
+def test_damaged_rows_are_not_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that is written again is proven, by each process once: a file that changed is another."""
+    proven: list[int] = []
+    compare = _SegmentChecks.compare
+
+    def counted(checks: _SegmentChecks, number: int, checksum: int, key: str) -> None:
+        proven.append(number)
+        compare(checks, number, checksum, key)
+
+    monkeypatch.setattr(_SegmentChecks, "compare", counted)
+    with fletching.connect(tmp_path / "data", create=True) as client:
+        table = client.create_table("t", SCHEMA)
+        table.append(rows(*range(100)))
+        table.update({"n": "n + 1"}, where="id = 7")
+        assert len(proven) == 1
+        table.update({"n": "n + 1"}, where="id = 8")
+        assert len(proven) == 1
+        before = content(table)
+        (first, *_) = sorted(
+            (tmp_path / "data").rglob("*.arrow"), key=lambda path: -path.stat().st_size
+        )
+        data = bytearray(first.read_bytes())
+        data[data.index(b"s55")] ^= 1
+        first.chmod(0o600)
+        first.write_bytes(data)
+        with pytest.raises(FletchingError, match="checksum"):
+            table.update({"n": "n + 1"}, where="id = 9")
+        assert table.versions()[0].version == 3
+        first.write_bytes(bytes(data).replace(b"r55", b"s55"))
+        assert content(table) == before
 
 
 def test_rows_by_partition() -> None:

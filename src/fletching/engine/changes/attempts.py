@@ -177,7 +177,10 @@ class Attempts:
             self._unpin(session_id)
             raise
         checker = self._cell_checker(table, scan_schema.columns.data)
-        return (session_id, PinnedTable(table, scan_schema, snapshot, context.store, checker)), None
+        view = PinnedTable(
+            table, scan_schema, snapshot, context.store, checker, self._reading.checks
+        )
+        return (session_id, view), None
 
     def _unpin(self, session_id: str) -> None:
         with self._context.database.write(durable=False) as connection:

@@ -71,7 +71,7 @@ class ComputedChanges:
         schema = pa.schema([*map(_plain, fields), *(pa.field(name, pa.int64()) for name in hidden)])
 
         def made() -> Iterator[pa.RecordBatch]:
-            for matches, batch in view.rows(view.matches(chosen), projection):
+            for matches, batch in view.chosen_rows(chosen, projection):
                 place, rows = view.positions(matches)
                 segment = np.full(len(rows), view.snapshot.segments[place].id, dtype=np.int64)
                 arrays = [

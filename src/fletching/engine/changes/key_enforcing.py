@@ -47,7 +47,7 @@ def enforcing_draft(context: EngineContext, view: PinnedTable, *, keep_last: boo
     keyed = dataclasses.replace(view, table=dataclasses.replace(table, keyed=True))
     writer = RowWriter(context, keyed)
     try:
-        for matches, batch in view.rows(view.matches(None), view.data_projection):
+        for matches, batch in view.chosen_rows(None, view.data_projection):
             segment = view.snapshot.segment_of(matches.batch)
             writer.write(segment.partition, batch, segment.codecs or None)
         staged = writer.finish()

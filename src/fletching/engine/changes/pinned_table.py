@@ -39,7 +39,7 @@ from fletching.protocol.types.conversion import convert
 if TYPE_CHECKING:
     from fletching.engine.writing.ingest_body import CellChecker
 
-__all__ = ["Matches", "PinnedTable"]
+__all__ = ["GatheredRows", "Matches", "PinnedTable"]
 
 _Made = TypeVar("_Made")
 
@@ -47,6 +47,7 @@ _LISTED_ROWS = 1 << 20
 """How many chosen rows are listed one by one before they become part of a bitmap."""
 
 _TASK_BATCHES = 4
+_TASK_BATCHES_TAKEN = 2
 
 _AS_STORED = ArrowOptions(timestamp_unit=None, datetime_unit=None)
 
@@ -74,6 +75,31 @@ class _StoredBatch(NamedTuple):
     shown: int
 
 
+class GatheredRows:
+    """Row numbers of a segment that become one bitmap. Not thread-safe."""
+
+    def __init__(self) -> None:
+        """Begins without any."""
+        self._rows = BitMap()
+        self._parts: list[NDArray[np.uint32]] = []
+        self._count = 0
+
+    def add(self, rows: NDArray[np.uint32]) -> None:
+        """Takes some more."""
+        self._parts.append(rows)
+        self._count += len(rows)
+        if self._count >= _LISTED_ROWS:
+            self.bitmap()
+
+    def bitmap(self) -> BitMap:
+        """All of them."""
+        if self._parts:
+            # A bitmap is added to many times only if it must: each time all of it is copied.
+            self._rows |= BitMap(np.concatenate(self._parts))
+            self._parts, self._count = [], 0
+        return self._rows
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class PinnedTable:
     """One version of a table. Immutable; thread-safe.
@@ -84,6 +110,8 @@ class PinnedTable:
         snapshot: what the version shows.
         store: where the segments are.
         checker: finds the packs that BLOB cells refer to, in a table that has such columns.
+        checks: proves what is decoded whole: rows that are written again must not give damaged bytes
+            a valid checksum. Reading's own, so that what this process has proven counts.
     """
 
     table: TableRow
@@ -91,6 +119,7 @@ class PinnedTable:
     snapshot: Snapshot
     store: ObjectStore
     checker: CellChecker | None = None
+    checks: MessageChecks = dataclasses.field(default_factory=MessageChecks)
 
     @property
     def schema(self) -> pa.Schema:
@@ -129,11 +158,6 @@ class PinnedTable:
         columns = self.scan_schema.columns
         outputs = output_columns(columns, places, _AS_STORED, verbatim_types=True)
         return PhysicalProjection(columns, outputs, self.scan_schema.versions)
-
-    @functools.cached_property
-    def _checks(self) -> MessageChecks:
-        """Rows that are written again must not give damaged bytes a valid checksum."""
-        return MessageChecks()
 
     @functools.cached_property
     def data_projection(self) -> PhysicalProjection:
@@ -184,16 +208,14 @@ class PinnedTable:
         return found
 
     def _chosen_in(self, place: int, condition: RowFilter | ExpressionFilter) -> BitMap:
-        first, starts = self.snapshot.batches_of(place)[0], self.batch_starts(place)
-        rows, parts, count = BitMap(), list[NDArray[np.uint32]](), 0
+        rows, first, starts = (
+            GatheredRows(),
+            self.snapshot.batches_of(place)[0],
+            self.batch_starts(place),
+        )
         for matches in self._matches_in(place, condition):
-            parts.append((matches.rows + starts[matches.batch - first]).astype(np.uint32))
-            count += len(matches.rows)
-            if count >= _LISTED_ROWS:
-                # A bitmap is added to many times only if it must: each time all of it is copied.
-                rows |= BitMap(np.concatenate(parts))
-                parts, count = [], 0
-        return rows | BitMap(np.concatenate(parts)) if parts else rows
+            rows.add((matches.rows + starts[matches.batch - first]).astype(np.uint32))
+        return rows.bitmap()
 
     def _shown(self, place: int) -> BitMap:
         selection = self.snapshot.selections.get(place)
@@ -214,21 +236,30 @@ class PinnedTable:
     def _matches_in(
         self, place: int, condition: RowFilter | ExpressionFilter | None
     ) -> Iterator[Matches]:
+        return self._worked_in(place, condition, lambda _reader, matches: matches, _TASK_BATCHES)
+
+    def _worked_in(
+        self,
+        place: int,
+        condition: RowFilter | ExpressionFilter | None,
+        work: Callable[[SegmentReader, Matches], _Made],
+        at_once: int,
+    ) -> Iterator[_Made]:
+        """What is made of the chosen rows of each batch of a segment that has some, in row order.
+
+        In threads where the segment has enough work for two, so many batches in each task.
+        """
         snapshot = self.snapshot
         first, end = snapshot.batches_of(place)
         rows = snapshot.rows[first:end].tolist()
-        if condition is None:
-            for batch in (first + number for number, count in enumerate(rows) if count):
-                kept = snapshot.kept(batch)
-                yield Matches(
-                    batch, np.arange(snapshot.stored_rows[batch]) if kept is None else kept
-                )
-            return
         zones = None
         if isinstance(condition, RowFilter):
             zones = zones_of_batches(snapshot, place, condition)
         reader = self.reader(place)
-        columns = stored_columns(condition.projection, schema_version=reader.row.schema_version)
+        columns: tuple[int, ...] = ()
+        if condition is not None:
+            version = reader.row.schema_version
+            columns = stored_columns(condition.projection, schema_version=version)
         stored = snapshot.stored_rows[first:end].tolist()
         offsets = snapshot.offset[first:end].tolist()
         lengths = snapshot.message_length[first:end].tolist()
@@ -238,27 +269,31 @@ class PinnedTable:
             if count and (zones is None or zones.may[n])
         ]
 
-        def found(few: Sequence[_StoredBatch]) -> list[Matches]:
-            return [self._matches_of(reader, each, condition, columns) for each in few]
+        def made(few: Sequence[_StoredBatch]) -> list[_Made]:
+            found = (self._matches_of(reader, each, condition, columns) for each in few)
+            return [work(reader, matches) for matches in found if len(matches.rows)]
 
         # A batch is too little work for a task, and in a small segment all of them are for a thread.
         tasks = (
-            functools.partial(found, some[start : start + _TASK_BATCHES])
-            for start in range(0, len(some), _TASK_BATCHES)
+            functools.partial(made, some[start : start + at_once])
+            for start in range(0, len(some), at_once)
         )
         large = reader.row.length >= THREADS_BYTES
-        for matches in worked_ahead(tasks) if large else (task() for task in tasks):
-            yield from (each for each in matches if len(each.rows))
+        for few in worked_ahead(tasks) if large else (task() for task in tasks):
+            yield from few
 
     def _matches_of(
         self,
         reader: SegmentReader,
         stored: _StoredBatch,
-        condition: RowFilter | ExpressionFilter,
+        condition: RowFilter | ExpressionFilter | None,
         columns: tuple[int, ...],
     ) -> Matches:
         """The rows of a batch that are shown and chosen. Runs in threads."""
         snapshot = self.snapshot
+        if condition is None:
+            kept = snapshot.kept(stored.batch)
+            return Matches(stored.batch, np.arange(stored.rows) if kept is None else kept)
         decoded = reader.decode(stored.offset, stored.end, columns)
         self._check_rows(reader, decoded, stored.rows)
         dirty = stored.shown != stored.rows
@@ -286,7 +321,7 @@ class PinnedTable:
         """A segment of the snapshot, opened when it is first needed."""
         row = self.snapshot.segments[place]
         stored = self.data_projection.stored(row.schema_version)
-        return SegmentReader(self.store, row, stored, self._checks)
+        return SegmentReader(self.store, row, stored, self.checks)
 
     def _decode(
         self, reader: SegmentReader, batch: int, columns: tuple[int, ...]
@@ -304,6 +339,30 @@ class PinnedTable:
                 f"a record batch has {decoded.num_rows} rows where the catalog has {rows}",
                 key=reader.row.key,
             )
+
+    def chosen_rows(
+        self, condition: RowFilter | ExpressionFilter | None, projection: PhysicalProjection
+    ) -> Iterator[tuple[Matches, pa.RecordBatch]]:
+        """What `rows` gives of all `matches`: each batch is looked at and taken from in one go."""
+        snapshot = self.snapshot
+        for place, segment in enumerate(snapshot.segments):
+            partition = snapshot.partitions[snapshot.segment_partition[place]]
+            if condition is not None and not condition.may_match(segment, partition):
+                continue
+            columns = stored_columns(projection, schema_version=segment.schema_version)
+            mapping = OutputMapping(projection, segment.schema_version, partition, columns)
+
+            def taken(
+                reader: SegmentReader,
+                matches: Matches,
+                columns: tuple[int, ...] = columns,
+                mapping: OutputMapping = mapping,
+            ) -> tuple[Matches, pa.RecordBatch]:
+                batch = self._decode(reader, matches.batch, columns)
+                return matches, mapping.apply(take_rows(batch, matches.rows))
+
+            # Fewer, as the rows of all are in memory until they are used.
+            yield from self._worked_in(place, condition, taken, _TASK_BATCHES_TAKEN)
 
     def rows(
         self, found: Iterator[Matches], projection: PhysicalProjection

@@ -13,7 +13,7 @@ from fletching.catalog.segment_rows import encode_partition
 from fletching.engine.changes.attempts import Draft
 from fletching.engine.changes.expression_rows import Evaluator
 from fletching.engine.changes.keyed_merge import KeyedMerge
-from fletching.engine.changes.pinned_table import Matches, PinnedTable
+from fletching.engine.changes.pinned_table import GatheredRows, Matches, PinnedTable
 from fletching.engine.changes.row_writer import RowWriter
 from fletching.engine.changes.rows_meanwhile import RowsMeanwhile
 from fletching.engine.context import EngineContext
@@ -115,15 +115,15 @@ class RowUpdate:
         moved = any(place >= count for place in (*self._plain, *self._computed))
         # Partition values come with the rows where an expression may ask for them.
         projection = view.projection(range(len(columns.names)))
-        gone: dict[int, BitMap] = defaultdict(BitMap)
+        gathered: dict[int, GatheredRows] = defaultdict(GatheredRows)
         sources: dict[str, None] = {}
         total = 0
         with Evaluator(list(self._computed.values())) as evaluate:
-            for group in self._groups(view.rows(view.matches(condition), projection)):
+            for group in self._groups(view.chosen_rows(condition, projection)):
                 for matches, batch in group:
                     place, rows = view.positions(matches)
                     segment = view.snapshot.segments[place]
-                    gone[segment.id] |= BitMap(rows)
+                    gathered[segment.id].add(rows)
                     sources[segment.key] = None
                     total += batch.num_rows
                 for batch in _joined([batch for _, batch in group]):
@@ -138,6 +138,7 @@ class RowUpdate:
                     ):
                         writer.write(partition, take_rows(made, pa.array(chosen)), codec)
         staged = writer.finish()
+        gone = {number: rows.bitmap() for number, rows in gathered.items()}
         draft = Draft(
             deleted=gone,
             added=[each.segment for each in staged],

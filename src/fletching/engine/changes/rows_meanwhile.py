@@ -8,6 +8,7 @@ change would have had to know make it begin anew.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -105,9 +106,7 @@ class RowsMeanwhile:
                 raise
             if self._check is not None:
                 snapshot = Snapshot.of(came)
-                self._check(
-                    PinnedTable(table, view.scan_schema, snapshot, view.store, view.checker)
-                )
+                self._check(dataclasses.replace(view, table=table, snapshot=snapshot))
             if self._merge is not None:
                 self._merge.check_free(connection, table, self._seen)
             count = len(came)

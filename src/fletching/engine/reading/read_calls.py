@@ -136,6 +136,9 @@ class Reading:
     """Answers the reads of an engine. Thread-safe.
 
     Blocks on the catalog only for sessions that this process has not seen lately.
+
+    Attributes:
+        checks: which stored messages this process has proven.
     """
 
     def __init__(
@@ -164,7 +167,7 @@ class Reading:
         self._splits = RecentlyUsed[str, Splits](
             _SPLITS_BYTES, weight=lambda splits: splits.size_bytes
         )
-        self._checks = MessageChecks()
+        self.checks = MessageChecks()
         self.create_session = self._sessions.create
         self.get_session = self._sessions.get
         self.close = self._sessions.close
@@ -195,7 +198,7 @@ class Reading:
         snapshot = self._snapshot_of(session)
         options = ReadOptions(row_filter=row_filter, loose=loose)
         rows = RowRange(0, snapshot.row_count)
-        return plan_rows(snapshot, self._store, projection, rows, options, checks=self._checks)
+        return plan_rows(snapshot, self._store, projection, rows, options, checks=self.checks)
 
     def plan_of_segment(
         self, snapshot: Snapshot, place: int, projection: PhysicalProjection
@@ -204,7 +207,7 @@ class Reading:
         first, end = snapshot.batches_of(place)
         rows = RowRange(snapshot.row_start[first], snapshot.row_start[end])
         options = ReadOptions()
-        return plan_rows(snapshot, self._store, projection, rows, options, checks=self._checks)
+        return plan_rows(snapshot, self._store, projection, rows, options, checks=self.checks)
 
     def kept_of(self, session: OpenSession, row_filter: RowFilter | None) -> KeptSegments:
         """What a read of a session opens."""
@@ -230,7 +233,7 @@ class Reading:
             CorruptObjectError: what is stored is damaged.
         """
         snapshot, projection, wanted, options = self._what(request)
-        return plan_rows(snapshot, self._store, projection, wanted, options, checks=self._checks)
+        return plan_rows(snapshot, self._store, projection, wanted, options, checks=self.checks)
 
     def share(self, request: ReadTable) -> SharedSegments | None:
         """Where the rows of one TableRead are, for a client that maps the segments itself; blocks.
@@ -244,7 +247,7 @@ class Reading:
         if options != ReadOptions(skip_rows=options.skip_rows):
             return None
         wanted = RowRange(min(wanted.start + options.skip_rows, wanted.end), wanted.end)
-        return share_rows(snapshot, self._store, projection, wanted, checks=self._checks)
+        return share_rows(snapshot, self._store, projection, wanted, checks=self.checks)
 
     def direct_read(
         self, request: ReadTable, plan: ReadPlan, *, least_bytes: int
@@ -414,7 +417,7 @@ class Reading:
             scan_schema.projection,
             rows,
             ReadOptions(row_filter=chosen, check=check),
-            checks=self._checks,
+            checks=self.checks,
         )
         return SnapshotRows(table.id, pinned.version, snapshot.row_count, plan)
 
@@ -446,4 +449,4 @@ class Reading:
             snapshot = self._snapshots.load(connection, table.id, table.version, wanted)
         projection = scan_schema.projection_of(request.columns, unordered=True)
         rows = min(limit, snapshot.row_count)
-        return plan_preview(snapshot, self._store, projection, rows, checks=self._checks)
+        return plan_preview(snapshot, self._store, projection, rows, checks=self.checks)
