@@ -10,6 +10,7 @@ import pytest
 from tests.engine.changes.conftest import MakeTable
 
 from fletching.client import Table
+from fletching.engine.changes import row_merge
 from fletching.errors import InvalidArgumentError, UsageError
 
 SCHEMA = pa.schema([("k", pa.string()), ("n", pa.int64()), ("s", pa.string())])
@@ -59,6 +60,33 @@ def test_single_columns_leave_the_others_as_they_are(new_table: MakeTable) -> No
     table.merge(rows(("a", 10, "x"), ("e", 60, "y")).select(["k", "s"]), on=["k"], columns=["s"])
     changed = [("a", 1, "x"), *THERE[1:], ("e", None, "y")]
     assert content(table) == sorted(changed, key=repr)
+
+
+@pytest.mark.parametrize("at_once", [1, 9, 1 << 16])
+@pytest.mark.parametrize("on", ["k", "n"])
+def test_rows_of_many_batches_are_searched_together(
+    new_table: MakeTable, monkeypatch: pytest.MonkeyPatch, at_once: int, on: str
+) -> None:
+    """However many at once: each row of the data meets its own, in whatever batch they are."""
+    monkeypatch.setattr(row_merge, "_NEAR_AT_ONCE", at_once)
+    there = rows(*((f"k{number % 70}", number, "old") for number in range(90)))
+    table = new_table(SCHEMA)
+    for start in (0, 50):
+        few = there.slice(start, 50).to_batches(max_chunksize=7)
+        table.append(pa.RecordBatchReader.from_batches(SCHEMA, few))
+    table.delete("n % 9 = 4")
+    report = table.merge(
+        rows(*((f"k{number}", number, "new") for number in range(3, 97, 5))),
+        on=[on],
+        columns=["s"],
+        when_not_matched=None,
+    )
+    wanted = []
+    for number in (number for number in range(90) if number % 9 != 4):
+        meets = (number % 70 if on == "k" else number) in range(3, 97, 5)
+        wanted.append((f"k{number % 70}", number, "new" if meets else "old"))
+    assert content(table) == sorted(wanted, key=repr)
+    assert report.rows_updated == sum(row[2] == "new" for row in wanted)
 
 
 def test_two_rows_for_one_are_refused_by_name(new_table: MakeTable) -> None:

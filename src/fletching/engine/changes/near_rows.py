@@ -24,6 +24,7 @@ from fletching.errors import NoSuchTableError
 
 __all__ = ["NearRows", "near_by_key", "near_by_scan", "without_nulls"]
 
+_TASK_BATCHES = 4
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -59,7 +60,7 @@ def near_by_scan(
             valid = np.flatnonzero(without_nulls(rows))
             columns = [column.take(pa.array(valid)) for column in columns]
         numbers = key_numbers(columns, seed)
-        near = np.flatnonzero(seen[_slots(numbers, len(seen))])
+        near = np.flatnonzero(seen.take(_slots(numbers, len(seen)).view(np.int64)))
         found = near if valid is None else valid[near]
         if shown is not None:
             near, found = near[shown[found]], found[shown[found]]
@@ -69,7 +70,7 @@ def near_by_scan(
 
         return NearRows(batch, found, values, numbers[near])
 
-    return view.stored(view.projection(places), look)
+    return view.stored(view.projection(places), look, _TASK_BATCHES)
 
 
 def near_by_key(
@@ -132,8 +133,9 @@ def _by_batch(
 
 
 def _slot_count(keys: int) -> int:
-    """A power of two: some twenty slots for each key, up to 16 MiB."""
-    return 1 << min(max((keys * 16).bit_length(), 12), 24)
+    """A power of two: some eighty slots for each key, as far as they stay in a core's own cache, then twenty."""
+    bits = (keys * 16).bit_length()
+    return 1 << min(max(bits, min(bits + 2, 19), 12), 24)
 
 
 def _slots(numbers: NDArray[np.uint64], count: int) -> NDArray[np.uint64]:

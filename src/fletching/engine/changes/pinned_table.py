@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GatheredRows", "Matches", "PinnedTable"]
 
+_Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
 
 _LISTED_ROWS = 1 << 20
@@ -381,12 +382,14 @@ class PinnedTable:
         self,
         projection: PhysicalProjection,
         work: Callable[[int, pa.RecordBatch, NDArray[np.bool_] | None], _Made],
+        at_once: int = 1,
     ) -> Iterator[_Made]:
         """What is made of each batch that shows rows, in order; some batches ahead, in threads.
 
         Args:
             projection: the columns.
             work: told which batch it is, all of its rows, and which of them are shown; None for all.
+            at_once: batches of a task.
         """
         snapshot = self.snapshot
 
@@ -396,13 +399,14 @@ class PinnedTable:
 
         shown = (batch for batch in range(snapshot.batch_count) if snapshot.rows[batch])
         return self._worked(
-            ((batch, functools.partial(made, batch)) for batch in shown), projection
+            ((batch, functools.partial(made, batch)) for batch in shown), projection, at_once
         )
 
     def _worked(
         self,
         wanted: Iterable[tuple[int, Callable[[pa.RecordBatch, OutputMapping], _Made]]],
         projection: PhysicalProjection,
+        at_once: int = 1,
     ) -> Iterator[_Made]:
         """Decodes batches and works on them; in threads where a segment has enough work for two."""
         by_segment = itertools.groupby(
@@ -419,19 +423,17 @@ class PinnedTable:
             )
 
             def task(
-                batch: int,
-                work: Callable[[pa.RecordBatch, OutputMapping], _Made],
+                some: Sequence[tuple[int, Callable[[pa.RecordBatch, OutputMapping], _Made]]],
                 reader: SegmentReader = reader,
                 columns: tuple[int, ...] = columns,
                 mapping: OutputMapping = mapping,
-            ) -> _Made:
-                return work(self._decode(reader, batch, columns), mapping)
+            ) -> list[_Made]:
+                return [work(self._decode(reader, batch, columns), mapping) for batch, work in some]
 
-            tasks = (functools.partial(task, *each) for each in batches)
-            if reader.row.length >= THREADS_BYTES:
-                yield from worked_ahead(tasks)
-            else:
-                yield from (each() for each in tasks)
+            tasks = (functools.partial(task, some) for some in _in_groups(batches, at_once))
+            large = reader.row.length >= THREADS_BYTES
+            for made in worked_ahead(tasks) if large else (each() for each in tasks):
+                yield from made
 
     def positions(self, matches: Matches) -> tuple[int, NDArray[np.uint32]]:
         """The segment's place in the snapshot, and the rows' numbers in the segment."""
@@ -454,3 +456,9 @@ class PinnedTable:
     @functools.cached_property
     def _stored_start(self) -> ChunkedNumbers:
         return ChunkedNumbers.totals_of(self.snapshot.stored_rows)
+
+
+def _in_groups(items: Iterable[_Item], count: int) -> Iterator[list[_Item]]:
+    remaining = iter(items)
+    while group := list(itertools.islice(remaining, count)):
+        yield group

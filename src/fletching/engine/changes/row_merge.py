@@ -28,8 +28,8 @@ from fletching.engine.changes.key_values import (
     same_keys,
 )
 from fletching.engine.changes.keyed_merge import KeyedMerge, as_row
-from fletching.engine.changes.near_rows import near_by_key, near_by_scan, without_nulls
-from fletching.engine.changes.pinned_table import Matches, PinnedTable
+from fletching.engine.changes.near_rows import NearRows, near_by_key, near_by_scan, without_nulls
+from fletching.engine.changes.pinned_table import GatheredRows, Matches, PinnedTable
 from fletching.engine.changes.row_writer import RowWriter
 from fletching.engine.changes.rows_meanwhile import RowsMeanwhile
 from fletching.engine.context import EngineContext
@@ -40,6 +40,8 @@ from fletching.protocol.types.row_selection import take_rows
 
 __all__ = ["RowMerge", "replace_draft"]
 
+_NEAR_AT_ONCE = 1 << 16
+"""Rows of which a key may be among those looked for, before it is searched for: some MB."""
 _MATCHED = ("update", "delete", None)
 _NOT_MATCHED = ("insert", None)
 _NOT_BY_SOURCE = ("delete", None)
@@ -169,18 +171,17 @@ class RowMerge:
         last = self._last(source)
         self._keyed_source = source, last
         hits = list(self._hits(view, source, last))
+        gathered: dict[int, GatheredRows] = defaultdict(GatheredRows)
+        if request.when_matched is not None:
+            for matches, _ in hits:
+                place, rows = view.positions(matches)
+                gathered[view.snapshot.segments[place].id].add(rows)
         gone: dict[int, BitMap] = defaultdict(BitMap)
-        matched = np.zeros(int(self._starts[-1]), dtype=bool)
-        times = np.zeros(int(self._starts[-1]), dtype=np.int64)
-        updated = 0
-        for matches, entries in hits:
-            place, rows = view.positions(matches)
-            matched[entries] = True
-            times += np.bincount(entries, minlength=len(times))
-            if request.when_matched is not None:
-                gone[view.snapshot.segments[place].id] |= BitMap(rows)
-            if request.when_matched == "update":
-                updated += len(rows)
+        gone.update({number: rows.bitmap() for number, rows in gathered.items()})
+        every = np.concatenate([np.zeros(0, np.int64), *(entries for _, entries in hits)])
+        times = np.bincount(every, minlength=int(self._starts[-1]))
+        matched = times > 0
+        updated = len(every) if request.when_matched == "update" else 0
         comes = ~matched if request.when_not_matched == "insert" else np.zeros_like(matched)
         if request.last_wins:
             # Rows that a later one of the session replaces do not come; those without a key do.
@@ -264,29 +265,52 @@ class RowMerge:
             near = near_by_key(self._context, view, source.numbers)
         else:
             near = near_by_scan(view, self._on, source.numbers, self._seed)
-        for batch, places, columns, numbers in near:
-            left = np.searchsorted(source.numbers, numbers, side="left")
-            hit = np.flatnonzero(
-                source.numbers[np.minimum(left, len(source.numbers) - 1)] == numbers
-            )
-            if not len(hit):
-                continue
-            left = left[hit]
-            counts = np.searchsorted(source.numbers, numbers[hit], side="right") - left
-            at = np.repeat(hit, counts)
-            before = np.repeat(np.cumsum(counts) - counts, counts)
-            found = np.repeat(left, counts) + np.arange(len(at)) - before
-            if not self._exact:
-                same = same_keys(
-                    [column.take(pa.array(at)) for column in columns()],
-                    [column.take(pa.array(found)) for column in source.columns],
+        group: list[NearRows] = []
+        count = 0
+        for each in near:
+            group.append(each)
+            count += len(each.rows)
+            if count >= _NEAR_AT_ONCE:
+                yield from self._matched(group, source, last)
+                group, count = [], 0
+        if count:
+            yield from self._matched(group, source, last)
+
+    def _matched(
+        self, group: Sequence[NearRows], source: _Source, last: NDArray[np.bool_]
+    ) -> Iterator[tuple[Matches, NDArray[np.int64]]]:
+        """The rows of some batches that match: few of each do, so they are searched together."""
+        numbers = np.concatenate([each.numbers for each in group])
+        left = np.searchsorted(source.numbers, numbers, side="left")
+        hit = np.flatnonzero(source.numbers[np.minimum(left, len(source.numbers) - 1)] == numbers)
+        left = left[hit]
+        counts = np.searchsorted(source.numbers, numbers[hit], side="right") - left
+        at = np.repeat(hit, counts)
+        before = np.repeat(np.cumsum(counts) - counts, counts)
+        found = np.repeat(left, counts) + np.arange(len(at)) - before
+        starts = np.cumsum([0, *(len(each.rows) for each in group)])
+        if not self._exact and len(at):
+            cuts = np.searchsorted(at, starts)
+            parts = [
+                [column.take(pa.array(at[first:end] - start)) for column in each.columns()]
+                for each, start, first, end in zip(
+                    group, starts[:-1].tolist(), cuts[:-1].tolist(), cuts[1:].tolist(), strict=True
                 )
-                at, found = at[same], found[same]
-            if self._request.last_wins:
-                at, found = at[last[found]], found[last[found]]
-            self._check_single(at, found, source)
-            if len(at):
-                yield Matches(batch, places[at]), source.entry[found]
+                if end > first
+            ]
+            there = [_joined(list(column), column[0].type) for column in zip(*parts, strict=True)]
+            same = same_keys(there, [column.take(pa.array(found)) for column in source.columns])
+            at, found = at[same], found[same]
+        if self._request.last_wins:
+            at, found = at[last[found]], found[last[found]]
+        self._check_single(at, found, source)
+        cuts = np.searchsorted(at, starts).tolist()
+        entries = source.entry[found]
+        for number, each in enumerate(group):
+            first, end = cuts[number], cuts[number + 1]
+            if end > first:
+                rows = each.rows[at[first:end] - starts[number]]
+                yield Matches(each.batch, rows), entries[first:end]
 
     @functools.cached_property
     def _by_key(self) -> bool:
