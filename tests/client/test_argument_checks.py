@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,7 @@ CALLS: dict[str, Callable[[Any, Any], object]] = {
     "name is text": lambda c, t: t.create_tag(5),
     "new_name is text": lambda c, t: t.rename(5),
     "a moment is an aware datetime": lambda c, t: t.expire_versions(5),
+    "versions cannot be older than": lambda c, t: t.expire_versions(dt.timedelta(days=-1)),
     "properties is a dict by name": lambda c, t: t.set_properties("x"),
     "stream_id is text": lambda c, t: t.stream_writer(5),
     "count of splits is a whole number": lambda c, t: t.scan().splits("x"),

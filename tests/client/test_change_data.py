@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fletching.client.change_data import deleting, one_row, only_columns
+from fletching.client.change_data import deleting, one_row, only_columns, whole_rows
 from fletching.errors import UsageError
+from fletching.protocol.types.blob_type import BlobType
 
 SCHEMA = pa.schema([("id", pa.int64()), ("name", pa.string()), ("price", pa.decimal128(10, 2))])
 
@@ -22,6 +23,32 @@ def test_columns_are_chosen_by_name_in_any_case() -> None:
     assert found.to_pydict() == {"Id": [1, 2], "NAME": ["a", "b"]}
     with pytest.raises(UsageError, match="price"):
         only_columns(pa.table(data), SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        {"ID": [1], "name": ["a"]},
+        [{"id": 1, "name": "a"}, {"id": 2}],
+        pa.table({"id": [1], "name": ["a"]}),
+        pa.table({"id": [1], "name": ["a"]}).to_pandas(),
+        iter([{"id": [1], "name": ["a"]}]),
+    ],
+    ids=["columns", "rows", "arrow", "pandas", "iterator"],
+)
+def test_rows_that_replace_others_are_whole(lacking: Any) -> None:
+    with pytest.raises(UsageError, match="lacks column price: an upsert replaces whole rows"):
+        whole_rows(lacking, SCHEMA)
+
+
+def test_whole_rows_are_what_was_given() -> None:
+    table = pa.table({"price": [None], "Name": ["a"], "id": [1]})
+    assert whole_rows(table, SCHEMA) is table
+    given: Any = whole_rows(iter([{"id": [1], "name": ["a"], "PRICE": [None]}]), SCHEMA)
+    assert [batch.num_rows for batch in given.batches] == [1]
+    contents = iter([{"id": 1}])
+    blobs = pa.schema([SCHEMA.field(0), pa.field("image", BlobType())])
+    assert whole_rows(contents, blobs) is contents
 
 
 def test_keys_that_go_carry_their_operation() -> None:

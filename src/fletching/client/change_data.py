@@ -9,9 +9,9 @@ import pyarrow as pa
 from fletching.client.tabular.python_values import python_array
 from fletching.client.tabular.tabular_data import BatchStream, batches_of
 from fletching.errors import UsageError
-from fletching.protocol.types.blob_type import storage_type
+from fletching.protocol.types.blob_type import contains_blob, storage_type
 
-__all__ = ["deleting", "one_row", "only_columns"]
+__all__ = ["deleting", "one_row", "only_columns", "whole_rows"]
 
 _DELETE = 68  # "D", in the system column of keyed writes
 
@@ -30,6 +30,33 @@ def only_columns(data: object, schema: pa.Schema) -> BatchStream:
     places = [by_name[name.casefold()] for name in schema.names]
     chosen = pa.schema([stream.schema.field(place) for place in places])
     return BatchStream(chosen, (batch.select(places) for batch in stream.batches))
+
+
+def whole_rows(data: object, schema: pa.Schema) -> object:
+    """Tabular data that has all columns of a table, in any order and case: the same data, or its batches.
+
+    Rows that take the place of others would else take values away that nobody spoke of.
+
+    Raises:
+        UsageError: the data lacks a column.
+    """
+    if isinstance(data, Mapping):
+        given = [str(name) for name in data]
+    elif isinstance(getattr(data, "schema", None), pa.Schema):
+        given = data.schema.names  # type: ignore[attr-defined]  # has been looked at
+    elif any(map(contains_blob, schema.types)):
+        return data  # contents of blobs are uploaded before there are batches
+    else:
+        data = batches_of(data, schema)
+        given = data.schema.names
+    known = {name.casefold() for name in given}
+    missing = [name for name in schema.names if name.casefold() not in known]
+    if missing:
+        raise UsageError(
+            f"the data lacks column {', '.join(missing)}: an upsert replaces whole rows; say which "
+            f"columns it is to replace, such as columns={given[-1:]}, or give null"
+        )
+    return data
 
 
 def deleting(batches: Iterable[pa.RecordBatch], target: pa.Schema) -> Iterator[pa.RecordBatch]:

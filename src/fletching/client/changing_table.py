@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, Self
 import pyarrow as pa
 
 from fletching.client.argument_checks import mapping_of, names_of
-from fletching.client.change_data import deleting, one_row, only_columns
+from fletching.client.change_data import deleting, one_row, only_columns, whole_rows
 from fletching.client.change_reports import ChangeReport
 from fletching.client.progress import ProgressLike, metered
 from fletching.client.reading.filter_text import Condition, filter_text
@@ -216,7 +216,7 @@ class ChangingTable(StoredTable):
         writers never conflict: the later commit wins. A key is unique within its partition.
 
         Args:
-            data: anything tabular, as for `append`.
+            data: anything tabular, as for `append`, with all data columns unless ``columns`` is given.
             on: the key's columns; by default the table's primary key.
             columns: only these columns are replaced, as for `merge`.
             partition: the partition of all rows, as for `append`.
@@ -234,6 +234,8 @@ class ChangingTable(StoredTable):
         if not names:
             raise UsageError(f"table {self.full_name} has no primary key: say on which columns")
         own = {name.casefold() for name in names} == {name.casefold() for name in key_columns}
+        if columns is None:
+            data = whole_rows(data, self.data_schema)
         if own and self.info.keyed and columns is None:
             return self.append(
                 *(data, partition),

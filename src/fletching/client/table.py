@@ -195,8 +195,14 @@ class Table(ChangingTable):
         Returns:
             ``oldest_version`` that can be read after it, and the ``versions``, ``objects`` and
             ``bytes`` that went.
+
+        Raises:
+            UsageError: a moment without a time zone, or less than no time ago.
+            ServiceError, TransportError: as for `reload`.
         """
         if isinstance(older_than, dt.timedelta):
+            if older_than < dt.timedelta():
+                raise UsageError(f"versions cannot be older than {older_than}: give how long ago")
             older_than = dt.datetime.now(dt.UTC) - older_than
         reply = self.channel.call(
             messages.ExpireVersions(
