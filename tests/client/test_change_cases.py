@@ -83,6 +83,23 @@ def test_rows_at_the_borders_of_batches(client: Client, size: int) -> None:
             assert reader.read_all()["id"].to_pylist() == left[start:]
 
 
+def test_limits_count_rows_that_are_left(client: Client) -> None:
+    """Those that went are not counted, also where they would have been the first to match."""
+    table = made(client)
+    table.append(in_batches(60, 10))
+    table.delete("id >= 10 and id < 24 or id = 25")
+    wanted = [24, 26, 27]
+    assert ids(table.scan(filter="id >= 10", limit=3)) == wanted
+    assert ids(table.scan(filter="id >= 10 and v = 'x'", limit=3)) == wanted
+    statement = f"select id from {table.name} where id >= 10 order by id limit 3"
+    assert client.sql(statement).to_table()["id"].to_pylist() == wanted
+    assert ids(table.scan(limit=12)) == [*range(10), 24, 26]
+    assert table.head(11)["id"].to_pylist() == [*range(10), 24]
+    assert client.sql(f"select count(*) n from {table.name} where id >= 10").to_table()[
+        "n"
+    ].to_pylist() == [35]
+
+
 def test_what_statements_count_is_there(client: Client) -> None:
     table = made(client)
     table.append(pa.table({"id": [1, 2, 9], "v": ["a", None, "z"]}, SCHEMA))
