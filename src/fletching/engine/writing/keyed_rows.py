@@ -67,8 +67,8 @@ class _Winners(NamedTuple):
     """The rows of one operation that have the last word on their keys, ascending by number."""
 
     numbers: NDArray[np.uint64]
-    rows: NDArray[np.int64]
-    """Counted among the rows with the operation."""
+    rows: NDArray[np.int64] | None
+    """Counted among the rows with the operation; None where every row counts and they ascend already."""
 
 
 class KeyedRows:
@@ -122,6 +122,11 @@ class KeyedRows:
             numbers, deletes = np.concatenate(each.numbers), np.concatenate(each.deletes)
             each.numbers, each.deletes = [], []
             parts, each.columns = each.columns, []
+            some_go = bool(deletes.any())
+            if not some_go and (numbers[1:] > numbers[:-1]).all():
+                each.stored = [len(numbers), 0]
+                each.winners = [_Winners(numbers, None), _Winners(numbers[:0], None)]
+                continue
 
             def chosen(
                 rows: NDArray[np.int64], parts: Sequence[Sequence[pa.Array]] = parts
@@ -130,7 +135,7 @@ class KeyedRows:
                 return [column.take(pa.array(rows)) for column in columns]
 
             last, ordered = last_places(numbers, chosen if parts else None)
-            if not deletes.any():
+            if not some_go:
                 none = last[:0]
                 each.stored = [len(numbers), 0]
                 each.winners = [_Winners(ordered, last), _Winners(ordered[:0], none)]
@@ -149,6 +154,8 @@ class KeyedRows:
     def run(self, partition: str, start: int, end: int, *, deletes: bool) -> bytearray:
         """The key run of the rows from ``start`` to ``end`` that were stored with one operation."""
         numbers, rows = self._partitions[partition].winners[deletes]
+        if rows is None:
+            return encode_run(numbers[start:end], np.arange(end - start, dtype=np.uint32))
         if start or end < self._partitions[partition].stored[deletes]:
             mine = (rows >= start) & (rows < end)
             numbers, rows = numbers[mine], rows[mine]
@@ -158,7 +165,7 @@ class KeyedRows:
         """Which of the stored rows from ``start`` to ``end``, counted from it, do not count."""
         found = self._partitions[partition]
         _, rows = found.winners[False]
-        if len(rows) == found.stored[False]:
+        if rows is None or len(rows) == found.stored[False]:
             return BitMap()
         rows = rows[(rows >= start) & (rows < end)]
         if len(rows) == end - start:
