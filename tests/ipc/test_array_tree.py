@@ -19,6 +19,11 @@ from fletching.ipc.encoding import BatchEncoder
 NESTS = ["top", "list", "struct", "fixed list", "list view", "delta"]
 
 
+UNION_OF_RUNS = pa.UnionArray.from_sparse(
+    pa.array([0], pa.int8()), [pa.RunEndEncodedArray.from_arrays([1], pa.array([5]))]
+)
+
+
 def nested(array: pa.Array, nest: str) -> pa.Array:
     """An array without values, or one row that has none of them below it."""
     if nest == "list":
@@ -54,7 +59,7 @@ while data:
 @pytest.mark.parametrize("codec", [None, "zstd"])
 def test_every_type_without_values_can_be_measured(codec: str | None) -> None:
     streams = []
-    for array in ARRAYS.values():
+    for array in [*ARRAYS.values(), UNION_OF_RUNS]:
         empty = array.slice(0, 0)
         for nest in NESTS[:5]:
             batch = pa.record_batch([nested(empty, nest)], names=["x"])

@@ -30,6 +30,10 @@ TYPES = [
     pa.map_(pa.string(), REE),
     pa.dictionary(pa.int8(), REE),
     pa.list_(pa.struct([("r", pa.list_(REE, 2))])),
+    pa.sparse_union([pa.field("r", REE), pa.field("s", pa.string())]),
+    pa.dense_union([pa.field("s", pa.string()), pa.field("r", REE)], [7, 3]),
+    pa.dense_union([pa.field("r", REE)]),
+    pa.list_(pa.sparse_union([pa.field("r", pa.list_(REE))])),
 ]
 
 

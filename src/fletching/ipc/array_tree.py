@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fletching.ipc.null_arrays import null_array
 from fletching.ipc.type_tree import any_below
 
 __all__ = ["children_of", "with_changed_children", "with_null_indices", "with_type_ids"]
@@ -65,7 +66,7 @@ def _with_type_ids(array: pa.Array) -> pa.Array:
     if isinstance(data_type, pa.BaseExtensionType):
         return pa.ExtensionArray.from_storage(data_type, _with_type_ids(array.storage))
     if pa.types.is_union(data_type) and not len(array):
-        return pa.nulls(0, data_type)
+        return null_array(data_type, 0)
     if not data_type.num_fields or not any_below(data_type, pa.types.is_union):
         return array
     return with_changed_children(array, data_type, lambda child, _: _with_type_ids(child))
@@ -100,7 +101,7 @@ def _with_null_indices(array: pa.Array, hidden: NDArray[np.bool_]) -> pa.Array:
     hidden = hidden | array.is_null().to_numpy(zero_copy_only=False)
     if types.is_dictionary(data_type):
         seen = len(array.dictionary) or array.null_count == len(array) or not hidden.all()
-        return array if seen else pa.nulls(len(array), data_type)
+        return array if seen else null_array(data_type, len(array))
     if types.is_struct(data_type):
         # With the rows of a slice, and not those that it was cut from.
         parts = [array.field(number) for number in range(data_type.num_fields)]

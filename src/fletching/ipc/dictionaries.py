@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fletching.errors import InvalidDataError
 from fletching.ipc.array_tree import with_changed_children
 from fletching.ipc.message import as_view
+from fletching.ipc.null_arrays import null_array
 from fletching.ipc.schema_header import FieldHeader
 from fletching.ipc.type_tree import any_below, is_flat, with_children
 
@@ -237,7 +238,7 @@ def _dictionary_array(
             raise InvalidDataError(
                 f"a record batch came before dictionary {id_}", layer="dictionary", expected=id_
             )
-        values = pa.array([], data_type.value_type)
+        values = null_array(data_type.value_type, 0)
     try:
         return pa.DictionaryArray.from_arrays(indices, values, ordered=data_type.ordered, safe=True)
     except (pa.ArrowException, ValueError, TypeError, IndexError) as error:

@@ -1,11 +1,12 @@
 """Columns of nulls of every type, valid at every depth.
 
-``pyarrow.nulls`` gives run-end encoded children of structs and lists a validity bitmap, which the
-format forbids; such an array fails validation and other readers.
+``pyarrow.nulls`` gives run-end encoded children of structs, lists and unions a validity bitmap, which
+the format forbids; such an array fails validation and other readers.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 
 from fletching.ipc.type_tree import any_below
@@ -34,6 +35,8 @@ def null_array(data_type: pa.DataType, length: int) -> pa.Array:
         return pa.DictionaryArray.from_arrays(
             indices, null_array(data_type.value_type, 0), ordered=data_type.ordered
         )
+    if types.is_union(data_type):
+        return _union(data_type, length)
     if types.is_map(data_type):
         entries = pa.struct([data_type.key_field, data_type.item_field])
         inner = pa.Array.from_buffers(
@@ -48,6 +51,20 @@ def null_array(data_type: pa.DataType, length: int) -> pa.Array:
     if views:
         buffers.append(pa.py_buffer(bytes(length * width)))
     return pa.Array.from_buffers(data_type, length, buffers, length, children=[inner])
+
+
+def _union(data_type: pa.UnionType, length: int) -> pa.Array:
+    """Nulls of the first member; a union has no nulls of its own."""
+    sparse = data_type.mode == "sparse"
+    parts = [
+        null_array(data_type.field(number).type, length if sparse or not number else 0)
+        for number in range(data_type.num_fields)
+    ]
+    codes = data_type.type_codes or [0]
+    buffers = [None, pa.py_buffer(bytes([codes[0]]) * length)]
+    if not sparse:
+        buffers.append(pa.py_buffer(np.arange(length, dtype=np.int32)))
+    return pa.Array.from_buffers(data_type, length, buffers, 0, children=parts)
 
 
 def _run(data_type: pa.DataType, length: int) -> pa.Array:
