@@ -148,3 +148,12 @@ def test_an_index_that_is_seen_stays_where_it_is() -> None:
     hidden_once = pa.StructArray.from_arrays([outside], ["a"], mask=pa.array([True, False]))
     batch = pa.record_batch([hidden_once], ["v"])
     assert with_null_indices(batch) is batch
+
+
+@pytest.mark.parametrize("nest", ["list", "struct", "list view"])
+def test_dictionaries_of_nothing_but_null_can_be_sent(nest: str) -> None:
+    """pyarrow dies where it is asked which rows of such a dictionary are null."""
+    nulls = pa.DictionaryArray.from_arrays(pa.array([None, 0], pa.int8()), pa.nulls(1))
+    batch = pa.record_batch([nested(nulls, nest)], ["x"])
+    assert with_null_indices(batch) is batch
+    assert ipc.read_stream(stream_of(batch))[0].to_pylist() == batch.to_pylist()

@@ -98,10 +98,17 @@ def _with_null_indices(array: pa.Array, hidden: NDArray[np.bool_]) -> pa.Array:
             if storage is array.storage
             else pa.ExtensionArray.from_storage(data_type, storage)
         )
-    hidden = hidden | array.is_null().to_numpy(zero_copy_only=False)
     if types.is_dictionary(data_type):
-        seen = len(array.dictionary) or array.null_count == len(array) or not hidden.all()
+        # Of the indices: pyarrow looks a dictionary's own nulls up by them, wherever they lead, and follows a
+        # null pointer where the values are of type null.
+        unseen = hidden | array.indices.is_null().to_numpy(zero_copy_only=False)
+        seen = len(array.dictionary) or array.null_count == len(array) or not unseen.all()
         return array if seen else null_array(data_type, len(array))
+    if not data_type.num_fields or not any_below(data_type, types.is_dictionary):
+        return array
+    if types.is_union(data_type) or types.is_run_end_encoded(data_type):
+        return array
+    hidden = hidden | array.is_null().to_numpy(zero_copy_only=False)
     if types.is_struct(data_type):
         # With the rows of a slice, and not those that it was cut from.
         parts = [array.field(number) for number in range(data_type.num_fields)]
@@ -109,10 +116,6 @@ def _with_null_indices(array: pa.Array, hidden: NDArray[np.bool_]) -> pa.Array:
         if all(item is other for item, other in zip(parts, made, strict=True)):
             return array
         return pa.StructArray.from_arrays(made, fields=list(data_type), mask=array.is_null())
-    if not data_type.num_fields or not any_below(data_type, types.is_dictionary):
-        return array
-    if types.is_union(data_type) or types.is_run_end_encoded(data_type):
-        return array
     if array.offset:
         array = array.take(pa.array(np.arange(len(array))))
     changed: list[pa.Array] = []
