@@ -130,6 +130,28 @@ def raw_socket(server: ServerProcess, table: StoredTable) -> Contender:
     return Contender("raw socket", run, server.pid, close=peer.close)
 
 
+def raw_socket_kept(server: ServerProcess, table: StoredTable) -> Contender:
+    """The floor of whatever keeps what it receives: the same bytes into memory that is asked for as it is filled."""
+    import socket
+
+    length = server.ready["length"]
+    peer = socket.create_connection(("127.0.0.1", server.ready["port"]))
+
+    def run(_started: float) -> Outcome:
+        peer.sendall(b"x")
+        kept, left = [], length
+        while left:
+            block = memoryview(pa.allocate_buffer(min(left, RECEIVE_BYTES))).cast("B")
+            filled = 0
+            while filled < len(block):
+                filled += peer.recv_into(block[filled:])
+            kept.append(block)
+            left -= filled
+        return Outcome(length, table.rows)
+
+    return Contender("raw socket, all kept", run, server.pid, close=peer.close)
+
+
 def flight(
     server: ServerProcess,
     table: StoredTable,

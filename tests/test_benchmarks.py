@@ -154,6 +154,58 @@ def test_a_ratio_that_fell_by_more_than_a_third_is_told(benchmarks: Any) -> None
     assert "not measured" in benchmarks.ratios.fallen({}, record)[0]
 
 
+def test_processor_time_is_checked_more_closely_than_the_clock(benchmarks: Any) -> None:
+    results = [
+        made(benchmarks, "write", case, name, seconds)
+        for case in ("numeric, memory", "batches of 8,192 rows, memory")
+        for name, seconds in (("fletching", 2.0), ("Flight DoPut", 1.0))
+    ]
+    ratios = benchmarks.ratios.compute(results)
+    for name in (
+        "write, memory: Flight DoPut / it, processor time",
+        "write of small batches, memory: Flight DoPut / it, processor time",
+    ):
+        assert ratios[name] == pytest.approx(0.5)
+        # Of the processor's time a quarter is allowed, of the clock's a third.
+        assert not benchmarks.ratios.fallen(ratios, {name: 0.65}, some=True)
+        (complaint,) = benchmarks.ratios.fallen(ratios, {name: 0.7}, some=True)
+        assert name in complaint
+    clock = "write, memory / Flight DoPut"
+    assert not benchmarks.ratios.fallen(ratios, {clock: 0.7}, some=True)
+
+
+def test_who_asks_some_questions_is_not_told_of_the_others(benchmarks: Any) -> None:
+    record = {"read / Flight DoGet": 3.0, "write, memory / Flight DoPut": 1.0}
+    found = {"write, memory / Flight DoPut": 0.5}
+    assert len(benchmarks.ratios.fallen(found, record)) == 2
+    (complaint,) = benchmarks.ratios.fallen(found, record, some=True)
+    assert "DoPut" in complaint
+
+
+def test_a_record_that_is_broken_off_keeps_what_was_found(
+    benchmarks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = importlib.import_module("benchmarks.__main__")
+    monkeypatch.setattr(benchmarks.ratios, "RECORD", tmp_path / "record.json")
+    (tmp_path / "record.json").write_text('{"medians": {"read / PyODPS": 1.5}}')
+    speeds = iter([2.0, 3.0])
+
+    def asked(_run: Any, _names: Any) -> list[Any]:
+        case = "numeric, 65,536 rows"
+        return [
+            made(benchmarks, "read", case, "fletching", 1.0),
+            made(benchmarks, "read", case, "Flight DoGet", next(speeds)),
+        ]
+
+    monkeypatch.setattr(command, "_ask", asked)
+    run = small_run(benchmarks, tmp_path)
+    with pytest.raises((StopIteration, RuntimeError)):
+        command._record(run, ("read",), 3)
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert record["runs"] == 2
+    assert record["medians"] == {"read / PyODPS": 1.5, "read / Flight DoGet": 2.5}
+
+
 def test_what_is_checked_is_promised(benchmarks: Any) -> None:
     assert set(benchmarks.ratios.CHECKED) <= set(benchmarks.ratios.TARGETS)
     record = benchmarks.ratios.load_record()
