@@ -45,6 +45,9 @@ TARGETS: dict[str, float] = {
     "append of a row: bare request / it": 0.02,
     "scan of 1,000 rows: bare request / it": 0.08,
     "count: bare request / it": 0.16,
+    "append of a row: bare request / it, processor time": 0.06,
+    "scan of 1,000 rows: bare request / it, processor time": 0.06,
+    "count: bare request / it, processor time": 0.12,
     "appends a second: 8 writers / 1": 1.0,
     "link of 20 ms: default / 4 connections, 128 MiB": 2.0,
     "link of 20 ms: default / 1 connection": 3.0,
@@ -190,6 +193,9 @@ CHECKED = (
     "append of a row: bare request / it",
     "scan of 1,000 rows: bare request / it",
     "count: bare request / it",
+    "append of a row: bare request / it, processor time",
+    "scan of 1,000 rows: bare request / it, processor time",
+    "count: bare request / it, processor time",
     "appends a second: 8 writers / 1",
     "1 % of the rows by a filter, sent: all / part, seconds",
     "ipc, read, numbers: pyarrow / read_stream",
@@ -244,6 +250,10 @@ def compute(results: Sequence[Result]) -> dict[str, float]:
             found[label] = ours.bytes_per_second / theirs.bytes_per_second
 
     _by_default(ratio, pick)
+    bare = pick("small calls", "", "bare request")
+    for name in ("append of a row", "scan of 1,000 rows", "count"):
+        call = pick("small calls", "", name)
+        _processor_time(found, call, bare, f"{name}: bare request / it")
     everything = pick("defaults", "", "to_batches, sent")
     raw = pick("defaults", "", "raw socket")
     _processor_time(found, everything, raw, "default read, sent: raw socket / it")
@@ -641,7 +651,7 @@ def _server_cpu(
 def _processor_time(
     found: dict[str, float], ours: Result | None, theirs: Result | None, label: str
 ) -> None:
-    """Of both sides, for each byte."""
+    """Of both sides, for each byte; of small calls, whose bytes are one, for each call."""
     if ours is None or theirs is None:
         return
     mine, others = (
