@@ -649,6 +649,7 @@ LINK_CHOICES: dict[str, dict[str, Any]] = {
     "1 connection": {"connections": 1},
     "4 connections, 32 MiB": {"connections": 4, "split_bytes": 32 << 20},
     "8 connections, 16 MiB": {"connections": 8, "split_bytes": 16 << 20},
+    "16 connections, 8 MiB": {"connections": 16, "split_bytes": 8 << 20},
 }
 """Options of a scan."""
 

@@ -90,7 +90,7 @@ class CallOptions:
         retry: see `RetryPolicy`.
         connections: how many connections one scan may use at once. ``"auto"`` is as many as the way
             to the service holds: one where its answers come within some milliseconds, as on this
-            host, where a second one would only cost; up to eight the farther it is.
+            host, where a second one would only cost; up to sixteen the farther it is.
         read_ahead_bytes: how many bytes of batches a parallel scan may hold that its caller has
             not taken yet, beside one batch per connection.
         write_body_bytes: the size at which buffered batches are sent; one request's body is about
@@ -145,7 +145,7 @@ class CallOptions:
     @property
     def most_connections(self) -> int:
         """The connections asked for, or those that ``"auto"`` may come to use."""
-        return 8 if self.connections == "auto" else self.connections
+        return 16 if self.connections == "auto" else self.connections
 
     def changed(self, **changes: Unpack[OptionChanges]) -> CallOptions:
         """These options with some replaced; ``timeouts`` and ``retry`` may be given as dicts of changes.

@@ -2,15 +2,25 @@ from __future__ import annotations
 
 import pytest
 
-from fletching.client.transports.http.round_trips import RoundTrips, connections_for, is_this_host
+from fletching.client.call_options import CallOptions
+from fletching.client.transports.http.round_trips import (
+    MOST_CONNECTIONS,
+    RoundTrips,
+    connections_for,
+    is_this_host,
+)
 
 
 @pytest.mark.parametrize(
     ("seconds", "connections"),
-    [(None, 1), (0.0, 1), (0.001, 1), (0.003, 1), (0.005, 2), (0.01, 4), (0.02, 8), (1.0, 8)],
+    [(None, 1), (0.0, 1), (0.001, 1), (0.003, 1), (0.005, 3), (0.01, 6), (0.02, 12), (1.0, 16)],
 )
 def test_a_longer_way_holds_more(seconds: float | None, connections: int) -> None:
     assert connections_for(seconds) == connections
+
+
+def test_as_many_connections_are_kept_as_a_scan_may_come_to_use() -> None:
+    assert CallOptions().most_connections == MOST_CONNECTIONS
 
 
 def test_the_shortest_of_the_latest_counts() -> None:

@@ -11,7 +11,7 @@ import collections
 import ipaddress
 import urllib.parse
 
-__all__ = ["BUSY_SECONDS", "RoundTrips", "connections_for", "is_this_host"]
+__all__ = ["BUSY_SECONDS", "MOST_CONNECTIONS", "RoundTrips", "connections_for", "is_this_host"]
 
 WINDOW_BYTES = 3 * 1024 * 1024
 """Payload under way on one connection."""
@@ -19,7 +19,11 @@ WINDOW_BYTES = 3 * 1024 * 1024
 LINK_BYTES_PER_SECOND = 10e9 / 8
 """The fastest link that is reckoned with, 10 Gbit/s; on a slower one the connections share it."""
 
-MOST_CONNECTIONS = 8
+MORE_FOR_REQUESTS = 1.5
+"""Connections for each that the way holds: while one asks for its next piece, which takes a round trip, and at the end
+of a scan, when some have nothing left to read, others fill the way. Where one is enough, its one piece has no gaps."""
+
+MOST_CONNECTIONS = 16
 
 BUSY_SECONDS = 0.012
 """What an answer may take on one host, where it is no way but work: a machine whose cores are busy."""
@@ -29,11 +33,13 @@ _REMEMBERED = 32
 
 
 def connections_for(round_trip_seconds: float | None) -> int:
-    """How many connections hold what is under way on the fastest link; one where nothing is known."""
+    """How many connections fill the fastest link; one where nothing is known."""
     if round_trip_seconds is None:
         return 1
-    under_way = LINK_BYTES_PER_SECOND * round_trip_seconds
-    return max(1, min(MOST_CONNECTIONS, round(under_way / WINDOW_BYTES)))
+    held = LINK_BYTES_PER_SECOND * round_trip_seconds / WINDOW_BYTES
+    if round(held) <= 1:
+        return 1
+    return min(MOST_CONNECTIONS, round(held * MORE_FOR_REQUESTS))
 
 
 def is_this_host(endpoint: str) -> bool:
