@@ -36,8 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "only", nargs="*", metavar="QUESTION", help=f"of {', '.join(QUESTIONS)}; all by default"
     )
-    parser.add_argument("--rounds", type=int, default=7, help="measured rounds per contender")
-    parser.add_argument("--megabytes", type=int, default=512, help="about how large a table is")
+    parser.add_argument(
+        "--rounds", type=int, help="measured rounds per contender; 7, of a check or record 5"
+    )
+    parser.add_argument(
+        "--megabytes", type=int, help="about how large a table is; 512, of a check or record 256"
+    )
     parser.add_argument(
         "--rows", type=int, default=10_000_000, help="of the tables that are changed"
     )
@@ -61,10 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = [name for name in options.only if name not in QUESTIONS]
     if unknown:
         parser.error(f"there is no question {unknown[0]!r}")
-    names = options.only or (
-        CHECK_QUESTIONS if options.check or options.record else tuple(QUESTIONS)
-    )
-    small = options.small or options.check or bool(options.record)
+    recorded = options.check or bool(options.record)
+    names = options.only or (CHECK_QUESTIONS if recorded else tuple(QUESTIONS))
+    small = options.small or recorded
     with (
         tempfile.TemporaryDirectory(dir=options.disk, prefix="bench-") as disk,
         tempfile.TemporaryDirectory(dir=options.memory, prefix="bench-") as memory,
@@ -73,8 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
         run = Run(
             Path(disk),
             Path(memory),
-            options.rounds,
-            options.megabytes << 20,
+            options.rounds or (5 if recorded else 7),
+            (options.megabytes or (256 if recorded else 512)) << 20,
             small,
             changed_rows=options.rows,
             many=options.many,
@@ -130,6 +133,8 @@ def _ask(run: Run, names: tuple[str, ...]) -> list[Result]:
 def _record(run: Run, names: tuple[str, ...], runs: int) -> int:
     found: dict[str, list[float]] = {}
     environment = report.environment()
+    if environment["load_before"] > environment["cores"]:
+        print("others use this machine: what is recorded now will let much pass", file=sys.stderr)
     before = promised.load_record()
     for number in range(runs):
         for name, value in promised.compute(_ask(_apart(run, number), names)).items():

@@ -139,7 +139,8 @@ def raw_socket_kept(server: ServerProcess, table: StoredTable) -> Contender:
 
     def run(_started: float) -> Outcome:
         peer.sendall(b"x")
-        kept, left = [], length
+        kept: list[memoryview] = []
+        left = length
         while left:
             block = memoryview(pa.allocate_buffer(min(left, RECEIVE_BYTES))).cast("B")
             filled = 0
