@@ -63,28 +63,29 @@ class SegmentCopy:
         codec = row.codecs or None
         decoder = BatchDecoder(self._schema, trusted=True)
         first, end = snapshot.batches_of(place)
-        total = 0
-        for batch in range(first, end):
-            rows = snapshot.rows[batch]
+        offsets = snapshot.offset[first:end].tolist()
+        lengths = snapshot.message_length[first:end].tolist()
+        metadata = snapshot.metadata_length[first:end].tolist()
+        shown, stored = (each[first:end].tolist() for each in (snapshot.rows, snapshot.stored_rows))
+        for number, rows in enumerate(shown):
             if not rows:
                 continue
-            offset, length = snapshot.offset[batch], snapshot.message_length[batch]
-            message = data[offset : offset + length]
-            kept = snapshot.kept(batch)
-            if kept is None:
+            message = data[offsets[number] : offsets[number] + lengths[number]]
+            if rows == stored[number]:
                 writer.write_batch(
                     [message],
-                    metadata_length=snapshot.metadata_length[batch],
-                    body_length=length - snapshot.metadata_length[batch],
+                    metadata_length=metadata[number],
+                    body_length=lengths[number] - metadata[number],
                     rows=rows,
                     codec=codec,
                 )
             else:
+                kept = snapshot.kept(first + number)
+                assert kept is not None  # it has lost rows
                 decoded = decoder.decode(_message(message))
                 self._encode(take_rows(decoded, kept), codec)
-            total += rows
         self._note_zones(place)
-        return total
+        return sum(shown)
 
     def _note_zones(self, place: int) -> None:
         """Takes the bounds of the zones of a segment over into the new one.
@@ -98,8 +99,10 @@ class SegmentCopy:
         known = read_zones(row.zone_bounds)
         first, end = snapshot.batches_of(place)
         start = 0
-        for batch in range(first, end):
-            stored, shown = snapshot.stored_rows[batch], snapshot.rows[batch]
+        counts = zip(
+            snapshot.stored_rows[first:end].tolist(), snapshot.rows[first:end].tolist(), strict=True
+        )
+        for stored, shown in counts:
             stop = start + zones_of(stored)
             if not shown and place in snapshot.selections:
                 pass  # left out
