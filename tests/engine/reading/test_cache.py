@@ -29,3 +29,22 @@ def test_weights_bound_the_sum_and_a_giant_stands_alone() -> None:
     cache.put("d", b"1")
     assert cache.get("giant") is None
     assert cache.get("d") == b"1"
+
+
+def test_what_nobody_asked_for_in_long_goes_when_another_comes() -> None:
+    now = 0.0
+    cache = RecentlyUsed[str, int](10, idle_seconds=60.0, clock=lambda: now)
+    cache.put("a", 1)
+    cache.put("b", 2)
+    now = 40.0
+    assert cache.get("a") == 1
+    now = 61.0
+    assert cache.get("b") == 2, "nothing goes by itself"
+    cache.put("c", 3)
+    assert len(cache) == 3, "both were asked for within the minute"
+    now = 110.0
+    cache.put("d", 4)
+    assert [cache.get(key) for key in "abcd"] == [None, 2, 3, 4]
+    now = 1000.0
+    cache.put("e", 5)
+    assert [cache.get(key) for key in "abcde"] == [None, None, None, None, 5]

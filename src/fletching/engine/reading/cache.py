@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-__all__ = ["RecentlyUsed"]
+__all__ = ["IDLE_SECONDS", "RecentlyUsed"]
+
+IDLE_SECONDS = 300.0
+"""For what belongs to one version or session: of a table that changes all day, most are never asked for again."""
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -20,11 +26,28 @@ class RecentlyUsed(Generic[Key, Value]):
         hits, misses: how many lookups found a value, and how many did not.
     """
 
-    def __init__(self, capacity: int, *, weight: Callable[[Value], int] = lambda _: 1) -> None:
-        """Keeps values whose ``weight`` sums to at most ``capacity``."""
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        weight: Callable[[Value], int] = lambda _: 1,
+        idle_seconds: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Keeps values whose ``weight`` sums to at most ``capacity``.
+
+        Args:
+            capacity: the most that they weigh together.
+            weight: of a value.
+            idle_seconds: one that nobody asked for in so long goes when another comes, however much room
+                there is: of what ever new values replace, only those in use are then in memory.
+            clock: seconds that only grow.
+        """
         self._capacity = capacity
         self._weight = weight
-        self._values: OrderedDict[Key, Value] = OrderedDict()
+        self._idle_seconds = idle_seconds
+        self._clock = clock
+        self._values: OrderedDict[Key, _Kept[Value]] = OrderedDict()
         self._total = 0
         self.hits = self.misses = 0
         self._lock = threading.Lock()
@@ -32,26 +55,39 @@ class RecentlyUsed(Generic[Key, Value]):
     def get(self, key: Key) -> Value | None:
         """The value, or None."""
         with self._lock:
-            value = self._values.get(key)
-            if value is not None:
-                self._values.move_to_end(key)
-                self.hits += 1
-            else:
+            kept = self._values.get(key)
+            if kept is None:
                 self.misses += 1
-            return value
+                return None
+            self._values.move_to_end(key)
+            kept.used = self._clock()
+            self.hits += 1
+            return kept.value
 
     def put(self, key: Key, value: Value) -> None:
         """Keeps a value, in place of an older one under the same key."""
         with self._lock:
             older = self._values.pop(key, None)
             if older is not None:
-                self._total -= self._weight(older)
-            self._values[key] = value
+                self._total -= self._weight(older.value)
+            now = self._clock()
+            self._values[key] = _Kept(value, now)
             self._total += self._weight(value)
-            while self._total > self._capacity and len(self._values) > 1:
-                _, gone = self._values.popitem(last=False)
-                self._total -= self._weight(gone)
+            while len(self._values) > 1:
+                oldest, kept = next(iter(self._values.items()))
+                if self._total <= self._capacity and now - kept.used <= self._idle_seconds:
+                    break
+                del self._values[oldest]
+                self._total -= self._weight(kept.value)
 
     def __len__(self) -> int:
         """How many values are kept."""
         return len(self._values)
+
+
+@dataclasses.dataclass(slots=True)
+class _Kept(Generic[Value]):
+    """A value, and when somebody asked for it last."""
+
+    value: Value
+    used: float
