@@ -210,7 +210,7 @@ def final_ledger(events: list[dict[str, Any]], now: Counter[tuple[int, int]], at
     Args:
         events: of all workers, in order.
         now: the rows of the table.
-        at: gives the rows of a version.
+        at: gives the rows of a version, or None where it is no longer kept.
     """
     problems = []
     states = [""]
@@ -219,13 +219,15 @@ def final_ledger(events: list[dict[str, Any]], now: Counter[tuple[int, int]], at
             states = [states[0], event["rows"]]  # may have been done, or not
         elif event["event"] == "changed":
             states = [event["rows"]]
-            if as_text(at(event["version"]).elements()) != event["rows"]:
+            made = at(event["version"])
+            if made is not None and as_text(made.elements()) != event["rows"]:
                 problems.append(f"version {event['version']} is not what {event['kind']} made")
     if as_text(now.elements()) not in states:
         problems.append(f"the ledger is {as_text(now.elements())}, and not {states}")
     watched = [event for event in events if event["event"] == "watched"]
     for event in watched[-1:]:
-        there = as_text(at(event["version"]).elements())
+        rows = at(event["version"])
+        there = event["rows"] if rows is None else as_text(rows.elements())
         if there != event["rows"]:
             problems.append(
                 f"the copy of version {event['version']} is {event['rows']}, the table {there}"

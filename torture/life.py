@@ -33,7 +33,13 @@ SETTINGS = EngineSettings(
     orphan_seconds=5.0,
     busy_timeout_seconds=5.0,
 )
-
+# A reader of the protocol never says that it is done, so its version stays for a session's life. Of a soak
+# everything must have come and gone once within the ten minutes in which it may grow.
+SOAK_SETTINGS = dataclasses.replace(
+    SETTINGS, read_session_seconds=60.0, write_session_seconds=120.0, blob_seconds=120.0
+)
+SOAK = "TORTURE_SOAK"
+"""A variable of the environment: set for the processes of a soak."""
 
 NOT_STARTED = 2
 PR_SET_PDEATHSIG = 1
@@ -41,12 +47,13 @@ PR_SET_PDEATHSIG = 1
 
 def data_set(folder: Path) -> tuple[Path | None, EngineSettings]:
     """What an engine of this run opens: the folder's ``data``, or what the environment says."""
+    settings = SOAK_SETTINGS if SOAK in os.environ else SETTINGS
     storage = environments_data_set(os.environ)
     if storage is None:
-        return folder / "data", SETTINGS
+        return folder / "data", settings
     where = EngineSettings.of(storage)
     return None, dataclasses.replace(
-        SETTINGS,
+        settings,
         catalog_url=where.catalog_url,
         objects_url=where.objects_url,
         server_key=where.server_key,
