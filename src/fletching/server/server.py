@@ -26,14 +26,6 @@ from fletching.server.service import Service
 
 __all__ = ["Server", "bind"]
 
-TICK_SECONDS = 0.1
-TICKS_PER_DAY = 864_000
-DRAIN_POLL_SECONDS = 0.01
-CUT_SECONDS = 5.0
-"""How long requests that were cut at the end of a drain may take to clear up."""
-
-_SO_ATTACH_FILTER = 26  # from asm-generic/socket.h; the socket module does not have it
-
 logger = logging.getLogger("fletching.server")
 
 

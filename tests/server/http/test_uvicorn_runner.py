@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import inspect
 import socket
+import sys
 import threading
+import time
 import types
 from typing import Any
 
+import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
 from fletching.server.http.connection import Connection
 from fletching.server.http.exchange import Exchange
-from fletching.server.http.uvicorn_runner import Runner
+from fletching.server.http.uvicorn_runner import Runner, queued, take_no_more
 from fletching.server.server_settings import ServerSettings
 
 
@@ -83,3 +86,26 @@ def test_it_serves_with_its_headers_and_stops() -> None:
     assert not thread.is_alive()
     assert running._service.draining
     assert running.server_state.total_requests == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="socket filters and queues are Linux's")
+def test_connections_under_way_are_let_in_and_new_ones_left_unanswered() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = listening.getsockname()
+        assert queued(listening) == 0
+        with socket.create_connection(address) as before:
+            while not queued(listening):
+                time.sleep(0.001)
+            take_no_more(listening)
+            before.sendall(b"asked")
+            with socket.socket() as late:
+                late.settimeout(0.2)  # no answer ever comes, however long it is waited for
+                with pytest.raises(TimeoutError):
+                    late.connect(address)
+            assert queued(listening) == 1
+            accepted, _ = listening.accept()
+            with accepted:
+                assert queued(listening) == 0
+                assert accepted.recv(5) == b"asked"
+                accepted.sendall(b"told")
+                assert before.recv(4) == b"told"

@@ -40,10 +40,15 @@ __all__ = ["Runner", "Stoppable"]
 TICK_SECONDS = 0.1
 TICKS_PER_DAY = 864_000
 DRAIN_POLL_SECONDS = 0.01
+QUEUE_POLLS = 500
+"""How often it is looked whether the connections in the kernel's queue are taken in."""
 CUT_SECONDS = 5.0
 """How long requests that were cut at the end of a drain may take to clear up."""
 
 _SO_ATTACH_FILTER = 26  # from asm-generic/socket.h; the socket module does not have it
+_QUEUED_AT = (
+    24  # tcpi_unacked in Linux's struct tcp_info: of a listening socket, its queue's length
+)
 
 logger = logging.getLogger("fletching.server")
 
@@ -124,8 +129,11 @@ class Runner(uvicorn.Server):
         # Closing the port resets the connections that the kernel has queued, so no more are let
         # into the queue and those in it are taken in first.
         for listening in sockets or ():
-            _take_no_more(listening)
-        await asyncio.sleep(DRAIN_POLL_SECONDS)
+            take_no_more(listening)
+        for _ in range(QUEUE_POLLS):
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+            if not any(map(queued, sockets or ())):
+                break
         for server in self.servers:
             server.close()
         for listening in sockets or ():
@@ -172,21 +180,42 @@ class Runner(uvicorn.Server):
         self.stop()
 
 
-def _take_no_more(listening: socket.socket) -> None:
+def take_no_more(listening: socket.socket) -> None:
     """Leaves further attempts to connect unanswered; they are repeated, and refused by then.
 
-    Done with a socket filter that accepts no packet. Only Linux has it; elsewhere a connection that
-    comes in the last microseconds may be reset.
+    Done with a socket filter that drops the first packet of a connection (SYN without ACK, in the byte of
+    flags of its TCP header) and lets through the last packet of a handshake that is under way. Only
+    Linux has it; elsewhere a connection that comes in the last microseconds may be reset.
     """
     if sys.platform != "linux":
         return
-    program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF: return 0
+    code = b"".join(
+        struct.pack("HBBI", *instruction)
+        for instruction in (
+            (0x30, 0, 0, 13),  # load the byte of flags
+            (0x54, 0, 0, 0x12),  # keep SYN and ACK
+            (0x15, 0, 1, 0x02),  # SYN alone?
+            (0x06, 0, 0, 0),  # drop it
+            (0x06, 0, 0, 0xFFFFFFFF),  # take all of it
+        )
+    )
+    program = ctypes.create_string_buffer(code)
     with contextlib.suppress(OSError):
         listening.setsockopt(
             socket.SOL_SOCKET,
             _SO_ATTACH_FILTER,
-            struct.pack("HP", 1, ctypes.addressof(program)),
+            struct.pack("HP", len(code) // 8, ctypes.addressof(program)),
         )
+
+
+def queued(listening: socket.socket) -> int:
+    """How many connections the kernel has queued for a listening socket, where it tells (Linux)."""
+    if sys.platform != "linux":
+        return 0
+    with contextlib.suppress(OSError):
+        information = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _QUEUED_AT + 4)
+        return int(struct.unpack_from("I", information, _QUEUED_AT)[0])
+    return 0
 
 
 class _ConnectionFactory:
