@@ -662,8 +662,8 @@ def links(run: Run) -> list[Result]:
     """A scan over a link of 10 Gbit/s with a delay: the defaults beside fixed numbers of connections."""
     results: list[Result] = []
     with _folder(run.disk, "links") as folder:
-        size = run.table_bytes // 2 if run.small else run.table_bytes
-        table = tables.store(folder / "data", "t", corpus.make("numeric", 65_536, size))
+        batches = corpus.make("numeric", 65_536, run.table_bytes)
+        table = tables.store(folder / "data", "t", batches)
         for milliseconds in (1, 20):
             with contextlib.ExitStack() as stack:
                 ours = stack.enter_context(server("fletching", folder=str(table.folder)))
