@@ -524,7 +524,7 @@ def test_other_addresses_are_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("milliseconds", "connections"), [(1, 1), (5, 1), (10, 1), (20, 12), (40, 16)]
+    ("milliseconds", "connections"), [(1, 1), (5, 1), (10, 1), (20, 11), (40, 16)]
 )
 def test_the_way_decides_about_connections(
     opened: Any, milliseconds: int, connections: int

@@ -25,6 +25,9 @@ of a scan, when some have nothing left to read, others fill the way. Where one i
 
 MOST_CONNECTIONS = 16
 
+WORK_SECONDS = 0.0012
+"""What the quickest answer takes of both sides, however short the way."""
+
 BUSY_SECONDS = 0.012
 """What an answer may take on one host, where it is no way but work: a machine whose cores are busy."""
 
@@ -32,11 +35,11 @@ _REMEMBERED = 32
 """Answers that are remembered: the shortest of them took the least beside the way."""
 
 
-def connections_for(round_trip_seconds: float | None) -> int:
-    """How many connections fill the fastest link; one where nothing is known."""
-    if round_trip_seconds is None:
+def connections_for(answer_seconds: float | None) -> int:
+    """How many connections fill the fastest link, where so long passes until an answer; one where nothing is known."""
+    if answer_seconds is None:
         return 1
-    held = LINK_BYTES_PER_SECOND * round_trip_seconds / WINDOW_BYTES
+    held = LINK_BYTES_PER_SECOND * (answer_seconds - WORK_SECONDS) / WINDOW_BYTES
     if round(held) <= 1:
         return 1
     return min(MOST_CONNECTIONS, round(held * MORE_FOR_REQUESTS))
