@@ -115,7 +115,7 @@ RunIndexes = RecentlyUsed[Hashable, RunIndex]
 
 def run_indexes() -> RunIndexes:
     """Nothing is kept yet."""
-    return RunIndexes(_KEPT_BYTES, weight=lambda index: 256 + 13 * len(index.checksums))
+    return RunIndexes(_KEPT_BYTES, weight=lambda index: 800 + 13 * len(index.checksums))
 
 
 def _stride(entries: int, merged: bool) -> int:

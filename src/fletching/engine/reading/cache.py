@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-__all__ = ["IDLE_SECONDS", "RecentlyUsed"]
+__all__ = ["RecentlyUsed"]
 
 IDLE_SECONDS = 300.0
-"""For what belongs to one version or session: of a table that changes all day, most are never asked for again."""
+"""Of what is known of one version, session or segment: of a table that changes all day, most are never asked
+for again."""
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -31,7 +31,7 @@ class RecentlyUsed(Generic[Key, Value]):
         capacity: int,
         *,
         weight: Callable[[Value], int] = lambda _: 1,
-        idle_seconds: float = math.inf,
+        idle_seconds: float = IDLE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Keeps values whose ``weight`` sums to at most ``capacity``.

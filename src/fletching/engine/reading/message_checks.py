@@ -19,6 +19,7 @@ import bisect
 import functools
 import itertools
 import threading
+from array import array
 from collections.abc import Callable, Generator, Iterable
 from typing import Final, Protocol, runtime_checkable
 
@@ -38,8 +39,10 @@ from fletching.range_joining import BYTES_PER_REQUEST
 __all__ = ["CheckedObject", "CheckedRemoteObject", "MessageChecks", "recorded_checksums"]
 
 _FILE_PREFIX_BYTES: Final = 8
-_KEPT_MESSAGES: Final = 4_000_000
-"""Messages whose checksums and flags are kept, some 17 bytes each."""
+_KEPT_BYTES: Final = 64 << 20
+"""Of what is known of segments: some three million messages."""
+_MESSAGE_BYTES: Final = 21  # where it starts and ends, its checksum, and whether it is proven
+_SEGMENT_BYTES: Final = 800  # of the objects, however few messages there are
 
 
 def recorded_checksums(stored: StoredObject) -> list[int]:
@@ -69,9 +72,10 @@ class _SegmentChecks:
     """The messages of one file: where they are, their checksums, and which are proven."""
 
     def __init__(self, starts: list[int], ends: list[int], checksums: list[int]) -> None:
-        self.starts = starts
-        self.ends = ends
-        self._checksums = checksums
+        # Not lists, which take six times as much: there is one of these for every segment in use.
+        self.starts = array("q", starts)
+        self.ends = array("q", ends)
+        self._checksums = array("I", checksums)
         self._proven = bytearray(len(starts))
         self._left = len(starts)
         self._lock = threading.Lock()
@@ -83,8 +87,8 @@ class _SegmentChecks:
 
     @property
     def weight(self) -> int:
-        """What this counts in the cache."""
-        return len(self.starts) + 1
+        """About how many bytes of memory it takes."""
+        return _SEGMENT_BYTES + _MESSAGE_BYTES * len(self.starts)
 
     def _touched(self, start: int, end: int) -> range:
         first = bisect.bisect_right(self.ends, start)
@@ -154,9 +158,9 @@ class MessageChecks:
         tails: the ends of remote segments.
     """
 
-    def __init__(self, kept_messages: int = _KEPT_MESSAGES) -> None:
+    def __init__(self, kept_bytes: int = _KEPT_BYTES) -> None:
         self._segments = RecentlyUsed[tuple[object, ...], _SegmentChecks](
-            kept_messages, weight=lambda checks: checks.weight
+            kept_bytes, weight=lambda checks: checks.weight
         )
         self.tails = SegmentTails()
 

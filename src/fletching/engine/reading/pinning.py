@@ -14,7 +14,7 @@ from fletching.catalog.partition_rows import partition_names
 from fletching.catalog.segment_rows import segments_since, visible_segments
 from fletching.catalog.table_rows import TableRow, table_by_id
 from fletching.catalog.version_rows import check_readable
-from fletching.engine.reading.cache import IDLE_SECONDS, RecentlyUsed
+from fletching.engine.reading.cache import RecentlyUsed
 from fletching.engine.reading.change_feed import changes_between
 from fletching.engine.reading.partition_filter import PartitionFilter
 from fletching.engine.reading.snapshot import Snapshot
@@ -97,9 +97,7 @@ class Snapshots:
         self._database = database
         self._store = store
         self._kept = RecentlyUsed[SnapshotKey, Snapshot](
-            _SNAPSHOT_BYTES,
-            weight=lambda snapshot: snapshot.size_bytes,
-            idle_seconds=IDLE_SECONDS,
+            _SNAPSHOT_BYTES, weight=lambda snapshot: snapshot.size_bytes
         )
         # One that is larger than that is kept beside them, and does not have to make way for them.
         self._large = RecentlyUsed[SnapshotKey, Snapshot](1)

@@ -19,7 +19,7 @@ from fletching.engine.reading.batch_limits import (
     preview_rows,
 )
 from fletching.engine.reading.batch_strategies import ReadOptions
-from fletching.engine.reading.cache import IDLE_SECONDS, RecentlyUsed
+from fletching.engine.reading.cache import RecentlyUsed
 from fletching.engine.reading.kept_segments import KeptSegments, kept_segments
 from fletching.engine.reading.manifests import signed_sources
 from fletching.engine.reading.message_checks import MessageChecks
@@ -165,7 +165,7 @@ class Reading:
             written_at_once=written_at_once,
         )
         self._splits = RecentlyUsed[str, Splits](
-            _SPLITS_BYTES, weight=lambda splits: splits.size_bytes, idle_seconds=IDLE_SECONDS
+            _SPLITS_BYTES, weight=lambda splits: splits.size_bytes
         )
         self.checks = MessageChecks()
         self.create_session = self._sessions.create

@@ -34,7 +34,7 @@ from fletching.catalog.read_session_rows import (
 )
 from fletching.catalog.segment_rows import visible_partitions
 from fletching.catalog.table_rows import TableRow, get_table, table_by_id
-from fletching.engine.reading.cache import IDLE_SECONDS, RecentlyUsed
+from fletching.engine.reading.cache import RecentlyUsed
 from fletching.engine.reading.incremental_reads import (
     begin_incremental,
     choose_incremental,
@@ -145,9 +145,7 @@ class ReadSessions:
         self._patience = None if written_at_once else QUICK_SECONDS
         self.scan_schemas = ScanSchemas()
         self._sessions = RecentlyUsed[str, OpenSession](
-            _CACHED_BYTES,
-            weight=lambda session: session.size_bytes,
-            idle_seconds=IDLE_SECONDS,
+            _CACHED_BYTES, weight=lambda session: session.size_bytes
         )
         self._snapshots = snapshots
 
