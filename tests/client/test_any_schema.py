@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import fletching
 from fletching.errors import InternalServerError
-from fletching.ipc.null_arrays import null_array
+from fletching.ipc.constant_arrays import null_array
 from fletching.testing.strategies import arrow_types, values_of
 
 SETTINGS = settings(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from fletching.client.tabular.alignment import align_batch
 from fletching.connectors.spark_types import spark_schema
 from fletching.errors import UsageError
 
@@ -70,3 +71,20 @@ def test_what_spark_has_not_is_refused_by_name(kind: pa.DataType) -> None:
 def test_no_columns_are_refused() -> None:
     with pytest.raises(UsageError, match="at least one column"):
         spark_schema(pa.schema([]))
+
+
+def test_values_are_the_same_in_sparks_type_or_refused() -> None:
+    for kind, value in (
+        (pa.uint64(), 2**64 - 1),
+        (pa.float16(), 0.5),
+        (pa.binary(2), b"ab"),
+        (pa.timestamp("ns"), 1_000),
+        (pa.dictionary(pa.int8(), pa.string()), "x"),
+    ):
+        batch = pa.record_batch({"a": pa.array([value, None], kind)})
+        made = align_batch(batch, spark_schema(batch.schema))
+        assert made.schema == spark_schema(batch.schema)
+        assert made["a"][0].as_py() == batch["a"][0].as_py()
+    batch = pa.record_batch({"a": pa.array([1], pa.timestamp("ns"))})
+    with pytest.raises(UsageError, match="column 'a'"):
+        align_batch(batch, spark_schema(batch.schema))

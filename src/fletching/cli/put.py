@@ -18,6 +18,7 @@ from fletching.cli.output import counted, human_bytes, print_json, progress, say
 from fletching.cli.place import Place
 from fletching.cli.tabular import FileFormat, Opened, ReadOptions, open_batches
 from fletching.errors import NoSuchProjectError, NoSuchTableError, UsageError
+from fletching.protocol.types.constant_columns import scalar_of_text
 from fletching.types import PartitionSpec
 
 if TYPE_CHECKING:
@@ -264,7 +265,7 @@ def _with_keys(
     for name, text in keys:
         kind = types.get(name.casefold(), pa.string())
         try:
-            values.append(pa.scalar(text, pa.string()).cast(kind))
+            values.append(scalar_of_text(text, kind))
         except pa.ArrowException as exc:
             raise UsageError(
                 f"{file.path}: {name}={text} is no {kind}, as column {name} is: {exc}"

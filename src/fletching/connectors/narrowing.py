@@ -147,6 +147,7 @@ def without_views(table: pa.Table) -> pa.Table:
     for place, field in enumerate(table.schema):
         for view, plain in ((pa.string_view(), pa.string()), (pa.binary_view(), pa.binary())):
             if field.type == view:
+                # The same bytes; a chunk of more than 2 GiB is refused.
                 column = table.column(place).cast(plain)
                 table = table.set_column(place, field.with_type(plain), column)
     return table

@@ -295,6 +295,7 @@ def _member(path: tuple[str, ...] | None, data: list[int]) -> pc.Expression | No
     if values.null_count or pa.types.is_floating(values.type):
         return None
     if pa.types.is_string_view(values.type):
+        # The same texts, in the layout that pyarrow looks values up in with every release.
         values = values.cast(pa.string())
     # Null where the column is, as in Polars.
     column = pc.field(*path)

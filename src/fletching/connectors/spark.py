@@ -47,6 +47,7 @@ import pyarrow.compute as pc
 from fletching.client import Scan
 from fletching.client.reading.expressions import pushdown
 from fletching.client.reading.planned_scan import PlannedScan, plan
+from fletching.client.tabular.alignment import align_batch
 from fletching.connectors.narrowing import missing, narrowed
 from fletching.connectors.spark_options import (
     checked,
@@ -154,7 +155,7 @@ class _Reader(spark.DataSourceReader):  # type: ignore[misc]
         """The rows of a range, a batch at a time."""
         with self._planned().scan.session() as session:
             for batch in session.rows(partition.start, partition.end).to_batches():
-                yield batch.cast(self._schema)
+                yield align_batch(batch, self._schema)
 
     def _planned(self) -> PlannedScan:
         if self._plan is None:
@@ -217,4 +218,4 @@ class _StreamReader(spark.DataSourceStreamReader):  # type: ignore[misc]
                         "rows were deleted from the table that is streamed: read it with "
                         "readChangeFeed=true"
                     )
-            yield batch.select(wanted.names).cast(schema)
+            yield align_batch(batch.select(wanted.names), schema)

@@ -7,6 +7,7 @@ release, which its changelog then says.
 from __future__ import annotations
 
 from fletching.ipc.batches import BatchDecoder
+from fletching.ipc.constant_arrays import Constant
 from fletching.ipc.decoder import DecoderState
 from fletching.ipc.embedding import Batches, BatchIterator
 from fletching.ipc.encoding import BatchEncoder, encode_batch, encode_schema
@@ -19,7 +20,6 @@ from fletching.ipc.metadata import (
     MetadataVersion,
 )
 from fletching.ipc.projection import (
-    Constant,
     ProjectedMessage,
     Projection,
     Projector,

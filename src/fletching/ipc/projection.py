@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 from fletching.errors import LimitExceededError, MalformedFrameError, UsageError
+from fletching.ipc.constant_arrays import Constant, ConstantColumn
 from fletching.ipc.dictionaries import dictionary_fields
 from fletching.ipc.encoding import (
     as_big_endian,
@@ -40,7 +41,6 @@ from fletching.ipc.metadata import (
     RecordBatchHeader,
     read_message_header,
 )
-from fletching.ipc.null_arrays import null_array
 from fletching.ipc.schema_header import (
     Endianness,
     FieldHeader,
@@ -50,7 +50,7 @@ from fletching.ipc.schema_header import (
 )
 from fletching.types import ByteRange
 
-__all__ = ["Constant", "ProjectedMessage", "Projection", "Projector", "plan_projection", "project"]
+__all__ = ["ProjectedMessage", "Projection", "Projector", "plan_projection", "project"]
 
 _ZEROS: Final = bytes(8)
 ALIGNMENT: Final = 8
@@ -109,34 +109,6 @@ class ProjectedMessage:
     def frame(self) -> list[Buffer]:
         """All of it, to be written in turn."""
         return [self.prefix, *self.body]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Constant:
-    """A column to append whose value is the same in every row.
-
-    Attributes:
-        field: name and type; no dictionary type.
-        value: a `pyarrow.Scalar` of that type, or a Python value that converts to it; None is null.
-    """
-
-    field: pa.Field
-    value: object
-
-    def array(self, rows: int) -> pa.Array:
-        """The column for a batch of so many rows."""
-        value = self.value
-        if value is None:
-            return null_array(self.field.type, rows)
-        if not isinstance(value, pa.Scalar):
-            value = pa.scalar(value, self.field.type)
-        if value.type != self.field.type:
-            value = value.cast(self.field.type)
-        # pyarrow cannot repeat a nested value no times.
-        return pa.repeat(value, rows) if rows else pa.repeat(value, 1)[:0]
-
-
-ConstantColumn = Constant | tuple[pa.Field, pa.Array]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -186,6 +186,7 @@ class ColumnParser:
         result = pa.Array.from_buffers(
             pa.binary_view(), len(begin), [None, pa.py_buffer(views), self._buffer]
         )
+        # The same bytes, in memory of their own; more than 2 GiB are refused.
         return result.cast(pa.binary())
 
     def _lists(

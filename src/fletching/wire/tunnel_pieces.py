@@ -15,6 +15,7 @@ from fletching.errors import UsageError
 from fletching.wire.tunnel_layouts import Kind, RecordLayout
 
 __all__ = [
+    "byte_strings",
     "covered_by_checksum",
     "list_counts",
     "number_parts",
@@ -229,6 +230,13 @@ def sent_elements(layout: RecordLayout, array: pa.Array) -> list[pa.Array]:
     return result
 
 
+def byte_strings(array: pa.Array) -> pa.Array:
+    """Texts and bytes of every layout as bytes with 64-bit offsets, null as empty."""
+    return array.cast(pa.large_binary()).fill_null(
+        b""
+    )  # the same bytes, under offsets that reach further
+
+
 def sent_value(layout: RecordLayout, array: pa.Array) -> pa.Array:
     """Each value as it is sent, without a tag."""
     here = _here(array)
@@ -238,7 +246,7 @@ def sent_value(layout: RecordLayout, array: pa.Array) -> pa.Array:
         case Kind.BOOLEAN | Kind.FLOAT | Kind.DOUBLE:
             return _fixed(number_parts(layout, array)[0], here)
         case Kind.BYTES:
-            content = array.cast(pa.large_binary()).fill_null(b"")
+            content = byte_strings(array)
             return _joined(_varints(np.diff(offsets_of(content)), here), content)
         case Kind.MOMENT:
             # A null row may hold anything below it.
@@ -273,7 +281,7 @@ def _flagged(layout: RecordLayout, values: pa.Array) -> pa.Array:
             lengths[~here] = 1
         return _compressed(places, lengths)
     if layout.kind is Kind.BYTES:
-        content = values.cast(pa.large_binary()).fill_null(b"")
+        content = byte_strings(values)
         return _joined(_varints(np.diff(offsets_of(content)), here, flags=True), content)
     flags = np.zeros(len(values), np.uint8)
     if here is not None:
@@ -291,7 +299,7 @@ def covered_by_checksum(layout: RecordLayout, array: pa.Array) -> pa.Array:
         case Kind.INTEGER | Kind.BOOLEAN | Kind.FLOAT | Kind.DOUBLE | Kind.MOMENT:
             return _joined(*(_fixed(part, here) for part in number_parts(layout, array)))
         case Kind.BYTES:
-            return array.cast(pa.large_binary()).fill_null(b"")
+            return byte_strings(array)
         case Kind.LIST | Kind.MAP | Kind.VECTOR:
             starts, ends = list_counts(array)
             parts = [

@@ -431,5 +431,9 @@ def _places_of(data: Bytes, length: int) -> Ints:
 
 
 def _typed(array: pa.Array, layout: RecordLayout) -> pa.Array:
-    """The column in its own type: narrower integers are checked, names given."""
+    """The column in its own type.
+
+    Exact: a cast refuses integers that a narrower type does not have, and the fields of structs have the
+    layout's names already, by which a cast finds them.
+    """
     return array if array.type == layout.type else array.cast(layout.type)

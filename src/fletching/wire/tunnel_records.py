@@ -23,6 +23,7 @@ from fletching.wire.tunnel_layouts import (
     varint,
 )
 from fletching.wire.tunnel_pieces import (
+    byte_strings,
     covered_by_checksum,
     list_counts,
     number_parts,
@@ -143,7 +144,7 @@ def _add(assembly: RowAssembly, tag: bytes, layout: RecordLayout, column: pa.Arr
                 assembly.words(number, len(tag), here)
                 assembly.words(words, width, here)
         case Kind.BYTES:
-            content = column.cast(pa.large_binary()).fill_null(b"")
+            content = byte_strings(column)
             offsets = offsets_of(content)
             lengths = np.diff(offsets).astype(np.uint64)
             assembly.tagged(tag, varint_words(lengths), here)

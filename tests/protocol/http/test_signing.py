@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.application_signatures import signed_by_application
 
 from fletching.errors import RequestTimeTooSkewedError, UnauthorizedError
 from fletching.protocol.http.signing import (
@@ -19,7 +20,6 @@ from fletching.protocol.http.signing import (
     parse_application,
     parse_authorization,
     sign,
-    sign_application,
     string_to_sign,
     verify,
     verify_application,
@@ -64,7 +64,7 @@ def test_the_string_to_sign_of_the_worked_example() -> None:
 def test_the_signatures_of_the_worked_examples() -> None:
     assert sign("POST", TARGET, HEADERS, access_id=AK, secret=SK) == LEGACY
     assert sign("POST", TARGET, HEADERS, access_id=AK, secret=SK, region="cn-test", now=NOW) == V4
-    application = sign_application(V4, access_id="appAK", secret="appSK")
+    application = signed_by_application(V4, access_id="appAK", secret="appSK")
     assert application.endswith("access_id:appAK,signature:5PiU8AhdQxGAvmf5j0qlpFpdGJs=")
     assert (
         sign("GET", METADATA_TARGET, METADATA_HEADERS, access_id=AK, secret=SK)
@@ -155,7 +155,7 @@ def test_claims_keep_their_signature_out_of_logs() -> None:
 
 
 def test_application_signatures() -> None:
-    value = sign_application(LEGACY, access_id="app", secret="s")
+    value = signed_by_application(LEGACY, access_id="app", secret="s")
     claim = parse_application(value)
     assert claim.access_id == "app"
     assert verify_application(claim, "s", LEGACY)

@@ -8,7 +8,11 @@ import pyarrow as pa
 import pytest
 
 from fletching.errors import CorruptObjectError
-from fletching.protocol.types.constant_columns import constant_column, constant_scalar
+from fletching.protocol.types.constant_columns import (
+    constant_column,
+    constant_scalar,
+    scalar_of_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,3 +44,22 @@ def test_no_value_is_a_column_of_nulls(data_type: Any) -> None:
 def test_text_that_is_no_value_of_the_type_is_damage() -> None:
     with pytest.raises(CorruptObjectError, match="is no int64"):
         constant_scalar(pa.int64(), "seven")
+
+
+def test_text_is_no_float_that_the_type_does_not_have() -> None:
+    for text, kind in (
+        ("1e400", pa.float64()),
+        ("1e60", pa.float32()),
+        ("1e-60", pa.float32()),
+        ("99999", pa.float16()),
+        ("1e-400", pa.float64()),
+    ):
+        with pytest.raises(pa.ArrowInvalid, match="too large or too small"):
+            scalar_of_text(text, kind)
+    for text, kind, value in (
+        ("0.5", pa.float16(), 0.5),
+        ("inf", pa.float32(), float("inf")),
+        ("0.0", pa.float64(), 0.0),
+        ("1e300", pa.float64(), 1e300),
+    ):
+        assert scalar_of_text(text, kind).as_py() == value

@@ -8,6 +8,7 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
+from tests.application_signatures import signed_by_application
 
 from fletching.engine.access.bearer_tokens import BearerClaim
 from fletching.engine.access.permissions import AccessKey
@@ -19,7 +20,7 @@ from fletching.errors import (
     UnauthorizedError,
 )
 from fletching.protocol.http.blob_links import signed_link
-from fletching.protocol.http.signing import sign, sign_application
+from fletching.protocol.http.signing import sign
 from fletching.server.auth.authentication import (
     MAX_FAILING_PAIRS,
     Authenticator,
@@ -171,12 +172,12 @@ def test_an_unknown_key_and_a_wrong_signature_look_the_same() -> None:
 
 def test_an_application_signs_as_well() -> None:
     first = Signed().exchange().header("authorization")
-    second = sign_application(first, access_id="app", secret="app-secret")
+    second = signed_by_application(first, access_id="app", secret="app-secret")
     headers = {"authorization": first, "application-authentication": second}
     assert authenticator().identify(Signed(headers=headers).exchange()) == Principal("id")
     for wrong in (
-        sign_application(first, access_id="app", secret="other"),
-        sign_application(first, access_id="nobody", secret="app-secret"),
+        signed_by_application(first, access_id="app", secret="other"),
+        signed_by_application(first, access_id="nobody", secret="app-secret"),
     ):
         headers["application-authentication"] = wrong
         with pytest.raises(SignatureMismatchError):
@@ -188,7 +189,7 @@ def test_an_application_signs_as_well() -> None:
 )
 def test_an_application_whose_key_is_not_good_enough(change: dict[str, Any]) -> None:
     first = Signed().exchange().header("authorization")
-    second = sign_application(first, access_id="app", secret="app-secret")
+    second = signed_by_application(first, access_id="app", secret="app-secret")
     headers = {"authorization": first, "application-authentication": second}
     application = AccessKey("app", "app", "app-secret")
     assert identify(Ring(KEY, application), Signed(headers=headers)) == Principal("id")

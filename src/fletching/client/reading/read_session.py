@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple, Self, TypedDict
 
 import msgspec
@@ -33,7 +33,7 @@ from fletching.protocol.messages.requests import GetReadSession
 from fletching.protocol.messages.responses import ReadSession as ReadSessionReply
 from fletching.types import PartitionSpec, TableName
 
-__all__ = ["ReadSession", "release_quietly"]
+__all__ = ["ReadSession", "first_rows", "release_quietly", "released"]
 
 _LAST_WORDS: OptionChanges = {
     "timeouts": {"connect": 5.0, "first_byte": 10.0, "idle": 10.0},
@@ -441,3 +441,31 @@ def release_quietly(channel: Channel, table: TableName, session_id: str) -> None
         last.call(
             GetReadSession(table=table, session_id=session_id, release=True), ReadSessionReply
         )
+
+
+def first_rows(
+    batches: Generator[pa.RecordBatch, None, None], limit: int | None
+) -> Generator[pa.RecordBatch, None, None]:
+    """The first ``limit`` rows; ends the source with itself."""
+    remaining = limit
+    try:
+        while remaining is None or remaining > 0:
+            batch = next(batches, None)
+            if batch is None:
+                return
+            if remaining is not None:
+                batch = batch.slice(0, remaining)
+                remaining -= batch.num_rows
+            yield batch
+    finally:
+        batches.close()
+
+
+def released(
+    batches: Generator[pa.RecordBatch, None, None], channel: Channel, table: TableName, session: str
+) -> Generator[pa.RecordBatch, None, None]:
+    """The same batches; with their end, or with whoever leaves them, the session ends."""
+    try:
+        yield from batches
+    finally:
+        release_quietly(channel, table, session)

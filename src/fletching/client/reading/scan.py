@@ -17,9 +17,8 @@ from fletching.client.cancellation import Cancellation
 from fletching.client.html_views import html_view
 from fletching.client.progress import ProgressLike
 from fletching.client.reading.filter_text import filter_text
-from fletching.client.reading.first_rows import first_rows, released
 from fletching.client.reading.parallel import read_in_order
-from fletching.client.reading.read_session import ReadSession
+from fletching.client.reading.read_session import ReadSession, first_rows, released
 from fletching.client.reading.readable import OpenedRows, Readable
 from fletching.client.reading.residual import Residual
 from fletching.client.reading.resume_token import ResumeToken

@@ -13,7 +13,8 @@ import pyarrow as pa
 from fletching.client.tabular.tabular_data import BatchStream
 from fletching.errors import UsageError
 from fletching.ipc.batch_sizes import bytes_of
-from fletching.ipc.null_arrays import null_array
+from fletching.ipc.constant_arrays import null_array
+from fletching.protocol.types.constant_columns import scalar_of_text
 from fletching.protocol.types.conversion import column_plan, convert
 from fletching.protocol.types.required_values import RequiredValues
 
@@ -113,7 +114,7 @@ def with_constants(
         if name.casefold() not in names:
             data_type = fields[name.casefold()].type if name.casefold() in fields else pa.string()
             try:
-                missing.append((name, pa.scalar(text, pa.string()).cast(data_type)))
+                missing.append((name, scalar_of_text(text, data_type)))
             except pa.ArrowException as exc:
                 raise UsageError(
                     f"{text!r} is no {data_type}, the type of column {name!r}"

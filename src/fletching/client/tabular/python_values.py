@@ -28,7 +28,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fletching.errors import UsageError
-from fletching.ipc.null_arrays import null_array
+from fletching.ipc.constant_arrays import null_array
 from fletching.ipc.relabelling import relabelled
 from fletching.protocol.types.conversion import convert
 
@@ -416,6 +416,7 @@ def _lists(values: Cells, target: pa.DataType, path: str) -> pa.Array:
         elements = python_array(flat, inner, f"{path}.element")
     listed = pa.LargeListArray.from_arrays(_list_offsets(lengths), elements, mask=_mask(values))
     if target is None:
+        # Only the offsets change; those that 32 bits do not have are refused.
         return listed.cast(pa.list_(elements.type))
     return convert(listed, target, path)
 
@@ -446,6 +447,7 @@ def _maps(values: Cells, target: pa.DataType, path: str) -> pa.Array:
     items = python_array([item for _, item in pairs], target.item_type, f"{path}.value")
     if keys.null_count:
         raise UsageError(f"column {path!r}: a key of a map is never null")
+    # Exact: an offset that 32 bits do not have is refused.
     offsets = _list_offsets(map(len, rows)).cast(pa.int32())
     return pa.MapArray.from_arrays(offsets, keys, items, type=target, mask=_mask(values))
 

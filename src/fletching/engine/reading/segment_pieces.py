@@ -20,9 +20,10 @@ from fletching.engine.reading.read_plan import Extent, Literal
 from fletching.engine.reading.segment_reader import DictionaryMessage, SegmentReader
 from fletching.errors import CorruptObjectError, WireError
 from fletching.ipc.batches import BatchDecoder
+from fletching.ipc.constant_arrays import Constant
 from fletching.ipc.limits import DEFAULT_LIMITS
 from fletching.ipc.message import Message, message_at
-from fletching.ipc.projection import Constant, Projection, Projector
+from fletching.ipc.projection import Projection, Projector
 from fletching.ipc.renumbering import renumbered
 from fletching.ipc.schema_header import schema_header
 from fletching.protocol.types.constant_columns import constant_scalar

@@ -45,8 +45,8 @@ from fletching.errors import (
     UsageError,
 )
 from fletching.ipc.batches import BatchDecoder
+from fletching.ipc.constant_arrays import null_array
 from fletching.ipc.metadata import MessageType, RecordBatchHeader
-from fletching.ipc.null_arrays import null_array
 from fletching.ipc.projection import Projector
 from fletching.protocol.messages.requests import AppendRows, WriteByPlace, WriteTable
 from fletching.protocol.types.decoded_sizes import in_parts, plain_width

@@ -11,7 +11,7 @@ POST    ``/tables/{t}/columns``                               `AddColumns`      
 GET     ``/tables/{t}/partitions?prefix&marker&…``            `ListPartitions`     `PartitionPage`
 POST    ``/tables/{t}/partitions``                            `CreatePartition`    `PartitionInfo`
 DELETE  ``/tables/{t}/partitions?partition&if_exists``        `DropPartition`      `Done`
-POST    ``/tables/{t}/actions/{verb}``                        see `codec_changes`
+POST    ``/tables/{t}/actions/{verb}``                        one of `_ACTIONS`
 POST    ``/statements``                                       `RunStatement`       `StatementState`
 GET     ``/statements/{i}?wait_seconds``                      `GetStatement`       `StatementState`
 DELETE  ``/statements/{i}``                                   `CancelStatement`    `StatementState`
@@ -20,13 +20,14 @@ DELETE  ``/statements/{i}``                                   `CancelStatement` 
 ``POST /fletching/v1/projects`` is `CreateProject`, answered by `Done`.
 
 Names in the path are percent-encoded. Bodies are the values of `admin` as JSON, field by field, bytes
-as base64; what the path says is not repeated in the body.
+as base64, partitions as text; what the path says is not repeated in the body. Changes and history of a
+table have one path per verb.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -39,12 +40,6 @@ from fletching.errors import (
     ProtocolError,
     UsageError,
 )
-from fletching.protocol.codec.codec_changes import (
-    ACTION_REPLIES,
-    action_body,
-    action_path,
-    request_of_action,
-)
 from fletching.protocol.codec.codec_parts import (
     HttpRequest,
     RequestParts,
@@ -53,6 +48,7 @@ from fletching.protocol.codec.codec_parts import (
 from fletching.protocol.codec.wire_kinds import parse_partition
 from fletching.protocol.http import headers as names
 from fletching.protocol.http.numbers import parse_seconds
+from fletching.protocol.messages import changes
 from fletching.protocol.messages.admin import (
     AddColumns,
     CancelStatement,
@@ -91,6 +87,33 @@ ADMIN_PREFIX = "/fletching/v1"
 
 _MOMENTS = ("version", "tag", "moment_us")
 
+_ACTIONS: dict[str, tuple[type[Request], type[Response]]] = {
+    "delete": (changes.DeleteRows, changes.Changed),
+    "update": (changes.UpdateRows, changes.Changed),
+    "merge": (changes.MergeRows, changes.Changed),
+    "replace": (changes.ReplaceRows, changes.Changed),
+    "truncate": (changes.TruncateTable, changes.Changed),
+    "restore": (changes.RestoreTable, changes.Changed),
+    "enforce_key": (changes.EnforceKey, changes.Changed),
+    "versions": (changes.ListVersions, changes.VersionPage),
+    "wait": (changes.WaitForVersion, changes.VersionPage),
+    "create_tag": (changes.CreateTag, changes.TagList),
+    "tags": (changes.ListTags, changes.TagList),
+    "drop_tag": (changes.DropTag, changes.TagList),
+    "expire_versions": (changes.ExpireVersions, changes.Expired),
+    "compact": (changes.CompactTable, Done),
+    "drop_columns": (changes.DropColumns, TableInfo),
+    "rename_column": (changes.RenameColumn, TableInfo),
+    "alter_column": (changes.AlterColumn, TableInfo),
+    "rename": (changes.RenameTable, TableInfo),
+    "alter": (changes.AlterTable, TableInfo),
+    "touch": (changes.TouchTable, TableInfo),
+}
+_NAMES = {request: name for name, (request, _) in _ACTIONS.items()}
+
+_ACTION_REPLIES: dict[type[Request], type[Response]] = dict(_ACTIONS.values())
+"""What each request is answered with."""
+
 MAX_PAGE_ITEMS = 10_000
 """Most tables or partitions of one page."""
 
@@ -117,7 +140,7 @@ _REPLIES: dict[type[Request], type[Response]] = {
     ListPartitions: PartitionPage,
     CreatePartition: PartitionInfo,
     DropPartition: Done,
-    **ACTION_REPLIES,
+    **_ACTION_REPLIES,
     RunStatement: StatementState,
     GetStatement: StatementState,
     CancelStatement: StatementState,
@@ -189,8 +212,8 @@ def encode_admin_request(request: Request) -> HttpRequest:
         case DropPartition():
             method, path = "DELETE", path + "/partitions"
             query = _pairs(request, "partition", "if_exists")
-        case _ if type(request) in ACTION_REPLIES:
-            method, path, body = "POST", path + action_path(request), action_body(request)
+        case _ if type(request) in _ACTION_REPLIES:
+            method, path, body = "POST", path + _action_path(request), _action_body(request)
         case _:
             raise UsageError(f"{type(request).__name__} is not an administration request")
     return HttpRequest(
@@ -331,7 +354,7 @@ def decode_admin_request(
         raise MethodNotAllowedError(f"{path[:200]} takes POST, not {method[:20]}")
     if match["action"] is not None:
         if method == "POST":
-            return request_of_action(
+            return _request_of_action(
                 match["action"], parts.json, lambda kind, fields: _build(kind, table, fields)
             )
         raise MethodNotAllowedError(f"{path[:200]} takes POST, not {method[:20]}")
@@ -395,3 +418,44 @@ def decode_admin_response(request: Request, body: bytes | memoryview) -> Respons
     except (msgspec.DecodeError, UnicodeDecodeError, UsageError) as exc:
         raise ProtocolError(f"the reply cannot be read: {str(exc)[:200]}", side="remote") from exc
     return reply
+
+
+def _action_path(request: Request) -> str:
+    """The path of a request below its table's."""
+    return f"/actions/{_NAMES[type(request)]}"
+
+
+def _action_of(name: str) -> type[Request]:
+    """The request of a verb.
+
+    Raises:
+        NotFoundError: there is no such verb.
+    """
+    if name not in _ACTIONS:
+        raise NotFoundError(f"there is no action {name[:100]!r}")
+    return _ACTIONS[name][0]
+
+
+def _action_body(request: Request) -> dict[str, object]:
+    """The JSON body of a request: its fields, without those that say nothing."""
+    fields: dict[str, object] = msgspec.to_builtins(request)
+    del fields["table"]
+    partition = fields.get("partition")
+    if partition is not None:
+        fields["partition"] = str(request.partition)  # type: ignore[attr-defined]  # has the field
+    return fields
+
+
+def _request_of_action(
+    name: str,
+    fields: dict[str, object],
+    build: Callable[[type[Request], dict[str, object]], Request],
+) -> Request:
+    """A request from its verb and JSON body; ``build`` makes it and reports what does not fit."""
+    kind = _action_of(name)
+    partition = fields.get("partition")
+    if isinstance(partition, str):
+        spec = parse_partition(partition, "partition")
+        fields = {**fields, "partition": msgspec.to_builtins(spec)}
+    request: Request = build(kind, fields)
+    return request

@@ -37,7 +37,6 @@ __all__ = [
     "parse_application",
     "parse_authorization",
     "sign",
-    "sign_application",
     "string_to_sign",
     "verify",
     "verify_application",
@@ -176,16 +175,6 @@ def sign(
     key = _derived_key(secret, date, region, SIGNATURE_PREFIX)
     scope = f"{access_id}/{date}/{region}/odps/{SIGNATURE_PREFIX}_request"
     return f"ODPS {scope}:{_signature(key, text)}"
-
-
-def sign_application(authorization: str, *, access_id: str, secret: str) -> str:
-    """The ``application-authentication`` value: a second signature, over the first one's header."""
-    signature = _signature(secret.encode(), authorization.encode("utf-8", "surrogateescape"))
-    provider = SIGNATURE_PREFIX.rsplit("_", 1)[0]
-    return (
-        f"account_provider:{provider},signature_method:hmac-sha1,"
-        f"access_id:{access_id},signature:{signature}"
-    )
 
 
 # --- the server's side -----------------------------------------------------------------------

@@ -7,9 +7,10 @@ import functools
 import pyarrow as pa
 
 from fletching.errors import CorruptObjectError
-from fletching.ipc.null_arrays import null_array
+from fletching.ipc.constant_arrays import null_array
+from fletching.protocol.types.spelt_values import stood_for
 
-__all__ = ["constant_column", "constant_scalar"]
+__all__ = ["constant_column", "constant_scalar", "scalar_of_text"]
 
 
 @functools.lru_cache(maxsize=8)
@@ -31,6 +32,19 @@ def constant_scalar(data_type: pa.DataType, value: str) -> pa.Scalar:
         CorruptObjectError: it is not of that type.
     """
     try:
-        return pa.scalar(value).cast(data_type)
+        return scalar_of_text(value, data_type)
     except pa.ArrowInvalid as error:
         raise CorruptObjectError(f"partition value {value!r} is no {data_type}") from error
+
+
+def scalar_of_text(text: str, data_type: pa.DataType) -> pa.Scalar:
+    """The value of a type that a text spells.
+
+    Raises:
+        pyarrow.ArrowException: it spells none, or a float beyond those that the type has.
+    """
+    if pa.types.is_floating(data_type):
+        # pyarrow's parser makes infinity of 1e400, and 0 of 1e-400, without an error.
+        return stood_for(pa.array([text]), data_type, "")[0]
+    # For other types the parser is exact: it refuses what lies beyond or between their values.
+    return pa.scalar(text, pa.string()).cast(data_type)

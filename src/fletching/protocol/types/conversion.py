@@ -31,7 +31,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fletching.errors import UsageError
-from fletching.ipc.null_arrays import null_array
+from fletching.ipc.constant_arrays import null_array
 from fletching.ipc.relabelling import relabelled
 from fletching.protocol.types.exact_values import (
     Family,
@@ -280,6 +280,7 @@ def _convert(array: pa.Array, target: pa.DataType, *, reply: bool) -> pa.Array:
     if array.type.equals(target):
         return relabelled(array, target)
     if _types.is_boolean(array.type) and isinstance(target, pa.Bool8Type):
+        # False is 0, true is 1.
         return target.wrap_array(array.cast(pa.int8()))
     if isinstance(array.type, pa.Bool8Type) and _types.is_boolean(target):
         return pc.not_equal(array.storage, 0)
@@ -299,6 +300,7 @@ def _convert(array: pa.Array, target: pa.DataType, *, reply: bool) -> pa.Array:
     if _types.is_run_end_encoded(source):
         return _convert(pc.run_end_decode(array), target, reply=reply)
     if _types.is_dictionary(target):
+        # Only the indices change; one that their type does not have is refused.
         return _convert(array, target.value_type, reply=reply).dictionary_encode().cast(target)
     if _types.is_run_end_encoded(target):
         values = _convert(array, target.value_type, reply=reply)
@@ -327,6 +329,7 @@ def _recoded(array: pa.Array, target: pa.DataType, *, reply: bool) -> pa.Array:
     """A dictionary array with other indices or values, without decoding it where that can be."""
     try:
         return pa.DictionaryArray.from_arrays(
+            # An index that the type does not have is refused.
             array.indices.cast(target.index_type),
             _convert(array.dictionary, target.value_type, reply=reply),
             ordered=target.ordered,
@@ -334,6 +337,7 @@ def _recoded(array: pa.Array, target: pa.DataType, *, reply: bool) -> pa.Array:
     except (MisfitError, pa.ArrowException):
         # A value that no row has, or indices that only this dictionary needs to be so wide.
         plain = _convert(array.dictionary_decode(), target.value_type, reply=reply)
+        # Only the indices change; one that their type does not have is refused.
         return plain.dictionary_encode().cast(target)
 
 

@@ -172,6 +172,7 @@ def _check_whole_digits(array: pa.Array, target: pa.DataType) -> None:
 def _filled(array: pa.Array) -> pa.Array:
     """The values as numpy has them, null as 0; shares the memory of an array without nulls."""
     if array.null_count:
+        # Every type here has 0.
         array = pc.fill_null(array, pa.scalar(0, pa.int8()).cast(array.type))
     return array.to_numpy(zero_copy_only=False)
 

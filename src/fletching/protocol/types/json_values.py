@@ -60,6 +60,7 @@ def json_values(array: pa.Array, binary: Callable[[bytes], object] = base64_text
     if pa.types.is_floating(kind):
         return _floats(array)
     if pa.types.is_decimal(kind):
+        # All digits of a decimal, none of them rounded.
         return list(array.cast(pa.string()).to_pylist())
     if _is_binary(kind):
         return [None if value is None else binary(value) for value in array.to_pylist()]
@@ -107,6 +108,7 @@ def _floats(array: pa.Array) -> list[object]:
 
 
 def _times(array: pa.Array) -> list[object]:
+    # For people: down to the unit of the type, so that nothing is cut off.
     text = array.cast(pa.string())
     values: list[str | None] = pc.replace_substring(text, " ", "T").to_pylist()
     if not pc.any(pc.starts_with(text, "<"), min_count=0).as_py():

@@ -32,6 +32,7 @@ import pyarrow.compute as pc
 from fletching.errors import InvalidArgumentError, UsageError
 from fletching.ipc.relabelling import relabelled
 from fletching.protocol.types.arrow_types import arrow_type
+from fletching.protocol.types.conversion import convert_for_reply
 from fletching.protocol.types.odps_types import OdpsType, TypeCode
 from fletching.wire.tunnel_layouts import MOMENT_TYPE, Kind, RecordLayout
 
@@ -109,15 +110,17 @@ def to_record_values(array: pa.Array, odps_type: OdpsType) -> pa.Array:
         return array
     code = odps_type.code
     if code is TypeCode.DECIMAL:
+        # All digits, then their bytes.
         return array.cast(pa.string()).cast(pa.binary())
     if code is TypeCode.CHAR:
         return pc.utf8_rpad(array, odps_type.length, padding=" ").cast(pa.binary())
     if code in _BYTES:
+        # The same bytes under another type.
         return array.cast(pa.binary())
     if code in _TIMESTAMPS:
         return _moments(array)
     if code is TypeCode.DATETIME:
-        return _milliseconds(array)
+        return convert_for_reply(array, pa.timestamp("ms"), "").view(pa.int64())
     if code is TypeCode.DATE:
         return array.view(pa.int32())
     if code is TypeCode.INTERVAL_DAY_TIME:
@@ -137,6 +140,7 @@ def to_record_values(array: pa.Array, odps_type: OdpsType) -> pa.Array:
         return _over(array, layout.type, entries)
     if odps_type.fields:
         return _over(array, layout.type, to_record_values(array.values, odps_type.fields[0].type))
+    # Integers and floats of the layout's own width: nothing is left to round.
     return array.cast(layout.type)
 
 
@@ -251,12 +255,6 @@ def _moments(array: pa.Array) -> pa.Array:
     return _struct([pa.array(seconds), pa.array(nanos)], MOMENT_TYPE, array)
 
 
-def _milliseconds(array: pa.Array) -> pa.Array:
-    if array.type.unit == "ms":
-        return array.view(pa.int64())
-    return pc.cast(array, pa.timestamp("ms"), safe=False).view(pa.int64())
-
-
 def _timestamps(array: pa.Array, wanted: pa.DataType, column: str) -> pa.Array:
     seconds, nanos = array.field(0), array.field(1)
     if array.null_count:
@@ -275,6 +273,7 @@ def _timestamps(array: pa.Array, wanted: pa.DataType, column: str) -> pa.Array:
 def _text(array: pa.Array, wanted: pa.DataType, column: str) -> pa.Array:
     try:
         if pa.types.is_decimal(wanted):
+            # A number with more digits than the type is refused.
             return array.cast(pa.string()).cast(wanted)
         return array.cast(wanted)
     except pa.ArrowInvalid as error:

@@ -254,15 +254,6 @@ class Exchange:
         self.status = status
         await self._sent(self._reply.start(status, encoded))
 
-    async def start_raw(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        """Begins a reply with these headers alone, for applications that make their own.
-
-        Raises:
-            ConnectionBrokenError: the client is gone.
-        """
-        self.status = status
-        await self._sent(self._reply.start(status, headers))
-
     async def wait_for_disconnect(self) -> None:
         """Waits until the client is gone or the reply is complete."""
         await self.body.wait_for_disconnect()

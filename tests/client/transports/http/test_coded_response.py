@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fletching.client.transports.http.coded_response import RECEIVE_BYTES, CodedReply, uncoded
+from fletching.client.transports.http.coded_response import (
+    RECEIVE_BYTES,
+    CodedReply,
+    RawReply,
+    uncoded,
+)
 from fletching.errors import ConnectionBrokenError, WireError
 from fletching.protocol.http.body_codings import StreamCoding
 from fletching.protocol.http.layers import table_body_encoder
@@ -100,3 +106,13 @@ def test_failures_and_verbs_are_the_replys() -> None:
     inner.broken = True
     with pytest.raises(ConnectionBrokenError):
         reply.readinto(bytearray(10))
+
+
+def test_a_reply_is_read_and_given_back() -> None:
+    source = io.BytesIO(b"rows")
+    reply = RawReply(source, "id-1")  # type: ignore[arg-type]  # readinto and close are all
+    room = bytearray(3)
+    assert (reply.readinto(room), bytes(room)) == (3, b"row")
+    assert reply.request_id == "id-1"
+    reply.close()
+    assert source.closed

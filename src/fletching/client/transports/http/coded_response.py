@@ -1,4 +1,4 @@
-"""A reply under our own content coding, decoded while it is received."""
+"""A reply's bytes: under our own content coding decoded while they are received, or handed out as they are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fletching.protocol.http.layers import table_body_decoder
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["CodedReply", "ReplyBytes", "uncoded"]
+__all__ = ["CodedReply", "RawReply", "ReplyBytes", "uncoded"]
 
 RECEIVE_BYTES = 256 * 1024
 """Room for coded bytes: some tens of blocks at a time decode faster than one by one."""
@@ -101,6 +101,22 @@ class CodedReply:
 
     def close(self) -> None:
         """As the reply's."""
+        self._reply.close()
+
+
+class RawReply:
+    """The bytes of one reply; a `fletching.client.transports.transport.BytesSource`."""
+
+    def __init__(self, reply: ReplyBytes, request_id: str | None) -> None:
+        self._reply = reply
+        self.request_id = request_id
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """As `Reply.readinto`."""
+        return self._reply.readinto(buffer)
+
+    def close(self) -> None:
+        """Gives the connection back, or drops it before the end."""
         self._reply.close()
 
 

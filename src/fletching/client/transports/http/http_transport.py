@@ -19,17 +19,17 @@ from fletching.client.transports.direct.direct_access import DirectAccess
 from fletching.client.transports.direct.manifest_reader import ManifestReader
 from fletching.client.transports.http.arrow_response import ArrowReply
 from fletching.client.transports.http.blob_packs import OpenPacks
-from fletching.client.transports.http.coded_response import ReplyBytes, uncoded
+from fletching.client.transports.http.coded_response import RawReply, ReplyBytes, uncoded
 from fletching.client.transports.http.connections import (
     make_pool_manager,
 )
+from fletching.client.transports.http.direct_reads import manifest_of, manifest_or_none
 from fletching.client.transports.http.http_blobs import HttpBlobVerbs
 from fletching.client.transports.http.http_response import Reply
-from fletching.client.transports.http.manifest_replies import manifest_of, manifest_or_none
 from fletching.client.transports.http.mapped_reply import MappedReply
-from fletching.client.transports.http.raw_bodies import RawReply, SpooledBody
 from fletching.client.transports.http.request_body import (
     RequestBody,
+    SpooledBody,
     arrow_body,
     coded_body,
 )

@@ -6,23 +6,35 @@ A known length is sent as Content-Length: chunked transfer encoding costs about 
 
 from __future__ import annotations
 
+import contextlib
+import mmap
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from typing_extensions import Buffer
 
+from fletching.errors import UsageError
 from fletching.ipc.encoding import BatchEncoder
 from fletching.ipc.message import END_OF_STREAM
 from fletching.protocol.http.body_codings import StreamCoding
 from fletching.protocol.http.layers import table_body_encoder
+from fletching.protocol.messages.responses import WriteResult
 
-__all__ = ["RequestBody", "StreamedBody", "arrow_body", "coded_body"]
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = ["RequestBody", "SpooledBody", "StreamedBody", "arrow_body", "coded_body"]
 
 SEND_BYTES = 1024 * 1024
 """Longest piece given to one send: the idle timeout is per send, and a send ends when all is taken."""
 
 JOINED_BYTES = 64 * 1024
 """Shorter pieces are joined up to this: copying them is cheaper than a system call each."""
+
+SPOOLED_BYTES = 32 * 1024 * 1024
+"""A body written as bytes is kept in memory up to this, then in a temporary file."""
 
 
 class RequestBody:
@@ -72,6 +84,52 @@ class StreamedBody:
     def __iter__(self) -> Iterator[Buffer]:
         """What to give to the socket, in turn; what ``make`` raises breaks the request off."""
         return _sendable(map(_flat, self._make()))
+
+
+class SpooledBody:
+    """Gathers a body whose length is not known, then sends it; a `BytesSink`.
+
+    The copy, into memory or a temporary file, buys a known length and the means to send again; who
+    minds it writes record batches, which are sent from where they are.
+    """
+
+    def __init__(
+        self, send: Callable[[RequestBody], WriteResult], *, idle_seconds: float | None
+    ) -> None:
+        self._send = send
+        self._idle_seconds = idle_seconds
+        self._file = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115  # closed in finish or abort
+
+    def write(self, data: ReadableBuffer) -> None:
+        """Adds bytes."""
+        if self._file.closed:
+            raise UsageError("the body was finished or aborted")
+        self._file.write(data)
+
+    def finish(self) -> WriteResult:
+        """Sends what was gathered; errors as `Transport.write`."""
+        if self._file.closed:
+            raise UsageError("the body was finished or aborted")
+        with self._file, contextlib.ExitStack() as held:
+            self._file.seek(0, 2)
+            pieces: list[bytes | memoryview] = []
+            if self._file.tell() > SPOOLED_BYTES:
+                self._file.flush()
+                mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+                held.callback(mapped.close)
+                pieces.append(held.enter_context(memoryview(mapped)))
+            else:
+                self._file.seek(0)
+                pieces.append(self._file.read())
+            body = RequestBody(pieces, idle_seconds=self._idle_seconds)
+            try:
+                return self._send(body)
+            finally:
+                body.release()
+
+    def abort(self) -> None:
+        """Forgets what was gathered; nothing was sent."""
+        self._file.close()
 
 
 def _sendable(views: Iterable[memoryview]) -> Iterator[Buffer]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import datetime as dt
 import io
+import math
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 from tests.folding import folded
 
 from fletching import ipc
-from fletching.ipc.null_arrays import null_array
+from fletching.errors import UsageError
+from fletching.ipc.constant_arrays import Constant, null_array
 from fletching.testing.strategies import arrow_types
 
 REE = pa.run_end_encoded(pa.int32(), pa.string())
@@ -61,3 +64,29 @@ def test_nulls_of_any_type(data_type: Any, length: int) -> None:
 def test_more_rows_than_run_ends_count() -> None:
     with pytest.raises(OverflowError, match="at most 32767 rows"):
         null_array(pa.run_end_encoded(pa.int16(), pa.int8()), 40_000)
+
+
+def test_a_constant_is_exact_or_refused() -> None:
+    moment = dt.datetime.fromisoformat("2026-01-01T05:00")
+    for kind, value in (
+        (pa.float32(), 0.1),
+        (pa.float32(), pa.scalar(0.1)),
+        (pa.int64(), 1.5),
+        (pa.int8(), pa.scalar(300)),
+        (pa.date32(), moment),
+        (pa.date32(), pa.scalar(moment)),
+        (pa.timestamp("s"), dt.datetime.fromisoformat("2026-01-01T05:00:00.000005")),
+        (pa.time32("s"), dt.time(5, 0, 0, 5)),
+        (pa.duration("s"), dt.timedelta(microseconds=5)),
+        (pa.int8(), "text"),
+    ):
+        constant = Constant(pa.field("x", kind), value)
+        with pytest.raises(UsageError, match=r"'x' is .* which does not have"):
+            constant.array(1)
+    for kind, value in (
+        (pa.float32(), 0.5),
+        (pa.float32(), math.nan),
+        (pa.timestamp("ms", "UTC"), moment),
+        (pa.decimal128(21, 2), pa.scalar(3)),
+    ):
+        assert Constant(pa.field("x", kind), value).array(2).type == kind

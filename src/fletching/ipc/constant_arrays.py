@@ -1,4 +1,4 @@
-"""Columns of nulls of every type, valid at every depth.
+"""Columns of one value: nulls of every type, valid at every depth, and constants of exactly their value.
 
 ``pyarrow.nulls`` gives run-end encoded children of structs, lists and unions a validity bitmap, which
 the format forbids; such an array fails validation and other readers.
@@ -6,12 +6,16 @@ the format forbids; such an array fails validation and other readers.
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
+
 import numpy as np
 import pyarrow as pa
 
+from fletching.errors import UsageError
 from fletching.ipc.type_tree import any_below
 
-__all__ = ["null_array"]
+__all__ = ["Constant", "ConstantColumn", "null_array"]
 
 
 def null_array(data_type: pa.DataType, length: int) -> pa.Array:
@@ -75,3 +79,55 @@ def _run(data_type: pa.DataType, length: int) -> pa.Array:
     ends = pa.array([length] if length else [], data_type.run_end_type)
     values = null_array(data_type.value_type, len(ends))
     return pa.RunEndEncodedArray.from_arrays(ends, values, type=data_type)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Constant:
+    """A column to append whose value is the same in every row.
+
+    Attributes:
+        field: name and type; no dictionary type.
+        value: a `pyarrow.Scalar` or a Python value that the type has; None is null.
+    """
+
+    field: pa.Field
+    value: object
+
+    def array(self, rows: int) -> pa.Array:
+        """The column for a batch of so many rows."""
+        value = self.value
+        if value is None:
+            return null_array(self.field.type, rows)
+        value = _exact_scalar(value, self.field)
+        # pyarrow cannot repeat a nested value no times.
+        return pa.repeat(value, rows) if rows else pa.repeat(value, 1)[:0]
+
+
+def _exact_scalar(value: object, field: pa.Field) -> pa.Scalar:
+    """A constant in its column's type.
+
+    Raises:
+        UsageError: the type does not have it.
+    """
+    if isinstance(value, float | dt.datetime | dt.time | dt.timedelta):
+        value = pa.scalar(value)  # whose cast tells what pyarrow cuts off without a word
+    try:
+        if not isinstance(value, pa.Scalar):
+            return pa.scalar(value, field.type)
+        if value.type == field.type:
+            return value
+        made = value.cast(field.type)
+        # Casts refuse what lies beyond a type, but round floats and cut moments to days.
+        again = made.cast(value.type)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise UsageError(
+            f"the constant column {field.name!r} is {field.type}, which does not have its value: {error}"
+        ) from error
+    if not again.equals(value) and value.as_py() == value.as_py():  # NaN alone differs from itself
+        raise UsageError(
+            f"the constant column {field.name!r} is {field.type}, which does not have {value.as_py()!r}"
+        )
+    return made
+
+
+ConstantColumn = Constant | tuple[pa.Field, pa.Array]
