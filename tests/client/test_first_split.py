@@ -22,7 +22,7 @@ from fletching.client.transports.channel import Channel
 from fletching.client.transports.http.http_transport import HttpTransport
 from fletching.errors import FletchingError, ProtocolError
 from fletching.protocol.codec import encode_response
-from fletching.protocol.http import headers as names
+from fletching.protocol.http import headers as header_names
 from fletching.protocol.messages.admin import TableInfo
 from fletching.protocol.messages.requests import CreateReadSession, ReadTable
 from fletching.protocol.messages.responses import Column, ReadSession, TableSchema
@@ -65,7 +65,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     def exchange(self: Any, parts: Any, *arguments: Any) -> Any:
         reply = original(self, parts, *arguments)
         action = dict(parts.query).get("Action", parts.path)
-        seen.actions.append((action, names.SESSION_LENGTH in reply.headers))
+        seen.actions.append((action, header_names.SESSION_LENGTH in reply.headers))
         return reply
 
     monkeypatch.setattr(HttpTransport, "_exchange", exchange)
@@ -239,7 +239,7 @@ class Service:
             return Answer(body=stream(batches), **how)
         assert body["FirstSplit"] is True
         head = session_json()
-        headers = ((names.SESSION_LENGTH, str(len(head))),)
+        headers = ((header_names.SESSION_LENGTH, str(len(head))),)
         return Answer(body=head + stream(batches), headers=headers, **how)
 
 
@@ -271,14 +271,15 @@ def test_every_row_comes_once_wherever_the_reply_breaks(how: dict[str, Any]) -> 
 
 
 def test_a_reply_in_single_bytes_is_the_same() -> None:
-    with ReplayPeer(Service(piece_bytes=1)) as peer:
+    with ReplayPeer(Service(send_bytes=1)) as peer:
         assert scanned(peer)["n"].to_pylist() == list(range(12))
 
 
 @pytest.mark.parametrize("length", ["", "-1", "x", "1e3", "9" * 20, "٣"])
 def test_a_length_that_is_none_is_refused(length: str) -> None:
     answer = Answer(
-        body=session_json(), headers=((names.SESSION_LENGTH, length.encode().decode("latin-1")),)
+        body=session_json(),
+        headers=((header_names.SESSION_LENGTH, length.encode().decode("latin-1")),),
     )
     with ReplayPeer([answer]) as peer, pytest.raises(ProtocolError, match="session-length"):
         scanned(peer)

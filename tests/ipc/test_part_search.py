@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fletching import ipc
 from fletching.ipc.limits import DEFAULT_LIMITS
-from fletching.ipc.part_search import _WINDOW_BYTES, find_part, places_of
+from fletching.ipc.part_search import _WINDOW_BYTES, find_part, offsets_of
 
 
 def stream() -> bytes:
@@ -26,14 +26,14 @@ STREAM = stream()
 @given(st.binary(max_size=300), st.sampled_from([b"\xff\xff\xff\xff", b"ab", b"aa"]))
 def test_places_are_all_places(data: bytes, needle: bytes) -> None:
     wanted = [at for at in range(len(data)) if data.startswith(needle, at)]
-    assert list(places_of(memoryview(data), (needle,), 0)) == wanted
+    assert list(offsets_of(memoryview(data), (needle,), 0)) == wanted
 
 
 @pytest.mark.parametrize("place", [_WINDOW_BYTES - 3, _WINDOW_BYTES - 1, _WINDOW_BYTES])
 def test_a_place_across_two_windows_is_found_once(place: int) -> None:
     data = bytearray(2 * _WINDOW_BYTES)
     data[place : place + 4] = b"ARRO"
-    assert list(places_of(memoryview(data), (b"ARRO",), 0)) == [place]
+    assert list(offsets_of(memoryview(data), (b"ARRO",), 0)) == [place]
 
 
 @pytest.mark.parametrize("before", [0, 1, 7, 1000])

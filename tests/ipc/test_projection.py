@@ -156,11 +156,11 @@ def test_buffers_stay_aligned_and_pieces_do_not_overlap() -> None:
         assert (header.buffers[:, 0] % 8 == 0).all()
         assert len(plan.prefix) % 8 == 0
         assert plan.body_length % 8 == 0
-        ranges = sorted(piece for piece in plan.pieces if isinstance(piece, ByteRange))
+        ranges = sorted(piece for piece in plan.slices if isinstance(piece, ByteRange))
         assert all(a.end <= b.start for a, b in itertools.pairwise(ranges))
         assert all(r.end <= message.body_length for r in ranges)
         assert (
-            sum(len(p) if isinstance(p, bytes) else p.length for p in plan.pieces)
+            sum(len(p) if isinstance(p, bytes) else p.length for p in plan.slices)
             == plan.body_length
         )
 
@@ -169,7 +169,7 @@ def test_neighbouring_buffers_stay_one_piece() -> None:
     batch = pa.record_batch({f"c{i}": np.arange(100) for i in range(10)})
     message = messages_of(stream_of(batch))[1]
     plan = lowlevel.plan_projection(message.metadata, batch.schema, ["c2", "c7"])
-    assert plan.pieces == (ByteRange(1600, 2400), ByteRange(5600, 6400))
+    assert plan.slices == (ByteRange(1600, 2400), ByteRange(5600, 6400))
 
 
 def test_the_prefix_may_come_along() -> None:
@@ -237,7 +237,7 @@ def test_constants_through_the_function() -> None:
     message = messages_of(stream_of(numbers(2)))[1]
     constant = lowlevel.Constant(pa.field("x", pa.int8()), 1)
     plan = lowlevel.plan_projection(message.metadata, numbers(2).schema, None, [constant])
-    assert any(isinstance(piece, bytes) for piece in plan.pieces)
+    assert any(isinstance(piece, bytes) for piece in plan.slices)
 
 
 @pytest.mark.parametrize(
@@ -415,7 +415,7 @@ def test_a_body_whose_end_is_not_padded(columns: Any, length: int) -> None:
     assert read_projected(schema, message, columns).equals(expected)
     # The ranges stay inside the body.
     plan = lowlevel.Projector(schema, columns).plan(message.metadata)
-    ends = [piece.end for piece in plan.pieces if isinstance(piece, ByteRange)]
+    ends = [piece.end for piece in plan.slices if isinstance(piece, ByteRange)]
     assert max(ends) <= len(message.body)
 
 
@@ -433,4 +433,4 @@ def test_bytes_of_columns_that_were_not_chosen_are_not_sent(columns: Any, gap: i
 def test_neighbouring_columns_are_one_piece() -> None:
     schema, message = messages_of(stream_of(MIXED))
     plan = lowlevel.Projector(schema).plan(message.metadata)
-    assert [type(piece) for piece in plan.pieces] == [ByteRange]
+    assert [type(piece) for piece in plan.slices] == [ByteRange]

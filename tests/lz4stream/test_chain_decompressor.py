@@ -20,8 +20,8 @@ def run_of(decompressor: ChainDecompressor, run: bytes, got: bytearray | None = 
     """The run's contents; ``got`` has those before an error."""
     got = bytearray() if got is None else got
     decompressor.start_run(memoryview(run))
-    while piece := decompressor.next_piece():
-        got += piece
+    while chunk := decompressor.next_chunk():
+        got += chunk
     return bytes(got)
 
 
@@ -54,9 +54,9 @@ def test_a_run_expands_in_pieces() -> None:
     decompressor = ChainDecompressor(FOUR_MIB)
     decompressor.start_run(memoryview(b"".join(chained(chunks))))
     sizes = []
-    while piece := decompressor.next_piece():
-        assert not piece.strip(b"\0")
-        sizes.append(len(piece))
+    while chunk := decompressor.next_chunk():
+        assert not chunk.strip(b"\0")
+        sizes.append(len(chunk))
     assert sum(sizes) == 20_000_000
     assert max(sizes) <= 2_100_000
 

@@ -39,7 +39,7 @@ def test_recent_output_lets_go_of_what_is_out_of_reach() -> None:
     recent = RecentOutput()
     for _ in range(10_000):
         recent.append(bytes(1000))
-    assert sum(map(len, recent._pieces)) < 6 * 64 * KIB
+    assert sum(map(len, recent._chunks)) < 6 * 64 * KIB
 
 
 def test_a_copy_does_not_follow() -> None:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.folding import folded
 
 from fletching.wire.tunnel_layouts import END_OF_ROW, varint
-from fletching.wire.tunnel_pieces import varint_words
 from fletching.wire.tunnel_rows import SLACK, RowAssembly, copy_strings
+from fletching.wire.tunnel_value_bytes import varint_words
 
 END = varint(END_OF_ROW << 3)
 

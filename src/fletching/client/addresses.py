@@ -237,12 +237,12 @@ def connect(
     _check_names(options)
     if url_or_path is None and (access_id is not None or access_key is not None):
         raise UsageError("connect got a key without a URL: give both, or neither")
-    said: dict[str, Any] = {
+    explicit: dict[str, Any] = {
         name: options.pop(name)  # type: ignore[misc]  # names of the TypedDict
         for name in StorageChanges.__annotations__
         if name in options
     }
-    storage = _data_set(url_or_path, said)
+    storage = _data_set(url_or_path, explicit)
     named = None
     if storage is not None:
         url_or_path = storage.folder or str(storage)
@@ -261,8 +261,10 @@ def connect(
     credentials = None
     begins = create
     if storage is None and _URL.match(location):
-        if said:
-            raise UsageError(f"{next(iter(said))} is for a data set, and {location} is a service")
+        if explicit:
+            raise UsageError(
+                f"{next(iter(explicit))} is for a data set, and {location} is a service"
+            )
         if read_only:
             raise UsageError("read_only is for folders; a service's keys say what they may do")
         credentials = Credentials(access_id or "", access_key or "", sts_token, region)
@@ -278,7 +280,7 @@ def connect(
         folder = Path(location).expanduser().absolute()
         begins = _check_folder(folder, location, create=create)
         location = str(folder)
-        storage, _ = storage_settings(**{**said, "folder": location})
+        storage, _ = storage_settings(**{**explicit, "folder": location})
     reopen = Reopen(
         location,
         credentials,
@@ -343,7 +345,7 @@ def _check_names(options: Mapping[str, object]) -> None:
 
 
 def _data_set(
-    url_or_path: str | os.PathLike[str] | None, said: dict[str, Any]
+    url_or_path: str | os.PathLike[str] | None, explicit: dict[str, Any]
 ) -> StorageSettings | None:
     """The data set that is meant where no location is given; None if it is not a data set.
 
@@ -352,10 +354,10 @@ def _data_set(
     """
     if url_or_path is not None:
         return None
-    if any(value is not None for value in said.values()):
-        result, _ = storage_settings(**said)
+    if any(value is not None for value in explicit.values()):
+        result, _ = storage_settings(**explicit)
         if not result.says_where:
-            raise UsageError(f"{', '.join(said)} say nothing of where a data set is")
+            raise UsageError(f"{', '.join(explicit)} say nothing of where a data set is")
         return result
     return None if os.environ.get("FLETCHING_AT") else environments_data_set(os.environ)
 

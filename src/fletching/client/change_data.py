@@ -27,9 +27,9 @@ def only_columns(data: object, schema: pa.Schema) -> BatchStream:
     missing = [name for name in schema.names if name.casefold() not in by_name]
     if missing:
         raise UsageError(f"the data lacks column {', '.join(missing)}")
-    places = [by_name[name.casefold()] for name in schema.names]
-    chosen = pa.schema([stream.schema.field(place) for place in places])
-    return BatchStream(chosen, (batch.select(places) for batch in stream.batches))
+    indices = [by_name[name.casefold()] for name in schema.names]
+    chosen = pa.schema([stream.schema.field(index) for index in indices])
+    return BatchStream(chosen, (batch.select(indices) for batch in stream.batches))
 
 
 def whole_rows(data: object, schema: pa.Schema) -> object:

@@ -374,10 +374,10 @@ def split_columns(
             "string" if field is None else format_type(odps_type_of_field(field))
         )
         pairs.append((name if field is None else field.name, kind))
-    taken = {name.casefold() for name, _ in pairs}
-    if len(taken) != len(pairs):
+    given_names = {name.casefold() for name, _ in pairs}
+    if len(given_names) != len(pairs):
         raise UsageError(
             f"partition columns name one twice: {', '.join(name for name, _ in pairs)}"
         )
-    data = [field for field in columns if field.name.casefold() not in taken]
+    data = [field for field in columns if field.name.casefold() not in given_names]
     return pa.schema(data, metadata=columns.metadata), tuple(pairs)

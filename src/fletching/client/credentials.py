@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from fletching.errors import UsageError
-from fletching.protocol.http import headers as names
+from fletching.protocol.http import headers as header_names
 from fletching.protocol.http.signing import sign
 
 __all__ = ["Credentials", "SessionCredentials"]
@@ -55,7 +55,7 @@ class Credentials:
             now: seconds since the epoch.
         """
         if self.sts_token is not None:
-            headers = {**headers, names.STS_TOKEN: self.sts_token}
+            headers = {**headers, header_names.STS_TOKEN: self.sts_token}
         authorization = sign(
             method,
             target,
@@ -65,7 +65,7 @@ class Credentials:
             region=self.region,
             now=now,
         )
-        return {**headers, names.AUTHORIZATION: authorization}
+        return {**headers, header_names.AUTHORIZATION: authorization}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,4 +86,4 @@ class SessionCredentials:
         now: float,  # noqa: ARG002
     ) -> dict[str, str]:
         """The headers with the token; the rest of the request is not looked at."""
-        return {**headers, names.BEARER_TOKEN: self.token}
+        return {**headers, header_names.BEARER_TOKEN: self.token}

@@ -47,7 +47,7 @@ def html_view(
     if len(schema) > MOST_COLUMNS:
         rows.append(f'<td colspan="4">and {len(schema) - MOST_COLUMNS} more</td>')
     head = "".join(f"<th>{name}</th>" for name in ("column", "type", "Arrow type", ""))
-    told = "; ".join(
+    summary = "; ".join(
         f"{html.escape(name)}: {html.escape(str(value))}"
         for name, value in properties.items()
         if value not in (None, "")
@@ -55,7 +55,7 @@ def html_view(
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return (
         f"<div><p><b>{html.escape(title)}</b></p>"
-        + (f"<p>{told}</p>" if told else "")
+        + (f"<p>{summary}</p>" if summary else "")
         + f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

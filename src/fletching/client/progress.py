@@ -229,12 +229,12 @@ class _Lines:
     """A line on stderr now and then, where nobody looks on."""
 
     def __init__(self) -> None:
-        self._told = time.monotonic()
+        self._shown_at = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        if now - self._told >= LINE_SECONDS:
-            self._told = now
+        if now - self._shown_at >= LINE_SECONDS:
+            self._shown_at = now
             sys.stderr.write(f"{progress}\n")
 
 

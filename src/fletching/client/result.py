@@ -25,7 +25,7 @@ from fletching.errors import (
 )
 from fletching.ipc import messages
 from fletching.ipc.batches import BatchDecoder
-from fletching.protocol.http.error_codec import decode_fault
+from fletching.protocol.http.error_codec import decode_error
 from fletching.protocol.messages.admin import (
     CancelStatement,
     GetStatement,
@@ -50,7 +50,7 @@ _CANCEL_PAUSE_SECONDS = 0.1
 
 _WAIT_SECONDS = 20.0
 _SHOWN_ROWS = 10
-_FAILURES = 5
+_MAX_ERRORS = 5
 
 
 def run_statements(channel: Channel, project: str, schema: str, text: str) -> Result:
@@ -97,7 +97,7 @@ def run_statements(channel: Channel, project: str, schema: str, text: str) -> Re
     if state.error is not None:
         status, code, message = state.error
         body = msgspec.json.encode({"Code": code, "Message": message})
-        raise decode_fault(status, {"x-odps-request-id": state.instance_id}, body)
+        raise decode_error(status, {"x-odps-request-id": state.instance_id}, body)
     return Result(channel, project, state)
 
 
@@ -159,7 +159,7 @@ class Result:
         return meter.read(self._batches())
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
-        row = failures = 0
+        row = failed_asks = 0
         while self.has_rows and row < self.num_rows:
             request = ReadInstance(
                 project=self._project,
@@ -174,15 +174,15 @@ class Result:
             try:
                 for batch in source:
                     row += batch.num_rows
-                    failures = 0
+                    failed_asks = 0
                     yield batch
             except (TransportError, TruncatedStreamError):
-                failures += 1
-                if failures > _FAILURES:
+                failed_asks += 1
+                if failed_asks > _MAX_ERRORS:
                     raise
             else:
-                failures += 1
-                if row < self.num_rows and failures > _FAILURES:
+                failed_asks += 1
+                if row < self.num_rows and failed_asks > _MAX_ERRORS:
                     raise TruncatedStreamError("the result ends early", layer="rows", offset=row)
             finally:
                 source.close()

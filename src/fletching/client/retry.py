@@ -55,7 +55,7 @@ _T = TypeVar("_T")
 
 _logger = logging.getLogger("fletching.client")
 
-_MOST_SERVER_FAULTS = 3
+_MAX_SERVER_ERRORS = 3
 """How many 500 in a row are answered by another attempt."""
 
 # Statuses that say the peer will never do this: repeating cannot help.
@@ -180,9 +180,9 @@ class RetrySequence:
 
     __slots__ = (
         "_deadline",
-        "_failures",
+        "_errors",
         "_policy",
-        "_server_faults",
+        "_server_errors",
         "_timing",
         "cancellation",
         "index",
@@ -201,11 +201,11 @@ class RetrySequence:
         self.trace_id = trace_id or timing.new_id()
         self.index = index
         self.cancellation = cancellation or Cancellation()
-        self._server_faults = 0
+        self._server_errors = 0
         self._policy = policy
         self._timing = timing
         self._deadline: float | None = None
-        self._failures = 0
+        self._errors = 0
 
     def wait(self, error: Exception, *, repeatable: bool) -> None:
         """Blocks until it is time for the next attempt.
@@ -223,13 +223,13 @@ class RetrySequence:
         if effect is Effect.REFUSED or (effect is Effect.UNKNOWN and not repeatable):
             raise error
         if isinstance(error, ServiceError) and error.http_status == 500:
-            self._server_faults += 1
-            if self._server_faults > _MOST_SERVER_FAULTS:
+            self._server_errors += 1
+            if self._server_errors > _MAX_SERVER_ERRORS:
                 raise error
         now = self._timing.clock()
         if self._deadline is None:
             self._deadline = now + self._policy.budget_seconds
-        delay = self._policy.delay_seconds(self._failures, self._timing.random())
+        delay = self._policy.delay_seconds(self._errors, self._timing.random())
         if isinstance(error, ServiceError) and error.retry_after_seconds is not None:
             delay = max(delay, error.retry_after_seconds)
         if now + delay > self._deadline or self._policy.budget_seconds == 0:
@@ -238,13 +238,13 @@ class RetrySequence:
             "%s; attempt %d follows in %.1f s", error, self.index + 2, delay, extra={"delay": delay}
         )
         self.pause(delay)
-        self._failures += 1
+        self._errors += 1
         self.index += 1
 
     def progressed(self) -> None:
         """Something arrived: the next failure starts with a whole budget and a short wait."""
         self._deadline = None
-        self._failures = self._server_faults = 0
+        self._errors = self._server_errors = 0
 
     def pause(self, seconds: float) -> None:
         """Sleeps.

@@ -13,7 +13,7 @@ from fletching.errors import UsageError
 
 __all__ = ["with_parameters"]
 
-_PIECE = re.compile(
+_WORD = re.compile(
     r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`|--[^\n]*|/\*.*?\*/|::|\?|:[A-Za-z_]\w*""",
     re.DOTALL,
 )
@@ -42,24 +42,24 @@ def with_parameters(text: str, parameters: Sequence[object] | Mapping[str, objec
 
     def replace(match: re.Match[str]) -> str:
         nonlocal count
-        piece = match[0]
-        if piece == "?" and not named:
+        word = match[0]
+        if word == "?" and not named:
             if count >= len(parameters):
                 raise UsageError(f"the text has more places than the {count} parameters")
             value = parameters[count]  # type: ignore[index]  # a sequence
             used.add(count)
             count += 1
-        elif piece[0] == ":" and piece != "::" and named:
-            key = piece[1:]
+        elif word[0] == ":" and word != "::" and named:
+            key = word[1:]
             if key not in parameters:
                 raise UsageError(f"there is no value for the parameter :{key}")
             used.add(key)
             value = parameters[key]  # type: ignore[call-overload]  # a mapping
         else:
-            return piece
+            return word
         return _literal(value)
 
-    made = _PIECE.sub(replace, text)
+    made = _WORD.sub(replace, text)
     unused = len(parameters) - len(used)
     if unused:
         raise UsageError(f"{unused} parameters have no place in the text")

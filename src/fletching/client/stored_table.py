@@ -159,7 +159,7 @@ class StoredTable:
 
     def partitions(self, prefix: PartitionLike | None = None) -> list[Partition]:
         """The partitions in the order of their values, each a text with figures (see `Partition`)."""
-        found: list[Partition] = []
+        listed: list[Partition] = []
         marker = ""
         while True:
             page = self.channel.call(
@@ -171,9 +171,9 @@ class StoredTable:
                 ),
                 PartitionPage,
             )
-            found.extend(Partition(info) for info in page.partitions)
+            listed.extend(Partition(info) for info in page.partitions)
             if not page.marker:
-                return found
+                return listed
             marker = page.marker
 
     def create_partition(

@@ -144,10 +144,10 @@ def missing(engine: str, error: ImportError) -> MissingExtraError:
 
 def without_views(table: pa.Table) -> pa.Table:
     """Text and binary views as plain columns, for engines that have no operations on views."""
-    for place, field in enumerate(table.schema):
+    for index, field in enumerate(table.schema):
         for view, plain in ((pa.string_view(), pa.string()), (pa.binary_view(), pa.binary())):
             if field.type == view:
                 # The same bytes; a chunk of more than 2 GiB is refused.
-                column = table.column(place).cast(plain)
-                table = table.set_column(place, field.with_type(plain), column)
+                column = table.column(index).cast(plain)
+                table = table.set_column(index, field.with_type(plain), column)
     return table

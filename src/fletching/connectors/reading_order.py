@@ -89,15 +89,17 @@ def with_contents(
         return
     _keep_freed_memory()
     sizes = _Sizes()
-    for some, asked in ahead(_asked(batches, columns, fetch, sizes), int(ahead_of_use)):
+    for group, asked in ahead(_asked(batches, columns, fetch, sizes), int(ahead_of_use)):
         size = 0
-        for rows, position in some:
-            found = {
+        for rows, position in group:
+            contents = {
                 name: list(itertools.islice(data, rows.num_rows)) for name, data in asked.items()
             }
-            size += sum(len(each) for data in found.values() for each in data if each is not None)
-            yield rows, position, found
-        sizes.fitting = max(1, CONTENT_BYTES * len(some) // max(1, size))
+            size += sum(
+                len(each) for data in contents.values() for each in data if each is not None
+            )
+            yield rows, position, contents
+        sizes.fitting = max(1, CONTENT_BYTES * len(group) // max(1, size))
 
 
 @dataclasses.dataclass(slots=True)
@@ -118,13 +120,13 @@ def _asked(
 ) -> Iterator[tuple[_Rows, dict[str, Iterator[bytes | None]]]]:
     """Batches, some at a time, whose blobs have been asked for."""
     count = 1
-    while some := list(itertools.islice(batches, count)):
+    while group := list(itertools.islice(batches, count)):
         asked = {}
         for name in columns:
-            parts = [rows.column(name) for rows, _ in some]
+            parts = [rows.column(name) for rows, _ in group]
             chunks = [chunk for part in parts for chunk in part.chunks]
             asked[name] = fetch(pa.chunked_array(chunks, parts[0].type))
-        yield some, asked
+        yield group, asked
         # Not many more than last time: blobs that were small so far may grow.
         count = min(sizes.fitting, 4 * count, MOST_BATCHES)
 

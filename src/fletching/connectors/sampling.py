@@ -114,24 +114,24 @@ class EpochOrder:
                 block's rows are known without reading. Else blocks stay whole.
             equal: leave out the last rows (fewer than `count`) that would make shares differ.
         """
-        pieces = [piece for interval in intervals for piece in self._by_block(interval)]
+        runs = [run_ for interval in intervals for run_ in self._by_block(interval)]
         if not by_rows:
-            bounds = [len(pieces) * each // count for each in range(count + 1)]
-            return [_joined(pieces[start:end], self) for start, end in itertools.pairwise(bounds)]
-        lengths = [self._length(piece) for piece in pieces]
+            bounds = [len(runs) * each // count for each in range(count + 1)]
+            return [_joined(runs[start:end], self) for start, end in itertools.pairwise(bounds)]
+        lengths = [self._length(run_) for run_ in runs]
         total = sum(lengths)
         if equal:
             bounds = [total // count * each for each in range(count + 1)]
         else:
             bounds = [total * each // count for each in range(count + 1)]
         return [
-            _joined(_cut(pieces, lengths, start, end), self)
+            _joined(_cut(runs, lengths, start, end), self)
             for start, end in itertools.pairwise(bounds)
         ]
 
     def rows_of(self, intervals: Sequence[Interval]) -> int:
         """How many rows intervals have, before any filter."""
-        return sum(self._length(piece) for each in intervals for piece in self._by_block(each))
+        return sum(self._length(run_) for each in intervals for run_ in self._by_block(each))
 
     def _by_block(self, interval: Interval) -> list[Interval]:
         """An interval taken apart at the boundaries of blocks."""
@@ -143,8 +143,8 @@ class EpochOrder:
             position = following
         return result
 
-    def _length(self, piece: Interval) -> int:
-        start, end = piece
+    def _length(self, run_: Interval) -> int:
+        start, end = run_
         stop = end.row if end.block == start.block else self.block_length(start.block)
         return max(0, stop - start.row)
 
@@ -168,30 +168,28 @@ def _chunk_order(rows: int, chunk_rows: int, seed: int, epoch: int) -> NDArray[n
     return order if whole * chunk_rows == rows else np.append(order, whole)
 
 
-def _cut(
-    pieces: Sequence[Interval], lengths: Sequence[int], start: int, end: int
-) -> list[Interval]:
+def _cut(runs: Sequence[Interval], lengths: Sequence[int], start: int, end: int) -> list[Interval]:
     """The rows from `start` up to `end` of a sequence of pieces, none of which spans a block's end."""
     result = []
     before = 0
-    for piece, length in zip(pieces, lengths, strict=True):
+    for run_, length in zip(runs, lengths, strict=True):
         first, last = max(start, before) - before, min(end, before + length) - before
         if first < last:
-            block, row = piece.start
-            stop = piece.end if last == length else Position(block, row + last)
+            block, row = run_.start
+            stop = run_.end if last == length else Position(block, row + last)
             result.append(Interval(Position(block, row + first), stop))
         before += length
     return result
 
 
-def _joined(pieces: Iterable[Interval], order: EpochOrder) -> list[Interval]:
+def _joined(runs: Iterable[Interval], order: EpochOrder) -> list[Interval]:
     """Intervals that touch made one."""
     result: list[Interval] = []
-    for piece in pieces:
-        if result and result[-1].end == piece.start:
-            result[-1] = Interval(result[-1].start, piece.end)
+    for run_ in runs:
+        if result and result[-1].end == run_.start:
+            result[-1] = Interval(result[-1].start, run_.end)
         else:
-            result.append(piece)
+            result.append(run_)
     return [each for each in result if each.start < each.end and each.start.block < order.blocks]
 
 

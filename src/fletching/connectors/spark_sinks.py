@@ -154,8 +154,8 @@ def _tables(rows: Iterator[pa.RecordBatch], schema: StructType) -> Iterator[pa.T
     """Rows as tables, for a Spark that hands no batches to streaming sinks."""
     from pyspark.sql.conversion import LocalDataToArrowConversion
 
-    while some := list(itertools.islice(rows, _ROWS_AT_ONCE)):
-        yield LocalDataToArrowConversion.convert(some, schema, use_large_var_types=False)
+    while group := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+        yield LocalDataToArrowConversion.convert(group, schema, use_large_var_types=False)
 
 
 class OpenEpochs:
@@ -168,12 +168,12 @@ class OpenEpochs:
     """
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        place = options.get("checkpointlocation")
+        location = options.get("checkpointlocation")
         self._path: Path | None = None
-        if place:
+        if location:
             names = ("at", "project", "schema", "path")
-            told = json.dumps([place, *(options.get(name) for name in names)])
-            digest = hashlib.sha256(told.encode()).hexdigest()[:32]
+            identity = json.dumps([location, *(options.get(name) for name in names)])
+            digest = hashlib.sha256(identity.encode()).hexdigest()[:32]
             self._path = _private_folder() / f"{digest}.json"
 
     def sessions(self) -> list[str]:

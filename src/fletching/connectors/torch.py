@@ -170,7 +170,7 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
         """
         if self._snapshot.filtered:
             raise TypeError("with a filter, only reading tells how many rows there are")
-        rank, world_size = self._place()
+        rank, world_size = self._rank_and_size()
         order = self._order()
         shares = order.shares(order.everything(), world_size, by_rows=True, equal=self._drop_last)
         info = get_worker_info()
@@ -286,7 +286,7 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
             self._block_rows,
         )
 
-    def _place(self) -> tuple[int, int]:
+    def _rank_and_size(self) -> tuple[int, int]:
         if self._rank is not None and self._world_size is not None:
             return self._rank, self._world_size
         distributed = torch.distributed
@@ -297,7 +297,7 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
     def _share(self, order: EpochOrder) -> list[Interval]:
         if self._resumed is not None and not self._shared:
             return self._resumed
-        rank, world_size = self._place()
+        rank, world_size = self._rank_and_size()
         info = get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
         by_rows = not self._snapshot.filtered
@@ -355,8 +355,8 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
         self, rows: pa.Table, position: Position, blobs: Mapping[str, list[bytes | None]]
     ) -> Iterator[tuple[Batch, Position]]:
         values: Batch = {
-            field.name: self._column(field, rows.column(place), blobs.get(field.name))
-            for place, field in enumerate(rows.schema)
+            field.name: self._column(field, rows.column(number), blobs.get(field.name))
+            for number, field in enumerate(rows.schema)
         }
         if self._batch_size is not None:
             yield values, position

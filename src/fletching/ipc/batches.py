@@ -34,7 +34,7 @@ from fletching.ipc.encoding import (
 )
 from fletching.ipc.layout import BatchLayout, layout_of
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
-from fletching.ipc.message import Message, MessagePieces, relocated
+from fletching.ipc.message import Message, MessageParts, relocated
 from fletching.ipc.metadata import (
     DictionaryBatchHeader,
     MessageHeader,
@@ -292,14 +292,14 @@ class BatchDecoder:
         """
         if message.header is self._checked_header:
             return
-        said = bytes(message.metadata), len(message.body)
-        if said == self._checked:
+        identity = bytes(message.metadata), len(message.body)
+        if identity == self._checked:
             self._checked_header = message.header
             return
         header = message.record_batch(self._limits)
         self._check(self._layout(message), header, message)
         if header.compression is None and not self.require_zero_copy:
-            self._checked, self._checked_header = said, message.header
+            self._checked, self._checked_header = identity, message.header
 
     def _check(self, layout: BatchLayout, header: RecordBatchHeader, message: Message) -> int:
         """Checks metadata against body, schema and limits; returns the buffers' uncompressed bytes."""
@@ -420,7 +420,7 @@ class BatchDecoder:
             framed = as_big_endian(encode_schema(schema))
             metadata = frame_metadata(bytes(message.metadata))
             return pa.ipc.open_stream(
-                MessagePieces((framed, metadata, message.body))
+                MessageParts((framed, metadata, message.body))
             ).read_next_batch()
         except (*FOREIGN_ERRORS, StopIteration) as error:
             raise _foreign(error, None) from None

@@ -63,16 +63,16 @@ def _children_of(looks: list[_Look], node: int) -> list[int]:
     child = node + 1
     for _ in range(looks[node].children):
         result.append(child)
-        child = _behind(looks, child)
+        child = _next_sibling(looks, child)
     return result
 
 
-def _behind(looks: list[_Look], node: int) -> int:
+def _next_sibling(looks: list[_Look], node: int) -> int:
     """The number of the node behind another and all below it."""
     look = looks[node]
     child = node + 1
     for _ in range(1 if look.kind == "list" else look.children):
-        child = _behind(looks, child)
+        child = _next_sibling(looks, child)
     return child
 
 

@@ -140,29 +140,29 @@ class _Scan:
                 return None
             if length == 0:
                 return position + 8 if self._remembers(waiting) else None
-            found = message_at(view, position, end, self._limits)
-            if isinstance(found, int):
+            message = message_at(view, position, end, self._limits)
+            if isinstance(message, int):
                 return None
-            if found.type is MessageType.RECORD_BATCH:
-                if not self.count and end - position < MIN_MESSAGES * (found.end - position):
+            if message.type is MessageType.RECORD_BATCH:
+                if not self.count and end - position < MIN_MESSAGES * (message.end - position):
                     return None  # there are not enough of its size
                 if not self._remembers(waiting):
                     return None
                 kind = self._kinds.get(length)
                 if kind is None:
-                    kind = self._kind(found.header, bytes(found.metadata))
+                    kind = self._kind(message.header, bytes(message.metadata))
                     if kind is None or len(self._kinds) == _MAX_KINDS:
                         return None
                     self._kinds[length] = kind
                 self._take(kind, np.array([position + 8]))
-            elif found.type is MessageType.DICTIONARY_BATCH:
-                waiting.append(found)
+            elif message.type is MessageType.DICTIONARY_BATCH:
+                waiting.append(message)
                 self._dictionaries += 1
-            elif found.type is not MessageType.SCHEMA or self._seen_schema:
+            elif message.type is not MessageType.SCHEMA or self._seen_schema:
                 return None
             else:
                 self._seen_schema = True
-            position = found.end
+            position = message.end
         return position if position == end and self._remembers(waiting) else None
 
     def _remembers(self, waiting: list[Message]) -> bool:
@@ -222,16 +222,16 @@ class _Scan:
         reach = kind.head.size
         left = (len(self._view) - position) // size
         first = self._bytes[position : position + reach]
-        found, group = 0, GROUP
-        while found < left:
+        alike_count, group = 0, GROUP
+        while alike_count < left:
             # Twice as many each time: what is looked at in vain is no more than what was found.
-            group = min(2 * group, _MOST_HEADS, left - found)
-            heads = at_steps(self._bytes, position + found * size, size, group, reach)
+            group = min(2 * group, _MOST_HEADS, left - alike_count)
+            heads = at_steps(self._bytes, position + alike_count * size, size, group, reach)
             alike = heads == first
             if not alike.all():
-                return found + int(alike.all(axis=1).argmin())
-            found += group
-        return found
+                return alike_count + int(alike.all(axis=1).argmin())
+            alike_count += group
+        return alike_count
 
     def _take(self, kind: _Kind, starts: Matrix) -> None:
         kind.starts.append(starts)
@@ -244,19 +244,19 @@ class _Scan:
             self._version = message.version
             self._layout = layout_of(self._decoder.schema.types, message.version)
         header = message.record_batch(self._limits)
-        places = (
+        positions = (
             message.message.uint8_position(1),
             message.message.int64_position(3),
             message.table.int64_position(0),
         )
         if message.version is not self._version or header.compression is not None:
             return None
-        if 0 in places or not len(header.buffers) or len(header.buffers) > _MAX_BUFFERS:
+        if 0 in positions or not len(header.buffers) or len(header.buffers) > _MAX_BUFFERS:
             return None
         self._layout.check(header, message.body_length, self._limits)
         nodes, _ = message.table.vector(1, 16)
         buffers, _ = message.table.vector(2, 16)
-        type_at, body_length_at, length_at = places
+        type_at, body_length_at, length_at = positions
         first, second = sorted(((type_at, "B", 1), (body_length_at, "q", 8)))
         gap = second[0] - first[0] - first[2]
         head = struct.Struct(f"<Ii{first[0]}x{first[1]}{gap}x{second[1]}")

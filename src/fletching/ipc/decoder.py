@@ -89,7 +89,7 @@ class MessageDecoder:
         self._offset = 0  # where the current message starts
         self._small = bytearray(8)  # prefix, then metadata, as far as they are here
         self._target: memoryview = memoryview(self._small)[:4]  # what is being filled
-        self._filled = 0
+        self._received = 0
         self._prefix_length = 4
         self._header: MessageHeader | None = None  # set while the body is being filled
         self._metadata: memoryview | None = None
@@ -148,13 +148,15 @@ class MessageDecoder:
         position, size = 0, len(view)
         while position < size and not self.ended:
             if borrow and self.between_messages:
-                taken = self._borrow(view, position)
-                if taken:
-                    position += taken
+                accepted = self._borrow(view, position)
+                if accepted:
+                    position += accepted
                     continue
-            count = min(size - position, len(self._target) - self._filled)
+            count = min(size - position, len(self._target) - self._received)
             # The one copy of payload: a chunk is its owner's, who will reuse it.
-            self._target[self._filled : self._filled + count] = view[position : position + count]
+            self._target[self._received : self._received + count] = view[
+                position : position + count
+            ]
             position += count
             self._took(count)
         return position
@@ -162,7 +164,7 @@ class MessageDecoder:
     @property
     def between_messages(self) -> bool:
         """Whether no byte of the next message has come: what is fed now begins with its prefix."""
-        return self._reading_prefix and self._filled == 0 and self._prefix_length == 4
+        return self._reading_prefix and self._received == 0 and self._prefix_length == 4
 
     def _borrow(self, view: memoryview, position: int) -> int:
         """Takes a message that lies wholly in the chunk as views; 0 if there is none."""
@@ -200,10 +202,10 @@ class MessageDecoder:
             raise self._error
         if self.ended:
             raise UsageError("the stream has ended: nothing more is to be received")
-        need = len(self._target) - self._filled
+        need = len(self._target) - self._received
         if need >= read_ahead:
             self._lent = None
-            return self._target[self._filled :]
+            return self._target[self._received :]
         if self._ahead is None or len(self._ahead) < read_ahead:
             self._ahead = bytearray(read_ahead)
         self._lent = memoryview(self._ahead)
@@ -220,15 +222,15 @@ class MessageDecoder:
         if lent is not None:
             if not 0 <= count <= len(lent):
                 raise UsageError(f"{count} bytes cannot have been written to {len(lent)}")
-            taken = self.feed(lent[:count])
-            if taken < count:
-                self._left_over = bytes(lent[taken:count])
-            return taken
-        if not 0 <= count <= len(self._target) - self._filled:
+            accepted = self.feed(lent[:count])
+            if accepted < count:
+                self._left_over = bytes(lent[accepted:count])
+            return accepted
+        if not 0 <= count <= len(self._target) - self._received:
             raise UsageError(f"{count} bytes cannot have been written")
         if self._offset == 0:
             end = min(count, HEAD_BYTES - len(self._head))
-            self._head += self._target[self._filled : self._filled + end]
+            self._head += self._target[self._received : self._received + end]
         try:
             self._took(count)
         except WireError as error:
@@ -243,14 +245,14 @@ class MessageDecoder:
     @property
     def bytes_needed(self) -> int:
         """How many more bytes the piece being read (prefix, metadata or body) lacks; 0 at the end."""
-        return 0 if self.ended else len(self._target) - self._filled
+        return 0 if self.ended else len(self._target) - self._received
 
     # --- the states ----------------------------------------------------------------------------
 
     def _took(self, count: int) -> None:
-        self._filled += count
+        self._received += count
         self.bytes_consumed += count
-        while not self.ended and self._filled == len(self._target):
+        while not self.ended and self._received == len(self._target):
             self._advance()
 
     def _advance(self) -> None:
@@ -263,7 +265,7 @@ class MessageDecoder:
             self._complete(self._header, self._target)
 
     def _advance_from_prefix(self) -> None:
-        (length,) = _I32.unpack_from(self._small, self._filled - 4)
+        (length,) = _I32.unpack_from(self._small, self._received - 4)
         if length == -1 and self._prefix_length == 4:
             self._prefix_length = 8
             self._target = memoryview(self._small)
@@ -275,7 +277,7 @@ class MessageDecoder:
             return
         self._reading_prefix = False
         self._target = memoryview(bytearray(length))
-        self._filled = 0
+        self._received = 0
 
     def _advance_from_metadata(self) -> None:
         metadata = self._target.toreadonly()
@@ -295,7 +297,7 @@ class MessageDecoder:
         self._metadata = store[start + 8 : start + head].toreadonly()
         self._whole = store[start:].toreadonly()
         self._target = store[start + head :]
-        self._filled = 0
+        self._received = 0
 
     def _check_body_length(self, length: int) -> None:
         if length > self._limits.max_body_bytes:
@@ -324,7 +326,7 @@ class MessageDecoder:
         self._reading_prefix = True
         self._prefix_length = 4
         self._target = memoryview(self._small)[:4]
-        self._filled = 0
+        self._received = 0
 
     # --- out -----------------------------------------------------------------------------------
 
@@ -359,6 +361,6 @@ class MessageDecoder:
             what = "a length prefix" if self._reading_prefix else "a message's body"
             if not self._reading_prefix and self._header is None:
                 what = "a message's metadata"
-            raise self._refused(truncated(what, self._offset, len(self._target), self._filled))
+            raise self._refused(truncated(what, self._offset, len(self._target), self._received))
         if require_marker or self.bytes_consumed == 0:
             raise truncated("the stream, before its end-of-stream marker", self._offset, 8, 0)

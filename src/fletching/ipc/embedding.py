@@ -255,10 +255,10 @@ def write_stream(
             batch, custom_metadata = _with_metadata(item)
             if not batch.schema.equals(chosen):
                 raise UsageError("the batches of one stream have one schema, this one differs")
-            for pieces in encoder.encode(batch, custom_metadata):
-                for piece in pieces:
-                    file.write(piece)
-                    written += memoryview(piece).nbytes
+            for message_buffers in encoder.encode(batch, custom_metadata):
+                for buffer in message_buffers:
+                    file.write(buffer)
+                    written += memoryview(buffer).nbytes
         file.write(encoder.end_of_stream)
     return written + len(encoder.end_of_stream)
 

@@ -265,9 +265,9 @@ def encode_batch(
     options: pa.ipc.IpcWriteOptions | None = None,
     custom_metadata: KeyValues | None = None,
 ) -> list[Buffer]:
-    """One record batch message as framed pieces to be written in turn: prefix and metadata, then body.
+    """One record batch message as framed buffers to be written in turn: prefix and metadata, then body.
 
-    Without compression large buffers are not copied: the body's pieces are views of the batch's
+    Without compression large buffers are not copied: the body's buffers are views of the batch's
     buffers, which they keep alive. With it, pyarrow compresses buffer by buffer. Dictionaries are messages
     of their own and are not included: `BatchEncoder` writes them where they are needed.
 
@@ -376,7 +376,7 @@ class BatchEncoder:
     def encode(
         self, batch: pa.RecordBatch, custom_metadata: KeyValues | None = None
     ) -> list[list[Buffer]]:
-        """The messages of one batch: its dictionaries' if they are new, and last its own, as pieces.
+        """The messages of one batch: its dictionaries' if they are new, and last its own, as buffers.
 
         Args:
             batch: of the stream's schema.
@@ -401,8 +401,8 @@ class BatchEncoder:
         except (pa.ArrowException, ValueError, TypeError, OSError) as error:
             self._return_to(self._newest)
             raise UsageError(f"the batch cannot be encoded: {error}") from error
-        pieces, self._sink.pieces = self._sink.pieces, []
-        messages = _split(pieces)
+        stream_buffers, self._sink.stream_buffers = self._sink.stream_buffers, []
+        messages = _split(stream_buffers)
         if not self._started:
             # pyarrow writes the schema message before the first batch.
             self._started = True
@@ -443,7 +443,7 @@ class BatchEncoder:
         self._begin()
         if batch is not None:
             self._writer.write_batch(batch)
-            self._sink.pieces = []
+            self._sink.stream_buffers = []
             self._started = True
 
 
@@ -458,7 +458,7 @@ class _Sink:
     mode = "wb"
 
     def __init__(self) -> None:
-        self.pieces: list[Buffer] = []
+        self.stream_buffers: list[Buffer] = []
 
     def writable(self) -> bool:
         """Always; pyarrow asks."""
@@ -467,34 +467,34 @@ class _Sink:
     def write(self, data: Buffer) -> int:
         """Keeps the buffer itself."""
         view = as_view(data)
-        self.pieces.append(view)
+        self.stream_buffers.append(view)
         return len(view)
 
     def flush(self) -> None:
         """Nothing is held back."""
 
 
-def _split(pieces: list[Buffer]) -> list[list[Buffer]]:
-    """Cuts a sequence of written pieces into messages; pyarrow never lets one piece span two."""
+def _split(stream_buffers: list[Buffer]) -> list[list[Buffer]]:
+    """Cuts a sequence of written buffers into messages; pyarrow never lets one span two."""
     framed: list[list[Buffer]] = []
     index = 0
-    while index < len(pieces):
+    while index < len(stream_buffers):
         head = b""
         prefix = 4
         while len(head) < prefix:
-            head += bytes(pieces[index])
+            head += bytes(stream_buffers[index])
             index += 1
             if head[:4] == CONTINUATION:
                 prefix = 8
         length = prefix + int.from_bytes(head[prefix - 4 : prefix], "little")
         while len(head) < length:
-            head += bytes(pieces[index])
+            head += bytes(stream_buffers[index])
             index += 1
         body_length = read_message_header(memoryview(head)[prefix:]).body_length
         message: list[Buffer] = [head]
         while body_length > 0:
-            message.append(pieces[index])
-            body_length -= memoryview(pieces[index]).nbytes
+            message.append(stream_buffers[index])
+            body_length -= memoryview(stream_buffers[index]).nbytes
             index += 1
         framed.append(message)
     return framed

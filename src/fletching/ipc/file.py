@@ -190,7 +190,7 @@ class ArrowFile:
             return Message(memoryview(selected), body, offset=self._offset + block.offset)
         self._listed.check_body_length(block)
         plan = projector.plan(metadata)
-        wanted = [piece for piece in plan.pieces if isinstance(piece, ByteRange)]
+        wanted = [body_slice for body_slice in plan.slices if isinstance(body_slice, ByteRange)]
         reads = merge_ranges(wanted)
         views = [self._source.view(start + r.start, start + r.end) for r in reads]
         return _assembled(plan, reads, views, self._offset + block.offset)
@@ -270,13 +270,13 @@ def _assembled(
     body = memoryview(pa.allocate_buffer(plan.body_length)).cast("B")
     position = 0
     starts = [read.start for read in reads]
-    for piece in plan.pieces:
-        if isinstance(piece, ByteRange):
-            index = bisect.bisect_right(starts, piece.start) - 1
+    for body_slice in plan.slices:
+        if isinstance(body_slice, ByteRange):
+            index = bisect.bisect_right(starts, body_slice.start) - 1
             base = starts[index]
-            data: memoryview | bytes = views[index][piece.start - base : piece.end - base]
+            data: memoryview | bytes = views[index][body_slice.start - base : body_slice.end - base]
         else:
-            data = piece
+            data = body_slice
         # A copy: what was read has gaps that would otherwise stay in memory with the arrays.
         body[position : position + len(data)] = data
         position += len(data)

@@ -130,8 +130,8 @@ def _digest(dictionary: DictionaryBatchHeader, body: Sequence[Buffer]) -> bytes:
     digest.update(repr((data.length, data.compression, data.variadic_counts)).encode())
     digest.update(data.nodes.tobytes())
     digest.update(data.buffers.tobytes())
-    for piece in body:
-        digest.update(piece)
+    for buffer in body:
+        digest.update(buffer)
     return digest.digest()
 
 
@@ -240,8 +240,8 @@ class FileWriter:
         for prefix, body, header in messages:
             block = Block(self.position, len(prefix), header.body_length)
             self._put(prefix)
-            for piece in body:
-                self._put(piece)
+            for buffer in body:
+                self._put(buffer)
             self._note(header.type, block)
         return self.batches[-1]
 
@@ -302,8 +302,8 @@ class FileWriter:
         self._check_open()
         if isinstance(message, ProjectedMessage):
             block = Block(self.position, len(message.prefix), message.body_length)
-            for piece in message.frame():
-                self._put(piece)
+            for buffer in message.frame():
+                self._put(buffer)
             self.batches.append(block)
             return block
         if message.type not in (MessageType.DICTIONARY_BATCH, MessageType.RECORD_BATCH):

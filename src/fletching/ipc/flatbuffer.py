@@ -35,11 +35,11 @@ def malformed(
     what: str, position: int, *, expected: object = None, actual: object = None
 ) -> MalformedFrameError:
     """The error for a flatbuffer that breaks its own encoding; ``position`` counts from its start."""
-    got = "" if expected is None else f": expected {expected}"
+    detail = "" if expected is None else f": expected {expected}"
     if actual is not None:
-        got += f"{',' if got else ':'} got {actual}"
+        detail += f"{',' if detail else ':'} got {actual}"
     return MalformedFrameError(
-        f"metadata flatbuffer: {what}{got}",
+        f"metadata flatbuffer: {what}{detail}",
         layer=LAYER,
         offset=position,
         expected=expected,

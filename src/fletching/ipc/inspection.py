@@ -22,7 +22,7 @@ from fletching.ipc.limits import DEFAULT_LIMITS, Limits
 from fletching.ipc.listed_messages import ListedMessages, check_not_replaced, is_consistent
 from fletching.ipc.message import MAGIC, Message, as_view, message_at, read_prefix
 from fletching.ipc.metadata import MessageType, RecordBatchHeader, read_message_header
-from fletching.ipc.part_search import find_part, places_of
+from fletching.ipc.part_search import find_part, offsets_of
 from fletching.ipc.recognition import HEAD_BYTES, looks_like
 from fletching.ipc.reports import (
     BufferReport,
@@ -184,8 +184,8 @@ class _Part:
 
     def _footer_ends(self) -> Iterator[int]:
         yield len(self._view)
-        for place in places_of(self._view, (MAGIC,), self._start + 8):
-            yield place + len(MAGIC)
+        for found_at in offsets_of(self._view, (MAGIC,), self._start + 8):
+            yield found_at + len(MAGIC)
 
     def _compare_footer(self, messages_end: int) -> None:
         footer = self._footer
@@ -256,12 +256,12 @@ class _Part:
         return end, (last, length) if length else None
 
     def _listed_message(self, listed: ListedMessages, block: Block, kind: MessageType) -> None:
-        place = self._start + block.offset
+        found_at = self._start + block.offset
         try:
             message = listed.message(block, kind)
         except WireError as error:
             text = f"the footer lists a message here, reading finds none: {error.message}"
-            self._problem(place, text)
+            self._problem(found_at, text)
             return
         if self._may_stand(message):
             self._messages.append(self._message(message))

@@ -119,7 +119,7 @@ def page(
             leads,
             f"<h1>{title}</h1>",
             _INTRODUCTION,
-            _facts(report),
+            _summary(report),
             _problems(report),
             _map(report),
             *(_part(part, index, len(report.parts)) for index, part in enumerate(report.parts)),
@@ -168,7 +168,7 @@ def _colors() -> str:
     return "\n".join(rules) + "\n"
 
 
-def _facts(report: Inspection) -> str:
+def _summary(report: Inspection) -> str:
     errors = sum(problem.severity == "error" for problem in report.problems)
     state = "sound" if report.ok else f"{errors} error{'s' * (errors != 1)}"
     checked = "contents checked" if report.verified else "contents not read"
@@ -211,12 +211,14 @@ def _map(report: Inspection) -> str:
     per_row = -(-report.length // rows)
     rows = -(-report.length // per_row)
     scale = _WIDTH / per_row
-    pieces = [(span, row, start, end) for span in spans for row, start, end in _cut(span, per_row)]
-    widths = sorted((end - start for _, _, start, end in pieces), reverse=True)
+    cut_spans = [
+        (span, row, start, end) for span in spans for row, start, end in _cut(span, per_row)
+    ]
+    widths = sorted((end - start for _, _, start, end in cut_spans), reverse=True)
     least = widths[_MAX_STOPS] if len(widths) > _MAX_STOPS else 0
     rects = [
         _rect(span, row, start, end, scale, per_row=per_row, stops=end - start > least)
-        for span, row, start, end in pieces
+        for span, row, start, end in cut_spans
     ]
     rects += [
         _damage(row, start, end, scale, per_row)
@@ -256,7 +258,7 @@ def _rect(
     y = row * (_ROW_HEIGHT + _ROW_GAP)
     title = html.escape(span.title)
     color = f' class="{span.color}"' if span.color else ""
-    told = f' tabindex="0" role="img" aria-label="{html.escape(span.title, quote=True)}"'
+    attributes = f' tabindex="0" role="img" aria-label="{html.escape(span.title, quote=True)}"'
     rect = (
         f'<rect class="{span.kind}" x="{x:.2f}" y="{y}" width="{width:.2f}"'
         f' height="{_ROW_HEIGHT}"><title>{title}</title></rect>'
@@ -268,10 +270,10 @@ def _rect(
         most = int((width - 8) / _CHARACTER)
         text = span.label if len(span.label) <= most else span.label[: most - 1] + "…"
         label = f'<text class="label" x="{x + 4:.2f}" y="{y + 15}">{html.escape(text)}</text>'
-    said = html.escape(" · ".join(span.title.splitlines()))
+    spoken = html.escape(" · ".join(span.title.splitlines()))
     # In a line of its own above the map, where nothing that is drawn later covers it.
-    tip = f'<text class="tip" x="0" y="-9">{said}</text>'
-    return f"<g{color}{told}>{rect}{label}{tip}</g>"
+    tip = f'<text class="tip" x="0" y="-9">{spoken}</text>'
+    return f"<g{color}{attributes}>{rect}{label}{tip}</g>"
 
 
 def _damage(row: int, start: int, end: int, scale: float, per_row: int) -> str:

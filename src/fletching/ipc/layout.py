@@ -375,7 +375,7 @@ class BatchLayout:
         if ((starts[:, 1:] < reached[:, :-1]) & (sizes[:, 1:] > 0)).any():
             return False
         if self._views:
-            variadic = self._places_of_variadic(variadic_counts)
+            variadic = self._indices_of_variadic(variadic_counts)
             sizes = np.delete(sizes, variadic, axis=1)
         values = lengths[:, self._node_of]
         # Lengths are below 2**31 and widths far below 2**31 bits, unless a type declares more.
@@ -424,9 +424,9 @@ class BatchLayout:
         return bool(self._unions) and not header.nodes[self._unions, 0].all()
 
     def _variadic_positions(self, header: RecordBatchHeader) -> list[int]:
-        return self._places_of_variadic(header.variadic_counts)
+        return self._indices_of_variadic(header.variadic_counts)
 
-    def _places_of_variadic(self, counts: tuple[int, ...]) -> list[int]:
+    def _indices_of_variadic(self, counts: tuple[int, ...]) -> list[int]:
         positions: list[int] = []
         for position, count in zip(self._views, counts, strict=True):
             first = position + len(positions)

@@ -120,14 +120,14 @@ class ListedMessages:
             pass  # the footer has all that is needed
         return self.footer_schema
 
-    def _is_footer_schema(self, found: Message) -> bool:
-        header, footer = schema_header(found, self._limits), self.footer.schema
+    def _is_footer_schema(self, candidate: Message) -> bool:
+        header, footer = schema_header(candidate, self._limits), self.footer.schema
         # Versions may differ: old footers have none.
         return (header.fields, header.endianness, header.pairs) == (
             footer.fields,
             footer.endianness,
             footer.pairs,
-        ) and read_schema(found, self._limits).equals(
+        ) and read_schema(candidate, self._limits).equals(
             read_schema(self.footer_schema, self._limits), check_metadata=True
         )
 
@@ -194,8 +194,8 @@ class ListedMessages:
         first = Block(*blocks[0].tolist())
         header = self.header(first)
         start = self.offset + first.offset
-        places = [header.message.int64_position(3), header.table.int64_position(0)]
-        if header.type is not MessageType.RECORD_BATCH or 0 in places:
+        positions = [header.message.int64_position(3), header.table.int64_position(0)]
+        if header.type is not MessageType.RECORD_BATCH or 0 in positions:
             return None
         header.record_batch(self._limits)
         lengths = []
@@ -203,9 +203,9 @@ class ListedMessages:
         whole = np.frombuffer(self.source.view(0, self.source.length), np.uint8)
         rows = sliding_window_view(whole, length)[self.offset + blocks[:, 0]]
         prefix, _ = self.metadata(first)
-        for place in places:
-            constant[prefix + place : prefix + place + 8] = False
-            numbers = np.ascontiguousarray(rows[:, prefix + place : prefix + place + 8])
+        for position in positions:
+            constant[prefix + position : prefix + position + 8] = False
+            numbers = np.ascontiguousarray(rows[:, prefix + position : prefix + position + 8])
             lengths.append(numbers.view("<i8")[:, 0])
         # Nodes and buffers are looked at when the batch is read.
         for slot in (1, 2):

@@ -229,7 +229,7 @@ class Message:
         return f"<Message {self.type.label} at {self.offset}, body {self.body_length} bytes>"
 
 
-class MessagePieces:
+class MessageParts:
     """A file whose bytes are given buffers, handed out uncopied: how pyarrow takes messages in parts.
 
     A read may not cross from one buffer into the next; pyarrow reads a length prefix in two halves,
@@ -239,8 +239,8 @@ class MessagePieces:
     mode = "rb"
     closed = False
 
-    def __init__(self, pieces: Iterable[Buffer]) -> None:
-        self._pieces = [view for view in map(as_view, pieces) if len(view)]
+    def __init__(self, parts: Iterable[Buffer]) -> None:
+        self._parts = [view for view in map(as_view, parts) if len(view)]
 
     def readable(self) -> bool:
         """Always; pyarrow asks."""
@@ -248,19 +248,19 @@ class MessagePieces:
 
     def read(self, length: int) -> memoryview | bytes:
         """The next bytes, as a view."""
-        if not self._pieces:
+        if not self._parts:
             return b""
-        head = self._pieces[0]
+        head = self._parts[0]
         if length < len(head):
-            self._pieces[0] = head[length:]
+            self._parts[0] = head[length:]
             return head[:length]
-        return self._pieces.pop(0)
+        return self._parts.pop(0)
 
 
 def pyarrow_message(metadata: Buffer, body: Buffer) -> pa.Message:
     """A `pyarrow.Message` that borrows metadata and body, which need not lie side by side."""
     prefix = CONTINUATION + _I32.pack(memoryview(metadata).nbytes)
-    return pa.ipc.read_message(MessagePieces((prefix, metadata, body)))
+    return pa.ipc.read_message(MessageParts((prefix, metadata, body)))
 
 
 def read_prefix(view: memoryview, position: int, end: int, limits: Limits) -> tuple[int, int]:

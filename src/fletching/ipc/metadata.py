@@ -190,12 +190,12 @@ class HeaderReader:
 
     def read(self, metadata: memoryview) -> MessageHeader:
         """The header; errors as for `read_message_header`. Borrows from a copy of ``metadata``."""
-        said = bytes(metadata)  # the newest header outlives the message it came with
+        copied = bytes(metadata)  # the newest header outlives the message it came with
         newest = self._newest
-        if newest is not None and newest[0] == said:
+        if newest is not None and newest[0] == copied:
             return newest[1]
-        header = read_message_header(memoryview(said))
-        self._newest = said, header
+        header = read_message_header(memoryview(copied))
+        self._newest = copied, header
         return header
 
 

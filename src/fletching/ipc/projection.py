@@ -63,12 +63,12 @@ class Projection:
 
     Attributes:
         prefix: length prefix and metadata, ready to be written.
-        pieces: the body in order: ranges of the old body, or literal bytes (padding, constants).
+        slices: the body in order: ranges of the old body, or literal bytes (padding, constants).
         body_length: sum of the pieces' lengths.
     """
 
     prefix: bytes
-    pieces: tuple[ByteRange | bytes, ...]
+    slices: tuple[ByteRange | bytes, ...]
     body_length: int
 
     @property
@@ -81,8 +81,7 @@ class Projection:
         view = as_view(body)
         frame: list[Buffer] = [self.prefix]
         frame += [
-            piece if isinstance(piece, bytes) else view[piece.start : piece.end]
-            for piece in self.pieces
+            part if isinstance(part, bytes) else view[part.start : part.end] for part in self.slices
         ]
         return frame
 
@@ -217,12 +216,12 @@ class Projector:
             MalformedFrameError: the metadata does not fit the schema, or is no record batch's.
             LimitExceededError: it claims more than the limits.
         """
-        said = bytes(metadata)
+        copied = bytes(metadata)
         latest = self._latest
-        if latest is not None and latest[0] == said:
+        if latest is not None and latest[0] == copied:
             return latest[1]
-        planned = self._plan(said)
-        self._latest = said, planned
+        planned = self._plan(copied)
+        self._latest = copied, planned
         return planned
 
     def _plan(self, metadata: bytes) -> Projection:
@@ -232,7 +231,7 @@ class Projector:
         nodes: list[NDArray[np.int64]] = []
         variadic: list[int] = []
         positions: list[tuple[int, int]] = []
-        pieces: list[ByteRange | bytes] = []
+        slices: list[ByteRange | bytes] = []
         length = 0
         previous = -2
         buffers = header.buffers.tolist()
@@ -240,12 +239,12 @@ class Projector:
             span = spans[column]
             nodes.append(header.nodes[span.node_start : span.node_end])
             variadic += header.variadic_counts[span.variadic_start : span.variadic_end]
-            length = _place(
+            length = _append_buffers(
                 buffers[span.buffer_start : span.buffer_end],
                 message.body_length,
                 length,
                 positions,
-                pieces,
+                slices,
                 follows=column == previous + 1,
             )
             previous = column
@@ -254,7 +253,7 @@ class Projector:
             variadic += literal.variadic_counts
             positions += [(start + length, size) for start, size in literal.buffers]
             if literal.body:
-                pieces.append(literal.body)
+                slices.append(literal.body)
             length += len(literal.body)
         prefix = frame_metadata(
             encode_record_batch_metadata(
@@ -268,7 +267,7 @@ class Projector:
                 custom_metadata=message.key_values(self._limits),
             )
         )
-        return Projection(prefix, tuple(pieces), length)
+        return Projection(prefix, tuple(slices), length)
 
     def select(self, metadata: Buffer) -> bytes:
         """Metadata of the chosen columns that points into the old body: for reading it in place.
@@ -352,16 +351,16 @@ def _encode_constant(
         [tuple(node) for node in header.nodes.tolist()],
         [tuple(buffer) for buffer in header.buffers.tolist()],
         header.variadic_counts,
-        b"".join(bytes(piece) for piece in body),
+        b"".join(bytes(part) for part in body),
     )
 
 
-def _place(
+def _append_buffers(
     buffers: list[list[int]],
     body_length: int,
     length: int,
     positions: list[tuple[int, int]],
-    pieces: list[ByteRange | bytes],
+    slices: list[ByteRange | bytes],
     *,
     follows: bool,
 ) -> int:
@@ -373,11 +372,11 @@ def _place(
     joins = follows
     for start, size in buffers:
         if size == 0:
-            length = _pad(length, pieces)
+            length = _pad(length, slices)
             positions.append((length, 0))
             continue
         end = min(start + size + (-size % ALIGNMENT), body_length)
-        run = pieces[-1] if pieces and joins else None
+        run = slices[-1] if slices and joins else None
         if (
             isinstance(run, ByteRange)
             and run.start % ALIGNMENT == 0 == start % ALIGNMENT
@@ -386,20 +385,20 @@ def _place(
             # Arrow pads to 8 or 64 bytes, so a gap below 64 is padding.
             positions.append((length + start - run.end, size))
             length += end - run.end
-            pieces[-1] = ByteRange(run.start, end)
+            slices[-1] = ByteRange(run.start, end)
         else:
-            length = _pad(length, pieces)
+            length = _pad(length, slices)
             positions.append((length, size))
-            pieces.append(ByteRange(start, end))
+            slices.append(ByteRange(start, end))
             length += end - start
         joins = True
-    return _pad(length, pieces)
+    return _pad(length, slices)
 
 
-def _pad(length: int, pieces: list[ByteRange | bytes]) -> int:
+def _pad(length: int, slices: list[ByteRange | bytes]) -> int:
     pad = -length % ALIGNMENT
     if pad:
-        pieces.append(_ZEROS[:pad])
+        slices.append(_ZEROS[:pad])
     return length + pad
 
 

@@ -71,14 +71,14 @@ def write_prefixed(sink: Sink, data: Buffer | Iterable[Buffer], *, alignment: in
     if isinstance(data, str):
         raise UsageError("a section is made of bytes, not of text")
     try:
-        pieces = [as_view(data)]  # type: ignore[arg-type]  # what is no buffer raises TypeError
+        buffers = [as_view(data)]  # type: ignore[arg-type]  # what is no buffer raises TypeError
     except TypeError:
-        pieces = [as_view(piece) for piece in data]  # type: ignore[union-attr]  # an iterable then
-    length = sum(map(len, pieces))
+        buffers = [as_view(buffer) for buffer in data]  # type: ignore[union-attr]  # an iterable then
+    length = sum(map(len, buffers))
     before, after = _padding(_U64.size, alignment), _padding(length, alignment)
     sink.write(_U64.pack(length) + bytes(before))
-    for piece in pieces:
-        sink.write(piece)
+    for buffer in buffers:
+        sink.write(buffer)
     if after:
         sink.write(bytes(after))
     return _U64.size + before + length + after
@@ -155,19 +155,19 @@ def _read_exactly(file: Readable, length: int) -> memoryview:
     """Reads until there are so many bytes or the file ends, into memory aligned to 64 bytes."""
     target = memoryview(pa.allocate_buffer(length)).cast("B")
     readinto = getattr(file, "readinto", None)
-    filled = 0
-    while filled < length:
+    received = 0
+    while received < length:
         if readinto is not None:
-            count = readinto(target[filled:]) or 0
+            count = readinto(target[received:]) or 0
         else:
-            chunk = file.read(length - filled)
+            chunk = file.read(length - received)
             count = len(chunk)
             # Such a file hands out its own bytes, which need not be aligned.
-            target[filled : filled + count] = chunk
+            target[received : received + count] = chunk
         if not count:
             break
-        filled += count
-    return target[:filled].toreadonly()
+        received += count
+    return target[:received].toreadonly()
 
 
 def _truncated_section(what: str, offset: int, expected: int, actual: int) -> TruncatedStreamError:

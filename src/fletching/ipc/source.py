@@ -113,24 +113,24 @@ class FileSource:
         target = memoryview(pa.allocate_buffer(end - start)).cast("B")
         self.file.seek(start)
         readinto = getattr(self.file, "readinto", None)
-        filled = 0
-        while filled < len(target):
+        received = 0
+        while received < len(target):
             if readinto is not None:
-                count = readinto(target[filled:]) or 0
+                count = readinto(target[received:]) or 0
             else:
-                chunk = self.file.read(len(target) - filled)
+                chunk = self.file.read(len(target) - received)
                 count = len(chunk)
                 # A file without readinto hands out its own bytes; the arrays need aligned ones.
-                target[filled : filled + count] = chunk
+                target[received : received + count] = chunk
             if not count:
                 raise TruncatedStreamError(
                     "the file ended inside a range",
                     layer="file",
-                    offset=start + filled,
+                    offset=start + received,
                     expected=end - start,
-                    actual=filled,
+                    actual=received,
                 )
-            filled += count
+            received += count
         return target.toreadonly()
 
 
@@ -256,18 +256,18 @@ def merge_ranges(
         gap_bytes: gaps shorter than this are read along.
         whole_share: if the ranges make up this share of their span, the span is read at one go.
     """
-    ordered = sorted(piece for piece in ranges if piece.length)
+    ordered = sorted(wanted_range for wanted_range in ranges if wanted_range.length)
     if not ordered:
         return []
-    wanted = sum(piece.length for piece in ordered)
-    span = ByteRange(ordered[0].start, max(piece.end for piece in ordered))
+    wanted = sum(wanted_range.length for wanted_range in ordered)
+    span = ByteRange(ordered[0].start, max(wanted_range.end for wanted_range in ordered))
     if wanted >= whole_share * span.length:
         return [span]
     merged = [ordered[0]]
-    for piece in ordered[1:]:
+    for wanted_range in ordered[1:]:
         last = merged[-1]
-        if piece.start - last.end < gap_bytes:
-            merged[-1] = ByteRange(last.start, max(last.end, piece.end))
+        if wanted_range.start - last.end < gap_bytes:
+            merged[-1] = ByteRange(last.start, max(last.end, wanted_range.end))
         else:
-            merged.append(piece)
+            merged.append(wanted_range)
     return merged

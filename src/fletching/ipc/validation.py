@@ -105,7 +105,7 @@ class BatchValidator:
         if relaxed is not schema:
             self._relaxed = relaxed
         self._shown = (
-            [place for place, kind in enumerate(schema.types) if any_below(kind, _types_shown)]
+            [number for number, kind in enumerate(schema.types) if any_below(kind, _types_shown)]
             if text
             else []
         )
@@ -123,8 +123,8 @@ class BatchValidator:
             LimitExceededError: text views show the same bytes so often that checking would not end.
         """
         if self._shown and batch.get_total_buffer_size() > SMALL_BYTES:
-            for place in self._shown:
-                _check_shown(batch.column(place))
+            for number in self._shown:
+                _check_shown(batch.column(number))
         if self._relaxed is None:
             _run(batch, full=True)
             return
@@ -182,8 +182,8 @@ def _check_shown(array: pa.Array) -> None:
             )
     elif any_below(kind, _types_shown):
         if pa.types.is_struct(kind) or pa.types.is_union(kind):
-            for place in range(kind.num_fields):
-                _check_shown(array.field(place))
+            for number in range(kind.num_fields):
+                _check_shown(array.field(number))
         elif hasattr(array, "values"):
             _check_shown(array.values)
 

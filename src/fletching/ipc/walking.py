@@ -294,12 +294,12 @@ def _bare_schema(
         length = head.find(CONTINUATION, length + 1)
     if length < 0:
         return None
-    place = position + length
+    metadata_end = position + length
     try:
-        result = Message(view[position:place], view[:0], offset=position, prefix_length=0)
+        result = Message(view[position:metadata_end], view[:0], offset=position, prefix_length=0)
     except WireError:
         return None
-    return (result, place) if result.type is MessageType.SCHEMA else None
+    return (result, metadata_end) if result.type is MessageType.SCHEMA else None
 
 
 def read_message(source: Input, *, limits: Limits = DEFAULT_LIMITS) -> Message | None:

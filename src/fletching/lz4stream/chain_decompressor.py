@@ -32,8 +32,8 @@ _decompress_chunk: Final = lz4.frame.decompress_chunk
 
 # The most that one piece of a run may hold. LZ4 allocates as much for each call, so a short run
 # asks for less: eight times its own length, and two of the smallest class.
-_PIECE_BYTES: Final = 2 * 1024 * 1024
-_LEAST_PIECE_BYTES: Final = 128 * 1024
+_CHUNK_BYTES: Final = 2 * 1024 * 1024
+_LEAST_CHUNK_BYTES: Final = 128 * 1024
 
 # An LZ4 block cannot expand further: one length byte stands for at most 255 bytes.
 _MAX_EXPANSION: Final = 255
@@ -78,7 +78,7 @@ class ChainDecompressor:
         self._rest: memoryview = self._run
         self._delivered = 0
         self._before: RecentOutput | None = None
-        self._piece_bytes = 0
+        self._chunk_bytes = 0
         # The exact way's place in the run, once it has taken over: bytes, blocks, the largest.
         self._exact_at: int | None = None
         self._exact_index = 0
@@ -134,7 +134,7 @@ class ChainDecompressor:
     # --- runs --------------------------------------------------------------------------------
 
     def start_run(self, run: memoryview) -> None:
-        """Begins a run of blocks, each behind a 4-byte length; ``next_piece`` gives its contents.
+        """Begins a run of blocks, each behind a 4-byte length; ``next_chunk`` gives its contents.
 
         Every block must be complete, not empty and at most ``run_block_bytes`` long, and
         ``checks_runs`` must hold. ``run`` is borrowed until its last piece.
@@ -142,7 +142,7 @@ class ChainDecompressor:
         self._run = self._rest = run
         self._delivered = 0
         self._exact_index = self._exact_largest = 0
-        self._piece_bytes = max(min(8 * len(run), _PIECE_BYTES), _LEAST_PIECE_BYTES)
+        self._chunk_bytes = max(min(8 * len(run), _CHUNK_BYTES), _LEAST_CHUNK_BYTES)
         if self._linked:
             self._exact_at = None
             self._before = self._recent.copy()
@@ -151,7 +151,7 @@ class ChainDecompressor:
         else:
             self._exact_at = 0
 
-    def next_piece(self) -> bytes:
+    def next_chunk(self) -> bytes:
         """The run's next contents, of any size; empty when the run is over.
 
         Raises:
@@ -159,9 +159,9 @@ class ChainDecompressor:
         """
         while self._exact_at is None:
             try:
-                piece: bytes
-                piece, consumed, _ = _decompress_chunk(
-                    self._frame, self._rest, max_length=self._piece_bytes
+                chunk: bytes
+                chunk, consumed, _ = _decompress_chunk(
+                    self._frame, self._rest, max_length=self._chunk_bytes
                 )
             except RuntimeError:
                 # Damaged, or larger than the frame's class: the exact way will tell. It begins at
@@ -172,16 +172,16 @@ class ChainDecompressor:
                 self._exact_at = 0
                 break
             self._rest = self._rest[consumed:]
-            if piece:
-                self._delivered += len(piece)
-                self._recent.append(piece)
-                return piece
+            if chunk:
+                self._delivered += len(chunk)
+                self._recent.append(chunk)
+                return chunk
             if not self._rest:
                 self._end_run()
                 return b""
-        return self._next_exact_piece()
+        return self._next_exact_chunk()
 
-    def _next_exact_piece(self) -> bytes:
+    def _next_exact_chunk(self) -> bytes:
         while self._exact_at is not None and self._exact_at < len(self._run):
             start = self._exact_at + 4
             self._exact_at = start + _unpack_size(self._run, self._exact_at)[0]

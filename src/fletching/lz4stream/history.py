@@ -47,33 +47,33 @@ class Window:
 class RecentOutput:
     """References to the pieces of output that hold the last 64 KiB; nothing is copied until asked."""
 
-    __slots__ = ("_length", "_pieces")
+    __slots__ = ("_chunks", "_length")
 
     def __init__(self, dictionary: bytes = b"") -> None:
-        self._pieces: deque[bytes] = deque([dictionary] if dictionary else [])
+        self._chunks: deque[bytes] = deque([dictionary] if dictionary else [])
         self._length = len(dictionary)
 
-    def append(self, piece: bytes) -> None:
-        """Keeps a reference to ``piece`` and lets go of pieces that are out of reach."""
-        self._pieces.append(piece)
-        self._length += len(piece)
+    def append(self, chunk: bytes) -> None:
+        """Keeps a reference to ``chunk`` and lets go of pieces that are out of reach."""
+        self._chunks.append(chunk)
+        self._length += len(chunk)
         if self._length > _RECENT_BYTES:
             self._trim()
 
     def _trim(self) -> None:
-        pieces = self._pieces
-        while self._length - len(pieces[0]) >= HISTORY_BYTES:
-            self._length -= len(pieces.popleft())
+        chunks = self._chunks
+        while self._length - len(chunks[0]) >= HISTORY_BYTES:
+            self._length -= len(chunks.popleft())
 
     def copy(self) -> RecentOutput:
         """The same history, unaffected by what is appended here later."""
         twin = RecentOutput()
-        twin._pieces = deque(self._pieces)
+        twin._chunks = deque(self._chunks)
         twin._length = self._length
         return twin
 
     def joined(self) -> memoryview | bytes:
         """The last 64 KiB in one piece: copied, unless one piece holds them all."""
-        if len(self._pieces) == 1:
-            return memoryview(self._pieces[0])[-HISTORY_BYTES:]
-        return b"".join(self._pieces)[-HISTORY_BYTES:]
+        if len(self._chunks) == 1:
+            return memoryview(self._chunks[0])[-HISTORY_BYTES:]
+        return b"".join(self._chunks)[-HISTORY_BYTES:]

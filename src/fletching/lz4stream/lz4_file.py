@@ -40,7 +40,7 @@ class LZ4StreamFile(io.BufferedIOBase):
         self._encoder = codec if isinstance(codec, Encoder) else None
         self._close_file = close_file
         self._events: Iterator[bytes] = iter(())
-        self._piece: memoryview | bytes = b""
+        self._part: memoryview | bytes = b""
         self._ended = False
         self._flushes = self._encoder is not None
         self._position = 0
@@ -76,7 +76,7 @@ class LZ4StreamFile(io.BufferedIOBase):
                     self._file.write(block)
                 self._file.flush()
         finally:
-            self._events, self._piece = iter(()), b""
+            self._events, self._part = iter(()), b""
             # io's own close flushes once more, and the file may be gone by then.
             self._flushes = False
             try:
@@ -94,13 +94,13 @@ class LZ4StreamFile(io.BufferedIOBase):
             WireError: as ``Decoder.events`` and ``Decoder.finish``, and for bytes after the end.
         """
         left = -1 if size is None else size
-        pieces: list[Buffer] = []
+        parts: list[Buffer] = []
         while left and self._fill():
-            piece = self._take(left)
-            pieces.append(piece)
-            left = left - len(piece) if left > 0 else left
+            part = self._take(left)
+            parts.append(part)
+            left = left - len(part) if left > 0 else left
         # Joined once: a read gives one object.
-        return b"".join(pieces)
+        return b"".join(parts)
 
     def read1(self, size: int = -1, /) -> bytes:
         """Up to ``size`` bytes from what one piece gives; empty only at the end."""
@@ -109,31 +109,31 @@ class LZ4StreamFile(io.BufferedIOBase):
     def readinto(self, buffer: Buffer, /) -> int:
         """Fills ``buffer``; fewer bytes only at the end."""
         target = as_bytes_view(buffer)
-        filled = 0
-        while filled < len(target) and self._fill():
-            piece = self._take(len(target) - filled)
-            target[filled : filled + len(piece)] = piece
-            filled += len(piece)
-        return filled
+        received = 0
+        while received < len(target) and self._fill():
+            part = self._take(len(target) - received)
+            target[received : received + len(part)] = part
+            received += len(part)
+        return received
 
     def readinto1(self, buffer: Buffer, /) -> int:
         """Fills ``buffer`` from what one piece gives; 0 only at the end."""
         target = as_bytes_view(buffer)
         if not target or not self._fill():
             return 0
-        piece = self._take(len(target))
-        target[: len(piece)] = piece
-        return len(piece)
+        part = self._take(len(target))
+        target[: len(part)] = part
+        return len(part)
 
     def _take(self, size: int) -> memoryview | bytes:
-        piece = self._piece
-        if size < 0 or size >= len(piece):
-            self._piece = b""
+        part = self._part
+        if size < 0 or size >= len(part):
+            self._part = b""
         else:
-            self._piece = memoryview(piece)[size:]
-            piece = memoryview(piece)[:size]
-        self._position += len(piece)
-        return piece
+            self._part = memoryview(part)[size:]
+            part = memoryview(part)[:size]
+        self._position += len(part)
+        return part
 
     def _fill(self) -> bool:
         """Sees to it that a piece is at hand; False at the end of the stream."""
@@ -141,9 +141,9 @@ class LZ4StreamFile(io.BufferedIOBase):
         decoder = self._decoder
         if decoder is None:
             raise io.UnsupportedOperation("not open for reading")
-        while not self._piece:
-            self._piece = next(self._events, b"")
-            if self._piece:
+        while not self._part:
+            self._part = next(self._events, b"")
+            if self._part:
                 return True
             if self._ended:
                 return False

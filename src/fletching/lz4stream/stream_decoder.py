@@ -235,9 +235,9 @@ class Decoder:
                     joined += view
                     self._chunks.appendleft(memoryview(joined))
                     continue
-                taken = self._complete(view)
-                if taken < len(view):
-                    self._chunks.appendleft(view[taken:])
+                accepted = self._complete(view)
+                if accepted < len(view):
+                    self._chunks.appendleft(view[accepted:])
                 if len(self._partial) >= self._wanted():
                     block, self._partial = memoryview(self._partial), bytearray()
                     self._decode_one(block)
@@ -258,9 +258,9 @@ class Decoder:
         """Takes from ``view`` what the block in ``_partial`` still lacks; returns how much."""
         position = 0
         while position < len(view) and (missing := self._wanted() - len(self._partial)) > 0:
-            taken = view[position : position + missing]
-            self._partial += taken
-            position += len(taken)
+            accepted = view[position : position + missing]
+            self._partial += accepted
+            position += len(accepted)
         return position
 
     def _wanted(self) -> int:
@@ -312,7 +312,7 @@ class Decoder:
         assert self._running is not None
         run, stored_length, blocks = self._running
         try:
-            piece = self._chain.next_piece()
+            chunk = self._chain.next_chunk()
         except BlockError as error:
             self._running = None
             at = 0
@@ -323,8 +323,8 @@ class Decoder:
             self.blocks += error.index
             self._refuse_block(error)
             return
-        if piece:
-            self._hand_out(piece)
+        if chunk:
+            self._hand_out(chunk)
         else:
             self._running = None
             self.bytes_consumed += stored_length
@@ -372,9 +372,9 @@ class Decoder:
             self.eof = True
         return end
 
-    def _hand_out(self, piece: bytes, stored_length: int = 0) -> None:
+    def _hand_out(self, chunk: bytes, stored_length: int = 0) -> None:
         """Makes decoded bytes ready, within the stream's limits."""
-        self.bytes_out += len(piece)
+        self.bytes_out += len(chunk)
         if self._max_total_bytes is not None and self.bytes_out > self._max_total_bytes:
             raise self._fail(
                 LimitExceededError(
@@ -395,8 +395,8 @@ class Decoder:
                     actual=self.bytes_out,
                 )
             )
-        if piece:
-            self._ready.append(Block(self.bytes_consumed, stored_length, piece))
+        if chunk:
+            self._ready.append(Block(self.bytes_consumed, stored_length, chunk))
 
     def _refuse_block(self, error: BlockError) -> None:
         """Notes the error of the block at ``bytes_consumed``, to be raised once it is its turn."""

@@ -202,8 +202,8 @@ async def decompress_async(
     """
     async for chunk in chunks:
         decoder.feed(chunk)
-        for piece in decoder.events():
-            yield piece
+        for part in decoder.events():
+            yield part
         if decoder.eof and _ends(decoder, trailing=trailing):
             return
     decoder.finish()

@@ -343,9 +343,9 @@ class ConnectorContract(abc.ABC):
         if not self.repeats:
             pytest.skip("no task of this engine is another process's")
         table = self.made(client)
-        place = tmp_path / "died"
-        self.write_changed(ENGINE_ROWS, table, DiesOnce(str(place)))
-        assert place.exists()
+        path = tmp_path / "died"
+        self.write_changed(ENGINE_ROWS, table, DiesOnce(str(path)))
+        assert path.exists()
         assert sorted_rows(table.to_table()) == sorted_rows(pa.concat_tables([ENGINE_ROWS] * 2))
         assert [name for name in open_sessions() if name.startswith("write")] == []
 
@@ -371,14 +371,14 @@ def fails(rows: pa.Table) -> pa.Table:
 class DiesOnce:
     """A task's change that ends its process, the first time that there are rows."""
 
-    def __init__(self, place: str) -> None:
-        self._place = place
+    def __init__(self, path: str) -> None:
+        self._path = path
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """The rows, from the second time on."""
         with contextlib.suppress(FileExistsError):
             if rows.num_rows:
-                os.close(os.open(self._place, os.O_CREAT | os.O_EXCL))
+                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL))
                 os._exit(9)  # that is its name
         return rows
 

@@ -41,7 +41,7 @@ class Answer:
         close: close the connection after the answer.
         silent_after: send only so many bytes of the answer and then nothing until the client goes.
         request_bytes: how many bytes of the request's body to take before answering; None for all.
-        piece_bytes: send the answer in pieces of this size, each its own segment where the
+        send_bytes: send the answer in parts of this size, each its own segment where the
             kernel lets it be.
     """
 
@@ -55,7 +55,7 @@ class Answer:
     close: bool = False
     silent_after: int | None = None
     request_bytes: int | None = None
-    piece_bytes: int | None = None
+    send_bytes: int | None = None
 
     def wire(self) -> bytes:
         """Every byte of the answer."""
@@ -191,7 +191,7 @@ class ReplayPeer:
         end = min(
             len(wire) if limit is None else limit for limit in (answer.cut, answer.silent_after)
         )
-        size = answer.piece_bytes or max(1, end)
+        size = answer.send_bytes or max(1, end)
         for start in range(0, end, size):
             sock.sendall(wire[start : min(start + size, end)])
         if answer.silent_after is not None:

@@ -109,8 +109,8 @@ def _present(data_type: pa.DataType) -> st.SearchStrategy[object]:
         return st.floats(width=data_type.bit_width, allow_nan=False)
     if types.is_decimal(data_type):
         bound = 10 ** min(data_type.precision, 18) - 1
-        places = data_type.scale
-        return st.integers(-bound, bound).map(lambda n: decimal.Decimal(n).scaleb(-places))
+        digits = data_type.scale
+        return st.integers(-bound, bound).map(lambda n: decimal.Decimal(n).scaleb(-digits))
     if types.is_fixed_size_binary(data_type):
         width = data_type.byte_width
         return st.binary(min_size=width, max_size=width)

@@ -78,7 +78,7 @@ HEADER_HEURISTIC_BYTES = 1024
 # reference until then and hashed once, as the footer asks; longer data is hashed as it passes, for
 # every kind, unless the header announced the kind (see `BlobHeader.checksum`).
 _HOLD_BYTES = 16 << 20
-_HOLD_PIECES = 1024
+_HOLD_CHUNKS = 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ class Decoder:
                     if self._needed:
                         if not self._available:
                             return
-                        yield self._data_piece()
+                        yield self._next_data()
                         continue
                     self._expect(_State.FOOTER_LENGTH, LENGTH_BYTES)
                 if self._available < self._needed:
@@ -388,22 +388,22 @@ class Decoder:
             self._held = None
             self._hashes = Hashes(_EVERY_KIND)
 
-    def _data_piece(self) -> BlobData:
-        piece = self._take(min(self._needed, len(self._chunks[0])))
-        self._needed -= len(piece)
+    def _next_data(self) -> BlobData:
+        part = self._take(min(self._needed, len(self._chunks[0])))
+        self._needed -= len(part)
         if self._held is None:
-            self._hashes.update(piece)
+            self._hashes.update(part)
         else:
-            self._held.append(piece)
-            if len(self._held) > _HOLD_PIECES:
+            self._held.append(part)
+            if len(self._held) > _HOLD_CHUNKS:
                 self._hash_held(_EVERY_KIND)
-        return BlobData(piece)
+        return BlobData(part)
 
     def _hash_held(self, kinds: frozenset[ChecksumType]) -> None:
         if self._held is not None:
             self._hashes = Hashes(kinds)
-            for piece in self._held:
-                self._hashes.update(piece)
+            for part in self._held:
+                self._hashes.update(part)
             self._held = None
 
     def _end_of_frame(self, data: memoryview, index: int) -> BlobDataEnd:

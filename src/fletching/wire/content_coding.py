@@ -66,7 +66,7 @@ _ZSTD_STEP_BYTES = 1 << 10
 _STEP_BYTES = 64 << 10
 _STEP_DECODED_BYTES = 1 << 20
 # Small pieces are joined before they are given on: each costs the layers inside some microseconds.
-_PIECE_BYTES = 128 << 10
+_CHUNK_BYTES = 128 << 10
 
 
 class ContentCoding(enum.StrEnum):
@@ -371,7 +371,7 @@ class Decoder:
             self._count(len(chunk))
             yield chunk
             return
-        pieces: list[bytes] = []
+        blocks_: list[bytes] = []
         joined_bytes = 0
         position = 0
         failure: WireError | None = None
@@ -385,11 +385,11 @@ class Decoder:
                 for decoded in frame.decode(data):
                     self._count(len(decoded))
                     if decoded:
-                        pieces.append(decoded)
+                        blocks_.append(decoded)
                         joined_bytes += len(decoded)
-                    if joined_bytes >= _PIECE_BYTES:
-                        yield _joined(pieces)
-                        pieces, joined_bytes = [], 0
+                    if joined_bytes >= _CHUNK_BYTES:
+                        yield _joined(blocks_)
+                        blocks_, joined_bytes = [], 0
             except WireError as error:
                 failure = error
             position += len(data)
@@ -397,8 +397,8 @@ class Decoder:
                 position -= frame.unused
                 self._consumed -= frame.unused
                 self._frame = None
-        if pieces:
-            yield _joined(pieces)
+        if blocks_:
+            yield _joined(blocks_)
         if failure is not None:
             raise failure
 
@@ -422,6 +422,6 @@ class Decoder:
             )
 
 
-def _joined(pieces: list[bytes]) -> memoryview:
+def _joined(blocks_: list[bytes]) -> memoryview:
     # The copy is of pieces below 128 KiB, at memcpy speed, and saves per-piece work further in.
-    return memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+    return memoryview(blocks_[0] if len(blocks_) == 1 else b"".join(blocks_))

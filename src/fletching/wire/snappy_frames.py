@@ -195,10 +195,10 @@ class SnappyDecoder:
 
     def _decompressed(self, body: bytes, offset: int) -> bytes:
         size = shift = 0
-        for place in range(4, min(len(body), 7)):
-            size |= (body[place] & 0x7F) << shift
+        for index in range(4, min(len(body), 7)):
+            size |= (body[index] & 0x7F) << shift
             shift += 7
-            if body[place] < 0x80:
+            if body[index] < 0x80:
                 break
         else:
             size = MAX_CHUNK_BYTES + 1

@@ -62,7 +62,7 @@ def stored_list(blobs: Iterable[tuple[int, int, int]]) -> bytes:
 
 
 def stored_blobs(
-    pieces: Iterable[memoryview],
+    chunks: Iterable[memoryview],
     count: int,
     *,
     max_metadata_bytes: int = DEFAULT_MAX_HEADER_BYTES,
@@ -71,7 +71,7 @@ def stored_blobs(
     """The metadata and the verified data of each blob, both in memory of their own.
 
     Args:
-        pieces: the bytes as they come, cut anywhere; each is used until the next is asked for.
+        chunks: the bytes as they come, cut anywhere; each is used until the next is asked for.
         count: how many blobs were asked for.
         max_metadata_bytes: of one blob.
         max_data_bytes: likewise.
@@ -82,7 +82,7 @@ def stored_blobs(
         LimitExceededError: a length is above its limit.
         ChecksumMismatchError: a list or data other than it was sent.
     """
-    reader = _Pieces(pieces)
+    reader = _ChunkReader(chunks)
     entries = _list_of(reader, count)
     for name, limit in (("metadata", max_metadata_bytes), ("length", max_data_bytes)):
         most = int(entries[name].max(initial=0))
@@ -132,7 +132,7 @@ def header_of(metadata: Buffer) -> BlobHeader:
     return BlobHeader.from_json(view[_CHECKSUM_BYTES:])
 
 
-def _list_of(reader: _Pieces, count: int) -> np.ndarray:
+def _list_of(reader: _ChunkReader, count: int) -> np.ndarray:
     head = reader.take(_COUNT_BYTES)
     actual = int.from_bytes(head, "little")
     if actual != count:
@@ -157,26 +157,26 @@ def _list_of(reader: _Pieces, count: int) -> np.ndarray:
     return np.frombuffer(rows, _ENTRY)
 
 
-class _Pieces:
+class _ChunkReader:
     """Takes bytes out of pieces.
 
     Attributes:
         offset: how many were taken.
     """
 
-    def __init__(self, pieces: Iterable[memoryview]) -> None:
-        self._pieces = iter(pieces)
-        self._piece = memoryview(b"")
+    def __init__(self, chunks: Iterable[memoryview]) -> None:
+        self._chunks = iter(chunks)
+        self._chunk = memoryview(b"")
         self._at = 0
         self.offset = 0
 
     def take(self, length: int) -> bytes:
         """The next so many bytes, copied: the piece is only lent."""
         start, end = self._at, self._at + length
-        if end <= len(self._piece):
+        if end <= len(self._chunk):
             self._at = end
             self.offset += length
-            return bytes(self._piece[start:end])
+            return bytes(self._chunk[start:end])
         return self._gathered(length)
 
     def _gathered(self, length: int) -> bytes:
@@ -184,9 +184,9 @@ class _Pieces:
         file = io.BytesIO()
         left = length
         while left:
-            if self._at == len(self._piece):
+            if self._at == len(self._chunk):
                 self._next(left)
-            part = self._piece[self._at : self._at + left]
+            part = self._chunk[self._at : self._at + left]
             file.write(part)
             self._at += len(part)
             self.offset += len(part)
@@ -194,21 +194,21 @@ class _Pieces:
         return file.getvalue()
 
     def _next(self, missing: int) -> None:
-        piece = next(self._pieces, None)
-        if piece is None:
+        chunk = next(self._chunks, None)
+        if chunk is None:
             raise TruncatedStreamError(
                 f"stored blobs end {missing} bytes early", layer=LAYER, offset=self.offset
             )
-        self._piece, self._at = piece, 0
+        self._chunk, self._at = chunk, 0
 
     def end(self) -> None:
         """Sees that nothing is left."""
-        left = len(self._piece) - self._at
+        left = len(self._chunk) - self._at
         while not left:
-            piece = next(self._pieces, None)
-            if piece is None:
+            chunk = next(self._chunks, None)
+            if chunk is None:
                 return
-            left = len(piece)
+            left = len(chunk)
         raise MalformedFrameError(
             f"{left} bytes stand behind the last blob", layer=LAYER, offset=self.offset
         )

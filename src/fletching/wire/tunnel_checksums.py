@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 Sums = NDArray[np.uint32]
 
 _POLYNOMIAL = 0x82F63B78
-_PLACES = 24
+_MAX_WIDTH = 24
 """The widest step: a field's number and a moment."""
 _LONG = 96
 """Strings longer than this cost less in calls of the library, one each, made by iterators in C."""
@@ -33,7 +33,7 @@ def _tables() -> list[Sums]:
     for _ in range(8):
         first = np.where(first & 1, first >> 1 ^ np.uint32(_POLYNOMIAL), first >> 1)
     tables = [first]
-    for _ in range(_PLACES - 1):
+    for _ in range(_MAX_WIDTH - 1):
         last = tables[-1]
         tables.append(last >> 8 ^ first[last & 0xFF])
     return tables
@@ -42,13 +42,13 @@ def _tables() -> list[Sums]:
 _AFTER = _tables()
 
 
-def _looked_up(places: Bytes, last: int) -> Sums:
+def _look_up(octets: Bytes, last: int) -> Sums:
     """The register after bytes (rows, places), the last of which has ``last`` bytes behind it."""
-    width = places.shape[1]
+    width = octets.shape[1]
     # A byte is in its table: "clip" only saves looking whether it is.
-    result = np.take(_AFTER[last + width - 1], places[:, 0], mode="clip")
-    for place in range(1, width):
-        result ^= np.take(_AFTER[last + width - 1 - place], places[:, place], mode="clip")
+    result = np.take(_AFTER[last + width - 1], octets[:, 0], mode="clip")
+    for index in range(1, width):
+        result ^= np.take(_AFTER[last + width - 1 - index], octets[:, index], mode="clip")
     return result
 
 
@@ -77,12 +77,12 @@ class RowChecksums:
             parts: arrays of the values' parts, in order; little-endian, of one width each.
             here: in which rows; None for all.
         """
-        places = [_bytes_of(part) for part in parts]
-        left = sum(each.shape[1] for each in places)
-        result = _looked_up(_bytes_of(self._register ^ np.uint32(number)), left)
-        for each in places:
+        octets = [_bytes_of(part) for part in parts]
+        left = sum(each.shape[1] for each in octets)
+        result = _look_up(_bytes_of(self._register ^ np.uint32(number)), left)
+        for each in octets:
             left -= each.shape[1]
-            result ^= _looked_up(each, left)
+            result ^= _look_up(each, left)
         self._step(result, here)
 
     def strings(self, number: int, data: Bytes, offsets: Ints, here: Mask | None) -> None:
@@ -94,7 +94,7 @@ class RowChecksums:
             offsets: where each begins, and the last ends.
             here: in which rows; None for all. Elsewhere the strings are empty.
         """
-        result = _looked_up(_bytes_of(self._register ^ np.uint32(number)), 0)
+        result = _look_up(_bytes_of(self._register ^ np.uint32(number)), 0)
         self._step(result, here)
         starts, lengths = offsets[:-1], np.diff(offsets)
         longest = int(lengths.max(initial=0))
@@ -105,8 +105,8 @@ class RowChecksums:
         self._long(data, starts, lengths, np.flatnonzero(long))
         self._short(data, starts, np.where(long, 0, lengths), _LONG)
 
-    def _step(self, found: Sums, here: Mask | None) -> None:
-        self._register = found if here is None else np.where(here, found, self._register)
+    def _step(self, after: Sums, here: Mask | None) -> None:
+        self._register = after if here is None else np.where(here, after, self._register)
 
     def _long(self, data: Bytes, starts: Ints, lengths: Ints, rows: Ints) -> None:
         begin = starts[rows]
@@ -125,8 +125,8 @@ class RowChecksums:
                 rows = np.flatnonzero(steps > step)
                 if not len(rows):
                     break
-                taken = words[position[rows] + 8 * step] ^ register[rows]
-                register[rows] = _looked_up(_bytes_of(taken), 0)
+                mixed = words[position[rows] + 8 * step] ^ register[rows]
+                register[rows] = _look_up(_bytes_of(mixed), 0)
             position = position + (lengths & ~7)
         for width, kind in ((4, "<u4"), (2, "<u2"), (1, "u1")):
             rows = np.flatnonzero(lengths & width)
@@ -134,7 +134,7 @@ class RowChecksums:
                 continue
             views = np.ndarray((len(data) - width + 1,), kind, data, 0, (1,))
             before = register[rows]
-            taken = (before ^ views[position[rows]]).astype(kind)
-            result = _looked_up(_bytes_of(taken), 0)
+            mixed = (before ^ views[position[rows]]).astype(kind)
+            result = _look_up(_bytes_of(mixed), 0)
             register[rows] = result if width == 4 else result ^ before >> np.uint32(8 * width)
             position = position + (lengths & width)

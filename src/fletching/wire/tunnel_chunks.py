@@ -50,7 +50,7 @@ class ChunkEncoder:
 
     def __init__(self, chunk_bytes: int = CHUNK_BYTES) -> None:
         self._chunk_bytes = chunk_bytes
-        self._filled = 0  # bytes of the chunk that is under way
+        self._received = 0  # bytes of the chunk that is under way
         self._chunk_sum = 0
         self._sum = 0
         self._begun = False
@@ -60,15 +60,15 @@ class ChunkEncoder:
         view = memoryview(data).cast("B")
         framed: list[Buffer] = self._header()
         while len(view):
-            part = view[: self._chunk_bytes - self._filled]
+            part = view[: self._chunk_bytes - self._received]
             view = view[len(part) :]
             framed.append(part)
             self._chunk_sum = crc32c(part, self._chunk_sum)
             self._sum = crc32c(part, self._sum)
-            self._filled += len(part)
-            if self._filled == self._chunk_bytes:
+            self._received += len(part)
+            if self._received == self._chunk_bytes:
                 framed.append(self._chunk_sum.to_bytes(_SUM, "big"))
-                self._filled = self._chunk_sum = 0
+                self._received = self._chunk_sum = 0
         return framed
 
     def finish(self) -> list[Buffer]:
@@ -124,8 +124,8 @@ class ChunkDecoder:
         # chunk and its sum tells that the sum was the chunk's own and not the stream's.
         while len(self._held) - position >= whole:
             chunk = bytes(self._held[position : position + self._chunk_bytes])
-            told = self._held[position + self._chunk_bytes : position + whole]
-            self._verify(crc32c(chunk), told, position)
+            stored = self._held[position + self._chunk_bytes : position + whole]
+            self._verify(crc32c(chunk), stored, position)
             self._sum = crc32c(chunk, self._sum)
             content.append(chunk)
             position += whole
@@ -160,8 +160,8 @@ class ChunkDecoder:
         self._held = bytearray()
         return [rest] if rest else []
 
-    def _verify(self, computed: int, told: bytearray, position: int) -> None:
-        expected = int.from_bytes(told, "big")
+    def _verify(self, computed: int, stored: bytearray, position: int) -> None:
+        expected = int.from_bytes(stored, "big")
         if computed != expected:
             raise ChecksumMismatchError(
                 "a chunk of the Arrow body is damaged",

@@ -90,9 +90,9 @@ class ColumnParser:
         sound = np.ones(len(position), np.bool_)
         longer = np.flatnonzero(stop == 0)
         if len(longer):
-            behind = position[longer] + 8
-            ninth = self._data[np.minimum(behind, self._last)].astype(np.uint64)
-            tenth = self._data[np.minimum(behind + 1, self._last)].astype(np.uint64)
+            next_at = position[longer] + 8
+            ninth = self._data[np.minimum(next_at, self._last)].astype(np.uint64)
+            tenth = self._data[np.minimum(next_at + 1, self._last)].astype(np.uint64)
             ten = ninth > 0x7F
             x[longer] |= (ninth & np.uint64(0x7F)) << np.uint64(56)
             x[longer] |= np.where(ten, tenth << np.uint64(63), np.uint64(0))
@@ -252,39 +252,39 @@ class ColumnParser:
             active = active[good & (counts[active] > step)]
         view = self._bytes if len(active) else b""
         for row in active.tolist():
-            places: Ints | int = int(counts[row]) - step
+            targets: Ints | int = int(counts[row]) - step
             there = None
             if noted is not None:
                 offsets, at, here = noted
-                places = at[offsets[row] + step : offsets[row + 1]]
+                targets = at[offsets[row] + step : offsets[row + 1]]
                 there = here[offsets[row] + step : offsets[row + 1]]
-                if len(places) > _MANY:
-                    end = self._note_numbers(child, int(after[row]), int(limit[row]), places)
+                if len(targets) > _MANY:
+                    end = self._note_numbers(child, int(after[row]), int(limit[row]), targets)
                     if end is not None:
                         there[:], after[row] = True, end
                         continue
             try:
                 after[row] = skip_elements(
-                    child, view, int(after[row]), int(limit[row]), places, there, nullable=nullable
+                    child, view, int(after[row]), int(limit[row]), targets, there, nullable=nullable
                 )
             except (IncompleteRowError, MalformedFrameError):
                 sound[row] = False
         return after
 
     def _note_numbers(
-        self, child: RecordLayout, position: int, limit: int, places: Ints
+        self, child: RecordLayout, position: int, limit: int, targets: Ints
     ) -> int | None:
         """Notes where the numbers of one long list stand, and says where it ends.
 
         None if that must be found one by one, since some are null or they are no numbers.
         """
-        count = len(places)
+        count = len(targets)
         if child.kind in {Kind.FLOAT, Kind.DOUBLE}:
             width = 5 if child.kind is Kind.FLOAT else 9
             end = position + width * count
             if end > limit or self._data[position:end:width].any():
                 return None
-            places[:] = np.arange(position + 1, end, width)
+            targets[:] = np.arange(position + 1, end, width)
             return end
         if child.kind is not Kind.INTEGER:
             return None
@@ -295,7 +295,7 @@ class ColumnParser:
             return None
         if self._data[position + flags].any():
             return None
-        places[:] = position + flags + 1
+        targets[:] = position + flags + 1
         return position + int(ends[-1]) + 1
 
     def _skipped(self, layout: RecordLayout, position: Ints, limit: Ints) -> tuple[Ints, Mask]:
@@ -333,10 +333,10 @@ class ColumnParser:
 
     def _counts(self, position: Ints, limit: Ints, width: int) -> tuple[Ints, Ints, Mask]:
         """How many elements of at least a width follow, where, and whether there is room for them."""
-        told, after, sound = self.varints(position)
+        claimed, after, sound = self.varints(position)
         room = np.maximum(limit - after, 0).astype(np.uint64) // np.uint64(width)
-        sound = sound & (told <= room)
-        return np.where(sound, told, 0).astype(np.int64), after, sound
+        sound = sound & (claimed <= room)
+        return np.where(sound, claimed, 0).astype(np.int64), after, sound
 
     def _check_elements(self, child: RecordLayout, count: int) -> None:
         need = count * (child.width + _ELEMENT_BYTES)
@@ -364,11 +364,11 @@ class ColumnParser:
             return pa.MapArray.from_arrays(offsets, keys, items)
         # Some candidates have unlike halves, or a key that is not there: they become empty, so that the
         # others fit together.
-        taken = pa.array(sound)
+        sound_rows = pa.array(sound)
         first = pa.ListArray.from_arrays(offsets, keys)
         second = pa.ListArray.from_arrays(others, items)
         empty = pa.array(np.where(sound, np.arange(len(sound)), -1))
-        chosen = pc.if_else(taken, empty, pa.scalar(None, pa.int64()))
+        chosen = pc.if_else(sound_rows, empty, pa.scalar(None, pa.int64()))
         first, second = first.take(chosen), second.take(chosen)
         return pa.MapArray.from_arrays(_plain_offsets(first), first.flatten(), second.flatten())
 
@@ -398,10 +398,10 @@ class ColumnParser:
         self, child: RecordLayout, position: Ints, limit: Ints
     ) -> tuple[pa.Array, Ints, Mask]:
         width = 4 if child.kind is Kind.FLOAT else 8
-        told, begin, sound = self.varints(position)
+        claimed, begin, sound = self.varints(position)
         room = np.maximum(limit - begin, 0).astype(np.uint64) // np.uint64(width)
-        sound = sound & (told <= room)
-        counts = np.where(sound, told, 0).astype(np.int64)
+        sound = sound & (claimed <= room)
+        counts = np.where(sound, claimed, 0).astype(np.int64)
         offsets = np.zeros(len(counts) + 1, np.int64)
         np.cumsum(counts, out=offsets[1:])
         at = np.repeat(begin - offsets[:-1] * width, counts) + np.arange(int(offsets[-1])) * width
@@ -421,8 +421,8 @@ def _unzigzag(values: NDArray[np.uint64]) -> Ints:
 
 def _spread(values: pa.Array, here: Mask) -> pa.Array:
     """Values at the rows that have them, null at the others."""
-    places = np.cumsum(here) - 1
-    return values.take(pa.array(places, mask=~here))
+    targets = np.cumsum(here) - 1
+    return values.take(pa.array(targets, mask=~here))
 
 
 def _plain_offsets(lists: pa.Array) -> pa.Array:

@@ -218,15 +218,15 @@ class RecordDecoder:
         return arrays
 
     def _check(self, part: _Part, rows: _Rows, arrays: list[pa.Array]) -> None:
-        told = part.sums(rows)
+        stored = part.sums(rows)
         computed = row_checksums(self._layouts, arrays)
-        if not np.array_equal(told, computed):
-            row = int(np.argmax(told != computed))
+        if not np.array_equal(stored, computed):
+            row = int(np.argmax(stored != computed))
             raise ChecksumMismatchError(
                 f"row {self._rows + row} of the record stream is damaged",
                 layer=LAYER,
                 offset=self._offset + int(rows.starts[row]),
-                expected=int(told[row]),
+                expected=int(stored[row]),
                 actual=int(computed[row]),
             )
         self._rows += len(computed)
@@ -315,7 +315,7 @@ class _Part:
             MalformedFrameError: something else stands where a row has to begin or go on.
         """
         data, length = self._data, self._length
-        ends = _places_of(data, length)
+        ends = _row_ends(data, length)
         sum_ends = self._after_sums(ends)
         starts = np.concatenate([[0], sum_ends[sum_ends <= length]]).astype(np.int64)
         if (starts[1:] <= starts[:-1]).any():
@@ -346,16 +346,16 @@ class _Part:
 
     def _chained(self, candidates: _Rows, following: Ints, sound: Mask) -> _Rows:
         """The candidates that follow each other from the first byte on; others were inside values."""
-        place = {start: n for n, start in enumerate(candidates.starts.tolist())}
+        numbers = {start: n for n, start in enumerate(candidates.starts.tolist())}
         ends, next_starts, right = candidates.ends.tolist(), following.tolist(), sound.tolist()
         view = self._data.tobytes()
-        starts_found: list[int] = []
-        ends_found: list[int] = []
+        row_starts: list[int] = []
+        row_ends: list[int] = []
         position = 0
         while position < self._length and view[position : position + 4] != _COUNT:
-            if len(starts_found) == self._max_rows:
+            if len(row_starts) == self._max_rows:
                 break
-            n = place.get(position)
+            n = numbers.get(position)
             if n is not None and right[n]:
                 end, after = ends[n], next_starts[n]
             else:
@@ -364,11 +364,11 @@ class _Part:
                     after = take_varint(view, end + 4, self._length)[1]
                 except IncompleteRowError:
                     break
-            starts_found.append(position)
-            ends_found.append(end)
+            row_starts.append(position)
+            row_ends.append(end)
             position = after
         self.end = position
-        return _Rows(np.array(starts_found, np.int64), np.array(ends_found, np.int64))
+        return _Rows(np.array(row_starts, np.int64), np.array(row_ends, np.int64))
 
     def _check_rest(self) -> None:
         """An incomplete row must at least begin as one: garbage is told before more is read."""
@@ -424,7 +424,7 @@ class _Part:
         return self._fields.columns(rows.starts, rows.ends)[0]
 
 
-def _places_of(data: Bytes, length: int) -> Ints:
+def _row_ends(data: Bytes, length: int) -> Ints:
     """Where the four bytes that end a row stand."""
     words = np.ndarray((max(0, length - 3),), "<u4", data, 0, (1,))
     return np.flatnonzero(words == np.uint32(int.from_bytes(_END, "little")))

@@ -22,7 +22,8 @@ from fletching.wire.tunnel_layouts import (
     record_tag,
     varint,
 )
-from fletching.wire.tunnel_pieces import (
+from fletching.wire.tunnel_rows import RowAssembly
+from fletching.wire.tunnel_value_bytes import (
     byte_strings,
     covered_by_checksum,
     list_counts,
@@ -33,7 +34,6 @@ from fletching.wire.tunnel_pieces import (
     varint_words,
     zigzag,
 )
-from fletching.wire.tunnel_rows import RowAssembly
 
 __all__ = ["MOMENT_TYPE", "Kind", "RecordEncoder", "RecordLayout", "row_checksums"]
 

@@ -29,7 +29,7 @@ _LONG = 128
 where words go."""
 
 
-class _Piece(NamedTuple):
+class _Part(NamedTuple):
     """What stands in each row: a word's first bytes, or a string if there is data."""
 
     lengths: Any  # of each row, or one for all
@@ -37,8 +37,8 @@ class _Piece(NamedTuple):
     data: Bytes | None = None
     starts: Any = None
 
-    def at(self, rows: Any) -> _Piece:
-        return _Piece(
+    def at(self, rows: Any) -> _Part:
+        return _Part(
             _at(self.lengths, rows), _at(self.words, rows), self.data, _at(self.starts, rows)
         )
 
@@ -47,7 +47,7 @@ def _at(values: Any, rows: Any) -> Any:
     return values[rows] if isinstance(values, np.ndarray) else values
 
 
-def copy_strings(data: Bytes, starts: Ints, lengths: Ints, out: Bytes, places: Ints) -> None:
+def copy_strings(data: Bytes, starts: Ints, lengths: Ints, out: Bytes, targets: Ints) -> None:
     """Copies byte strings, in words: up to 7 bytes behind each are written, too, and read.
 
     Args:
@@ -55,7 +55,7 @@ def copy_strings(data: Bytes, starts: Ints, lengths: Ints, out: Bytes, places: I
         starts: where each begins.
         lengths: how long each is.
         out: where they go; with `SLACK` bytes more.
-        places: where each goes; ascending.
+        targets: where each goes; ascending.
     """
     words = np.ndarray((len(out) - 7,), "<u8", out, 0, (1,))
     source = np.ndarray((len(data) - 7,), "<u8", data, 0, (1,))
@@ -65,14 +65,14 @@ def copy_strings(data: Bytes, starts: Ints, lengths: Ints, out: Bytes, places: I
         counts[lengths > _LONG] = 0
     first = np.cumsum(counts) - counts
     within = np.arange(int(counts.sum()), dtype=np.int64) << 3
-    here = within + np.repeat(places - (first << 3), counts)
+    here = within + np.repeat(targets - (first << 3), counts)
     words[here] = source[within + np.repeat(starts - (first << 3), counts)]
     if longest > _LONG:
         long = np.flatnonzero(lengths > _LONG)
-        begin, at, size = starts[long], places[long], lengths[long]
-        taken = map(data.data.__getitem__, map(slice, begin.tolist(), (begin + size).tolist()))
+        begin, at, size = starts[long], targets[long], lengths[long]
+        contents = map(data.data.__getitem__, map(slice, begin.tolist(), (begin + size).tolist()))
         put = map(slice, at.tolist(), (at + size).tolist())
-        deque(map(out.data.__setitem__, put, taken), maxlen=0)
+        deque(map(out.data.__setitem__, put, contents), maxlen=0)
 
 
 class RowAssembly:
@@ -81,7 +81,7 @@ class RowAssembly:
     def __init__(self, rows: int) -> None:
         """Begins without a column."""
         self._rows = rows
-        self._pieces: list[_Piece] = []
+        self._parts: list[_Part] = []
         self._lengths = np.zeros(rows, np.int64)
 
     def words(self, words: Words | int, lengths: Ints | int, here: Mask | None = None) -> None:
@@ -94,7 +94,7 @@ class RowAssembly:
         """
         if here is not None:
             lengths = np.where(here, lengths, 0)
-        self._pieces.append(_Piece(lengths, words))
+        self._parts.append(_Part(lengths, words))
         self._lengths += lengths
 
     def tagged(
@@ -125,18 +125,18 @@ class RowAssembly:
         if last > first:
             kept[: last - first] = np.frombuffer(data, np.uint8)[first:last]
         lengths = np.diff(offsets)
-        self._pieces.append(_Piece(lengths, None, kept, offsets[:-1] - first))
+        self._parts.append(_Part(lengths, None, kept, offsets[:-1] - first))
         self._lengths += lengths
 
     def finish(self, sums: NDArray[np.integer]) -> memoryview:
         """The rows, each with the tag of its end and its checksum."""
         sums = sums.astype(np.uint64)
-        parts = [sums >> np.uint64(7 * place) & np.uint64(0x7F) for place in range(5)]
+        parts = [sums >> np.uint64(7 * index) & np.uint64(0x7F) for index in range(5)]
         self._sum_lengths = np.ones(self._rows, np.int64)
-        for place in range(1, 5):
-            more = sums >= np.uint64(1 << (7 * place))
+        for index in range(1, 5):
+            more = sums >= np.uint64(1 << (7 * index))
             self._sum_lengths += more
-            parts[place - 1] |= more.astype(np.uint64) << np.uint64(7)
+            parts[index - 1] |= more.astype(np.uint64) << np.uint64(7)
         self._sums = np.stack(parts, axis=1).astype(np.uint8)
         ends = np.cumsum(self._lengths + 4 + self._sum_lengths)
         self._starts = ends - self._lengths - 4 - self._sum_lengths
@@ -152,24 +152,24 @@ class RowAssembly:
         out = self._out
         words = np.ndarray((len(out) - 7,), "<u8", out, 0, (1,))
         position = self._starts[rows]
-        for whole in self._pieces:
-            piece = whole.at(rows)
-            if piece.data is None and isinstance(piece.lengths, int):
-                words[position] = piece.words
-            elif piece.data is None:
+        for whole in self._parts:
+            part = whole.at(rows)
+            if part.data is None and isinstance(part.lengths, int):
+                words[position] = part.words
+            elif part.data is None:
                 # Where there is nothing, nothing is written: a row of nulls is shorter than a word.
-                there = np.flatnonzero(piece.lengths)
-                words[position[there]] = _at(piece.words, there)
+                there = np.flatnonzero(part.lengths)
+                words[position[there]] = _at(part.words, there)
             else:
-                copy_strings(piece.data, piece.starts, piece.lengths, out, position)
-            position = position + piece.lengths
+                copy_strings(part.data, part.starts, part.lengths, out, position)
+            position = position + part.lengths
         halves = np.ndarray((len(out) - 3,), "<u4", out, 0, (1,))
         halves[position] = np.uint32(_END)
         position = position + 4
         lengths, sums = self._sum_lengths[rows], self._sums[rows]
-        for place in range(5):
-            there = lengths > place
+        for index in range(5):
+            there = lengths > index
             if there.all():
-                out[position + place] = sums[:, place]
+                out[position + index] = sums[:, index]
             else:
-                out[position[there] + place] = sums[there, place]
+                out[position[there] + index] = sums[there, index]

@@ -102,7 +102,7 @@ def skip_elements(  # noqa: PLR0917  # what it notes comes in the order of what 
         MalformedFrameError: one is no element of this layout.
     """
     count = at if isinstance(at, int) else len(at)
-    for place in range(count):
+    for index in range(count):
         if position >= limit:
             raise IncompleteRowError
         flag = view[position]
@@ -121,7 +121,7 @@ def skip_elements(  # noqa: PLR0917  # what it notes comes in the order of what 
                 actual=flag,
             )
         if here is not None:
-            at[place], here[place] = position, flag == 0
+            at[index], here[index] = position, flag == 0
         if flag == 0:
             position = skip_value(layout, view, position, limit)
     return position

@@ -34,7 +34,7 @@ class Shelf:
 
     def __call__(self, column: str, contents: Sequence[Any]) -> list[str]:
         self.calls.append((column, len(contents)))
-        return [f"{column}:{b''.join(BlobSource(c).pieces()).decode()}" for c in contents]
+        return [f"{column}:{b''.join(BlobSource(c).chunks()).decode()}" for c in contents]
 
 
 def rows_of(data: Any, schema: pa.Schema = SCHEMA, shelf: Shelf | None = None) -> list[Any]:

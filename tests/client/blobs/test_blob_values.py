@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from fletching.client.blobs.blob_values import (
-    PIECE_BYTES,
+    CHUNK_BYTES,
     Blob,
     BlobSource,
     content_type_of,
@@ -23,7 +23,7 @@ from fletching.protocol.types.blob_type import blob
 
 
 def contents(source: BlobSource) -> bytes:
-    return b"".join(source.pieces())
+    return b"".join(source.chunks())
 
 
 class TestSource:
@@ -34,10 +34,10 @@ class TestSource:
         assert contents(source) == contents(source) == b"abc"
 
     def test_large_bytes_come_in_views(self) -> None:
-        data = bytes(2 * PIECE_BYTES + 1)
-        pieces = list(BlobSource(data).pieces())
-        assert [len(piece) for piece in pieces] == [PIECE_BYTES, PIECE_BYTES, 1]
-        assert all(piece.obj is data for piece in pieces)
+        data = bytes(2 * CHUNK_BYTES + 1)
+        chunks = list(BlobSource(data).chunks())
+        assert [len(chunk) for chunk in chunks] == [CHUNK_BYTES, CHUNK_BYTES, 1]
+        assert all(chunk.obj is data for chunk in chunks)
 
     @pytest.mark.parametrize("as_path", [str, Path])
     def test_paths(self, tmp_path: Path, as_path: Any) -> None:

@@ -20,8 +20,8 @@ from fletching.errors import (
     ThrottledError,
 )
 from fletching.protocol.http.error_codec import (
-    decode_fault,
-    encode_fault,
+    decode_error,
+    encode_error,
     to_service_error,
 )
 
@@ -39,7 +39,7 @@ OTHERS = sorted(set(tree(FletchingError)) - set(tree(ServiceError)) - {Fletching
 @pytest.mark.parametrize("kind", SERVICE, ids=lambda kind: kind.__name__)
 def test_a_service_error_comes_back_as_itself(kind: type[ServiceError]) -> None:
     error = kind("what failed", retry_after_seconds=1.2)
-    fault = encode_fault(error, "r-1")
+    fault = encode_error(error, "r-1")
     assert fault.status == kind.default_status
     body = json.loads(fault.body)
     assert body["Code"] == kind.default_code
@@ -47,7 +47,7 @@ def test_a_service_error_comes_back_as_itself(kind: type[ServiceError]) -> None:
     assert body["RequestId"] == "r-1"
     assert fault.headers["x-odps-request-id"] == "r-1"
     assert fault.headers["retry-after"] == "2"
-    again = decode_fault(fault.status, fault.headers, fault.body)
+    again = decode_error(fault.status, fault.headers, fault.body)
     assert type(again) is kind
     assert again.message == "what failed"
     assert again.request_id == "r-1"
@@ -60,14 +60,14 @@ def test_without_our_extension_the_class_comes_from_code_and_status(
     kind: type[ServiceError],
 ) -> None:
     body = json.dumps({"Code": kind.default_code, "Message": "m"}).encode()
-    again = decode_fault(kind.default_status, {"X-Odps-Request-Id": "r"}, body)
+    again = decode_error(kind.default_status, {"X-Odps-Request-Id": "r"}, body)
     assert (again.default_status, again.default_code) == (kind.default_status, kind.default_code)
     assert again.request_id == "r"
 
 
 @pytest.mark.parametrize("kind", OTHERS, ids=lambda kind: kind.__name__)
 def test_every_other_error_of_ours_has_a_place(kind: type[FletchingError]) -> None:
-    fault = encode_fault(kind("what failed"), "r")
+    fault = encode_error(kind("what failed"), "r")
     assert 400 <= fault.status < 600
     body = json.loads(fault.body)
     assert body["Code"]
@@ -92,7 +92,7 @@ def test_every_other_error_of_ours_has_a_place(kind: type[FletchingError]) -> No
     ],
 )
 def test_where_errors_are_placed(error: BaseException, status: int, code: str) -> None:
-    fault = encode_fault(error, "r")
+    fault = encode_error(error, "r")
     assert (fault.status, json.loads(fault.body)["Code"]) == (status, code)
     assert b"secret" not in fault.body
 
@@ -102,26 +102,26 @@ def test_a_full_disk_is_told_from_other_storage_faults(number: int) -> None:
     error = StorageError("cannot write")
     error.__cause__ = OSError(number, "full")
     assert isinstance(to_service_error(error, "r"), StorageFullError)
-    assert encode_fault(error, "r").status == 507
+    assert encode_error(error, "r").status == 507
     other = StorageError("cannot write")
     other.__cause__ = OSError(errno.EIO, "io")
-    assert encode_fault(other, "r").status == 503
+    assert encode_error(other, "r").status == 503
 
 
 def test_a_chain_of_causes_without_end_is_not_followed_for_ever() -> None:
     error = StorageError("a")
     error.__cause__ = error
-    assert encode_fault(error, "r").status == 503
+    assert encode_error(error, "r").status == 503
 
 
 def test_facts_travel() -> None:
-    fault = encode_fault(RowOffsetError("gap", expected_offset=7), "r")
-    again = decode_fault(fault.status, fault.headers, fault.body)
+    fault = encode_error(RowOffsetError("gap", expected_offset=7), "r")
+    again = decode_error(fault.status, fault.headers, fault.body)
     assert isinstance(again, RowOffsetError)
     assert again.expected_offset == 7
-    fault = encode_fault(SchemaModifiedError("moved", latest_schema_version=3), "r")
+    fault = encode_error(SchemaModifiedError("moved", latest_schema_version=3), "r")
     assert fault.headers["odps-tunnel-latest-schema-version"] == "3"
-    again = decode_fault(412, fault.headers, b"")
+    again = decode_error(412, fault.headers, b"")
     assert isinstance(again, SchemaModifiedError)
     assert again.latest_schema_version == 3
 
@@ -131,14 +131,14 @@ def test_xml_of_another_service_is_read() -> None:
         b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>NoSuchTable</Code>'
         b"<Message>&lt;t&gt; &amp;</Message><RequestId>r-9</RequestId><HostId>h</HostId></Error>"
     )
-    again = decode_fault(404, {}, body)
+    again = decode_error(404, {}, body)
     assert isinstance(again, errors.NoSuchTableError)
     assert again.message == "<t> &"
     assert again.request_id == "r-9"
 
 
 def test_an_empty_request_id_is_none() -> None:
-    assert decode_fault(404, {}, b'{"Code":"NoSuchTable","RequestId":""}').request_id is None
+    assert decode_error(404, {}, b'{"Code":"NoSuchTable","RequestId":""}').request_id is None
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_an_empty_request_id_is_none() -> None:
 def test_other_services_replies(
     status: int, body: bytes, kind: type[ServiceError], message: str
 ) -> None:
-    error = decode_fault(status, {}, body)
+    error = decode_error(status, {}, body)
     assert type(error) is kind
     assert error.http_status == status
     assert message in error.message
@@ -190,16 +190,16 @@ def test_other_services_replies(
 
 @given(st.integers(400, 599), st.binary(max_size=200))
 def test_any_reply_is_some_service_error(status: int, body: bytes) -> None:
-    error = decode_fault(status, {"retry-after": "soon"}, body)
+    error = decode_error(status, {"retry-after": "soon"}, body)
     assert error.http_status == status
     assert error.retry_after_seconds is None
 
 
 def test_bytes_that_were_no_text_do_not_break_the_reply() -> None:
-    fault = encode_fault(errors.InvalidArgumentError("a\udcffb", actual="\udcff"), "r")
+    fault = encode_error(errors.InvalidArgumentError("a\udcffb", actual="\udcff"), "r")
     assert json.loads(fault.body)["Message"] == "a?b"
 
 
 def test_messages_are_bounded() -> None:
-    fault = encode_fault(errors.InvalidArgumentError("x" * 10_000), "r")
+    fault = encode_error(errors.InvalidArgumentError("x" * 10_000), "r")
     assert len(fault.body) < 3000

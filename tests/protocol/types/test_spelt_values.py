@@ -151,7 +151,7 @@ def test_long_numbers_are_noticed_wherever_they_stand(size: int, start: int, dig
     data = b"," * start + b"7" * digits + b"," * 900
     watched = LongNumbers(io.BytesIO(data))
     assert b"".join(iter(lambda: watched.read(size), b"")) == data
-    assert watched.found == (digits == 309)
+    assert watched.has_long_numbers == (digits == 309)
     assert not watched.closed
     watched.close()
     assert watched.closed

@@ -234,7 +234,7 @@ def test_some_columns_keep_the_ids_that_they_have() -> None:
     arrow = pa.schema([("a", pa.int8()), ("b", pa.list_(pa.int8())), ("c", pa.int8())])
     ids = [(7,), (9, 10), (3,), (20,)]
     schema = table_schema(
-        arrow, [("pt", "STRING")], primary_key=["C"], column_ids=ids, places=[3, 1, 2]
+        arrow, [("pt", "STRING")], primary_key=["C"], column_ids=ids, indices=[3, 1, 2]
     )
     assert [(c.name, c.column_ids, c.primary_key) for c in schema.data_columns] == [
         ("b", (9, 10), False),

@@ -168,7 +168,7 @@ class BlobPutter:
             if source.length is None:
                 # A pipe: its length must stand before its data, so it is read here.
                 source = BlobSource(
-                    b"".join(source.pieces()),
+                    b"".join(source.chunks()),
                     content_type=source.header.content_type,
                     file_name=source.header.file_name,
                 )
@@ -280,18 +280,18 @@ def _received(source: BlobRange, length: int) -> tuple[bytes, int]:
     file = io.BytesIO(bytes(length))
     checksum = 0
     with file.getbuffer() as view:
-        filled = 0
-        while filled < length:
-            count = source.readinto(view[filled : filled + _CHECKED_BYTES])
+        received = 0
+        while received < length:
+            count = source.readinto(view[received : received + _CHECKED_BYTES])
             if not count:
                 raise TruncatedStreamError(
-                    f"a blob of {length} bytes ended after {filled}",
+                    f"a blob of {length} bytes ended after {received}",
                     layer="blob",
                     expected=length,
-                    actual=filled,
+                    actual=received,
                 )
-            checksum = crc32c(view[filled : filled + count], checksum)
-            filled += count
+            checksum = crc32c(view[received : received + count], checksum)
+            received += count
     return file.getvalue(), checksum
 
 
@@ -313,10 +313,10 @@ def get_blobs(
         value = reference.as_py() if hasattr(reference, "as_py") else reference
         waiting.append(None if value is None else reference_text(value))
         if len(waiting) >= READ_REFERENCES:
-            yield from _filled(channel, project, waiting)
+            yield from _with_nulls(channel, project, waiting)
             waiting = []
     if waiting:
-        yield from _filled(channel, project, waiting)
+        yield from _with_nulls(channel, project, waiting)
 
 
 def get_contents(
@@ -356,7 +356,7 @@ def contents_ahead(
         for cell in cells
         if cell is not None
     ]
-    found: list[Iterator[bytes]] = []
+    parts: list[Iterator[bytes]] = []
     for start in range(0, len(wanted), READ_REFERENCES):
         on_host: list[bool] = []
 
@@ -366,11 +366,11 @@ def contents_ahead(
             on_host.append(events.on_this_host)
             return _contents_of(references, events)
 
-        some = _fetched(channel, project, wanted[start : start + READ_REFERENCES], read)
-        first = next(some)  # asks
-        rest = some if all(on_host) else iter(list(some))
-        found.append(itertools.chain([first], rest))
-    data = itertools.chain.from_iterable(found)
+        fetched_items = _fetched(channel, project, wanted[start : start + READ_REFERENCES], read)
+        first = next(fetched_items)  # asks
+        rest = fetched_items if all(on_host) else iter(list(fetched_items))
+        parts.append(itertools.chain([first], rest))
+    data = itertools.chain.from_iterable(parts)
     return data if len(wanted) == len(cells) else _between(cells, data)
 
 
@@ -378,7 +378,9 @@ def _between(cells: Sequence[object], data: Iterator[bytes]) -> Iterator[bytes |
     return (None if cell is None else next(data) for cell in cells)
 
 
-def _filled(channel: Channel, project: str, references: list[str | None]) -> Iterator[Blob | None]:
+def _with_nulls(
+    channel: Channel, project: str, references: list[str | None]
+) -> Iterator[Blob | None]:
     wanted = [each for each in references if each is not None]
     blobs = _fetched(channel, project, wanted, _blobs_of)
     for reference in references:

@@ -103,19 +103,19 @@ class BlobRanges(io.RawIOBase):
         target = memoryview(buffer).cast("B")
         start = self._position
         end = min(start + target.nbytes, self.info.length)
-        filled = 0
+        received = 0
         sequence = self._channel.sequence()
         while self._position < end:
             if self._file is not None:
-                count = self._file.readinto_at(target[filled : end - start], self._position)
-                filled += count
+                count = self._file.readinto_at(target[received : end - start], self._position)
+                received += count
                 self._position += count
                 continue
             try:
                 stream = self._stream_here(end, sequence)
                 if self._file is not None:
                     continue
-                count = stream.readinto(target[filled : filled + end - self._position])
+                count = stream.readinto(target[received : received + end - self._position])
             except (ServiceError, TransportError, TruncatedStreamError) as error:
                 self._drop()
                 sequence.wait(error, repeatable=True)
@@ -127,11 +127,11 @@ class BlobRanges(io.RawIOBase):
                 # The reply ended where it said; another range follows.
                 self._drop()
                 continue
-            filled += count
+            received += count
             self._position += count
             self._stream_at += count
             sequence.progressed()
-        return filled
+        return received
 
     def _stream_here(self, end: int, sequence: RetrySequence) -> BlobRange:
         """The range that goes on at the position: the one that is open, or a new one."""

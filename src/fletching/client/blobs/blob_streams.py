@@ -39,8 +39,8 @@ __all__ = [
     "open_texts",
 ]
 
-_QUEUED_PIECES = 4
-_PIECE_BYTES = 1 << 20
+_QUEUED_CHUNKS = 4
+_CHUNK_BYTES = 1 << 20
 
 
 def check_upload(
@@ -51,14 +51,14 @@ def check_upload(
     Raises:
         ChecksumMismatchError: they differ: the bytes were changed on the way; put the blob again.
     """
-    got_md5 = reply.md5.lower() if reply.md5 else None
-    for layer, sent, got in (("md5", md5, got_md5), ("crc32c", crc32c, reply.crc32c)):
-        if sent is not None and got is not None and got != sent:
+    answered_md5 = reply.md5.lower() if reply.md5 else None
+    for layer, sent, answered in (("md5", md5, answered_md5), ("crc32c", crc32c, reply.crc32c)):
+        if sent is not None and answered is not None and answered != sent:
             raise ChecksumMismatchError(
                 "the service received other bytes than were sent",
                 layer=layer,
                 expected=sent,
-                actual=got,
+                actual=answered,
             )
 
 
@@ -83,7 +83,7 @@ class BlobStreamWriter(io.RawIOBase):
         super().__init__()
         self._channel = channel
         self._request = request
-        self._queue: queue.Queue[Buffer | None] = queue.Queue(_QUEUED_PIECES)
+        self._queue: queue.Queue[Buffer | None] = queue.Queue(_QUEUED_CHUNKS)
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._reply: BlobReferences | None = None
         self._error: BaseException | None = None
@@ -109,13 +109,13 @@ class BlobStreamWriter(io.RawIOBase):
                 pass
 
     def _take(self) -> Buffer | None:
-        piece = self._queue.get()
+        chunk = self._queue.get()
         # What was broken off must not look complete to the service.
         self._cancellation.check()
-        if piece is None:
+        if chunk is None:
             # Back into the queue for the loop that empties it, should the request fail now.
             self._queue.put(None)
-        return piece
+        return chunk
 
     # --- the caller's
 
@@ -153,12 +153,12 @@ class BlobStreamWriter(io.RawIOBase):
         if not isinstance(view.obj, bytes):
             # The caller may overwrite the buffer when this returns, before it was sent.
             view = memoryview(bytes(view))
-        for start in range(0, view.nbytes, _PIECE_BYTES):
-            piece = view[start : start + _PIECE_BYTES]
+        for start in range(0, view.nbytes, _CHUNK_BYTES):
+            chunk = view[start : start + _CHUNK_BYTES]
             if self._error is not None:
                 self._fail()
-            self._queue.put(piece)
-            self._md5.update(piece)
+            self._queue.put(chunk)
+            self._md5.update(chunk)
         self.size += view.nbytes
         return view.nbytes
 
@@ -285,21 +285,21 @@ class BlobDataIterator:
 
     def _collect(self) -> Iterator[Blob]:
         header = BlobHeader()
-        pieces: list[Buffer] = []
+        chunks: list[Buffer] = []
         for event in self._events:
             if isinstance(event, BlobDataStart):
-                header, pieces = event.header, []
+                header, chunks = event.header, []
             elif isinstance(event, BlobData):
-                pieces.append(event.data)
+                chunks.append(event.data)
             else:
                 # Joined: a copy, because data comes in the pieces of the network's choosing.
                 yield Blob(
-                    b"".join(pieces),
+                    b"".join(chunks),
                     header.content_type,
                     header.file_name,
                     self._references[event.index],
                 )
-                pieces = []
+                chunks = []
 
     def close(self) -> None:
         """Ends the request before its end; idempotent."""
@@ -390,10 +390,10 @@ class BlobStreamReader(io.RawIOBase):
         wanted = -1 if size is None else size
         parts: list[bytes] = []
         while wanted and self._fill():
-            piece = self._rest if wanted < 0 else self._rest[:wanted]
-            parts.append(bytes(piece))
-            self._rest = self._rest[len(piece) :]
-            wanted -= len(piece) if wanted > 0 else 0
+            chunk = self._rest if wanted < 0 else self._rest[:wanted]
+            parts.append(bytes(chunk))
+            self._rest = self._rest[len(chunk) :]
+            wanted -= len(chunk) if wanted > 0 else 0
         return b"".join(parts)
 
     def next(self, *, skip: bool = False) -> bool:

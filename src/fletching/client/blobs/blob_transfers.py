@@ -83,18 +83,18 @@ class SingleBody:
         self.md5 = self.crc32c = None
         if self._checksum is not UploadChecksum.MD5:
             sent = 0
-            for piece in self._source.pieces():
+            for chunk in self._source.chunks():
                 if self._checksum is UploadChecksum.CRC32C:
-                    sent = crc32c(piece, sent)
-                yield piece
+                    sent = crc32c(chunk, sent)
+                yield chunk
             if self._checksum is UploadChecksum.CRC32C:
                 self.crc32c = sent
             return
         running = RunningMd5()
         try:
-            for piece in self._source.pieces():
-                running.update(piece)
-                yield piece
+            for chunk in self._source.chunks():
+                running.update(chunk)
+                yield chunk
             self.md5 = running.hexdigest()
         finally:
             running.close()
@@ -115,8 +115,8 @@ class BatchBody:
         for source, header in self._blobs:
             assert source.length is not None
             yield from encoder.start(header, source.length)
-            for piece in source.pieces():
-                yield from encoder.data(piece)
+            for chunk in source.chunks():
+                yield from encoder.data(chunk)
             yield from encoder.end()
 
 
@@ -132,8 +132,8 @@ class PushedBody:
 
     def __iter__(self) -> Iterator[Buffer]:
         """The pieces."""
-        while (piece := self._take()) is not None:
-            yield piece
+        while (chunk := self._take()) is not None:
+            yield chunk
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -214,16 +214,16 @@ class BlobEvents(Protocol):
 
 def whole_of(events: Iterable[Event]) -> Iterator[tuple[BlobHeader, bytes]]:
     """The header and data of each blob of a reply's events."""
-    header, pieces = BlobHeader(), list[Buffer]()
+    header, chunks = BlobHeader(), list[Buffer]()
     for event in events:
         if isinstance(event, BlobData):
-            pieces.append(event.data)
+            chunks.append(event.data)
         elif isinstance(event, BlobDataEnd):
             # Joined: a copy, because data comes in the pieces of the network's choosing.
-            yield header, b"".join(pieces)
-            pieces = []
+            yield header, b"".join(chunks)
+            chunks = []
         else:
-            header, pieces = event.header, []
+            header, chunks = event.header, []
 
 
 class BlobTransport(Protocol):

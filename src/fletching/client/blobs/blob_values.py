@@ -24,7 +24,7 @@ __all__ = ["Blob", "BlobData", "BlobSource", "content_type_of", "reference_text"
 BlobData: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | io.IOBase
 """What a blob's contents may be given as: bytes, the path of a file, or an open binary file."""
 
-PIECE_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 20
 """Contents are read and sent by pieces of this size."""
 
 _TEXT = re.compile(rb"[A-Za-z0-9+/_-]+=*")
@@ -165,15 +165,15 @@ class BlobSource:
         except (OSError, AttributeError, io.UnsupportedOperation):
             self.rewindable = False
 
-    def pieces(self) -> Iterator[memoryview]:
+    def chunks(self) -> Iterator[memoryview]:
         """The contents: views of bytes given, fresh memory of what is read from a file.
 
         Raises:
             UsageError: a file that cannot be read, or that changed its length.
         """
         if self._view is not None:
-            for start in range(0, self._view.nbytes, PIECE_BYTES):
-                yield self._view[start : start + PIECE_BYTES]
+            for start in range(0, self._view.nbytes, CHUNK_BYTES):
+                yield self._view[start : start + CHUNK_BYTES]
         elif self._path is not None:
             try:
                 with self._path.open("rb") as file:
@@ -187,13 +187,13 @@ class BlobSource:
 
     def _read(self, file: IO[bytes]) -> Iterator[memoryview]:
         read = 0
-        while piece := file.read(PIECE_BYTES):
-            if isinstance(piece, str):
+        while chunk := file.read(CHUNK_BYTES):
+            if isinstance(chunk, str):
                 raise UsageError("a blob's file must be open in binary mode ('rb')")
-            read += len(piece)
+            read += len(chunk)
             if self.length is not None and read > self.length:
                 break
-            yield memoryview(piece)
+            yield memoryview(chunk)
         if self.length is not None and read != self.length:
             raise UsageError("a blob's file changed its length while it was read")
 

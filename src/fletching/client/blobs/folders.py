@@ -94,9 +94,9 @@ def files_of(sources: Iterable[str | os.PathLike[str]]) -> Iterator[FileEntry]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for place, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder):
         for name in names:
-            path = Path(place, name)
+            path = Path(parent, name)
             if path.is_file():
                 yield path
 
@@ -273,13 +273,13 @@ class _Namer:
 
     root: Path
     replace: bool
-    taken: set[str] = dataclasses.field(default_factory=set)
+    used: set[str] = dataclasses.field(default_factory=set)
 
-    def place(self, entry: FileEntry, header: BlobHeader) -> Path:
+    def path_of(self, entry: FileEntry, header: BlobHeader) -> Path:
         name = entry.path or header.file_name or ""
         if not name:
             kind = entry.content_type or header.content_type or ""
-            name = f"{len(self.taken):08d}{mimetypes.guess_extension(kind) or '.bin'}"
+            name = f"{len(self.used):08d}{mimetypes.guess_extension(kind) or '.bin'}"
         pure = PurePosixPath(name)
         inside = (
             not pure.is_absolute() and ".." not in pure.parts and pure.parts and "\0" not in name
@@ -290,10 +290,10 @@ class _Namer:
             )
         number = 0
         unique = pure
-        while unique.as_posix().casefold() in self.taken:
+        while unique.as_posix().casefold() in self.used:
             number += 1
             unique = pure.with_name(f"{pure.stem}-{number}{pure.suffix}")
-        self.taken.add(unique.as_posix().casefold())
+        self.used.add(unique.as_posix().casefold())
         path = self.root.joinpath(*unique.parts)
         if path.exists() and not self.replace:
             raise UsageError(f"{path} is there already; say that it may be replaced")
@@ -330,7 +330,7 @@ def _one_reply(
     try:
         for event in events:
             if isinstance(event, BlobDataStart):
-                path = namer.place(batch[event.index], event.header)
+                path = namer.path_of(batch[event.index], event.header)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 part = path.with_name(f".{path.name}.part")
                 file = part.open("wb")
@@ -353,7 +353,7 @@ def _one_reply(
             file.close()
         if part is not None:
             part.unlink(missing_ok=True)
-            namer.taken.discard(path.relative_to(namer.root).as_posix().casefold())
+            namer.used.discard(path.relative_to(namer.root).as_posix().casefold())
 
 
 def _set_time(path: Path, modified: dt.datetime | None) -> None:

@@ -60,7 +60,7 @@ def fill_frame(
                 column.add(values)
     finally:
         batches.close()
-    arrays = dict(zip(schema.names, (column.taken() for column in columns), strict=True))
+    arrays = dict(zip(schema.names, (column.filled_values() for column in columns), strict=True))
     return pd.DataFrame(arrays, copy=False)
 
 
@@ -94,6 +94,6 @@ class _Numbers:
         self._values[start:end] = values.to_numpy(zero_copy_only=False)
         self._length = end
 
-    def taken(self) -> NDArray[np.generic]:
+    def filled_values(self) -> NDArray[np.generic]:
         """All values."""
         return self._values[: self._length]

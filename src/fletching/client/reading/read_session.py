@@ -254,9 +254,9 @@ class ReadSession(Readable):
                 f"the session reads no column {', '.join(unknown)}; it reads {', '.join(by_name)}"
             )
         fields = [by_name[name.casefold()] for name in names]
-        found = [field.name for field in fields]
-        if len(set(found)) != len(found):
-            raise UsageError(f"the columns of a split name one twice: {', '.join(found)}")
+        column_names = [field.name for field in fields]
+        if len(set(column_names)) != len(column_names):
+            raise UsageError(f"the columns of a split name one twice: {', '.join(column_names)}")
         return fields
 
     def _chosen(self, columns: Sequence[str] | None) -> _Columns:

@@ -56,7 +56,7 @@ class Residual:
         Raises:
             UsageError: it cannot be evaluated on a batch, as a division by zero.
         """
-        expression, places = self.expression, list(range(len(wanted)))
+        expression, indices = self.expression, list(range(len(wanted)))
         try:
             for batch in batches:
                 try:
@@ -64,7 +64,7 @@ class Residual:
                 except pa.ArrowException as error:
                     raise UsageError(f"the filter cannot be evaluated: {error}") from error
                 if kept.num_rows:
-                    yield kept.select(places)
+                    yield kept.select(indices)
         finally:
             batches.close()
 

@@ -39,7 +39,7 @@ from fletching.types import PartitionSpec, TableName
 
 __all__ = ["Scan", "ScannedTable", "session_of"]
 
-_LEAST_PIECE_BYTES = 8 << 20
+_LEAST_SPLIT_BYTES = 8 << 20
 """A smaller piece is read in less time than it takes to ask for it over a long way."""
 
 _READY_SECONDS = 600.0
@@ -286,14 +286,14 @@ class Scan(Readable):
         return transport.default_connections if wanted == "auto" else wanted
 
     @property
-    def _piece_bytes(self) -> int:
+    def _split_bytes(self) -> int:
         """How large the pieces are that connections read ahead of each other.
 
         The bytes that may be held are shared: a piece that is larger than its share would fill them,
         and the connections would read one after another.
         """
         options = self.channel.options
-        share = max(options.read_ahead_bytes // self._connections, _LEAST_PIECE_BYTES)
+        share = max(options.read_ahead_bytes // self._connections, _LEAST_SPLIT_BYTES)
         # A service counts the bytes of all columns; of a few, more rows make a piece of that size.
         whole = len(self.table.schema)
         chosen = whole if self.columns is None else max(1, len(self.columns))
@@ -305,28 +305,28 @@ class Scan(Readable):
         session = self._session(options, with_token=True)
         rows = min(session.record_count, self.limit or 0)
         bounds = [rows * part // count for part in range(count + 1)]
-        places = [
+        ranges = [
             {"offset": start, "length": end - start}
             for start, end in itertools.pairwise(bounds)
             if end > start
         ]
-        return self._split_list(session, places)
+        return self._split_list(session, ranges)
 
     def _split_list(
-        self, session: ReadSessionReply, places: Sequence[dict[str, Any]]
+        self, session: ReadSessionReply, ranges: Sequence[dict[str, Any]]
     ) -> list[Split]:
         name = self.table.full_name
         return SplitList(
             Split(
                 ResumeToken(
-                    table=name, session_id=session.session_id, columns=self.columns, **place
+                    table=name, session_id=session.session_id, columns=self.columns, **asked_range
                 ),
                 self._schema_of(session),
-                place.get("length"),
+                asked_range.get("length"),
                 self.channel,
                 _session_token=session.session_token,
             )
-            for place in places
+            for asked_range in ranges
         )
 
     def _schema_of(self, session: ReadSessionReply) -> pa.Schema:
@@ -428,12 +428,12 @@ class Scan(Readable):
             session = self._session(SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1))
             rows = min(session.record_count, self.limit)
             size = self._rows_per_split(session)
-            places = [
+            ranges = [
                 {"offset": start, "length": min(size, rows - start)}
                 for start in range(0, rows, size)
             ]
         else:
-            options = SplitOptions(split_mode=SplitMode.SIZE, split_number=self._piece_bytes)
+            options = SplitOptions(split_mode=SplitMode.SIZE, split_number=self._split_bytes)
             if self._connections == 1:
                 # Splits are read one after the other, so that dividing would be work for nothing.
                 options = SplitOptions(split_mode=SplitMode.PARALLELISM, split_number=1)
@@ -442,8 +442,8 @@ class Scan(Readable):
             else:
                 # Rows that are hard to find in the first split must not keep the others waiting.
                 session = self._session(options)
-            places = [{"index": index} for index in range(session.splits_count)]
-        splits = self._split_list(session, places)
+            ranges = [{"index": index} for index in range(session.splits_count)]
+        splits = self._split_list(session, ranges)
         openers = [functools.partial(split.scan_reader, cancellation) for split in splits]
         if rows_begun is not None:
             openers[0] = functools.partial(splits[0].scan_reader, cancellation, rows_begun)
@@ -469,7 +469,7 @@ class Scan(Readable):
         if session.estimated_bytes <= 0 or session.record_count <= 0:
             return max(1, session.record_count)
         row_bytes = max(1, session.estimated_bytes // session.record_count)
-        return max(1, self._piece_bytes // row_bytes)
+        return max(1, self._split_bytes // row_bytes)
 
 
 def session_of(scan: Scan, *, with_table_token: bool) -> ReadSessionReply:

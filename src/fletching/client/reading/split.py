@@ -199,7 +199,7 @@ class SplitList(ShownList[Split]):
 
     def cells(self, item: Split) -> tuple[object, ...]:
         """What is known of a split without asking the service."""
-        place = item.token.index if item.token.index is not None else item.token.offset
+        position = item.token.index if item.token.index is not None else item.token.offset
         rows = None if item.row_count is None else f"{item.row_count:,}"
         size = None if item.byte_size is None else f"{item.byte_size:,}"
-        return (place, rows, size, item.partition)
+        return (position, rows, size, item.partition)

@@ -265,15 +265,15 @@ def _flat(values: Cells, kinds: set[str], target: pa.DataType, path: str) -> pa.
     # Each kind by itself, then every value to its place. Views can be neither joined nor taken.
     plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}.get(target, target)
     parts: list[pa.Array] = []
-    places = np.full(len(values), -1, np.int64)
-    filled = 0
+    indices = np.full(len(values), -1, np.int64)
+    total = 0
     for group in sorted(groups):
         chosen = [number for number, value in enumerate(values) if _group(value) == group]
         part = _built(group, [values[number] for number in chosen], plain, path)
         parts.append(_converted(part, plain, path))
-        places[chosen] = np.arange(filled, filled + len(chosen))
-        filled += len(chosen)
-    order = pa.array(places, mask=places < 0)
+        indices[chosen] = np.arange(total, total + len(chosen))
+        total += len(chosen)
+    order = pa.array(indices, mask=indices < 0)
     return _converted(pa.concat_arrays(parts).take(order), target, path)
 
 
@@ -469,22 +469,22 @@ def matched_items(
             raise UsageError(f"column {path!r} has no struct field {spelling!r}; it has {shown}")
         spellings[spelling] = number
     result: list[list[object]] = [[None] * len(rows) for _ in names]
-    taken: dict[int, list[bool]] = {}
+    used: dict[int, list[bool]] = {}
     for spelling, number in spellings.items():
         column = result[number]
         several = sum(1 for other in spellings.values() if other == number) > 1
-        seen = taken.setdefault(number, [False] * len(rows)) if several else None
-        for place, row in enumerate(rows):
+        seen = used.setdefault(number, [False] * len(rows)) if several else None
+        for index, row in enumerate(rows):
             value = _ABSENT if row is None else row.get(spelling, _ABSENT)
             if value is _ABSENT:
                 continue
             if seen is not None:
-                if seen[place]:
+                if seen[index]:
                     raise UsageError(
                         f"column {path!r} has struct field {spelling!r} twice (case does not count)"
                     )
-                seen[place] = True
-            column[place] = value
+                seen[index] = True
+            column[index] = value
     return result
 
 

@@ -68,10 +68,10 @@ class StreamReader(io.RawIOBase):
         if size < 0:
             return self.readall()
         room = memoryview(bytearray(size))
-        filled = 0
-        while filled < size and (count := self.readinto(room[filled:])):
-            filled += count
-        return bytes(room[:filled])
+        received = 0
+        while received < size and (count := self.readinto(room[received:])):
+            received += count
+        return bytes(room[:received])
 
     def close(self) -> None:
         """Gives the connection back, or drops it before the end."""

@@ -46,7 +46,7 @@ def append_rows(
 def _deal(session: WriteSession, data: object, streams: int, meter: ProgressMeter | None) -> int:
     """Deals batches out to several writers, each in a thread of its own."""
     waiting: queue.Queue[pa.RecordBatch | None] = queue.Queue(_QUEUED_BATCHES * streams)
-    failures: list[BaseException] = []
+    errors: list[BaseException] = []
     writers = [session.writer() for _ in range(streams)]
 
     def drain(number: int) -> None:
@@ -55,7 +55,7 @@ def _deal(session: WriteSession, data: object, streams: int, meter: ProgressMete
                 while (batch := waiting.get()) is not None:
                     writer.write(batch)
         except BaseException as exc:  # noqa: BLE001  # raised in the caller's thread, below
-            failures.append(exc)
+            errors.append(exc)
             # Keep taking, so that the thread that deals never waits for a stream that has ended.
             while waiting.get() is not None:
                 pass
@@ -72,7 +72,7 @@ def _deal(session: WriteSession, data: object, streams: int, meter: ProgressMete
     try:
         schema = writers[0].schema
         for batch in batches_of(data, schema) if meter is None else meter.data(data, schema):
-            if failures:
+            if errors:
                 break
             waiting.put(batch)
             rows += batch.num_rows
@@ -93,6 +93,6 @@ def _deal(session: WriteSession, data: object, streams: int, meter: ProgressMete
                 waiting.put_nowait(None)
         join_within(threads)
         raise
-    if failures:
-        raise failures[0]
+    if errors:
+        raise errors[0]
     return rows

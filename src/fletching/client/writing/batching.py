@@ -40,12 +40,12 @@ class Body:
         second: list[pa.RecordBatch] = []
         left = self.rows // 2
         for batch in self.batches:
-            taken = min(left, batch.num_rows)
-            left -= taken
-            if taken:
-                first.append(batch.slice(0, taken))
-            if taken < batch.num_rows:
-                second.append(batch.slice(taken))
+            count = min(left, batch.num_rows)
+            left -= count
+            if count:
+                first.append(batch.slice(0, count))
+            if count < batch.num_rows:
+                second.append(batch.slice(count))
         middle = self.rows // 2
         return (
             Body(self.schema, tuple(first), middle),
@@ -73,22 +73,22 @@ class BodyBuffer:
                 self.held_bytes + size > self._limit
                 or not self._batches[0].schema.equals(part.schema)
             ):
-                yield self._taken()
+                yield self._take()
             self._batches.append(part)
             self.held_bytes += size
             self.held_rows += part.num_rows
             if self.held_bytes >= self._limit:
-                yield self._taken()
+                yield self._take()
 
     def take(self) -> Body | None:
         """What is held, or None if nothing is."""
-        return self._taken() if self._batches else None
+        return self._take() if self._batches else None
 
     def clear(self) -> None:
         """Forgets what is held."""
         self._batches, self.held_bytes, self.held_rows = [], 0, 0
 
-    def _taken(self) -> Body:
+    def _take(self) -> Body:
         batches, rows = self._batches, self.held_rows
         self.clear()
         if len(batches) > MAX_BATCHES:

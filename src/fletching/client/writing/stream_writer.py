@@ -176,7 +176,7 @@ class StreamingWriter:
             WriteStream,
         )
 
-    def _lookup(self, *, fence: bool) -> GetWriteStream:
+    def _get_request(self, *, fence: bool) -> GetWriteStream:
         return GetWriteStream(
             table=self._table,
             session_id=DEFAULT_SESSION_ID,
@@ -188,7 +188,7 @@ class StreamingWriter:
 
     def _get_stream(self, *, fence: bool) -> WriteStream:
         """Looks the stream up; with ``fence`` this writer becomes the only one that may write."""
-        return self._channel.call(self._lookup(fence=fence), WriteStream)
+        return self._channel.call(self._get_request(fence=fence), WriteStream)
 
     def _check_open(self) -> None:
         if self._failure is not None:
@@ -291,7 +291,7 @@ class StreamingWriter:
 
     def _ask(self, sequence: RetrySequence, *, fence: bool) -> WriteStream:
         reply = self._channel.transport.call(
-            self._lookup(fence=fence), self._channel.options, sequence
+            self._get_request(fence=fence), self._channel.options, sequence
         )
         assert isinstance(reply, WriteStream)
         return reply

@@ -213,7 +213,7 @@ class _Making:
         body = offset + metadata_length
         number = self.sources.number(reader)
         parts: list[bytes | SourceRange] = [plan.prefix]
-        for piece in plan.pieces:
+        for piece in plan.slices:
             if isinstance(piece, bytes):
                 parts.append(piece)
                 continue

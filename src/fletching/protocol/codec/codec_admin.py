@@ -46,7 +46,7 @@ from fletching.protocol.codec.codec_parts import (
     encode_json,
 )
 from fletching.protocol.codec.wire_kinds import parse_partition
-from fletching.protocol.http import headers as names
+from fletching.protocol.http import headers as header_names
 from fletching.protocol.http.numbers import parse_seconds
 from fletching.protocol.messages import changes
 from fletching.protocol.messages.admin import (
@@ -173,7 +173,7 @@ def encode_admin_request(request: Request) -> HttpRequest:
             method="POST",
             path=_PROJECTS_PATH,
             query=[],
-            headers={names.CONTENT_TYPE: names.JSON},
+            headers={header_names.CONTENT_TYPE: header_names.JSON},
             body=encode_json({"name": request.project, "if_not_exists": request.if_not_exists}),
         )
     if isinstance(request, StatementRequest):
@@ -220,7 +220,7 @@ def encode_admin_request(request: Request) -> HttpRequest:
         method=method,
         path=path,
         query=query,
-        headers={} if body is None else {names.CONTENT_TYPE: names.JSON},
+        headers={} if body is None else {header_names.CONTENT_TYPE: header_names.JSON},
         body=b"" if body is None else encode_json(body),
     )
 
@@ -233,7 +233,7 @@ def _encode_statement(request: StatementRequest) -> HttpRequest:
             method="POST",
             path=path,
             query=[],
-            headers={names.CONTENT_TYPE: names.JSON},
+            headers={header_names.CONTENT_TYPE: header_names.JSON},
             body=encode_json(
                 {
                     "text": request.text,
@@ -253,14 +253,14 @@ def _encode_statement(request: StatementRequest) -> HttpRequest:
 
 
 def _decode_statement(method: str, match: re.Match[str], parts: RequestParts) -> Request:
-    place = {"project": unquote(match["project"]), "schema": unquote(match["schema"])}
+    path_fields = {"project": unquote(match["project"]), "schema": unquote(match["schema"])}
     try:
         if match["id"] is None and method == "POST":
-            return msgspec.convert({**parts.json, **place}, RunStatement)
+            return msgspec.convert({**parts.json, **path_fields}, RunStatement)
         seconds = parse_seconds(parts.query.get("wait_seconds") or "0")
         if seconds is None:
             raise InvalidParameterError("wait_seconds is not a number of seconds")
-        named = {**place, "wait_seconds": seconds, "instance_id": unquote(match["id"] or "")}
+        named = {**path_fields, "wait_seconds": seconds, "instance_id": unquote(match["id"] or "")}
         if match["id"] is not None and method in {"GET", "DELETE"}:
             kind = GetStatement if method == "GET" else CancelStatement
             return msgspec.convert(named, kind)
@@ -404,7 +404,7 @@ def _build(kind: type[Request], table: TableName, fields: dict[str, object]) -> 
 
 def encode_admin_response(response: Response) -> tuple[dict[str, str], bytes]:
     """Headers and JSON body of a reply."""
-    return {names.CONTENT_TYPE: "application/json"}, encode_json(response)
+    return {header_names.CONTENT_TYPE: "application/json"}, encode_json(response)
 
 
 def decode_admin_response(request: Request, body: bytes | memoryview) -> Response:

@@ -18,7 +18,7 @@ from fletching.protocol.codec.request_tables import (
     Values,
 )
 from fletching.protocol.codec.wire_kinds import ABSENT, Flag, Integer, Word
-from fletching.protocol.http import headers as names
+from fletching.protocol.http import headers as header_names
 from fletching.protocol.http.targets import (
     BLOB_TARGET,
     format_instance,
@@ -133,7 +133,7 @@ def encode_request(
     if table.write is not None:
         table.write(values)
     query = [("Action", table.action.value), ("Target", _target(request)), *table.constants]
-    headers = {names.CONTENT_TYPE: table.stream or names.JSON}
+    headers = {header_names.CONTENT_TYPE: table.stream or header_names.JSON}
     body: dict[str, object] = {}
     for field in table.fields:
         value = values.get(field.attribute, ABSENT) if field.attribute else field.constant
@@ -155,7 +155,7 @@ def encode_request(
     if project:
         query.append(("curr_project", project))
     if route_token:
-        headers[names.ROUTE_TOKEN] = route_token
+        headers[header_names.ROUTE_TOKEN] = route_token
     return HttpRequest(
         method="POST",
         path=storage_path(api_version),
@@ -240,7 +240,7 @@ def decode_request(
     table = _form_read(parts, action, mode)
     values = _target_values(parts, table, target)
     for field in table.fields:
-        result = _found(parts, field)
+        result = _sent_value(parts, field)
         if result is ABSENT or not field.attribute:
             if result is ABSENT and field.required:
                 raise _missing(field)
@@ -295,7 +295,7 @@ def _target_values(parts: RequestParts, table: RequestTable, target: str) -> Val
     return {"project": parts.query_text("curr_project") or ""}
 
 
-def _found(parts: RequestParts, field: Field) -> object:
+def _sent_value(parts: RequestParts, field: Field) -> object:
     """A field's value from the first place that has it; a flag is true if any place says so."""
     result: object = ABSENT
     for place in (*field.places, *field.also):

@@ -16,7 +16,7 @@ import msgspec
 
 from fletching.errors import ProtocolError
 from fletching.protocol.codec.codec_parts import encode_json, load_reply
-from fletching.protocol.http import headers as names
+from fletching.protocol.http import headers as header_names
 from fletching.protocol.messages.requests import (
     AbortWriteSession,
     AppendRows,
@@ -286,12 +286,12 @@ def encode_response(response: Response, request: Request) -> tuple[dict[str, str
         response: what the engine answered.
         request: what was asked; decides the reply's form.
     """
-    headers = {names.CONTENT_TYPE: _JSON_REPLY}
+    headers = {header_names.CONTENT_TYPE: _JSON_REPLY}
     route_token = getattr(response, "route_token", "")
     if route_token:
-        headers[names.ROUTE_TOKEN] = route_token
+        headers[header_names.ROUTE_TOKEN] = route_token
     if isinstance(request, CreateWriteStream):
-        headers[names.ACCEPT_ENCODING] = WRITE_CODINGS
+        headers[header_names.ACCEPT_ENCODING] = WRITE_CODINGS
     return headers, encode_json(_ENCODERS[type(response)](response, request))
 
 
@@ -496,5 +496,5 @@ def decode_response(
     Raises:
         ProtocolError: the body is not the JSON object the protocol promises.
     """
-    token = names.lower_case(headers).get(names.ROUTE_TOKEN, "")
+    token = header_names.lower_case(headers).get(header_names.ROUTE_TOKEN, "")
     return _DECODERS[type(request)](load_reply(body), request, token)

@@ -31,7 +31,7 @@ from fletching.protocol.codec.wire_kinds import (
     Unread,
     Word,
 )
-from fletching.protocol.http import headers as names
+from fletching.protocol.http import headers as header_names
 from fletching.protocol.messages.requests import (
     AbortWriteSession,
     AppendRows,
@@ -191,9 +191,9 @@ _SESSION = Field("session_id", "SessionId", Identifier(), also=(JSON,), required
 _STREAM = Field("stream_id", "StreamId", Identifier(), also=(JSON,), required=True)
 _VERSION = Field("stream_version", "StreamVersion", Integer(), also=(JSON,))
 _MODE = Field("write_mode", "WriteMode", Word(WriteMode), since=ApiVersion.V3)
-_TRACE = Field("retry_trace_id", names.RETRY_TRACE_ID, Text(MAX_TRACE_ID), (HEADER,))
-_ACCEPT = Field("accept_encoding", names.ACCEPT_ENCODING, Codings(), (HEADER,))
-_CODING = Field("content_encoding", names.CONTENT_ENCODING, ContentCoding(), (HEADER,))
+_TRACE = Field("retry_trace_id", header_names.RETRY_TRACE_ID, Text(MAX_TRACE_ID), (HEADER,))
+_ACCEPT = Field("accept_encoding", header_names.ACCEPT_ENCODING, Codings(), (HEADER,))
+_CODING = Field("content_encoding", header_names.CONTENT_ENCODING, ContentCoding(), (HEADER,))
 _TEXTS = Listed(Text())
 _INTEGERS = Listed(Integer(least=-(2**63)), "integers")
 _BATCH_ROWS = Field(
@@ -223,11 +223,11 @@ def check_data_format(value: object, name: str) -> None:
         InvalidArgumentError: it is another format, or another version of it.
     """
     for part, known in DATA_FORMAT.items():
-        found = value.get(part) or known if isinstance(value, dict) else None
-        if not isinstance(found, str):
+        result = value.get(part) or known if isinstance(value, dict) else None
+        if not isinstance(result, str):
             raise InvalidParameterError(f"{name} is not an object with a Type and a Version")
-        if found.lower() != known.lower():
-            raise InvalidArgumentError(f"{name}.{part} is {found[:40]!r}, not {known!r}")
+        if result.lower() != known.lower():
+            raise InvalidArgumentError(f"{name}.{part} is {result[:40]!r}, not {known!r}")
 
 
 _FORMAT = Field("", "DataFormat", Unread(check_data_format), (JSON,), constant=DATA_FORMAT)
@@ -271,7 +271,7 @@ class _Incremental(Kind[IncrementalOptions]):
         value: Mapping[str, object], name: str, wires: tuple[str, ...]
     ) -> int | str | None:
         """The one of several fields that says something; -1 and null say nothing."""
-        found: int | str | None = None
+        result: int | str | None = None
         for wire in wires:
             given = value.get(wire)
             if given is None:
@@ -282,10 +282,10 @@ class _Incremental(Kind[IncrementalOptions]):
                 raise InvalidParameterError(f"{name}.{wire} is not a 64-bit integer")
             if given in {-1, "-1", ""}:
                 continue
-            if found is not None:
+            if result is not None:
                 raise InvalidParameterError(f"{name} has a version and a moment; give one of them")
-            found = given
-        return found
+            result = given
+        return result
 
     def to_json(self, value: IncrementalOptions) -> object:
         options = {"Mode": value.mode, "From": value.begin, "To": value.end}
@@ -565,7 +565,7 @@ _TABLE_WRITE: tuple[Field, ...] = (
     Field("schema_version", "SchemaVersion", Integer(least=-1)),
     Field("row_offset", "RowOffset", Integer()),
     Field("quota_token", "quotaToken", Text(MAX_TOKEN)),
-    Field("access_token", names.ACCESS_TOKEN, Text(MAX_TOKEN), (HEADER,)),
+    Field("access_token", header_names.ACCESS_TOKEN, Text(MAX_TOKEN), (HEADER,)),
     _TRACE,
     _CODING,
 )
@@ -575,7 +575,7 @@ _WRITE_TABLE = RequestTable(
     Action.TABLE_WRITE,
     TargetKind.TABLE,
     (_SESSION, _STREAM, _VERSION, _MODE, *_TABLE_WRITE),
-    stream=names.OCTET_STREAM,
+    stream=header_names.OCTET_STREAM,
     block=False,
 )
 
@@ -599,7 +599,7 @@ _WRITE_BLOCK = RequestTable(
         Field("attempt_number", "AttemptNumber", Integer()),
         *_TABLE_WRITE,
     ),
-    stream=names.ARROW_STREAM,
+    stream=header_names.ARROW_STREAM,
     block=True,
     read=_read_block,
 )
@@ -617,7 +617,7 @@ _APPEND_ROWS = RequestTable(
         _TRACE,
         _CODING,
     ),
-    stream=names.OCTET_STREAM,
+    stream=header_names.OCTET_STREAM,
 )
 
 _WRITE_BLOB = RequestTable(
@@ -635,7 +635,7 @@ _WRITE_BLOB = RequestTable(
         Field("crc32c_only", "Crc32cOnly", Flag(), sparse=True),
         _CODING,
     ),
-    stream=names.OCTET_STREAM,
+    stream=header_names.OCTET_STREAM,
 )
 
 _WRITE_BLOBS = RequestTable(
@@ -643,7 +643,7 @@ _WRITE_BLOBS = RequestTable(
     Action.TABLE_WRITE_BLOB,
     TargetKind.TABLE,
     (_SESSION, _STREAM, _VERSION, _CODING),
-    stream=names.OCTET_STREAM,
+    stream=header_names.OCTET_STREAM,
     constants=(("Mode", "Batch"),),
 )
 

@@ -18,7 +18,7 @@ from fletching.errors import (
     InvalidParameterError,
     UsageError,
 )
-from fletching.protocol.http import headers as names
+from fletching.protocol.http import headers as header_names
 from fletching.protocol.http.numbers import parse_integer
 from fletching.protocol.messages.manifest import SourceKind
 from fletching.types import PartitionSpec
@@ -329,7 +329,7 @@ class Codings(Kind[tuple[str, ...]]):
         """See `accepted_codings`."""
         if not isinstance(value, str):
             raise InvalidParameterError(f"{name} is not a string")
-        return names.accepted_codings(value)
+        return header_names.accepted_codings(value)
 
     def to_json(self, value: tuple[str, ...]) -> object:
         """The header's text."""

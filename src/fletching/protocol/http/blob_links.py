@@ -147,9 +147,9 @@ def parse_range(header: str) -> ByteRangeRequest | None:
     return None if end < start else ByteRangeRequest(start, end + 1)
 
 
-def content_range(found: ByteRange, total: int) -> str:
+def content_range(bytes_sent: ByteRange, total: int) -> str:
     """The ``Content-Range`` of a partial reply."""
-    return f"bytes {found.start}-{found.end - 1}/{total}"
+    return f"bytes {bytes_sent.start}-{bytes_sent.end - 1}/{total}"
 
 
 def content_disposition(file_name: str | None) -> str:

@@ -20,7 +20,7 @@ from typing_extensions import Buffer
 
 from fletching import lz4stream
 from fletching.lz4stream.streams import check_no_trailing
-from fletching.protocol.http import headers as names
+from fletching.protocol.http import headers as header_names
 from fletching.wire import content_coding
 from fletching.wire.content_coding import ContentCoding
 
@@ -80,14 +80,14 @@ def reply_body_coding(accepted: Sequence[str], user_agent: str) -> StreamCoding 
 def with_lz4_stream_offered(headers: Mapping[str, str], user_agent: str) -> dict[str, str]:
     """A reply's headers; where they name codings for writes, ours too if the client is ours."""
     changed = dict(headers)
-    if is_our_client(user_agent) and names.ACCEPT_ENCODING in changed:
-        changed[names.ACCEPT_ENCODING] += f",{StreamCoding.LZ4_STREAM.value}"
+    if is_our_client(user_agent) and header_names.ACCEPT_ENCODING in changed:
+        changed[header_names.ACCEPT_ENCODING] += f",{StreamCoding.LZ4_STREAM.value}"
     return changed
 
 
 def offers_lz4_stream(headers: Mapping[str, str]) -> bool:
     """Whether a reply's (lower-case) headers say that the service takes ``x-lz4-stream``."""
-    offered = names.accepted_codings(headers.get(names.ACCEPT_ENCODING, ""))
+    offered = header_names.accepted_codings(headers.get(header_names.ACCEPT_ENCODING, ""))
     return StreamCoding.LZ4_STREAM in offered
 
 

@@ -1,7 +1,7 @@
 """Exceptions as error replies, and error replies as exceptions.
 
 A ``ServiceError`` carries its own status and ``Code``. Every other exception of ours is placed by
-`_PLACES`, read from the top; whatever is not ours is a 500 whose message says nothing of it.
+`_SERVICE_ERRORS`, read from the top; whatever is not ours is a 500 whose message says nothing of it.
 
 The JSON body is ``{"Code", "Message", "RequestId", "HostId"}`` plus ``Error``, our own: the class
 and those of its facts that are plain numbers or words, so that our client raises what the engine
@@ -36,9 +36,9 @@ from fletching.errors import (
     UsageError,
     WireError,
 )
-from fletching.protocol.http import headers as names
+from fletching.protocol.http import headers as header_names
 
-__all__ = ["Fault", "decode_fault", "encode_fault", "to_service_error"]
+__all__ = ["ErrorReply", "decode_error", "encode_error", "to_service_error"]
 
 MAX_MESSAGE = 2000
 """Longest message sent or read, in characters."""
@@ -46,7 +46,7 @@ MAX_MESSAGE = 2000
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 # The first entry that an exception is an instance of decides; children stand before parents.
-_PLACES: tuple[tuple[type[FletchingError], type[ServiceError]], ...] = (
+_SERVICE_ERRORS: tuple[tuple[type[FletchingError], type[ServiceError]], ...] = (
     (LimitExceededError, errors.PayloadTooLargeError),
     (WireError, errors.InvalidArgumentError),
     (IllegalTransitionError, errors.ConflictError),
@@ -63,7 +63,7 @@ _PLACES: tuple[tuple[type[FletchingError], type[ServiceError]], ...] = (
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Fault:
+class ErrorReply:
     """An error reply."""
 
     status: int
@@ -83,9 +83,9 @@ def to_service_error(error: BaseException, request_id: str) -> ServiceError:
             "the server has no room for this; nothing of it is visible", request_id=request_id
         )
     if isinstance(error, FletchingError):
-        for kind, place in _PLACES:
+        for kind, service_error in _SERVICE_ERRORS:
             if isinstance(error, kind):
-                return place(str(error)[:MAX_MESSAGE], request_id=request_id)
+                return service_error(str(error)[:MAX_MESSAGE], request_id=request_id)
     return InternalServerError(
         "the server failed; its log has the request id", request_id=request_id
     )
@@ -103,12 +103,15 @@ def _disk_is_full(error: BaseException) -> bool:
 
 
 def _headers(error: ServiceError, content_type: str) -> dict[str, str]:
-    headers = {names.CONTENT_TYPE: content_type, names.REQUEST_ID: error.request_id or ""}
+    headers = {
+        header_names.CONTENT_TYPE: content_type,
+        header_names.REQUEST_ID: error.request_id or "",
+    }
     if error.retry_after_seconds is not None:
         # whole seconds, rounded up: the header knows no fractions
-        headers[names.RETRY_AFTER] = str(int(-(-error.retry_after_seconds // 1)))
+        headers[header_names.RETRY_AFTER] = str(int(-(-error.retry_after_seconds // 1)))
     if isinstance(error, SchemaModifiedError) and error.latest_schema_version is not None:
-        headers[names.LATEST_SCHEMA_VERSION] = str(error.latest_schema_version)
+        headers[header_names.LATEST_SCHEMA_VERSION] = str(error.latest_schema_version)
     return headers
 
 
@@ -117,23 +120,25 @@ def _clean(text: str) -> str:
     return text[:MAX_MESSAGE].encode("utf-8", "replace").decode()
 
 
-def encode_fault(error: BaseException, request_id: str) -> Fault:
+def encode_error(error: BaseException, request_id: str) -> ErrorReply:
     """The JSON reply for an exception: for storage actions and administration."""
-    fault = to_service_error(error, request_id)
+    answer = to_service_error(error, request_id)
     facts = {
         name: _clean(value) if isinstance(value, str) else value
-        for name, value in fault.facts.items()
+        for name, value in answer.facts.items()
         if isinstance(value, str | int | float)
         and name not in {"http_status", "code", "request_id", "retry_after_seconds"}
     }
     body = {
-        "Code": fault.code,
-        "Message": _clean(fault.message),
-        "RequestId": fault.request_id,
+        "Code": answer.code,
+        "Message": _clean(answer.message),
+        "RequestId": answer.request_id,
         "HostId": "",
-        "Error": {"Type": type(fault).__name__, "Facts": facts},
+        "Error": {"Type": type(answer).__name__, "Facts": facts},
     }
-    return Fault(fault.http_status, _headers(fault, "application/json"), msgspec.json.encode(body))
+    return ErrorReply(
+        answer.http_status, _headers(answer, "application/json"), msgspec.json.encode(body)
+    )
 
 
 # --- the other direction ---------------------------------------------------------------------
@@ -177,7 +182,7 @@ _BY_CODE |= {
 }
 
 
-def decode_fault(
+def decode_error(
     status: int,
     headers: Mapping[str, str] | Iterable[tuple[str, str]],
     body: bytes | memoryview,
@@ -187,18 +192,18 @@ def decode_fault(
     Our own service's replies give back the very class that was raised there; another's are placed
     by ``Code`` and status, and a reply without either by its status.
     """
-    fields = names.lower_case(headers)
+    fields = header_names.lower_case(headers)
     parsed = _parse(bytes(body))
     code = parsed.get("Code") or None
     message = parsed.get("Message") or f"the service answered {status}"
-    request_id = fields.get(names.REQUEST_ID) or parsed.get("RequestId") or None
+    request_id = fields.get(header_names.REQUEST_ID) or parsed.get("RequestId") or None
     kind = _BY_NAME.get(parsed.get("Type", "")) or _kind_of(status, code)
     error = kind(
         message[:MAX_MESSAGE],
         http_status=status,
         code=code,
         request_id=request_id,
-        retry_after_seconds=_seconds(fields.get(names.RETRY_AFTER)),
+        retry_after_seconds=_seconds(fields.get(header_names.RETRY_AFTER)),
         **_facts_of(kind, fields, parsed),
     )
     if kind is ServiceError and status >= 500:
@@ -222,7 +227,9 @@ def _facts_of(
     kind: type[ServiceError], fields: Mapping[str, str], parsed: Mapping[str, str]
 ) -> dict[str, int]:
     if issubclass(kind, SchemaModifiedError):
-        version = fields.get(names.LATEST_SCHEMA_VERSION) or parsed.get("latest_schema_version", "")
+        version = fields.get(header_names.LATEST_SCHEMA_VERSION) or parsed.get(
+            "latest_schema_version", ""
+        )
         return {"latest_schema_version": int(version)} if _is_number(version) else {}
     if issubclass(kind, RowOffsetError):
         offset = parsed.get("expected_offset", "")

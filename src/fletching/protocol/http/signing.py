@@ -25,7 +25,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import parse_qsl, unquote, urlparse
 
 from fletching.errors import InvalidParameterError, RequestTimeTooSkewedError, UnauthorizedError
-from fletching.protocol.http import headers as names
+from fletching.protocol.http import headers as header_names
 
 __all__ = [
     "SIGNATURE_PREFIX",
@@ -110,11 +110,11 @@ def string_to_sign(
         pairs = (f"{name}={value}" if value else name for name, value in sorted(parameters.items()))
         resource += "?" + "&".join(pairs)
     signed = dict.fromkeys(_SIGNED_HEADERS, "")
-    for name, value in names.lower_case(headers).items():
+    for name, value in header_names.lower_case(headers).items():
         if name in _SIGNED_HEADERS or name.startswith(_SIGNED_PREFIX):
             signed[name] = value.strip()
     # The bearer token rides in a header of the signed kind but is added after signing.
-    signed.pop(names.BEARER_TOKEN, None)
+    signed.pop(header_names.BEARER_TOKEN, None)
     for name, value in parameters.items():
         if name.startswith(_SIGNED_PREFIX):
             signed[name] = value
@@ -229,7 +229,7 @@ def verify(
     else:
         key = secret.encode()
     received = claim.signature.encode("utf-8", "surrogateescape")
-    fields = names.lower_case(headers)
+    fields = header_names.lower_case(headers)
     matched = False
     for prefix in endpoint_paths:
         if target.startswith(prefix):

@@ -397,12 +397,12 @@ def _fixed_size(array: pa.Array, values: pa.Array, target: pa.DataType) -> pa.Ar
     valid = array.is_valid()
     flags = valid.to_numpy(zero_copy_only=False)
     edges = np.flatnonzero(np.diff(flags)) + 1
-    parts, taken = [], 0
+    parts, used = [], 0
     for start, end in itertools.pairwise([0, *edges.tolist(), len(flags)]):
         count = (end - start) * target.list_size
         if flags[start]:
-            parts.append(values.slice(taken, count))
-            taken += count
+            parts.append(values.slice(used, count))
+            used += count
         else:
             parts.append(null_array(target.value_type, count))
     bitmap = pa.py_buffer(np.packbits(flags, bitorder="little").tobytes())

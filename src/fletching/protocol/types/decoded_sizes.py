@@ -87,8 +87,8 @@ def row_bytes(array: pa.Array) -> _Sizes:
         return _of_runs(array)
     if _types.is_struct(kind):
         total = np.full(len(array), 0.125)
-        for place in range(kind.num_fields):
-            total += row_bytes(array.field(place))
+        for index in range(kind.num_fields):
+            total += row_bytes(array.field(index))
         return total
     if _types.is_fixed_size_list(kind):
         start, count = array.offset * kind.list_size, len(array) * kind.list_size
@@ -199,7 +199,7 @@ def _cells(array: pa.Array) -> int:
     if _types.is_dictionary(kind):
         return len(array) + _cells(array.dictionary)
     if _types.is_struct(kind):
-        return len(array) + sum(_cells(array.field(place)) for place in range(kind.num_fields))
+        return len(array) + sum(_cells(array.field(index)) for index in range(kind.num_fields))
     if _types.is_run_end_encoded(kind) or (_types.is_nested(kind) and hasattr(array, "values")):
         return len(array) + _cells(array.values)
     return len(array)

@@ -169,7 +169,7 @@ def _check_whole_digits(array: pa.Array, target: pa.DataType) -> None:
         raise MisfitError(f"does not fit {target}")
 
 
-def _filled(array: pa.Array) -> pa.Array:
+def _without_nulls(array: pa.Array) -> pa.Array:
     """The values as numpy has them, null as 0; shares the memory of an array without nulls."""
     if array.null_count:
         # Every type here has 0.
@@ -184,7 +184,7 @@ def _rebuilt(values: pa.Array, like: pa.Array, target: pa.DataType) -> pa.Array:
 
 def _between_floats(array: pa.Array, target: pa.DataType) -> pa.Array:
     """Integers as floats, floats as integers, floats as other floats."""
-    values = _filled(array)
+    values = _without_nulls(array)
     wanted = np.dtype(target.to_pandas_dtype())
     if values.dtype.kind == "f" and wanted.kind == "f":
         with np.errstate(over="ignore"):
@@ -239,7 +239,7 @@ def ticks(array: pa.Array, target: pa.DataType, *, truncate: bool = False) -> pa
     """
     source = array.type
     narrow = source.bit_width == 32
-    counts = _filled(array.view(pa.int32() if narrow else pa.int64())).astype(np.int64)
+    counts = _without_nulls(array.view(pa.int32() if narrow else pa.int64())).astype(np.int64)
     fine, coarse = _tick_nanoseconds(source), _tick_nanoseconds(target)
     if fine >= coarse:
         factor = fine // coarse

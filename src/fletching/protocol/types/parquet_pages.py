@@ -77,8 +77,8 @@ def parquet_need(file: IO[bytes], metadata: pq.FileMetaData, limit: int) -> Parq
         fixed = 0.0  # whatever is read, however few rows at a time
         per_row = 0.0
         bounded: list[tuple[float, float]] = []  # (per row, at most)
-        for place in range(group.num_columns):
-            column, schema = group.column(place), metadata.schema.column(place)
+        for index in range(group.num_columns):
+            column, schema = group.column(index), metadata.schema.column(index)
             chunk, walked = _chunk(file, column, MAX_PAGES - pages)
             pages += walked
             fixed += chunk.largest + 2 * chunk.dictionary

@@ -16,7 +16,7 @@ from fletching.errors import UsageError
 __all__ = ["QuotesWatched", "has_plain_quotes"]
 
 _QUOTE = 34
-_TOLD_BYTES = 20
+_SHOWN_BYTES = 20
 
 
 def has_plain_quotes(encoding: str) -> bool:
@@ -45,7 +45,7 @@ class QuotesWatched:
         self._inside = False
         self._begun = False
         self._lines = 0
-        self._place = (0, b"")  # the line on which the field that is open begins, and how
+        self._opened_at = (0, b"")  # the line on which the field that is open begins, and how
 
     @property
     def closed(self) -> bool:
@@ -66,7 +66,7 @@ class QuotesWatched:
         if data:
             self._look(data)
         elif self._inside and size:
-            line, text = self._place
+            line, text = self._opened_at
             raise UsageError(
                 f"{self._name} ends inside the quoted field that begins on line {line} with "
                 f"{text.decode('utf-8', 'ignore')}: a closing quote is expected; was it cut?"
@@ -75,46 +75,46 @@ class QuotesWatched:
 
     def _look(self, data: bytes) -> None:
         samples = np.frombuffer(data, np.uint8)
-        places = np.flatnonzero(samples == _QUOTE)
-        if len(places):
-            self._pass(data, samples, places)
+        positions = np.flatnonzero(samples == _QUOTE)
+        if len(positions):
+            self._pass(data, samples, positions)
         self._lines += data.count(b"\n")
         self._before, self._begun = data[-1], True
         self._closed = self._closed and data[-1] == _QUOTE
 
-    def _pass(self, data: bytes, samples: np.ndarray, places: np.ndarray) -> None:
+    def _pass(self, data: bytes, samples: np.ndarray, positions: np.ndarray) -> None:
         """Follows the quotes: of all, or of those from the first on that is an ordinary character."""
-        before = samples[places - 1]
+        before = samples[positions - 1]
         adjacent = before == _QUOTE
         starts = self._starts[before]
-        if not places[0]:
+        if not positions[0]:
             adjacent[0], starts[0] = self._closed, self._starts[self._before]
-        elif not self._begun and places[0] == 3 and data.startswith(codecs.BOM_UTF8):
+        elif not self._begun and positions[0] == 3 and data.startswith(codecs.BOM_UTF8):
             starts[0] = True
         # While every one that finds no field open begins one, or follows one that closed, they alternate.
         opening = slice(1 if self._inside else 0, None, 2)
         if (starts | adjacent)[opening].all():
-            opened = places[opening][starts[opening]]
-            self._inside ^= bool(len(places) & 1)
+            opened = positions[opening][starts[opening]]
+            self._inside ^= bool(len(positions) & 1)
             self._closed = not self._inside
             last = int(opened[-1]) if len(opened) else -1
         else:
-            last = self._one_by_one(places.tolist(), starts.tolist())
+            last = self._one_by_one(positions.tolist(), starts.tolist())
         # A quote at the end may turn out to be the first of two.
         if last >= 0 and (self._inside or data[-1] == _QUOTE):
-            text = data[last : last + _TOLD_BYTES].splitlines()[0]
-            self._place = (self._lines + data.count(b"\n", 0, last) + 1, text)
+            text = data[last : last + _SHOWN_BYTES].splitlines()[0]
+            self._opened_at = (self._lines + data.count(b"\n", 0, last) + 1, text)
 
-    def _one_by_one(self, places: list[int], starts: list[bool]) -> int:
+    def _one_by_one(self, positions: list[int], starts: list[bool]) -> int:
         """The same for quotes of any kind; returns where the last field was opened, or -1."""
         inside, last = self._inside, -1
         closed_at = -1 if self._closed else -2
-        for place, begins in zip(places, starts, strict=True):
+        for position, begins in zip(positions, starts, strict=True):
             if inside:
-                inside, closed_at = False, place
-            elif closed_at == place - 1:
+                inside, closed_at = False, position
+            elif closed_at == position - 1:
                 inside = True
             elif begins:
-                inside, last = True, place
-        self._inside, self._closed = inside, closed_at == places[-1]
+                inside, last = True, position
+        self._inside, self._closed = inside, closed_at == positions[-1]
         return last

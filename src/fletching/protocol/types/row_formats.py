@@ -164,23 +164,23 @@ def text_need(file: IO[bytes], types: pa.Schema, limit: int) -> tuple[int, int]:
     file.seek(0)
     lines = 0  # of the piece that has most
     longest = since = 0
-    pieces = []
-    while piece := file.read(_PIECE_BYTES):
-        count = piece.count(b"\n")
-        pieces.append(count + 1)
+    chunks = []
+    while chunk := file.read(_CHUNK_BYTES):
+        count = chunk.count(b"\n")
+        chunks.append(count + 1)
         lines = max(lines, count + 1)
         if not count:
-            since += len(piece)
+            since += len(chunk)
         else:
-            longest = max(longest, since + piece.index(b"\n"), _longest_line(piece))
-            since = len(piece) - piece.rindex(b"\n")
+            longest = max(longest, since + chunk.index(b"\n"), _longest_line(chunk))
+            since = len(chunk) - chunk.rindex(b"\n")
     longest = max(longest, since)
     block = TEXT_BLOCK_BYTES
     while True:
-        reach = block // _PIECE_BYTES + 1
-        rows = max((sum(pieces[n : n + reach]) for n in range(0, len(pieces), reach)), default=0)
+        reach = block // _CHUNK_BYTES + 1
+        rows = max((sum(chunks[n : n + reach]) for n in range(0, len(chunks), reach)), default=0)
         need = int(3 * block + 2 * rows * width)
-        if need <= limit or block // 2 <= max(longest, _PIECE_BYTES):
+        if need <= limit or block // 2 <= max(longest, _CHUNK_BYTES):
             break
         block //= 2
     if need > limit:
@@ -193,11 +193,11 @@ def text_need(file: IO[bytes], types: pa.Schema, limit: int) -> tuple[int, int]:
     return block, need
 
 
-_PIECE_BYTES = 64 << 10
+_CHUNK_BYTES = 64 << 10
 
 
-def _longest_line(piece: bytes) -> int:
-    ends = np.flatnonzero(np.frombuffer(piece, np.uint8) == 10)
+def _longest_line(chunk: bytes) -> int:
+    ends = np.flatnonzero(np.frombuffer(chunk, np.uint8) == 10)
     return int(np.diff(ends).max(initial=0))
 
 
@@ -250,15 +250,15 @@ def open_csv(
         )
 
     reader = reading(skip_empty_lines=True)
-    told = [
+    untyped = [
         field
         for field in reader.schema
         if field.name not in read and pa.types.is_floating(field.type)
     ]
-    if again and (told or len(reader.schema) == 1):
+    if again and (untyped or len(reader.schema) == 1):
         # Numbers are read as those of columns that have a type, now that it is known. An empty line of a
         # file with one column is a null, and no line to be passed over.
-        types |= {field.name: pa.string() for field in told}
+        types |= {field.name: pa.string() for field in untyped}
         reader = reading(skip_empty_lines=len(reader.schema) > 1)
     schema = reader.schema
     if options.delimiter is None and len(schema) == 1:
@@ -274,8 +274,8 @@ def open_csv(
                 f"{name}: column {field.name!r} is not UTF-8 text: give its --encoding (latin-1, "
                 f"cp1252, ...), or --types '{field.name} BINARY' to keep the bytes"
             )
-    wanted = {field.name: field.type for field in (*told, *(options.types or ()))}
-    names = [] if again else [field.name for field in told]
+    wanted = {field.name: field.type for field in (*untyped, *(options.types or ()))}
+    names = [] if again else [field.name for field in untyped]
     return _meant(reader, schema, wanted, lambda: names)
 
 
@@ -303,7 +303,7 @@ def open_json_lines(file: IO[bytes], options: ReadOptions) -> Opened:
     )
     wanted = {field.name: field.type for field in options.types or ()}
     names = reader.schema.names
-    return _meant(reader, reader.schema, wanted, lambda: names if watched.found else ())
+    return _meant(reader, reader.schema, wanted, lambda: names if watched.has_long_numbers else ())
 
 
 def _meant(

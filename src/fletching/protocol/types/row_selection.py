@@ -29,7 +29,7 @@ def take_rows(batch: pa.RecordBatch, rows: pa.Array) -> pa.RecordBatch:
     """
     if not batch.num_columns:
         return batch.take(rows)  # made of columns, it would have no rows
-    columns = [_taken(column, rows) for column in batch.columns]
+    columns = [_take(column, rows) for column in batch.columns]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
@@ -81,11 +81,11 @@ def _without_few(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
             continue
         if rows is None:
             rows = pc.indices_nonzero(pc.fill_null(mask, False))
-        columns.append(_taken(column, rows))
+        columns.append(_take(column, rows))
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
-def _taken(column: pa.Array, rows: pa.Array) -> pa.Array:
+def _take(column: pa.Array, rows: pa.Array) -> pa.Array:
     through = _THROUGH.get(column.type) if not pa.types.is_nested(column.type) else None
     if through is not None:
         return column.cast(through).take(rows).cast(column.type)

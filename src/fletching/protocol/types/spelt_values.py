@@ -174,7 +174,7 @@ class LongNumbers:
     from zeros.
 
     Attributes:
-        found: whether there was a number of too many digits in what has been read.
+        match: whether there was a number of too many digits in what has been read.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -182,7 +182,7 @@ class LongNumbers:
         self._file = file
         self._before = b""
         self._line = bytearray()
-        self.found = False
+        self.has_long_numbers = False
 
     @property
     def closed(self) -> bool:
@@ -202,8 +202,10 @@ class LongNumbers:
         data = self._file.read(size)
         self._look(data)
         text = self._before + data[:_LONG] if self._before else b""
-        self.found = (
-            self.found or _has_run(data, _LONG_NUMBER) or _LONG_NUMBER.search(text) is not None
+        self.has_long_numbers = (
+            self.has_long_numbers
+            or _has_run(data, _LONG_NUMBER)
+            or _LONG_NUMBER.search(text) is not None
         )
         self._before = data[-_LONG:] if len(data) >= _LONG else (self._before + data)[-_LONG:]
         return data
@@ -228,11 +230,11 @@ def _refuse_tiny(text: bytes, start: int, end: int) -> None:
     """Refuses lines in which a number other than zero is nearer to zero than to any DOUBLE."""
     for pattern in _TINY if _has_run(text, _RUN) else _TINY[:-1]:
         seen = start
-        for found in pattern.finditer(text, start, end):
-            if found.start() < seen or not _may_be_tiny(text, found):
+        for match in pattern.finditer(text, start, end):
+            if match.start() < seen or not _may_be_tiny(text, match):
                 continue
-            first = text.rfind(b"\n", seen, found.start()) + 1
-            last = text.find(b"\n", found.end(), end)
+            first = text.rfind(b"\n", seen, match.start()) + 1
+            last = text.find(b"\n", match.end(), end)
             seen = end if last < 0 else last
             try:
                 json.loads(text[max(first, start) : seen], parse_float=_not_tiny)
@@ -242,18 +244,18 @@ def _refuse_tiny(text: bytes, start: int, end: int) -> None:
                 pass  # what is no JSON is for the reader to say
 
 
-def _may_be_tiny(text: bytes, found: re.Match[bytes]) -> bool:
+def _may_be_tiny(text: bytes, match: re.Match[bytes]) -> bool:
     """Whether the digits before an exponent may make it a number of which only zero would be left."""
-    if found.re is _RUN:
+    if match.re is _RUN:
         return True
-    before = _DIGITS_BEFORE.search(text, max(found.start() - _NEAR, 0), found.start())
+    before = _DIGITS_BEFORE.search(text, max(match.start() - _NEAR, 0), match.start())
     if before is None:
         return False  # part of a text
-    after = _DIGITS.match(text, found.end(), found.end() + _NEAR)
+    after = _DIGITS.match(text, match.end(), match.end() + _NEAR)
     assert after is not None
     if len(before[0]) + len(after[0]) >= _NEAR:
         return True
-    return float(before[0] + found[0] + after[0]) == 0
+    return float(before[0] + match[0] + after[0]) == 0
 
 
 def _not_tiny(text: str) -> float:
@@ -279,8 +281,8 @@ def _has_run(data: bytes, wanted: re.Pattern[bytes]) -> bool:
     """Whether so many digits stand in a row: a run of them covers two samples at least."""
     samples = np.frombuffer(data, np.uint8)[::_STEP]
     digits = (samples >= 48) & (samples <= 57)
-    for place in (np.flatnonzero(digits[1:] & digits[:-1]) * _STEP).tolist():
-        if wanted.search(data, max(place - _LONG, 0), place + 2 * _LONG) is not None:
+    for position in (np.flatnonzero(digits[1:] & digits[:-1]) * _STEP).tolist():
+        if wanted.search(data, max(position - _LONG, 0), position + 2 * _LONG) is not None:
             return True
     return False
 

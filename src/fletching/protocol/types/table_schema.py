@@ -134,7 +134,7 @@ def table_schema(
     partition_comments: Sequence[str] = (),
     primary_key: Sequence[str] = (),
     column_ids: Sequence[tuple[int, ...]] | None = None,
-    places: Iterable[int] | None = None,
+    indices: Iterable[int] | None = None,
 ) -> TableSchema:
     """The ODPS view of a table's columns: the one place that makes it.
 
@@ -145,7 +145,7 @@ def table_schema(
         primary_key: names of data columns, in any case.
         column_ids: per data column, then per partition column, the ids of its nodes; by default
             they count depth-first from 1, the ids both PyODPS suites expect.
-        places: which columns, by their number among data, then partition columns; all by default.
+        indices: which columns, by their number among data, then partition columns; all by default.
 
     Raises:
         UsageError: a partition column's type is not an ODPS type. A data column whose Arrow type
@@ -159,19 +159,21 @@ def table_schema(
         column_ids = [*ids, *((following + i,) for i in range(len(partition_columns)))]
     data: list[Column] = []
     partitions: list[Column] = []
-    for place in range(count + len(partition_columns)) if places is None else sorted(places):
-        if place >= count:
-            name, type_text = partition_columns[place - count]
+    for column_index in (
+        range(count + len(partition_columns)) if indices is None else sorted(indices)
+    ):
+        if column_index >= count:
+            name, type_text = partition_columns[column_index - count]
             partitions.append(
                 Column(
                     name=name,
                     type=format_type(parse_type(type_text)),
-                    comment=partition_comments[place - count] if partition_comments else "",
-                    column_ids=tuple(column_ids[place]),
+                    comment=partition_comments[column_index - count] if partition_comments else "",
+                    column_ids=tuple(column_ids[column_index]),
                 )
             )
             continue
-        field = schema.field(place)
+        field = schema.field(column_index)
         try:
             text = format_type(odps_type_of_field(field))
         except UsageError:
@@ -182,7 +184,7 @@ def table_schema(
                 type=text,
                 nullable=field.nullable,
                 comment=field_comment(field),
-                column_ids=tuple(column_ids[place]),
+                column_ids=tuple(column_ids[column_index]),
                 primary_key=field.name.casefold() in keys,
             )
         )

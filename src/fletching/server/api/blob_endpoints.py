@@ -27,7 +27,7 @@ from fletching.engine.blobs.blob_uploads import BlobUpload
 from fletching.engine.blobs.pack_sharing import SharedPacks
 from fletching.errors import MethodNotAllowedError, NoPermissionError, PayloadTooLargeError
 from fletching.protocol.codec import encode_response
-from fletching.protocol.http import headers as names
+from fletching.protocol.http import headers as header_names
 from fletching.protocol.http.blob_links import (
     content_disposition,
     content_range,
@@ -195,7 +195,7 @@ class _ReplySource:
 
 async def read_blobs(exchange: Exchange, service: Service, request: ReadBlobs) -> None:
     """Answers a BlobRead: everything is looked up before the first byte is sent."""
-    agent = exchange.header(names.USER_AGENT).lower() + " "
+    agent = exchange.header(header_names.USER_AGENT).lower() + " "
     if agent.startswith(_UNCOMPRESSED_AGENTS):
         request = msgspec.structs.replace(request, accept_encoding=())
 
@@ -215,9 +215,9 @@ async def read_blobs(exchange: Exchange, service: Service, request: ReadBlobs) -
             if isinstance(source, SharedPacks):
                 await _send_shared(exchange, source, {})
                 return
-            headers = {names.FRAMING: source.plan.framing}
+            headers = {header_names.FRAMING: source.plan.framing}
             if source.plan.coding is not ContentCoding.IDENTITY:
-                headers[names.CONTENT_ENCODING] = source.plan.coding.value
+                headers[header_names.CONTENT_ENCODING] = source.plan.coding.value
             await exchange.start(source.plan.length, headers=headers)
             await send_source(exchange, job, source, source.first)
 
@@ -245,7 +245,7 @@ async def _send_shared(exchange: Exchange, shared: SharedPacks, fields: dict[str
     await exchange.reply_with_descriptors(
         encode_mapped_blobs(shared.message),
         shared.descriptors,
-        headers={**fields, names.DIRECT: names.DESCRIPTORS},
+        headers={**fields, header_names.DIRECT: header_names.DESCRIPTORS},
     )
 
 
@@ -282,7 +282,10 @@ async def handle_blob(exchange: Exchange, service: Service) -> None:
         _check_access(exchange, service, whole.table)
         if _is_named(whole, exchange.header("if-none-match")):
             return _Found(304, whole)
-        if exchange.method == "GET" and exchange.header(names.DIRECT) == names.DESCRIPTORS:
+        if (
+            exchange.method == "GET"
+            and exchange.header(header_names.DIRECT) == header_names.DESCRIPTORS
+        ):
             shared = _shared(exchange, service, [reference])
             if shared is not None:
                 return _Found(200, whole, shared=shared)
@@ -355,7 +358,7 @@ def _is_named(found: BlobSlice, header: str) -> bool:
 def _blob_headers(found: BlobSlice) -> dict[str, str]:
     content_type = found.header.content_type or ""
     if not _MEDIA_TYPE.fullmatch(content_type):
-        content_type = names.OCTET_STREAM
+        content_type = header_names.OCTET_STREAM
     return {
         "content-type": content_type,
         "content-disposition": content_disposition(found.header.file_name),

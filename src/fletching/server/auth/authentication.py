@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from fletching.engine.access.permissions import AccessKey
 from fletching.errors import SignatureMismatchError, ThrottledError, UnauthorizedError
-from fletching.protocol.http import headers as names
+from fletching.protocol.http import headers as header_names
 from fletching.protocol.http.blob_links import LinkClaim, parse_link, verify_link
 from fletching.protocol.http.signing import (
     Claim,
@@ -100,8 +100,8 @@ class Authenticator:
             SignatureMismatchError: unknown key, wrong signature, wrong token; which is not said.
             ThrottledError: not verified, and this client has failed too often with this access id.
         """
-        authorization = exchange.header(names.AUTHORIZATION)
-        token = exchange.header(names.BEARER_TOKEN)
+        authorization = exchange.header(header_names.AUTHORIZATION)
+        token = exchange.header(header_names.BEARER_TOKEN)
         address = exchange.peer.rpartition(":")[0]
         if authorization[:7].lower() == "bearer ":
             # How plain HTTP sends a token (RFC 6750).
@@ -115,7 +115,7 @@ class Authenticator:
             raise UnauthorizedError("the request is not signed: an Authorization header is needed")
         claim = parse_authorization(authorization)
         now = self._clock()
-        check_date(exchange.header(names.DATE), now, self._allowed_skew)
+        check_date(exchange.header(header_names.DATE), now, self._allowed_skew)
         check_scope_date(claim, now)
         who = (address, claim.access_id[:128])
         return self._counted(who, lambda: self._signed(exchange, claim, authorization, now))
@@ -223,12 +223,12 @@ class Authenticator:
             exchange.headers,
         )
         if key is not None and key.security_token is not None:
-            received = exchange.header(names.STS_TOKEN).encode("utf-8", "surrogateescape")
+            received = exchange.header(header_names.STS_TOKEN).encode("utf-8", "surrogateescape")
             matches &= hmac.compare_digest(key.security_token.encode(), received)
         return key if matches else None
 
     def _check_application(self, exchange: Exchange, authorization: str) -> None:
-        value = exchange.header(names.APPLICATION_AUTHENTICATION)
+        value = exchange.header(header_names.APPLICATION_AUTHENTICATION)
         if not value:
             return
         claim = parse_application(value)

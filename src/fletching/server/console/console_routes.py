@@ -35,7 +35,7 @@ from fletching.errors import (
     MethodNotAllowedError,
     NotFoundError,
 )
-from fletching.protocol.http.error_codec import encode_fault
+from fletching.protocol.http.error_codec import encode_error
 from fletching.server.console.data.columns_page import columns_page
 from fletching.server.console.data.history_page import change_history, history_page
 from fletching.server.console.data.partitions_page import partitions_page
@@ -279,7 +279,7 @@ async def _sign_in(exchange: Exchange, service: Service, pages: Pages) -> None:
 
 async def _problem(exchange: Exchange, pages: Pages, error: FletchingError) -> None:
     exchange.outcome = type(error).__name__
-    fault = encode_fault(error, exchange.request_id)
+    fault = encode_error(error, exchange.request_id)
     if fault.status >= 500:
         logger.error("%s: %s", exchange.request_id, error, exc_info=error)
     headers = {

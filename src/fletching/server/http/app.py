@@ -16,7 +16,7 @@ from fletching.errors import (
 )
 from fletching.protocol.codec import is_admin_path, parse_storage_path
 from fletching.protocol.http.blob_links import BLOB_PREFIX
-from fletching.protocol.http.error_codec import encode_fault
+from fletching.protocol.http.error_codec import encode_error
 from fletching.protocol.http.headers import USER_AGENT
 from fletching.server.api.admin_endpoints import handle_admin
 from fletching.server.api.blob_endpoints import handle_blob
@@ -150,7 +150,7 @@ async def _fail(exchange: Exchange, error: FletchingError) -> None:
     if exchange.status is not None:
         logger.error("%s: the reply was cut: %s", exchange.request_id, error)
         return
-    fault = encode_fault(error, exchange.request_id)
+    fault = encode_error(error, exchange.request_id)
     try:
         await exchange.reply(fault.body, status=fault.status, headers=fault.headers)
     except ConnectionBrokenError:

@@ -75,7 +75,7 @@ def filled(chunk: Chunk) -> bytes:
         memory[position : position + len(data)] = data
     for fetch in chunk.fetches():
         for index, start, end in fetch.joined.parts:
-            place = fetch.places[index]
+            place = fetch.offsets[index]
             memory[start + place : end + place] = FILES[fetch.source][start:end]
     return bytes(memory)
 

@@ -28,7 +28,7 @@ from fletching.errors import (
     NoPermissionError,
     ProtocolError,
 )
-from fletching.protocol.http import headers as names
+from fletching.protocol.http import headers as header_names
 from fletching.protocol.messages.manifest import (
     MAX_MANIFEST_BYTES,
     Inline,
@@ -371,7 +371,7 @@ def test_a_socket_where_nobody_is_costs_no_word(
 def test_a_name_that_is_none_of_ours_is_never_connected_to(name: str) -> None:
     reads = DirectReads("http://127.0.0.1:1", connections=1)
     reply: Any = type(
-        "Reply", (), {"headers": {names.DIRECT_SOCKET: name}, "came_from_this_host": True}
+        "Reply", (), {"headers": {header_names.DIRECT_SOCKET: name}, "came_from_this_host": True}
     )
     reads.learn(reply)
     assert reads.pool is None
@@ -381,7 +381,7 @@ def test_of_several_sockets_that_answer_the_first_is_kept() -> None:
     reads = DirectReads("http://127.0.0.1:1", connections=1)
     kept: Any = None
     for digit in "012":
-        headers = {names.DIRECT_SOCKET: f"fletching-{digit * 32}"}
+        headers = {header_names.DIRECT_SOCKET: f"fletching-{digit * 32}"}
         reply: Any = type("Reply", (), {"headers": headers, "came_from_this_host": True})
         reads.learn(reply)
         kept = kept or reads.pool
@@ -395,7 +395,7 @@ def test_of_several_sockets_that_answer_the_first_is_kept() -> None:
 
 def test_a_service_on_another_host_is_not_believed() -> None:
     reads = DirectReads("http://127.0.0.1:1", connections=1)
-    headers = {names.DIRECT_SOCKET: f"fletching-{'0' * 32}"}
+    headers = {header_names.DIRECT_SOCKET: f"fletching-{'0' * 32}"}
     reply: Any = type("Reply", (), {"headers": headers, "came_from_this_host": False})
     reads.learn(reply)
     assert reads.pool is None
@@ -406,11 +406,11 @@ def test_who_has_not_signed_learns_no_name(server: Any) -> None:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nUser-Agent: fletching/1\r\n\r\n")
         head = connection.recv(1 << 16)
     assert b"200" in head.split(b"\r\n")[0]
-    assert names.DIRECT_SOCKET.encode() not in head
+    assert header_names.DIRECT_SOCKET.encode() not in head
 
 
 def test_requests_at_the_socket_are_signed_like_any(server: Any) -> None:
-    address = names.direct_socket_address(server.service.direct_socket)
+    address = header_names.direct_socket_address(server.service.direct_socket)
     pool = DirectPool(server.url, address, connections=1)
     try:
         reply = pool.urlopen("GET", "/fletching/v1/tables?project=demo")
@@ -476,7 +476,7 @@ MANIFEST = Manifest(
 class FakeReply:
     def __init__(self, data: bytes, length: str | None = None) -> None:
         said = str(len(data)) if length is None else length
-        self.headers = {names.MANIFEST: said}
+        self.headers = {header_names.MANIFEST: said}
         self._data = data
         self.asked = 0
         self.finished = self.closed = False

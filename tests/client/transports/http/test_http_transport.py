@@ -358,7 +358,7 @@ def test_a_read_survives_a_break_at_any_byte(how: dict[str, Any]) -> None:
 def test_a_reply_in_single_bytes(opened: Any) -> None:
     body = stream([rows(0, 4), rows(4, 8)])
     for chunk_bytes in (None, 1, 7):
-        with ReplayPeer([Answer(body=body, piece_bytes=1, chunk_bytes=chunk_bytes)]) as peer:
+        with ReplayPeer([Answer(body=body, send_bytes=1, chunk_bytes=chunk_bytes)]) as peer:
             batches = list(opened(peer).read(READ, NO_RETRY, attempt()))
         assert pa.Table.from_batches(batches) == pa.Table.from_batches([rows(0, 8)])
 

@@ -59,8 +59,8 @@ class Chunk:
             for run in _ascending(items):
                 parts = [(wanted.start, wanted.end) for _, wanted in run]
                 joined = join_ranges(parts, longest_bytes=LONGEST_BYTES)
-                places = [position - wanted.start for position, wanted in run]
-                made += [Fetch(source, each, tuple(places)) for each in joined]
+                offsets = [position - wanted.start for position, wanted in run]
+                made += [Fetch(source, each, tuple(offsets)) for each in joined]
         return made
 
     def add_inline(self, data: bytes) -> None:
@@ -94,7 +94,7 @@ class Fetch:
 
     source: int
     joined: JoinedRange
-    places: tuple[int, ...]
+    offsets: tuple[int, ...]
 
 
 def _ascending(

@@ -240,8 +240,8 @@ class RangeFetcher:
             position = joined.start
             for index, start, end in joined.parts:
                 _drop(reply, start - position)
-                place = fetch.places[index]
-                room = pending.memory[start + place : end + place]
+                offset = fetch.offsets[index]
+                room = pending.memory[start + offset : end + offset]
                 while room:
                     count = reply.readinto(room)
                     if not count:

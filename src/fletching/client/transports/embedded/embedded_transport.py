@@ -400,10 +400,10 @@ class EmbeddedBlobRange:
 
     file: BlobFileOnHost | None = None
 
-    def __init__(self, found: Any) -> None:
-        self.info = BlobInfo(found.total, found.header.content_type, found.header.file_name)
+    def __init__(self, blob: Any) -> None:
+        self.info = BlobInfo(blob.total, blob.header.content_type, blob.header.file_name)
         self._rest = memoryview(b"")
-        for extent in found.pieces:
+        for extent in blob.pieces:
             self._rest = extent.object.view(extent.start, extent.end)
 
     def readinto(self, buffer: WriteableBuffer) -> int:

@@ -60,15 +60,15 @@ class OpenPack:
 
     def readinto(self, view: memoryview, start: int) -> None:
         """Fills a buffer; errors as `read`."""
-        filled = 0
-        while filled < len(view):
-            count = os.preadv(self._descriptor, [view[filled:]], start + filled)
+        received = 0
+        while received < len(view):
+            count = os.preadv(self._descriptor, [view[received:]], start + received)
             if not count:
                 size = os.fstat(self._descriptor).st_size
                 raise CorruptObjectError(
                     f"a pack of blobs ends at byte {size}; it had {self.length}"
                 )
-            filled += count
+            received += count
 
     @property
     def is_deleted(self) -> bool:
@@ -111,8 +111,8 @@ class PackedBlob:
             ChecksumMismatchError: it is not what was stored.
             CorruptObjectError: the file was cut.
         """
-        found = self._opened.read(self._start + self._metadata, self.length)
-        actual = crc32c(found)
+        contents = self._opened.read(self._start + self._metadata, self.length)
+        actual = crc32c(contents)
         if actual != self.crc32c:
             raise ChecksumMismatchError(
                 "a blob in its pack is not what was stored",
@@ -120,7 +120,7 @@ class PackedBlob:
                 expected=self.crc32c,
                 actual=actual,
             )
-        return found
+        return contents
 
     def readinto_at(self, buffer: WriteableBuffer, position: int) -> int:
         """See `BlobFileOnHost.readinto_at`."""
@@ -232,7 +232,7 @@ class PackedBlobEvents:
             yield next(sent)
 
     def _asked(self) -> BlobEvents:
-        missing = [place for place, blob in enumerate(self._blobs) if not blob.is_shared]
+        missing = [index for index, blob in enumerate(self._blobs) if not blob.is_shared]
         self._sent = self._by_service(missing)
         return self._sent
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from fletching.client.transports.http.http_response import WAKE_BYTES
-from fletching.protocol.http import headers as names
+from fletching.protocol.http import headers as header_names
 from fletching.protocol.http.body_codings import StreamCoding, table_body_coding
 from fletching.protocol.http.layers import table_body_decoder
 
@@ -49,7 +49,7 @@ class CodedReply:
         self._reply = reply
         self._decoder = table_body_decoder(coding)
         self._events = self._decoder.events()
-        self._piece = memoryview(b"")
+        self._chunk = memoryview(b"")
         self._room = bytearray(RECEIVE_BYTES)
         self._ended = False
 
@@ -68,17 +68,17 @@ class CodedReply:
         target = memoryview(buffer).cast("B")
         if not target.nbytes:
             return 0
-        while not self._piece:
-            piece = next(self._events, None)
-            if piece is not None:
-                self._piece = memoryview(piece)
+        while not self._chunk:
+            chunk = next(self._events, None)
+            if chunk is not None:
+                self._chunk = memoryview(chunk)
             elif self._ended:
                 return 0
             else:
                 self._receive()
-        count = min(len(self._piece), target.nbytes)
-        target[:count] = self._piece[:count]
-        self._piece = self._piece[count:]
+        count = min(len(self._chunk), target.nbytes)
+        target[:count] = self._chunk[:count]
+        self._chunk = self._chunk[count:]
         return count
 
     def _receive(self) -> None:
@@ -122,7 +122,7 @@ class RawReply:
 
 def uncoded(reply: ReplyBytes) -> ReplyBytes:
     """The reply itself, or its decoded form if its headers name our own coding."""
-    coding = reply.headers.get(names.CONTENT_ENCODING)
+    coding = reply.headers.get(header_names.CONTENT_ENCODING)
     if coding and table_body_coding(coding) is StreamCoding.LZ4_STREAM:
         return CodedReply(reply, StreamCoding.LZ4_STREAM)
     return reply

@@ -292,8 +292,8 @@ class DescriptorSocket(socket.socket):
 
     def take_descriptors(self) -> list[int]:
         """The files that came since the last call; the caller closes them."""
-        taken, self.descriptors = self.descriptors, []
-        return taken
+        received, self.descriptors = self.descriptors, []
+        return received
 
     def close(self) -> None:
         """Closes the socket, and the files that nobody took."""

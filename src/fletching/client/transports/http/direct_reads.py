@@ -17,7 +17,7 @@ from fletching.client.transports.http.connections import DirectPool
 from fletching.client.transports.http.http_response import Reply
 from fletching.client.transports.http.mapped_reply import MappedSegments
 from fletching.errors import ProtocolError
-from fletching.protocol.http import headers as names
+from fletching.protocol.http import headers as header_names
 from fletching.protocol.http.headers import DIRECT_SOCKET, direct_socket_address
 from fletching.protocol.messages.manifest import MAX_MANIFEST_BYTES, Manifest, decode_manifest
 
@@ -104,11 +104,13 @@ def manifest_of(reply: Reply) -> Manifest | None:
         ProtocolError: it cannot be used.
         TransportError: the exchange failed.
     """
-    length = reply.headers.get(names.MANIFEST)
+    length = reply.headers.get(header_names.MANIFEST)
     if length is None:
         return None
     if not (length.isascii() and length.isdigit()) or len(length) > 12:
-        raise ProtocolError(f"{names.MANIFEST} of the reply is {length[:40]!r}", side="remote")
+        raise ProtocolError(
+            f"{header_names.MANIFEST} of the reply is {length[:40]!r}", side="remote"
+        )
     if int(length) > MAX_MANIFEST_BYTES:
         raise ProtocolError(
             f"the service's manifest has {length} bytes, above {MAX_MANIFEST_BYTES}", side="remote"

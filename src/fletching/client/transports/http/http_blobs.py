@@ -33,7 +33,7 @@ from fletching.client.transports.http.http_response import Reply
 from fletching.client.transports.http.request_body import RequestBody, StreamedBody
 from fletching.errors import ProtocolError, TruncatedStreamError
 from fletching.protocol.codec import HttpRequest
-from fletching.protocol.http import headers as names
+from fletching.protocol.http import headers as header_names
 from fletching.protocol.http.blob_links import blob_path
 from fletching.protocol.http.layers import (
     blob_read_decoder,
@@ -74,7 +74,7 @@ class HttpBlobEvents:
     on_this_host = False
 
     def __init__(self, reply: Reply, references: int) -> None:
-        framing = reply.headers.get(names.FRAMING)
+        framing = reply.headers.get(header_names.FRAMING)
         if framing is not None and framing not in {"frames", "raw", "stored"}:
             reply.close()
             raise ProtocolError(
@@ -82,11 +82,11 @@ class HttpBlobEvents:
             )
         self._reply = reply
         self._references = references
-        self.request_id = reply.headers.get(names.REQUEST_ID)
+        self.request_id = reply.headers.get(header_names.REQUEST_ID)
         self._stored = framing == "stored"
         self.framed = blob_read_is_framed(references) if framing is None else framing != "raw"
         try:
-            coding = ContentCoding.from_token(reply.headers.get(names.CONTENT_ENCODING))
+            coding = ContentCoding.from_token(reply.headers.get(header_names.CONTENT_ENCODING))
         except BaseException:
             reply.close()
             raise
@@ -108,15 +108,15 @@ class HttpBlobEvents:
                 yield from self._frames()
             else:
                 yield BlobDataStart(0, 0, BlobHeader(), -1)
-                for piece in self._pieces():
-                    yield BlobData(piece)
+                for chunk in self._chunks():
+                    yield BlobData(chunk)
                 yield BlobDataEnd(0, ChecksumType.NONE, {})
         finally:
             self._reply.close()
 
     def _frames(self) -> Iterator[BlobDataStart | BlobData | BlobDataEnd]:
         frames = 0
-        for event in self._pieces():
+        for event in self._chunks():
             yield event
             frames += isinstance(event, BlobDataEnd)
         if frames != self._references:
@@ -127,7 +127,7 @@ class HttpBlobEvents:
                 actual=frames,
             )
 
-    def _pieces(self) -> Iterator[Any]:
+    def _chunks(self) -> Iterator[Any]:
         for received in self._received():
             self._decoder.feed(received)
             yield from self._decoder.events()
@@ -204,11 +204,11 @@ def info_of(reply: Reply) -> BlobInfo:
 
 
 def _about(headers: Mapping[str, str], length: int, crc32c: int | None) -> BlobInfo:
-    content_type = headers.get(names.CONTENT_TYPE)
+    content_type = headers.get(header_names.CONTENT_TYPE)
     _, _, name = headers.get("content-disposition", "").partition("filename*=UTF-8''")
     return BlobInfo(
         length,
-        None if content_type == names.OCTET_STREAM else content_type,
+        None if content_type == header_names.OCTET_STREAM else content_type,
         unquote(name) or None,
         crc32c,
     )
@@ -229,8 +229,8 @@ _CODINGS = {
 
 def _coded(body: BlobBody, coding: ContentCoding) -> Iterator[Buffer]:
     encoder = blob_write_encoder(coding)
-    for piece in body:
-        yield from encoder.encode(piece)
+    for chunk in body:
+        yield from encoder.encode(chunk)
     yield from encoder.finish()
 
 
@@ -266,7 +266,7 @@ class HttpBlobVerbs(abc.ABC):
             lambda: _coded(body, coding), length, idle_seconds=options.timeouts.idle
         )
         reply = self._exchange(self._encode(request), streamed, options, attempt)
-        request_id = reply.headers.get(names.REQUEST_ID)
+        request_id = reply.headers.get(header_names.REQUEST_ID)
         response = self._decode(request, reply)
         assert isinstance(response, BlobReferences)
         return msgspec.structs.replace(response, request_id=request_id)
@@ -277,13 +277,13 @@ class HttpBlobVerbs(abc.ABC):
         """See `BlobTransport.read_blobs`."""
         parts = self._encode(msgspec.structs.replace(request, mapped=request.stored))
         reply = self._exchange_here(parts, options, attempt)
-        if reply is not None and reply.headers.get(names.DIRECT) == names.DESCRIPTORS:
+        if reply is not None and reply.headers.get(header_names.DIRECT) == header_names.DESCRIPTORS:
             return PackedBlobEvents(
                 self._packed_blobs(reply, len(request.references)),
-                reply.headers.get(names.REQUEST_ID),
-                lambda places: self.read_blobs(
+                reply.headers.get(header_names.REQUEST_ID),
+                lambda indices: self.read_blobs(
                     msgspec.structs.replace(
-                        request, references=tuple(request.references[each] for each in places)
+                        request, references=tuple(request.references[each] for each in indices)
                     ),
                     options.changed(direct="never"),
                     attempt,
@@ -305,12 +305,12 @@ class HttpBlobVerbs(abc.ABC):
         """See `BlobTransport.read_range`."""
         last = "" if end is None else str(end - 1)
         headers = {"range": f"bytes={start}-{last}"}
-        asking = headers | {names.DIRECT: names.DESCRIPTORS}
+        asking = headers | {header_names.DIRECT: header_names.DESCRIPTORS}
         parts = HttpRequest("GET", blob_path(reference), [], asking, b"")
         reply = self._exchange_here(parts, options, attempt)
         if reply is None:
             return HttpBlobRange(self._address("GET", reference, headers, options, attempt))
-        if reply.headers.get(names.DIRECT) != names.DESCRIPTORS:
+        if reply.headers.get(header_names.DIRECT) != header_names.DESCRIPTORS:
             return HttpBlobRange(reply)
         about = reply.headers
         (blob,) = self._packed_blobs(reply, 1)

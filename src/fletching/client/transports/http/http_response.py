@@ -306,10 +306,10 @@ class Reply:
         """
         self.hurry()
         room = bytearray(8 * 1024)
-        taken = 0
+        discarded = 0
         try:
-            while (count := self.readinto(room)) and taken <= limit:
-                taken += count
+            while (count := self.readinto(room)) and discarded <= limit:
+                discarded += count
         except (ConnectionBrokenError, ReadTimeoutError, OperationCancelledError):
             # Closed by `readinto`; the data before was complete by its own marker.
             return

@@ -50,7 +50,7 @@ from fletching.errors import (
 )
 from fletching.ipc import Limits
 from fletching.protocol.codec import HttpRequest
-from fletching.protocol.http import headers as names
+from fletching.protocol.http import headers as header_names
 from fletching.protocol.http.body_codings import StreamCoding, offers_lz4_stream
 from fletching.protocol.messages.manifest import (
     Manifest,
@@ -123,7 +123,7 @@ class HttpTransport(ServiceExchanges, HttpBlobVerbs):
             ),
             proxy=proxy,
             secure=self.endpoint.startswith("https:"),
-            headers={names.USER_AGENT: AGENT, names.ACCEPT_ENCODING: "identity"},
+            headers={header_names.USER_AGENT: AGENT, header_names.ACCEPT_ENCODING: "identity"},
             clock=clock,
         )
         # Whether the service said that it takes our own coding; then it goes on doing so.
@@ -164,12 +164,12 @@ class HttpTransport(ServiceExchanges, HttpBlobVerbs):
             reply = self._exchange(parts, body, options, attempt)
         if offers_lz4_stream(reply.headers):
             self._takes_lz4_stream = True
-        length = reply.headers.get(names.SESSION_LENGTH)
+        length = reply.headers.get(header_names.SESSION_LENGTH)
         if length is None:
             return self._decode(request, reply), None
         try:
             session = self._decoded(request, reply, reply.read_exactly(_session_length(length)))
-            if reply.headers.get(names.DIRECT) == names.DESCRIPTORS:
+            if reply.headers.get(header_names.DIRECT) == header_names.DESCRIPTORS:
                 rows = ReadTable(
                     table=request.table, session_id=getattr(session, "session_id", ""), index=0
                 )
@@ -179,7 +179,9 @@ class HttpTransport(ServiceExchanges, HttpBlobVerbs):
             reply.close()
             raise
         if manifest is None:
-            return session, ArrowReply(reply, reply.headers.get(names.REQUEST_ID), self._limits)
+            return session, ArrowReply(
+                reply, reply.headers.get(header_names.REQUEST_ID), self._limits
+            )
         if not isinstance(session, ReadSession):
             raise ProtocolError(
                 "a manifest came with another reply than a session's", side="remote"
@@ -195,12 +197,12 @@ class HttpTransport(ServiceExchanges, HttpBlobVerbs):
             return self._read_rows(request, options, attempt)
         reply = self._ask_this_host(request, options, attempt)
         if reply is not None:
-            if reply.headers.get(names.DIRECT) == names.DESCRIPTORS:
+            if reply.headers.get(header_names.DIRECT) == header_names.DESCRIPTORS:
                 return self._by_mapping(reply, request, options, attempt)
             manifest = manifest_or_none(reply)
             if manifest is not None:
                 return self._by_manifest(manifest, request, options, attempt, reply)
-            return ArrowReply(reply, reply.headers.get(names.REQUEST_ID), self._limits)
+            return ArrowReply(reply, reply.headers.get(header_names.REQUEST_ID), self._limits)
         answer = self._ask_rows(request, options, attempt)
         if isinstance(answer, _Directions):
             return self._by_manifest(answer.manifest, request, options, attempt, answer.reply)
@@ -211,7 +213,7 @@ class HttpTransport(ServiceExchanges, HttpBlobVerbs):
     ) -> ArrowReply:
         """The rows as the service sends them."""
         reply = self._open_read(request, options, attempt)
-        return ArrowReply(reply, reply.headers.get(names.REQUEST_ID), self._limits)
+        return ArrowReply(reply, reply.headers.get(header_names.REQUEST_ID), self._limits)
 
     def _ask_rows(
         self, request: ReadTable, options: CallOptions, attempt: RetrySequence
@@ -227,7 +229,7 @@ class HttpTransport(ServiceExchanges, HttpBlobVerbs):
         manifest = manifest_or_none(reply)
         if manifest is not None:
             return _Directions(manifest, reply)
-        return ArrowReply(uncoded(reply), reply.headers.get(names.REQUEST_ID), self._limits)
+        return ArrowReply(uncoded(reply), reply.headers.get(header_names.REQUEST_ID), self._limits)
 
     def _by_manifest(
         self,
@@ -252,7 +254,7 @@ class HttpTransport(ServiceExchanges, HttpBlobVerbs):
             options=options,
             cancellation=Cancellation(attempt.cancellation, self.cancellation),
             limits=self._limits,
-            request_id=reply.headers.get(names.REQUEST_ID),
+            request_id=reply.headers.get(header_names.REQUEST_ID),
         )
 
     def write(
@@ -295,7 +297,7 @@ class HttpTransport(ServiceExchanges, HttpBlobVerbs):
     ) -> RawReply:
         """See `Transport.open_read`."""
         reply = self._open_read(request, options, attempt)
-        return RawReply(reply, reply.headers.get(names.REQUEST_ID))
+        return RawReply(reply, reply.headers.get(header_names.REQUEST_ID))
 
     def open_write(
         self, request: WriteTable | AppendRows, options: CallOptions, attempt: RetrySequence
@@ -365,7 +367,7 @@ class HttpTransport(ServiceExchanges, HttpBlobVerbs):
         return MappedReply(
             message,
             self._same_host.segments.take(descriptors, message.lengths),
-            reply.headers.get(names.REQUEST_ID),
+            reply.headers.get(header_names.REQUEST_ID),
             cancellation=Cancellation(attempt.cancellation, self.cancellation),
             by_service=lambda run: self.read(
                 msgspec.structs.replace(
@@ -413,5 +415,7 @@ def _session_length(value: str) -> int:
         ProtocolError: no such number, or one above what a reply of one value may have.
     """
     if not value.isascii() or not value.isdigit() or len(value) > 12 or int(value) > REPLY_BYTES:
-        raise ProtocolError(f"{names.SESSION_LENGTH} of the reply is {value[:40]!r}", side="remote")
+        raise ProtocolError(
+            f"{header_names.SESSION_LENGTH} of the reply is {value[:40]!r}", side="remote"
+        )
     return int(value)

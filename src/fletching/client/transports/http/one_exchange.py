@@ -12,7 +12,7 @@ from math import inf
 from typing import Any
 
 import urllib3
-import urllib3.exceptions as failures
+import urllib3.exceptions as urllib3_errors
 
 from fletching.client.cancellation import Cancellation
 from fletching.client.transports.http.connections import Interrupter
@@ -104,22 +104,22 @@ def translated(url: str) -> Iterator[None]:
     try:
         yield
     except (
-        failures.ConnectTimeoutError,
-        failures.NewConnectionError,
-        failures.ProxyError,
+        urllib3_errors.ConnectTimeoutError,
+        urllib3_errors.NewConnectionError,
+        urllib3_errors.ProxyError,
     ) as exc:
-        if isinstance(exc, failures.ProxyError) and isinstance(
-            exc.original_error, failures.SSLError
+        if isinstance(exc, urllib3_errors.ProxyError) and isinstance(
+            exc.original_error, urllib3_errors.SSLError
         ):
             raise _insecure(exc.original_error, url) from exc
         raise ConnectError(f"no connection to {url}: {_reason(exc)}", url=url) from exc
-    except failures.ReadTimeoutError as exc:
+    except urllib3_errors.ReadTimeoutError as exc:
         raise ReadTimeoutError(f"{url} did not answer: {exc}", url=url) from exc
-    except failures.SSLError as exc:
+    except urllib3_errors.SSLError as exc:
         raise _insecure(exc, url) from exc
-    except failures.LocationValueError as exc:
+    except urllib3_errors.LocationValueError as exc:
         raise UsageError(f"cannot be a URL: {exc}") from exc
-    except (failures.HTTPError, OSError) as exc:
+    except (urllib3_errors.HTTPError, OSError) as exc:
         raise _broken(exc, url) from exc
 
 

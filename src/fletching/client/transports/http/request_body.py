@@ -45,20 +45,20 @@ class RequestBody:
         idle_seconds: how long the peer may take for one piece; None waits for ever.
     """
 
-    def __init__(self, pieces: Sequence[Buffer], *, idle_seconds: float | None) -> None:
-        self._pieces = [view for piece in pieces if (view := _flat(piece)).nbytes]
-        self.length = sum(view.nbytes for view in self._pieces)
+    def __init__(self, chunks: Sequence[Buffer], *, idle_seconds: float | None) -> None:
+        self._chunks = [view for chunk in chunks if (view := _flat(chunk)).nbytes]
+        self.length = sum(view.nbytes for view in self._chunks)
         self.idle_seconds = idle_seconds
 
     def release(self) -> None:
         """Gives the pieces up, so that their owner may close what they lie in."""
-        for view in self._pieces:
+        for view in self._chunks:
             view.release()
-        self._pieces = []
+        self._chunks = []
 
     def __iter__(self) -> Iterator[Buffer]:
         """What to give to the socket, in turn: views of large pieces, small ones joined."""
-        return _sendable(self._pieces)
+        return _sendable(self._chunks)
 
 
 class StreamedBody:
@@ -112,16 +112,16 @@ class SpooledBody:
             raise UsageError("the body was finished or aborted")
         with self._file, contextlib.ExitStack() as held:
             self._file.seek(0, 2)
-            pieces: list[bytes | memoryview] = []
+            chunks: list[bytes | memoryview] = []
             if self._file.tell() > SPOOLED_BYTES:
                 self._file.flush()
                 mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
                 held.callback(mapped.close)
-                pieces.append(held.enter_context(memoryview(mapped)))
+                chunks.append(held.enter_context(memoryview(mapped)))
             else:
                 self._file.seek(0)
-                pieces.append(self._file.read())
-            body = RequestBody(pieces, idle_seconds=self._idle_seconds)
+                chunks.append(self._file.read())
+            body = RequestBody(chunks, idle_seconds=self._idle_seconds)
             try:
                 return self._send(body)
             finally:
@@ -152,8 +152,8 @@ def _sendable(views: Iterable[memoryview]) -> Iterator[Buffer]:
         yield joined
 
 
-def _flat(piece: Buffer) -> memoryview:
-    view = memoryview(piece)
+def _flat(chunk: Buffer) -> memoryview:
+    view = memoryview(chunk)
     return view if view.format == "B" and view.ndim == 1 else view.cast("B")
 
 
@@ -170,17 +170,17 @@ def arrow_body(
         UsageError: a batch cannot be encoded.
     """
     encoder = BatchEncoder(schema, compression=compression)
-    pieces: list[Buffer] = [encoder.schema_message]
+    chunks: list[Buffer] = [encoder.schema_message]
     for batch in batches:
         for message in encoder.encode(batch):
-            pieces.extend(message)
-    pieces.append(END_OF_STREAM)
-    return RequestBody(pieces, idle_seconds=idle_seconds)
+            chunks.extend(message)
+    chunks.append(END_OF_STREAM)
+    return RequestBody(chunks, idle_seconds=idle_seconds)
 
 
 def coded_body(body: RequestBody, coding: StreamCoding) -> RequestBody:
     """A body under a content coding; held compressed, so that its length is known."""
     encoder = table_body_encoder(coding)
-    pieces: list[Buffer] = [block for piece in body for block in encoder.encode(piece)]
-    pieces += encoder.finish()
-    return RequestBody(pieces, idle_seconds=body.idle_seconds)
+    chunks: list[Buffer] = [block for chunk in body for block in encoder.encode(chunk)]
+    chunks += encoder.finish()
+    return RequestBody(chunks, idle_seconds=body.idle_seconds)

@@ -39,8 +39,8 @@ from fletching.protocol.codec import (
     encode_request,
     is_admin_request,
 )
-from fletching.protocol.http import headers as names
-from fletching.protocol.http.error_codec import decode_fault
+from fletching.protocol.http import headers as header_names
+from fletching.protocol.http.error_codec import decode_error
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Response
 from fletching.protocol.messages.vocabulary import ApiVersion
@@ -215,7 +215,7 @@ class ServiceExchanges:
         if body.length is not None and body.length <= SMALL_REQUEST_BYTES:
             self._round_trips.add(self._clock() - started)
         if span is not None:
-            span.answered(reply.status, reply.headers.get(names.REQUEST_ID))
+            span.answered(reply.status, reply.headers.get(header_names.REQUEST_ID))
         if not self._is_proxied:
             self._same_host.learn(reply)
         self._service_is_ours = reply.headers.get("server", "").startswith("fletching")
@@ -226,7 +226,7 @@ class ServiceExchanges:
             raise ConnectionBrokenError("the connection ended inside the reply's headers", url=url)
         if 200 <= reply.status < 300:
             return reply
-        raise decode_fault(reply.status, reply.headers, reply.read_all(FAULT_BYTES))
+        raise decode_error(reply.status, reply.headers, reply.read_all(FAULT_BYTES))
 
     def _pool(self) -> urllib3.PoolManager:
         """The connections of this process: a forked one must not talk on its parent's."""
@@ -246,15 +246,15 @@ class ServiceExchanges:
         now = self._wall_clock()
         headers = {
             **parts.headers,
-            names.USER_AGENT: AGENT,
+            header_names.USER_AGENT: AGENT,
             "x-odps-user-agent": AGENT,
-            names.DATE: email.utils.formatdate(now, usegmt=True),
-            names.RETRY_TRACE_ID: attempt.trace_id,
-            names.RETRY_INDEX: str(attempt.index),
+            header_names.DATE: email.utils.formatdate(now, usegmt=True),
+            header_names.RETRY_TRACE_ID: attempt.trace_id,
+            header_names.RETRY_INDEX: str(attempt.index),
         }
         if body.length is not None:
             headers["content-length"] = str(body.length)
-        headers.setdefault(names.ACCEPT_ENCODING, "identity")
+        headers.setdefault(header_names.ACCEPT_ENCODING, "identity")
         return self._credentials.signed(parts.method, target, headers, now)
 
 

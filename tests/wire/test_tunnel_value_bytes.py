@@ -10,7 +10,7 @@ import pytest
 
 from fletching.errors import UsageError
 from fletching.wire.tunnel_layouts import MOMENT_TYPE, Kind, RecordLayout
-from fletching.wire.tunnel_pieces import (
+from fletching.wire.tunnel_value_bytes import (
     covered_by_checksum,
     list_counts,
     sent_value,

@@ -51,19 +51,19 @@ def varint_words(values: Words) -> tuple[Words, Ints, Words | None]:
     goes_on = np.uint64(0x8080808080808080)
     high = values >> np.uint64(56)
     if not high.any():
-        behind = (np.uint64(1) << ((lengths - 1) << 3).astype(np.uint64)) - np.uint64(1)
-        return x | goes_on & behind, lengths, None
+        below = (np.uint64(1) << ((lengths - 1) << 3).astype(np.uint64)) - np.uint64(1)
+        return x | goes_on & below, lengths, None
     top = high >> np.uint64(7)
     lengths = np.where(high > 0, (9 + top).astype(np.int64), lengths)
     shift = (np.minimum(lengths - 1, 7) << 3).astype(np.uint64)
-    behind = np.where(lengths > 8, goes_on, (np.uint64(1) << shift) - np.uint64(1))
-    return x | goes_on & behind, lengths, high & np.uint64(0x7F) | top << np.uint64(7) | top << np.uint64(8)  # fmt: skip
+    below = np.where(lengths > 8, goes_on, (np.uint64(1) << shift) - np.uint64(1))
+    return x | goes_on & below, lengths, high & np.uint64(0x7F) | top << np.uint64(7) | top << np.uint64(8)  # fmt: skip
 
 
 def _integers(array: pa.Array) -> Ints:
     """Values as int64, nulls as 0."""
-    filled = array.fill_null(0) if array.null_count else array
-    result: Ints = _numpy(filled).astype(np.int64, copy=False)
+    without_nulls = array.fill_null(0) if array.null_count else array
+    result: Ints = _numpy(without_nulls).astype(np.int64, copy=False)
     return result
 
 
@@ -78,8 +78,8 @@ def number_parts(layout: RecordLayout, array: pa.Array) -> list[pa.Array]:
         case Kind.BOOLEAN:
             return [_numpy(array.fill_null(False)).astype(np.uint8)]
         case Kind.FLOAT | Kind.DOUBLE:
-            filled = array.fill_null(0.0) if array.null_count else array
-            return [_numpy(filled)]
+            without_nulls = array.fill_null(0.0) if array.null_count else array
+            return [_numpy(without_nulls)]
         case _:
             return [_integers(array.field(0)), _integers(array.field(1)).astype(np.int32)]
 
@@ -94,25 +94,25 @@ def _varints(
         lengths = np.where(absent, 0, lengths)
     first = 1 if flags else 0
     width = first + int(lengths.max(initial=0))
-    places = np.zeros((len(values), max(width, 1)), np.uint8)
+    cells = np.zeros((len(values), max(width, 1)), np.uint8)
     if flags and absent is not None:
-        places[:, 0] = absent
+        cells[:, 0] = absent
     parts = low.view(np.uint8).reshape(len(values), 8)
-    taken = min(8, width - first)
-    places[:, first : first + taken] = parts[:, :taken]
+    kept = min(8, width - first)
+    cells[:, first : first + kept] = parts[:, :kept]
     if high is not None and width - first > 8:
         rest = high.view(np.uint8).reshape(len(values), 8)
-        places[:, first + 8 :] = rest[:, : width - first - 8]
-    return _compressed(places, lengths + first)
+        cells[:, first + 8 :] = rest[:, : width - first - 8]
+    return _compressed(cells, lengths + first)
 
 
-def _compressed(places: Bytes, lengths: Ints) -> pa.Array:
+def _compressed(cells: Bytes, lengths: Ints) -> pa.Array:
     """The first bytes of each row."""
     offsets = _summed(lengths)
-    width = places.shape[1]
-    if int(offsets[-1]) == places.size:
-        return _binary(places.reshape(-1), offsets)
-    return _binary(places[np.arange(width) < lengths[:, None]], offsets)
+    width = cells.shape[1]
+    if int(offsets[-1]) == cells.size:
+        return _binary(cells.reshape(-1), offsets)
+    return _binary(cells[np.arange(width) < lengths[:, None]], offsets)
 
 
 def _fixed(values: Ints | NDArray[np.generic], here: Mask | None) -> pa.Array:
@@ -200,8 +200,8 @@ def _grouped(elements: pa.Array, starts: Ints, ends: Ints) -> pa.Array:
         return _binary(data, np.append(first, last[-1:]))
     # Elements below null lists are there and belong to nobody: the lists are taken one by one.
     lengths = last - first
-    places = np.repeat(first - _summed(lengths)[:-1], lengths) + np.arange(int(lengths.sum()))
-    return _binary(np.frombuffer(data, np.uint8)[places], _summed(lengths))
+    cells = np.repeat(first - _summed(lengths)[:-1], lengths) + np.arange(int(lengths.sum()))
+    return _binary(np.frombuffer(data, np.uint8)[cells], _summed(lengths))
 
 
 def _lists_of(array: pa.Array, layout: RecordLayout) -> list[tuple[RecordLayout, pa.Array]]:
@@ -256,7 +256,7 @@ def sent_value(layout: RecordLayout, array: pa.Array) -> pa.Array:
             starts, ends = list_counts(array)
             counts = _varints(ends - starts, here)
             parts = [[counts, elements] for elements in sent_elements(layout, array)]
-            return _joined(*(piece for part in parts for piece in part))
+            return _joined(*(chunk for part in parts for chunk in part))
         case Kind.STRUCT:
             # Fields without the struct's own nulls: those are told by the whole value's absence.
             fields = [_flagged(child, array.field(at)) for at, child in enumerate(layout.children)]
@@ -273,13 +273,13 @@ def _flagged(layout: RecordLayout, values: pa.Array) -> pa.Array:
     if layout.kind in {Kind.BOOLEAN, Kind.FLOAT, Kind.DOUBLE}:
         parts = np.ascontiguousarray(number_parts(layout, values)[0])
         width = parts.dtype.itemsize
-        places = np.zeros((len(values), 1 + width), np.uint8)
-        places[:, 1:] = parts.view(np.uint8).reshape(len(values), width)
+        cells = np.zeros((len(values), 1 + width), np.uint8)
+        cells[:, 1:] = parts.view(np.uint8).reshape(len(values), width)
         lengths = np.full(len(values), 1 + width, np.int64)
         if here is not None:
-            places[:, 0] = ~here
+            cells[:, 0] = ~here
             lengths[~here] = 1
-        return _compressed(places, lengths)
+        return _compressed(cells, lengths)
     if layout.kind is Kind.BYTES:
         content = byte_strings(values)
         return _joined(_varints(np.diff(offsets_of(content)), here, flags=True), content)
