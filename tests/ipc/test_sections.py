@@ -3,7 +3,9 @@ from __future__ import annotations
 import io
 import struct
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,7 +81,7 @@ def test_a_path_is_one_section(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(section_of(b"abc"))
     assert bytes(ipc.read_prefixed(path) or b"") == b"abc"
-    with pytest.raises(UsageError, match="read_prefixed reads open files"):
+    with pytest.raises(TruncatedStreamError):
         ipc.read_prefixed_at(io.BytesIO())
 
 
@@ -109,3 +111,57 @@ def test_a_false_length_allocates_nothing(length: int, alignment: int) -> None:
         ipc.read_prefixed_at(data, alignment=alignment)
     with pytest.raises(LimitExceededError):
         ipc.read_prefixed(io.BytesIO(data), alignment=alignment)
+
+
+@pytest.mark.parametrize("alignment", [1, 64])
+def test_an_open_file_is_read_from_where_it_stands(alignment: int) -> None:
+    outer = io.BytesIO()
+    outer.write(bytes(64))
+    for section in (b"first", b"", b"third" * 40):
+        ipc.write_prefixed(outer, section, alignment=alignment)
+    data = outer.getvalue()
+    for start in (0, 64):
+        file, offset = io.BytesIO(data), 64 - start
+        file.seek(start)
+        for expected in (b"first", b"", b"third" * 40):
+            section, end = ipc.read_prefixed_at(file, offset, alignment=alignment)
+            assert bytes(section) == expected
+            assert end == file.tell() - start
+            file.seek(start)
+            offset = end
+        with pytest.raises(TruncatedStreamError):
+            ipc.read_prefixed_at(io.BytesIO(data), len(data), alignment=alignment)
+        with pytest.raises(UsageError, match="outside the data"):
+            ipc.read_prefixed_at(io.BytesIO(data), len(data) + 1, alignment=alignment)
+    with pytest.raises(LimitExceededError):
+        ipc.read_prefixed_at(io.BytesIO(data[64:]), limits=ipc.Limits(max_body_bytes=4))
+
+
+def test_every_reader_takes_buffers_paths_and_open_files(tmp_path: Path) -> None:
+    batch = pa.record_batch({"n": [1, 2, 3]})
+    stream, section, file = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    ipc.write_stream(batch, stream)
+    ipc.write_prefixed(section, b"abc")
+    with ipc.FileWriter(file, batch.schema) as writer:
+        writer.write(batch)
+    readers: list[tuple[io.BytesIO, Any]] = [
+        (stream, lambda source: [m.type for m in ipc.messages(source)]),
+        (stream, lambda source: ipc.read_message(source).type),
+        (stream, lambda source: list(ipc.read_stream(source))),
+        (stream, lambda source: list(ipc.read_stream_at(source)[0])),
+        (stream, lambda source: list(ipc.read_stream_at(source, lazy=True))),
+        (stream, ipc.read_single),
+        (stream, ipc.read_single_at),
+        (stream, lambda source: ipc.inspect_bytes(source).length),
+        (section, ipc.read_prefixed),
+        (section, ipc.read_prefixed_at),
+        (file, lambda source: list(ipc.open_file(source))),
+        (file, lambda source: ipc.recover(source, tmp_path / "recovered").batches),
+    ]
+    for number, (written, read) in enumerate(readers):
+        data = written.getvalue()
+        path = tmp_path / str(number)
+        path.write_bytes(data)
+        with path.open("rb") as opened:
+            results = [read(each) for each in (data, path, str(path), opened, io.BytesIO(data))]
+        assert all(result == results[0] for result in results), number

@@ -85,22 +85,32 @@ def write_prefixed(sink: Sink, data: Buffer | Iterable[Buffer], *, alignment: in
 
 
 def read_prefixed_at(
-    source: Input, offset: int = 0, *, alignment: int = 1
+    source: Input, offset: int = 0, *, alignment: int = 1, limits: Limits = DEFAULT_LIMITS
 ) -> tuple[memoryview, int]:
     """The section at ``offset`` as a view, and where it ends, its padding included.
 
     Args:
-        source: a buffer, or a path, whose file is mapped.
-        offset: where the section starts.
+        source: a buffer, a path, whose file is mapped, or an open binary file, which is read from where
+            it stands and then stands behind the section.
+        offset: where the section starts; the end counts from the same place.
         alignment: what it was written with.
+        limits: as for `read_prefixed`.
 
     Raises:
         UsageError: an offset outside the data, or an alignment that is none.
         TruncatedStreamError: the data ends inside the section.
+        LimitExceededError: as for `read_prefixed`.
     """
     view = open_input(source)
     if not isinstance(view, memoryview):
-        raise UsageError("give a buffer or a path; read_prefixed reads open files")
+        skipped = len(_read_exactly(view, offset)) if 0 <= offset <= limits.max_body_bytes else -1
+        if skipped != offset:
+            raise UsageError(f"offset {offset} lies outside the data")
+        section = _read_section(view, alignment, limits)
+        if section is None:
+            raise _truncated_section("length", offset, _U64.size, 0)
+        padding = _padding(_U64.size, alignment) + _padding(len(section), alignment)
+        return section, offset + _U64.size + len(section) + padding
     if not 0 <= offset <= len(view):
         raise UsageError(f"offset {offset} lies outside the data of {len(view)} bytes")
     start = offset + _U64.size + _padding(_U64.size, alignment)
@@ -133,6 +143,10 @@ def read_prefixed(
         section, end = read_prefixed_at(file, alignment=alignment)
         check_end(len(file), end, "the section")
         return section
+    return _read_section(file, alignment, limits)
+
+
+def _read_section(file: Readable, alignment: int, limits: Limits) -> memoryview | None:
     wanted = _U64.size + _padding(_U64.size, alignment)
     head = _read_exactly(file, wanted)
     if len(head) == 0:
