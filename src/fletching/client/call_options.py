@@ -95,7 +95,7 @@ class CallOptions:
             not taken yet, beside one batch per connection.
         write_body_bytes: the size at which buffered batches are sent; one request's body is about
             this long, or one row if that is longer.
-        split_bytes: the wanted size of a scan's splits; of the pieces that several connections read
+        split_bytes: the wanted size of a scan's splits; of the parts that several connections read
             at once the most, which are as small as ``read_ahead_bytes`` holds one of each.
         compression: the Arrow buffer codec asked for and sent: ``"lz4"``, ``"zstd"`` or None for
             as it is.

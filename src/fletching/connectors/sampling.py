@@ -169,7 +169,7 @@ def _chunk_order(rows: int, chunk_rows: int, seed: int, epoch: int) -> NDArray[n
 
 
 def _cut(runs: Sequence[Interval], lengths: Sequence[int], start: int, end: int) -> list[Interval]:
-    """The rows from `start` up to `end` of a sequence of pieces, none of which spans a block's end."""
+    """The rows from `start` up to `end` of a sequence of runs, none of which spans a block's end."""
     result = []
     before = 0
     for run_, length in zip(runs, lengths, strict=True):

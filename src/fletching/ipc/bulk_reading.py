@@ -62,7 +62,7 @@ class _Kind:
         head: unpacks prefix, type and the body's length at once, the latter two in either order.
         type_index: which of the four the type is.
         body_length_at: where the body's length stands in it; likewise the others.
-        starts: where the messages' metadata starts, in pieces.
+        starts: where the messages' metadata starts, in parts.
         numbers: which of the stream's batches they are, likewise.
     """
 

@@ -95,7 +95,7 @@ class MessageDecoder:
         self._metadata: memoryview | None = None
         self._whole: memoryview | None = None  # the message's own memory, framed
         self._reading_prefix = True
-        self._ahead: bytearray | None = None  # lent out by writable() for small pieces
+        self._ahead: bytearray | None = None  # lent out by writable() for small parts
         self._lent: memoryview | None = None
         self._left_over: bytes = b""
         self.error: WireError | None = None
@@ -192,7 +192,7 @@ class MessageDecoder:
         (or more if more is needed), so that a small message takes one receive.
 
         Args:
-            read_ahead: how far to read beyond what the current piece needs. With 0 nothing behind
+            read_ahead: how far to read beyond what the current part needs. With 0 nothing behind
                 the end of the stream is ever taken from the source, at the price of more receives.
 
         Raises:
@@ -244,7 +244,7 @@ class MessageDecoder:
 
     @property
     def bytes_needed(self) -> int:
-        """How many more bytes the piece being read (prefix, metadata or body) lacks; 0 at the end."""
+        """How many more bytes the part being read (prefix, metadata or body) lacks; 0 at the end."""
         return 0 if self.ended else len(self._target) - self._received
 
     # --- the states ----------------------------------------------------------------------------
@@ -256,7 +256,7 @@ class MessageDecoder:
             self._advance()
 
     def _advance(self) -> None:
-        """One transition, made when the current piece is complete."""
+        """One transition, made when the current part is complete."""
         if self._reading_prefix:
             self._advance_from_prefix()
         elif self._header is None:

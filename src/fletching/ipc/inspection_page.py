@@ -3,7 +3,7 @@
 The map is a strip cut into rows of equal length, like the lines of a page: one unit of width is the
 same number of bytes everywhere. No script, no font and no picture is fetched from anywhere, and nothing
 has a style of its own, so that a page may stand under a policy that allows only its one style sheet.
-Pieces that are wide enough bear their name; what a piece is shows when it is pointed at, touched, or
+Spans that are wide enough bear their name; what a span is shows when it is pointed at, touched, or
 reached by the keyboard.
 """
 
@@ -23,14 +23,14 @@ _ROW_HEIGHT = 22
 _ROW_GAP = 6
 _MAX_ROWS = 40
 _MAX_SPANS = 6000
-"""Pieces drawn one by one; beyond that a message's columns are drawn as one piece each."""
+"""Spans drawn one by one; beyond that a message's columns are drawn as one span each."""
 
 _MAX_STOPS = 1500
-"""Pieces that the keyboard stops at: the widest ones."""
+"""Spans that the keyboard stops at: the widest ones."""
 
 _TIP_HEIGHT = 26
 _LABEL_WIDTH = 46
-"""A piece narrower than this bears no name."""
+"""A span narrower than this bears no name."""
 _CHARACTER = 6.2
 
 # Hues for columns, far enough apart to tell neighbours, in an order that separates them.
@@ -150,7 +150,7 @@ def human_count(count: int) -> str:
 
 _SHADES = 3
 _INTRODUCTION = (
-    "<p>Arrow IPC data, drawn to scale. Point at a piece, touch it, or go to it with the keyboard to "
+    "<p>Arrow IPC data, drawn to scale. Point at a span, touch it, or go to it with the keyboard to "
     "see what it is.</p>"
 )
 
@@ -286,7 +286,7 @@ def _damage(row: int, start: int, end: int, scale: float, per_row: int) -> str:
 
 
 def _damaged(report: Inspection) -> Iterator[_Span]:
-    """The pieces that errors lie in: bodies whose contents are wrong, metadata that is."""
+    """The spans that errors lie in: bodies whose contents are wrong, metadata that is."""
     wrong = sorted(problem.offset for problem in report.problems if problem.severity == "error")
     for part in report.parts:
         for message in part.messages:

@@ -64,7 +64,7 @@ class Projection:
     Attributes:
         prefix: length prefix and metadata, ready to be written.
         slices: the body in order: ranges of the old body, or literal bytes (padding, constants).
-        body_length: sum of the pieces' lengths.
+        body_length: sum of the slices' lengths.
     """
 
     prefix: bytes
@@ -90,7 +90,7 @@ class Projection:
 class ProjectedMessage:
     """A projected message in memory: framed metadata, and the body as views of the old one.
 
-    Iterates as its pieces: ``sink.writelines(project(message, schema, columns))`` writes the message.
+    Iterates as its buffers: ``sink.writelines(project(message, schema, columns))`` writes the message.
     """
 
     prefix: bytes
@@ -98,11 +98,11 @@ class ProjectedMessage:
     body_length: int
 
     def __iter__(self) -> Iterator[Buffer]:
-        """The pieces, in the order in which they are written."""
+        """The buffers, in the order in which they are written."""
         return iter(self.frame())
 
     def __len__(self) -> int:
-        """How many pieces there are."""
+        """How many buffers there are."""
         return 1 + len(self.body)
 
     def frame(self) -> list[Buffer]:
@@ -295,7 +295,7 @@ class Projector:
         )
 
     def project(self, message: Message) -> ProjectedMessage:
-        """The projection of a message in memory; its body's pieces are views. Errors as for `plan`."""
+        """The projection of a message in memory; its body's buffers are views. Errors as for `plan`."""
         plan = self.plan(message.metadata)
         _, *body = plan.frame(message.body)
         return ProjectedMessage(plan.prefix, tuple(body), plan.body_length)
@@ -367,7 +367,7 @@ def _append_buffers(
     """Appends one column's buffers to the new body of ``length`` bytes; returns its new length.
 
     Buffers that follow each other in the old body with nothing but padding between them stay one
-    piece, their padding included; with ``follows``, so do those of the column before.
+    buffer, their padding included; with ``follows``, so do those of the column before.
     """
     joins = follows
     for start, size in buffers:
@@ -452,7 +452,7 @@ def plan_projection(
 def project(
     message: Message, schema: pa.Schema, columns: Sequence[str | int] | None
 ) -> ProjectedMessage:
-    """The chosen columns of a record batch message: new metadata, and the body's pieces as views.
+    """The chosen columns of a record batch message: new metadata, and the body's buffers as views.
 
     Errors as for `plan_projection`. The views borrow from ``message.body``.
     """

@@ -30,7 +30,7 @@ _pack_size: Final = SIZE_FIELDS[4].pack
 _unpack_size: Final = SIZE_FIELDS[4].unpack_from
 _decompress_chunk: Final = lz4.frame.decompress_chunk
 
-# The most that one piece of a run may hold. LZ4 allocates as much for each call, so a short run
+# The most that one chunk of a run may hold. LZ4 allocates as much for each call, so a short run
 # asks for less: eight times its own length, and two of the smallest class.
 _CHUNK_BYTES: Final = 2 * 1024 * 1024
 _LEAST_CHUNK_BYTES: Final = 128 * 1024
@@ -137,7 +137,7 @@ class ChainDecompressor:
         """Begins a run of blocks, each behind a 4-byte length; ``next_chunk`` gives its contents.
 
         Every block must be complete, not empty and at most ``run_block_bytes`` long, and
-        ``checks_runs`` must hold. ``run`` is borrowed until its last piece.
+        ``checks_runs`` must hold. ``run`` is borrowed until its last chunk.
         """
         self._run = self._rest = run
         self._delivered = 0
@@ -195,7 +195,7 @@ class ChainDecompressor:
             self._exact_index += 1
             self._exact_largest = max(self._exact_largest, len(data))
             if self._delivered < len(data):
-                # Cut only where a piece ended inside this block; a whole slice is itself.
+                # Cut only where a chunk ended inside this block; a whole slice is itself.
                 data, self._delivered = data[self._delivered :], 0
                 return data
             self._delivered -= len(data)

@@ -45,7 +45,7 @@ class Window:
 
 
 class RecentOutput:
-    """References to the pieces of output that hold the last 64 KiB; nothing is copied until asked."""
+    """References to the chunks of output that hold the last 64 KiB; nothing is copied until asked."""
 
     __slots__ = ("_chunks", "_length")
 
@@ -54,7 +54,7 @@ class RecentOutput:
         self._length = len(dictionary)
 
     def append(self, chunk: bytes) -> None:
-        """Keeps a reference to ``chunk`` and lets go of pieces that are out of reach."""
+        """Keeps a reference to ``chunk`` and lets go of chunks that are out of reach."""
         self._chunks.append(chunk)
         self._length += len(chunk)
         if self._length > _RECENT_BYTES:

@@ -103,7 +103,7 @@ class LZ4StreamFile(io.BufferedIOBase):
         return b"".join(parts)
 
     def read1(self, size: int = -1, /) -> bytes:
-        """Up to ``size`` bytes from what one piece gives; empty only at the end."""
+        """Up to ``size`` bytes from what one chunk gives; empty only at the end."""
         return bytes(self._take(size)) if size and self._fill() else b""
 
     def readinto(self, buffer: Buffer, /) -> int:
@@ -117,7 +117,7 @@ class LZ4StreamFile(io.BufferedIOBase):
         return received
 
     def readinto1(self, buffer: Buffer, /) -> int:
-        """Fills ``buffer`` from what one piece gives; 0 only at the end."""
+        """Fills ``buffer`` from what one chunk gives; 0 only at the end."""
         target = as_bytes_view(buffer)
         if not target or not self._fill():
             return 0
@@ -136,7 +136,7 @@ class LZ4StreamFile(io.BufferedIOBase):
         return part
 
     def _fill(self) -> bool:
-        """Sees to it that a piece is at hand; False at the end of the stream."""
+        """Sees to it that a chunk is at hand; False at the end of the stream."""
         self._check_open()
         decoder = self._decoder
         if decoder is None:

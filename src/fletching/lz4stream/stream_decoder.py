@@ -146,7 +146,7 @@ class Decoder:
             self._chunks.append(view)
 
     def events(self) -> Iterator[bytes]:
-        """The contents that are complete, in pieces of any size.
+        """The contents that are complete, in chunks of any size.
 
         Raises:
             DecompressionError: a block does not decode; what came before it is handed out first.
@@ -308,7 +308,7 @@ class Decoder:
         return position
 
     def _continue_run(self) -> None:
-        """Makes the run's next piece ready, or accounts for its end."""
+        """Makes the run's next chunk ready, or accounts for its end."""
         assert self._running is not None
         run, stored_length, blocks = self._running
         try:

@@ -87,7 +87,7 @@ def decompress(
     trailing: bool = False,
     read_ahead_bytes: int = READ_AHEAD_BYTES,
 ) -> Iterator[bytes]:
-    """Decompresses a stream given in chunks of any sizes; yields pieces of any size.
+    """Decompresses a stream given in chunks of any sizes; yields chunks of any size.
 
     Takes linear time and bounded memory; a chunk is borrowed until the next one is asked for. Small
     chunks are joined, as LZ4 decodes long runs of blocks up to twice as fast: a few at first, so

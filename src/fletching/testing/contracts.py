@@ -48,7 +48,7 @@ class ObjectStoreContract:
     """Tests over a fixture ``store``, empty at the start of each."""
 
     def test_bytes_come_back(self, store: ObjectStore) -> None:
-        """Whatever the pieces, the object is their concatenation."""
+        """Whatever the chunks, the object is their concatenation."""
         sink = store.create("tables/t/a.arrow")
         sink.write(b"abc")
         sink.write_many([b"", memoryview(b"defg")[1:], bytearray(b"h")])

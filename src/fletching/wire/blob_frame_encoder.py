@@ -118,7 +118,7 @@ class Encoder:
         return [_length(len(header_json)) + header_json + _length(data_length)]
 
     def data(self, data: Buffer) -> list[Buffer]:
-        """Passes a piece of the data on.
+        """Passes a chunk of the data on.
 
         Raises:
             UsageError: no frame is open, or this is more than it was to hold.

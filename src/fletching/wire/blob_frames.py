@@ -93,7 +93,7 @@ class BlobDataStart:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BlobData:
-    """A piece of the current frame's data: a view of what was fed."""
+    """A chunk of the current frame's data: a view of what was fed."""
 
     data: memoryview
 
@@ -126,7 +126,7 @@ class _State(enum.Enum):
 
 
 class Decoder:
-    """Reads frames as `BlobDataStart`, `BlobData` pieces and `BlobDataEnd`.
+    """Reads frames as `BlobDataStart`, `BlobData` chunks and `BlobDataEnd`.
 
     `BlobData` holds views of what was fed; they are never longer than one fed buffer, so a blob of
     any size passes in constant memory. Buffers of a blob up to 16 MiB are also borrowed until its
@@ -187,7 +187,7 @@ class Decoder:
         Raises:
             MalformedFrameError: a negative length, or a header or footer that is no JSON object.
             LimitExceededError: a length or count above its limit.
-            ChecksumMismatchError: data that disagrees with its footer; its pieces may have been given
+            ChecksumMismatchError: data that disagrees with its footer; its chunks may have been given
                 already.
         """
         if self._error is not None:
@@ -302,7 +302,7 @@ class Decoder:
             return first[:length]
         if len(first) == length:
             return self._chunks.popleft()
-        # Lengths, headers and footers only (data passes by pieces): at most 64 KiB are copied.
+        # Lengths, headers and footers only (data passes by chunks): at most 64 KiB are copied.
         joined = bytearray()
         while len(joined) < length:
             chunk = self._chunks.popleft()

@@ -65,7 +65,7 @@ DEFAULT_MAX_WINDOW_BYTES = 8 << 20
 _ZSTD_STEP_BYTES = 1 << 10
 _STEP_BYTES = 64 << 10
 _STEP_DECODED_BYTES = 1 << 20
-# Small pieces are joined before they are given on: each costs the layers inside some microseconds.
+# Small chunks are joined before they are given on: each costs the layers inside some microseconds.
 _CHUNK_BYTES = 128 << 10
 
 
@@ -191,7 +191,7 @@ class Encoder:
         return [coded] if coded else []
 
 
-# Each of these three decodes one frame. `decode` yields what a piece of input gives; after it, `ended`
+# Each of these three decodes one frame. `decode` yields what a chunk of input gives; after it, `ended`
 # says whether the frame is complete and `unused` how many bytes of that input belong to the next.
 
 
@@ -423,5 +423,5 @@ class Decoder:
 
 
 def _joined(blocks_: list[bytes]) -> memoryview:
-    # The copy is of pieces below 128 KiB, at memcpy speed, and saves per-piece work further in.
+    # The copy is of chunks below 128 KiB, at memcpy speed, and saves per-chunk work further in.
     return memoryview(blocks_[0] if len(blocks_) == 1 else b"".join(blocks_))

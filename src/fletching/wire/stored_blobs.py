@@ -77,7 +77,7 @@ def stored_blobs(
         max_data_bytes: likewise.
 
     Raises:
-        TruncatedStreamError: the pieces end before the last blob does.
+        TruncatedStreamError: the chunks end before the last blob does.
         MalformedFrameError: another number of blobs, or bytes behind the last.
         LimitExceededError: a length is above its limit.
         ChecksumMismatchError: a list or data other than it was sent.
@@ -158,7 +158,7 @@ def _list_of(reader: _ChunkReader, count: int) -> np.ndarray:
 
 
 class _ChunkReader:
-    """Takes bytes out of pieces.
+    """Takes bytes out of chunks.
 
     Attributes:
         offset: how many were taken.
@@ -171,7 +171,7 @@ class _ChunkReader:
         self.offset = 0
 
     def take(self, length: int) -> bytes:
-        """The next so many bytes, copied: the piece is only lent."""
+        """The next so many bytes, copied: the chunk is only lent."""
         start, end = self._at, self._at + length
         if end <= len(self._chunk):
             self._at = end

@@ -1,4 +1,4 @@
-"""CRC32C of many rows at once: each row's pieces are in columns, and no row is put together for it.
+"""CRC32C of many rows at once: each row's values are in columns, and no row is put together for it.
 
 The checksum's register after a message is linear in the message and the register before it. A step over
 bytes of one width is a look-up in a table of 256 words for each byte's place, the same for all rows; the

@@ -433,7 +433,7 @@ def _contents_of(references: Sequence[str], events: BlobEvents) -> Iterator[byte
 class BlobFile(io.BufferedReader):
     """One blob as a readable, seekable file.
 
-    Reading on streams ahead, whatever the size of the pieces that are asked for; after a seek only about
+    Reading on streams ahead, whatever the size of the chunks that are asked for; after a seek only about
     as much is fetched as is read (see `fletching.client.blobs.blob_ranges`).
 
     Attributes:

@@ -196,7 +196,7 @@ class BlobStreamWriter(io.RawIOBase):
         if self._status is BlobStatus.RUNNING:
             self._status = BlobStatus.ABORTED
             self._cancellation.cancel("the blob upload was broken off")
-            # Wakes a thread that waits for the next piece; one that sends finds its connection ended.
+            # Wakes a thread that waits for the next chunk; one that sends finds its connection ended.
             with contextlib.suppress(queue.Empty):
                 while True:
                     self._queue.get_nowait()
@@ -292,7 +292,7 @@ class BlobDataIterator:
             elif isinstance(event, BlobData):
                 chunks.append(event.data)
             else:
-                # Joined: a copy, because data comes in the pieces of the network's choosing.
+                # Joined: a copy, because data comes in the chunks of the network's choosing.
                 yield Blob(
                     b"".join(chunks),
                     header.content_type,
@@ -311,7 +311,7 @@ class BlobStreamReader(io.RawIOBase):
     """The blobs of one request as a file that goes from one to the next.
 
     ``read`` gives bytes of the current blob and nothing at its end; `next` goes on. A blob larger
-    than memory passes in pieces. Not thread-safe.
+    than memory passes in chunks. Not thread-safe.
     """
 
     def __init__(self, channel: Channel, project: str, references: Sequence[object]) -> None:

@@ -79,7 +79,7 @@ class SingleBody:
         """Of what was sent; the one that was asked for is set when iteration has ended."""
 
     def __iter__(self) -> Iterator[Buffer]:
-        """The pieces of the blob."""
+        """The chunks of the blob."""
         self.md5 = self.crc32c = None
         if self._checksum is not UploadChecksum.MD5:
             sent = 0
@@ -127,11 +127,11 @@ class PushedBody:
     repeatable = False
 
     def __init__(self, take: Callable[[], Buffer | None]) -> None:
-        """Takes pieces from ``take`` until it returns None; what it raises breaks the upload off."""
+        """Takes chunks from ``take`` until it returns None; what it raises breaks the upload off."""
         self._take = take
 
     def __iter__(self) -> Iterator[Buffer]:
-        """The pieces."""
+        """The chunks."""
         while (chunk := self._take()) is not None:
             yield chunk
 
@@ -219,7 +219,7 @@ def whole_of(events: Iterable[Event]) -> Iterator[tuple[BlobHeader, bytes]]:
         if isinstance(event, BlobData):
             chunks.append(event.data)
         elif isinstance(event, BlobDataEnd):
-            # Joined: a copy, because data comes in the pieces of the network's choosing.
+            # Joined: a copy, because data comes in the chunks of the network's choosing.
             yield header, b"".join(chunks)
             chunks = []
         else:

@@ -25,7 +25,7 @@ BlobData: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | 
 """What a blob's contents may be given as: bytes, the path of a file, or an open binary file."""
 
 CHUNK_BYTES = 1 << 20
-"""Contents are read and sent by pieces of this size."""
+"""Contents are read and sent by chunks of this size."""
 
 _TEXT = re.compile(rb"[A-Za-z0-9+/_-]+=*")
 
@@ -100,7 +100,7 @@ class Blob:
 
 
 class BlobSource:
-    """The contents of a blob to put, by pieces; again from the start where they can be rewound.
+    """The contents of a blob to put, by chunks; again from the start where they can be rewound.
 
     Attributes:
         length: bytes, or None if only reading tells.

@@ -40,7 +40,7 @@ from fletching.types import PartitionSpec, TableName
 __all__ = ["Scan", "ScannedTable", "session_of"]
 
 _LEAST_SPLIT_BYTES = 8 << 20
-"""A smaller piece is read in less time than it takes to ask for it over a long way."""
+"""A smaller part is read in less time than it takes to ask for it over a long way."""
 
 _READY_SECONDS = 600.0
 """How long a session may stay in preparation; ours is ready at once."""
@@ -287,14 +287,14 @@ class Scan(Readable):
 
     @property
     def _split_bytes(self) -> int:
-        """How large the pieces are that connections read ahead of each other.
+        """How large the parts are that connections read ahead of each other.
 
-        The bytes that may be held are shared: a piece that is larger than its share would fill them,
+        The bytes that may be held are shared: a part that is larger than its share would fill them,
         and the connections would read one after another.
         """
         options = self.channel.options
         share = max(options.read_ahead_bytes // self._connections, _LEAST_SPLIT_BYTES)
-        # A service counts the bytes of all columns; of a few, more rows make a piece of that size.
+        # A service counts the bytes of all columns; of a few, more rows make a part of that size.
         whole = len(self.table.schema)
         chosen = whole if self.columns is None else max(1, len(self.columns))
         return min(options.split_bytes, share * max(1, whole // chosen))

@@ -53,7 +53,7 @@ def blob_read_decoder(
     max_decoded_bytes: int = content_coding.DEFAULT_MAX_DECODED_BYTES,
     max_ratio: int = content_coding.DEFAULT_MAX_RATIO,
 ) -> DecoderStack:
-    """Of a BlobRead reply: pieces of the blob, or of frames ``framed``, their events."""
+    """Of a BlobRead reply: chunks of the blob, or of frames ``framed``, their events."""
     layers: list[ByteDecoder] = [crc32c_blocks.Decoder()]
     if coding is not ContentCoding.IDENTITY:
         layers.append(
@@ -78,7 +78,7 @@ def blob_write_decoder(
     max_blob_bytes: int = blob_frames.DEFAULT_MAX_DATA_BYTES,
     max_frames: int = blob_frames.DEFAULT_MAX_FRAMES,
 ) -> DecoderStack:
-    """Of a TableWriteBlob request: pieces of the blob, or of frames their events."""
+    """Of a TableWriteBlob request: chunks of the blob, or of frames their events."""
     layers: list[ByteDecoder] = [
         content_coding.Decoder(coding, max_decoded_bytes=max_decoded_bytes, max_ratio=max_ratio)
     ]
@@ -100,7 +100,7 @@ def table_body_decoder(
     max_decoded_bytes: int = content_coding.DEFAULT_MAX_DECODED_BYTES,
     max_ratio: int = content_coding.DEFAULT_MAX_RATIO,
 ) -> DecoderStack:
-    """Of a table read's reply or a TableWrite request: pieces of the Arrow IPC stream."""
+    """Of a table read's reply or a TableWrite request: chunks of the Arrow IPC stream."""
     if isinstance(coding, StreamCoding):
         return DecoderStack(Lz4StreamDecoder(max_decoded_bytes=max_decoded_bytes))
     return DecoderStack(

@@ -69,7 +69,7 @@ MAX_CHUNK_BYTES = 4 << 20
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MemoryNeed:
-    """An event among the pieces of a body: the next piece takes so much memory to make."""
+    """An event among the chunks of a body: the next chunk takes so much memory to make."""
 
     bytes: int
 
@@ -139,7 +139,7 @@ def _decompressing(coding: str) -> list[ByteDecoder]:
 
 
 def arrow_body_decoder(columns: Sequence[TunnelColumn], coding: str) -> DecoderStack:
-    """Of an upload of Arrow: the pieces of an Arrow IPC stream.
+    """Of an upload of Arrow: the chunks of an Arrow IPC stream.
 
     Raises:
         InvalidParameterError: a content coding that is not known.

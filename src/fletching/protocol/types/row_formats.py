@@ -162,7 +162,7 @@ def text_need(file: IO[bytes], types: pa.Schema, limit: int) -> tuple[int, int]:
     """
     width = sum(map(plain_width, types.types)) + 1
     file.seek(0)
-    lines = 0  # of the piece that has most
+    lines = 0  # of the chunk that has most
     longest = since = 0
     chunks = []
     while chunk := file.read(_CHUNK_BYTES):

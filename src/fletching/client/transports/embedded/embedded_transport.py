@@ -163,8 +163,8 @@ class EmbeddedTransport:
             sink.write(encoder.schema_message)
             for batch in batches:
                 for message in encoder.encode(batch):
-                    for piece in message:
-                        sink.write(piece)
+                    for part in message:
+                        sink.write(part)
             sink.write(END_OF_STREAM)
         except BaseException:
             sink.abort()
@@ -204,10 +204,10 @@ class EmbeddedTransport:
             upload = self.engine.blobs.open_upload(request)
         try:
             # What the body raises is the caller's own error.
-            for piece in body:
+            for part in body:
                 attempt.cancellation.check()
                 with _as_service():
-                    upload.accept([piece])
+                    upload.accept([part])
             with _as_service():
                 return upload.finish()
         except BaseException:
@@ -376,9 +376,9 @@ class EmbeddedBlobEvents:
         for index, record in enumerate(self._records):
             header = BlobHeader.from_json(record.header)
             yield BlobDataStart(index, 0, header, record.reference.length)
-            for piece in record.pieces:
-                if len(piece):
-                    yield BlobData(piece)
+            for part in record.pieces:
+                if len(part):
+                    yield BlobData(part)
             yield BlobDataEnd(index, ChecksumType.NONE, {})
 
     def whole(self) -> Iterator[tuple[BlobHeader, bytes]]:

@@ -144,7 +144,7 @@ class ReplyConnection:
         return self.raw_reply
 
     def request(self, method: str, url: str, body: Any = None, *args: Any, **kwargs: Any) -> None:
-        """Sends a request; each piece of its body under the body's own timeout."""
+        """Sends a request; each chunk of its body under the body's own timeout."""
         exchange = _exchange.get()
         if exchange is not None:
             exchange.attach(self)

@@ -1,4 +1,4 @@
-"""Request bodies as pieces of memory with a known total length.
+"""Request bodies as chunks of memory with a known total length.
 
 A known length is sent as Content-Length: chunked transfer encoding costs about half of the speed
 (measured by the project's prototypes), and a body that can be sent again can be retried.
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 __all__ = ["RequestBody", "SpooledBody", "StreamedBody", "arrow_body", "coded_body"]
 
 SEND_BYTES = 1024 * 1024
-"""Longest piece given to one send: the idle timeout is per send, and a send ends when all is taken."""
+"""Longest chunk given to one send: the idle timeout is per send, and a send ends when all is taken."""
 
 JOINED_BYTES = 64 * 1024
-"""Shorter pieces are joined up to this: copying them is cheaper than a system call each."""
+"""Shorter chunks are joined up to this: copying them is cheaper than a system call each."""
 
 SPOOLED_BYTES = 32 * 1024 * 1024
 """A body written as bytes is kept in memory up to this, then in a temporary file."""
 
 
 class RequestBody:
-    """A body that can be sent any number of times; borrows its pieces.
+    """A body that can be sent any number of times; borrows its chunks.
 
     Attributes:
         length: bytes in all.
-        idle_seconds: how long the peer may take for one piece; None waits for ever.
+        idle_seconds: how long the peer may take for one chunk; None waits for ever.
     """
 
     def __init__(self, chunks: Sequence[Buffer], *, idle_seconds: float | None) -> None:
@@ -51,13 +51,13 @@ class RequestBody:
         self.idle_seconds = idle_seconds
 
     def release(self) -> None:
-        """Gives the pieces up, so that their owner may close what they lie in."""
+        """Gives the chunks up, so that their owner may close what they lie in."""
         for view in self._chunks:
             view.release()
         self._chunks = []
 
     def __iter__(self) -> Iterator[Buffer]:
-        """What to give to the socket, in turn: views of large pieces, small ones joined."""
+        """What to give to the socket, in turn: views of large chunks, small ones joined."""
         return _sendable(self._chunks)
 
 
@@ -66,7 +66,7 @@ class StreamedBody:
 
     Attributes:
         length: bytes in all, or None, which makes the request chunked.
-        idle_seconds: how long the peer may take for one piece; None waits for ever.
+        idle_seconds: how long the peer may take for one chunk; None waits for ever.
     """
 
     def __init__(
