@@ -154,9 +154,9 @@ def test_rows_go_in_and_come_out(run: Any) -> None:
         assert (await scan.to_polars())["n"].to_list() == [2, 3]
         assert (await scan.to_pandas())["n"].tolist() == [2, 3]
         assert (await table.head(1)).num_rows == (await table.preview(1)).num_rows == 1
-        got = [n async for batch in scan for n in batch["n"].to_pylist()]
-        got += [n async for batch in scan.to_batches() for n in batch["n"].to_pylist()]
-        assert got == [2, 3, 2, 3]
+        received = [n async for batch in scan for n in batch["n"].to_pylist()]
+        received += [n async for batch in scan.to_batches() for n in batch["n"].to_pylist()]
+        assert received == [2, 3, 2, 3]
         narrow = table.with_options(connections=2, split_bytes=1).scan()
         assert [b.num_rows async for b in narrow] == [2, 1]
 
@@ -320,9 +320,9 @@ def test_statements_are_awaited(run: Any) -> None:
         assert await result.to_pylist() == [{"n": 2}, {"n": 3}]
         assert (await result.to_polars())["n"].to_list() == [2, 3]
         assert (await result.to_pandas())["n"].tolist() == [2, 3]
-        got = [n async for batch in result for n in batch["n"].to_pylist()]
-        got += [n async for batch in result.to_batches() for n in batch["n"].to_pylist()]
-        assert got == [2, 3, 2, 3]
+        received = [n async for batch in result for n in batch["n"].to_pylist()]
+        received += [n async for batch in result.to_batches() for n in batch["n"].to_pylist()]
+        assert received == [2, 3, 2, 3]
         assert (await client.sql("insert into t values (4)")).affected_rows == 1
 
     run(scenario)
@@ -336,8 +336,8 @@ def test_blobs_of_one_request_are_read_in_turn(run: Any) -> None:
         reader = await client.blob_reader(cells)
         assert await reader.read() == b"one"
         await reader.close()
-        got = [each async for each in await client.blob_iterator(cells)]
-        assert [bytes(each.data) for each in got] == [b"one", b"three"]
+        received = [each async for each in await client.blob_iterator(cells)]
+        assert [bytes(each.data) for each in received] == [b"one", b"three"]
 
     run(scenario)
 

@@ -105,9 +105,9 @@ def test_any_schema_and_values(client: fletching.Client, table_names: Any, data:
     except fletching.FletchingError:
         assert table.count_rows() == 0
         return
-    found = table.scan().to_table()
-    assert found.schema.equals(schema)
-    assert found.to_pylist() == given_.to_pylist()
+    result = table.scan().to_table()
+    assert result.schema.equals(schema)
+    assert result.to_pylist() == given_.to_pylist()
     assert table.preview(2).to_pylist() == given_.to_pylist()[:2]
     for name in schema.names[:2]:
         assert table.scan(columns=[name]).to_table()[name].to_pylist() == given_[name].to_pylist()
@@ -135,7 +135,7 @@ def test_any_values_for_any_table(client: fletching.Client, table_names: Any, da
         assert table.count_rows() == 0
         return
     assert name in {"c", "C"}
-    found = table.scan().to_table()
-    assert found.schema.field("c").type == wanted
-    assert found.num_rows == 2
-    assert found["c"].to_pylist().count(None) == column.to_pylist().count(None)
+    result = table.scan().to_table()
+    assert result.schema.field("c").type == wanted
+    assert result.num_rows == 2
+    assert result["c"].to_pylist().count(None) == column.to_pylist().count(None)

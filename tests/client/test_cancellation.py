@@ -190,7 +190,7 @@ def test_closing_ends_an_upload_that_the_peer_does_not_take() -> None:
         client = fletching.connect(peer.url, **KEYS, **PATIENT)
         taken = threading.Event()
 
-        def pieces() -> Iterator[bytes]:
+        def chunks() -> Iterator[bytes]:
             yield b"first"
             taken.set()
             while True:
@@ -202,7 +202,7 @@ def test_closing_ends_an_upload_that_the_peer_does_not_take() -> None:
 
         request = WriteTable(table=TableName("p", "t"), session_id="s", stream_id="s")
         transport: Any = client.channel.transport
-        body = StreamedBody(pieces, 1 << 40, idle_seconds=600.0)
+        body = StreamedBody(chunks, 1 << 40, idle_seconds=600.0)
         error = in_thread(
             lambda: transport.write_body(
                 request, body, client.channel.options, client.channel.sequence()

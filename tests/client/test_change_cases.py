@@ -61,8 +61,8 @@ def newest(table: Table) -> int:
 
 
 def events(table: Table, since: int, until: int | None = None) -> list[tuple[str, int, str]]:
-    found = table.changes(since, until).to_table().to_pylist()
-    return [(row["_change_type"], row["id"], row["v"]) for row in found]
+    result = table.changes(since, until).to_table().to_pylist()
+    return [(row["_change_type"], row["id"], row["v"]) for row in result]
 
 
 # --- reading around deleted rows
@@ -105,8 +105,8 @@ def test_what_statements_count_is_there(client: Client) -> None:
     table.append(pa.table({"id": [1, 2, 9], "v": ["a", None, "z"]}, SCHEMA))
     table.delete("id = 9 or v is null")
     asked = f"select count(*) n, count(v) c, min(id) low, max(id) high, max(v) v from {table.name}"
-    (found,) = client.sql(asked).to_table().to_pylist()
-    assert found == {"n": 1, "c": 1, "low": 1, "high": 1, "v": "a"}
+    (result,) = client.sql(asked).to_table().to_pylist()
+    assert result == {"n": 1, "c": 1, "low": 1, "high": 1, "v": "a"}
 
 
 def test_a_split_goes_on_in_another_process_as_it_was(client: Client) -> None:
@@ -246,8 +246,8 @@ def test_a_text_is_the_same_key_in_every_type(client: Client, data_type: pa.Data
     keys = pa.array(["two", "one", "two"]).cast(data_type)
     report = table.upsert(pa.table({"id": keys, "n": [7, 8, 9]}))
     assert (report.rows_updated, report.rows_inserted) == (2, 0)
-    found = table.scan().to_table()
-    assert dict(zip(found["id"].to_pylist(), found["n"].to_pylist(), strict=True)) == {
+    result = table.scan().to_table()
+    assert dict(zip(result["id"].to_pylist(), result["n"].to_pylist(), strict=True)) == {
         "ONE": 3,
         "one": 8,
         "two": 9,
@@ -262,8 +262,8 @@ def test_equal_values_are_updates_of_the_matched_rows_alone(client: Client) -> N
     table.append(rows(1, 2, 3))
     report = table.merge(rows(2, 3), on=["id"])
     assert (report.rows_updated, report.rows_inserted, report.rows_deleted) == (2, 0, 0)
-    found = Counter(events(table, report.version - 1))
-    assert found == Counter({(kind, n, "x"): 1 for kind in ("insert", "delete") for n in (2, 3)})
+    result = Counter(events(table, report.version - 1))
+    assert result == Counter({(kind, n, "x"): 1 for kind in ("insert", "delete") for n in (2, 3)})
 
 
 def test_a_source_of_many_batches_is_one_source(client: Client) -> None:
@@ -330,8 +330,8 @@ def test_the_changes_of_every_verb_lead_on(client: Client, keyed: bool) -> None:
     states: dict[int, Counter[tuple[Any, ...]]] = {0: Counter()}
     for verb in verbs:
         verb()
-        found = table.reload().scan(["id", "v", "p"]).to_table()
-        states[newest(table)] = Counter(zip(*(c.to_pylist() for c in found.columns), strict=True))
+        result = table.reload().scan(["id", "v", "p"]).to_table()
+        states[newest(table)] = Counter(zip(*(c.to_pylist() for c in result.columns), strict=True))
     newest_state = max(states)
     wanted = ["id", "v", "p", "_change_type", "_commit_version"]
     # From each to the newest, looked at on the way in every version between: all pairs, of one read each.
@@ -376,11 +376,11 @@ def test_blobs_stay_with_the_versions_that_refer_to_them(client: Client) -> None
             writer.write({"id": [number], "image": [reference], "note": ["n"]})
 
     def blobs(source: Any) -> dict[int, bytes]:
-        found = source.scan(["id", "image"]).to_table()
-        references = [pa.scalar(each).as_py() for each in found["image"].to_pylist()]
+        result = source.scan(["id", "image"]).to_table()
+        references = [pa.scalar(each).as_py() for each in result["image"].to_pylist()]
         return {
             number: client.open_blob(reference).read()
-            for number, reference in zip(found["id"].to_pylist(), references, strict=True)
+            for number, reference in zip(result["id"].to_pylist(), references, strict=True)
         }
 
     everything = dict(enumerate(contents))

@@ -19,8 +19,8 @@ SCHEMA = pa.schema([("id", pa.int64()), ("name", pa.string()), ("price", pa.deci
 def test_columns_are_chosen_by_name_in_any_case() -> None:
     data = {"extra": [0, 0], "NAME": ["a", "b"], "Id": [1, 2]}
     stream = only_columns(pa.table(data), pa.schema([SCHEMA.field(0), SCHEMA.field(1)]))
-    found = pa.Table.from_batches(list(stream.batches), stream.schema)
-    assert found.to_pydict() == {"Id": [1, 2], "NAME": ["a", "b"]}
+    result = pa.Table.from_batches(list(stream.batches), stream.schema)
+    assert result.to_pydict() == {"Id": [1, 2], "NAME": ["a", "b"]}
     with pytest.raises(UsageError, match="price"):
         only_columns(pa.table(data), SCHEMA)
 
@@ -54,9 +54,9 @@ def test_whole_rows_are_what_was_given() -> None:
 def test_keys_that_go_carry_their_operation() -> None:
     target = pa.schema([SCHEMA.field(0), pa.field("__operation", pa.int8())])
     batches = [pa.record_batch({"id": pa.array(ids, pa.int64())}) for ids in ([1, 2], [], [3])]
-    found = pa.Table.from_batches(list(deleting(batches, target)), target)
-    assert found["id"].to_pylist() == [1, 2, 3]
-    assert set(found["__operation"].to_pylist()) == {ord("D")}
+    result = pa.Table.from_batches(list(deleting(batches, target)), target)
+    assert result["id"].to_pylist() == [1, 2, 3]
+    assert set(result["__operation"].to_pylist()) == {ord("D")}
 
 
 @pytest.mark.parametrize(
@@ -97,10 +97,10 @@ TEXTS = pa.dictionary(pa.int32(), pa.string())
     ids=str,
 )
 def test_scalars_of_pyarrow(value: Any, data_type: Any) -> None:
-    found = pa.ipc.open_stream(one_row({"v": value}, pa.schema([("v", data_type)]))).read_all()
+    result = pa.ipc.open_stream(one_row({"v": value}, pa.schema([("v", data_type)]))).read_all()
     stored = data_type.storage_type if isinstance(data_type, pa.BaseExtensionType) else data_type
-    assert found.schema.field("v").type == stored
-    assert found.num_rows == 1
+    assert result.schema.field("v").type == stored
+    assert result.num_rows == 1
 
 
 @pytest.mark.parametrize(

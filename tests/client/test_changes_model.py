@@ -69,9 +69,9 @@ class Changes(RuleBasedStateMachine):
         return Counter({row: count for row, count in self.rows.items() if row[0] not in ids})
 
     def readable(self, choice: int) -> int:
-        found = [each.version for each in self.table.versions() if each.readable]
-        assert set(found) >= {version for version in self.shown if version >= self.oldest}
-        return found[choice % len(found)]
+        result = [each.version for each in self.table.versions() if each.readable]
+        assert set(result) >= {version for version in self.shown if version >= self.oldest}
+        return result[choice % len(result)]
 
     @rule(ids=keys)
     def append(self, ids: list[int]) -> None:
@@ -194,8 +194,8 @@ class Changes(RuleBasedStateMachine):
 
 
 def content(table: Table) -> Rows:
-    found = table.scan().to_table()
-    return Counter(zip(found["id"].to_pylist(), found["n"].to_pylist(), strict=True))
+    result = table.scan().to_table()
+    return Counter(zip(result["id"].to_pylist(), result["n"].to_pylist(), strict=True))
 
 
 TestChanges = Changes.TestCase

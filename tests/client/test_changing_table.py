@@ -30,8 +30,8 @@ def rows(*ids: int) -> pa.Table:
 
 
 def ids(source: Any) -> list[int]:
-    found = source.scan() if isinstance(source, Table) else source
-    listed: list[int] = found.to_table()["id"].to_pylist()
+    result = source.scan() if isinstance(source, Table) else source
+    listed: list[int] = result.to_table()["id"].to_pylist()
     return listed
 
 
@@ -99,8 +99,8 @@ def test_offsets_count_visible_rows_in_many_small_batches(client: Client) -> Non
     table.append(pa.Table.from_batches(everything.to_batches(max_chunksize=400)))
     gone = set(chance.sample(range(2000), 400)) | {0, 399, 400, 799, 1999}
     for start in range(0, 2000, 500):
-        some = sorted(number for number in gone if start <= number < start + 500)
-        table.delete(f"id IN ({', '.join(map(str, some))})")
+        several = sorted(number for number in gone if start <= number < start + 500)
+        table.delete(f"id IN ({', '.join(map(str, several))})")
     left = [number for number in range(2000) if number not in gone]
     assert ids(table) == left
     session = table.scan().splits(1)[0]
@@ -268,10 +268,10 @@ def test_batches_that_lost_no_row_are_sent_as_they_were_written(client: Client) 
     table.append(pa.RecordBatchReader.from_batches(SCHEMA, iter(batches)))
     clean = [batch.serialize().to_pybytes() for batch in table.scan()]
     table.delete("id = 25")
-    found = list(table.scan())
-    assert [batch.num_rows for batch in found] == [10, 10, 9, 10, 10]
+    result = list(table.scan())
+    assert [batch.num_rows for batch in result] == [10, 10, 9, 10, 10]
     for number in (0, 1, 3, 4):
-        assert found[number].serialize().to_pybytes() == clean[number]
+        assert result[number].serialize().to_pybytes() == clean[number]
 
 
 def test_an_open_session_reads_what_it_saw(table: Table) -> None:
@@ -349,13 +349,13 @@ def test_changes_lead_from_one_version_to_any_later_one(table: Table) -> None:
 
 
 def applied(table: Table, since: int, until: int) -> list[int]:
-    found = ids(table.as_of(since))
+    result = ids(table.as_of(since))
     for change in table.changes(since, until).to_table().to_pylist():
         if change["_change_type"] in {"insert", "update_postimage"}:
-            found.append(change["id"])
+            result.append(change["id"])
         else:
-            found.remove(change["id"])
-    return sorted(found)
+            result.remove(change["id"])
+    return sorted(result)
 
 
 def test_a_watcher_sees_every_change_once_and_no_upkeep(table: Table) -> None:

@@ -39,8 +39,8 @@ def table(client: Client) -> Table:
 
 
 def content(source: Any) -> dict[str, list[Any]]:
-    found = source.scan() if isinstance(source, Table) else source
-    read: dict[str, list[Any]] = found.to_table().to_pydict()
+    result = source.scan() if isinstance(source, Table) else source
+    read: dict[str, list[Any]] = result.to_table().to_pydict()
     return read
 
 

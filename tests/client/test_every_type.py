@@ -105,9 +105,9 @@ def test_every_type_is_stored_and_read_back(
     table = client.create_table("t", given.schema)
     table.append(given)
     table.append({"id": [4]})
-    found = table.scan().to_table()
-    assert found.schema == given.schema
-    assert found["c"].to_pylist() == [*column.to_pylist(), None]
+    result = table.scan().to_table()
+    assert result.schema == given.schema
+    assert result["c"].to_pylist() == [*column.to_pylist(), None]
     assert table.scan(columns=["c"]).to_table()["c"].to_pylist() == [*column.to_pylist(), None]
     assert table.preview(2)["c"].to_pylist() == column[:2].to_pylist()
     assert table.scan(filter="id > 2").to_table()["c"].to_pylist() == [column[2].as_py(), None]
@@ -121,9 +121,9 @@ def test_columns_of_every_type_can_be_added_later(client: fletching.Client) -> N
     table.add_columns(pa.schema(added))
     for name, data_type in added:
         for scan in (table.scan(columns=["id", name]), table.scan(columns=[name])):
-            found = scan.to_table()
-            assert found.schema.field(name).type == data_type, data_type
-            assert found[name].to_pylist() == [None] * 3, data_type
+            result = scan.to_table()
+            assert result.schema.field(name).type == data_type, data_type
+            assert result[name].to_pylist() == [None] * 3, data_type
     assert table.scan().to_table().num_rows == 3
     assert table.preview(3).num_rows == 3
     assert table.scan(filter="id = 2").to_table().num_rows == 1
@@ -134,9 +134,9 @@ def test_columns_of_every_type_can_be_added_later(client: fletching.Client) -> N
             schema=pa.schema([("id", pa.int64()), *added]),
         )
     )
-    found = table.scan().to_table()
+    result = table.scan().to_table()
     for (name, _), item in zip(added, TYPES, strict=True):
-        assert found[name].to_pylist() == [None] * 3 + column_of(*item).to_pylist(), item
+        assert result[name].to_pylist() == [None] * 3 + column_of(*item).to_pylist(), item
     assert table.preview(6).num_rows == 6
     assert table.scan(filter="id in (2, 5)").to_table().num_rows == 2
 

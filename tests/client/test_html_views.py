@@ -33,8 +33,8 @@ def test_what_is_listed_is_shown_as_a_table_and_stays_a_list(tmp_path: Path) -> 
         splits: Any = table.scan().splits(2)
         versions: Any = table.versions()
         one: Any = table.versions(1)
-        for found, words in ((splits, "2 splits"), (versions, "4 versions"), (one, "1 version<")):
-            shown = found._repr_html_()
+        for result, words in ((splits, "2 splits"), (versions, "4 versions"), (one, "1 version<")):
+            shown = result._repr_html_()
             assert words in shown
             assert Tags(shown).tags <= {
                 "div",
@@ -47,7 +47,7 @@ def test_what_is_listed_is_shown_as_a_table_and_stays_a_list(tmp_path: Path) -> 
                 "th",
                 "td",
             }
-            assert isinstance(found, list)
+            assert isinstance(result, list)
         assert versions[0].version == 3
         assert "append" in versions._repr_html_()
         assert pickle.loads(pickle.dumps(versions)) == versions

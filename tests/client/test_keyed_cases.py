@@ -49,9 +49,9 @@ def rows(*ids: int, v: str | None = "x") -> pa.Table:
 
 
 def content(table: Table) -> dict[Any, Any]:
-    found = table.scan().to_table()
-    assert found.num_rows == table.count_rows()
-    first, second = (found.column(number).to_pylist() for number in range(2))
+    result = table.scan().to_table()
+    assert result.num_rows == table.count_rows()
+    first, second = (result.column(number).to_pylist() for number in range(2))
     assert len(set(first)) == len(first)
     return dict(zip(first, second, strict=True))
 
@@ -173,11 +173,11 @@ def test_no_row_that_deletes_is_ever_in_a_segment(client: Client) -> None:
     for key in keys:
         with store.open(key) as stored:
             file = pa.ipc.open_file(pa.py_buffer(bytes(stored.view(0, stored.length))))
-            found = file.read_all()
-        found.validate(full=True)
-        assert found.schema.names == ["id", "v"]
-        assert found["v"].null_count == 0
-        seen += found.num_rows
+            result = file.read_all()
+        result.validate(full=True)
+        assert result.schema.names == ["id", "v"]
+        assert result["v"].null_count == 0
+        seen += result.num_rows
     # Those that lost within their own commit are stored, and those that delete are not.
     assert seen == sum(mark == UPSERT for operations in ends for _, mark in operations)
 
@@ -245,15 +245,15 @@ def test_a_row_is_deleted_and_updated_at_once(client: Client, keyed: bool) -> No
         for thread in threads:
             thread.join()
         assert len(failed) < 2
-        found = content(table)
+        result = content(table)
         if "delete" in failed:
-            assert found[one] == str(number)
+            assert result[one] == str(number)
         else:
             # The update came first, or found nothing.
-            assert one not in found
+            assert one not in result
         outcomes.add(failed[0] if failed else "both")
-        found.pop(one, None)
-        assert found == others
+        result.pop(one, None)
+        assert result == others
     assert "both" in outcomes
     assert [item for item in engine_of(table).verify() if item.problems] == []
 
@@ -348,17 +348,17 @@ def test_statements_and_verbs_leave_the_same(client: Client) -> None:
         moments.append((newest(by_statements), content(by_statements)))
     for version, expected in moments:
         asked = f"SELECT id, v FROM {name} VERSION AS OF {version}"
-        found = client.sql(asked).to_table().to_pylist()
+        result = client.sql(asked).to_table().to_pylist()
         assert (
-            {row["id"]: row["v"] for row in found}
+            {row["id"]: row["v"] for row in result}
             == expected
             == content(by_statements.as_of(version))
         )
         (info,) = [each for each in by_statements.versions() if each.version == version]
         text = info.committed_at.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
         asked = f"SELECT id, v FROM {name} TIMESTAMP AS OF '{text}'"
-        found = client.sql(asked).to_table().to_pylist()
-        assert {row["id"]: row["v"] for row in found} == expected
+        result = client.sql(asked).to_table().to_pylist()
+        assert {row["id"]: row["v"] for row in result} == expected
 
 
 # --- many segments

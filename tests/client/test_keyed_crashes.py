@@ -59,11 +59,11 @@ def upsert_exactly_once(table: Table) -> None:
 
 
 def check_exactly_once(table: Table) -> None:
-    found = table.scan().to_table()
-    state = dict(zip(found["id"].to_pylist(), found["n"].to_pylist(), strict=True))
+    result = table.scan().to_table()
+    state = dict(zip(result["id"].to_pylist(), result["n"].to_pylist(), strict=True))
     whole = sent(0, FLUSHES * ROWS)
     assert state == dict(zip(whole["id"].to_pylist(), whole["n"].to_pylist(), strict=True))
-    assert found.num_rows == table.count_rows() == KEYS
+    assert result.num_rows == table.count_rows() == KEYS
     versions = [each for each in table.versions() if each.version and each.data_change]
     assert len(versions) == FLUSHES, versions
     with table.stream_writer("one", resume=True) as writer:
@@ -90,8 +90,8 @@ def commit_four_streams(table: Table) -> None:
 
 
 def check_four_streams(table: Table) -> None:
-    found = table.scan().to_table().to_pylist()
-    assert sorted((row["id"], row["n"]) for row in found) == [
+    result = table.scan().to_table().to_pylist()
+    assert sorted((row["id"], row["n"]) for row in result) == [
         (0, 0),
         (1, 1),
         (2, 2),

@@ -22,8 +22,8 @@ def rows(*ids: int, n: int = 0) -> pa.Table:
 
 
 def values(source: Any) -> dict[Any, Any]:
-    found = source.scan() if isinstance(source, Table) else source
-    table = found.to_table()
+    result = source.scan() if isinstance(source, Table) else source
+    table = result.to_table()
     assert len(set(table["id"].to_pylist())) == table.num_rows
     return dict(zip(table["id"].to_pylist(), table["n"].to_pylist(), strict=True))
 
@@ -150,12 +150,12 @@ def test_null_is_equal_to_nothing(plain: Table) -> None:
 
 
 def test_a_merge_of_some_columns_keeps_the_others(plain: Table) -> None:
-    some = pa.table({"n": [5, 6], "id": [2, 8]})
-    report = plain.merge(some, on=["id"], columns=["n"])
+    several = pa.table({"n": [5, 6], "id": [2, 8]})
+    report = plain.merge(several, on=["id"], columns=["n"])
     assert (report.rows_inserted, report.rows_updated) == (1, 1)
-    found = {row["id"]: (row["v"], row["n"]) for row in plain.scan().to_table().to_pylist()}
-    assert found == {1: ("v1", 0), 3: ("v3", 0), 2: ("v2", 5), 8: (None, 6)}
-    assert plain.upsert(some, on=["id"], columns=["n"]).rows_updated == 2
+    result = {row["id"]: (row["v"], row["n"]) for row in plain.scan().to_table().to_pylist()}
+    assert result == {1: ("v1", 0), 3: ("v3", 0), 2: ("v2", 5), 8: (None, 6)}
+    assert plain.upsert(several, on=["id"], columns=["n"]).rows_updated == 2
     assert plain.count_rows() == 4
 
 

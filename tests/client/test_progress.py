@@ -25,8 +25,8 @@ ROWS = pa.table({"id": range(10), "word": ["x"] * 10})
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[fletching.Client]:
-    with fletching.connect(tmp_path / "data", create=True) as found:
-        yield found
+    with fletching.connect(tmp_path / "data", create=True) as result:
+        yield result
 
 
 class Told(list[Progress]):
@@ -45,76 +45,76 @@ class Told(list[Progress]):
 def test_reads_tell_how_far_they_are(client: fletching.Client) -> None:
     table = client.create_table("t", ROWS)
     table.append(ROWS)
-    told = Told()
-    assert table.scan().to_table(progress=told).num_rows == 20
-    assert {each.name for each in told} == {"t"}
-    told.check(20, 20)
-    assert sum(batch.num_rows for batch in table.scan(limit=15).to_batches(progress=told)) == 15
-    told.check(15, 15)
-    table.scan(filter="id > 4").to_pandas(progress=told)
-    told.check(10, None)  # how many rows a filter lets through is known at its end
-    table.scan().to_polars(progress=told)
-    told.check(20, 20)
-    table.scan().to_reader(progress=told).read_all()
-    told.check(20, 20)
-    table.to_table(progress=told)
-    told.check(20, 20)
+    reported = Told()
+    assert table.scan().to_table(progress=reported).num_rows == 20
+    assert {each.name for each in reported} == {"t"}
+    reported.check(20, 20)
+    assert sum(batch.num_rows for batch in table.scan(limit=15).to_batches(progress=reported)) == 15
+    reported.check(15, 15)
+    table.scan(filter="id > 4").to_pandas(progress=reported)
+    reported.check(10, None)  # how many rows a filter lets through is known at its end
+    table.scan().to_polars(progress=reported)
+    reported.check(20, 20)
+    table.scan().to_reader(progress=reported).read_all()
+    reported.check(20, 20)
+    table.to_table(progress=reported)
+    reported.check(20, 20)
     with table.scan().session() as session:
-        session.to_table(progress=told)
-    told.check(20, 20)
-    client.sql("select * from t where id < 3").to_table(progress=told)
-    told.check(6, 6)
+        session.to_table(progress=reported)
+    reported.check(20, 20)
+    client.sql("select * from t where id < 3").to_table(progress=reported)
+    reported.check(6, 6)
 
 
 @pytest.mark.parametrize("streams", [1, 2])
 def test_writes_tell_how_far_they_are(client: fletching.Client, streams: int) -> None:
-    told = Told()
-    table = client.create_table("t", ROWS, progress=told)
-    told.check(10, 10)
-    table.append(ROWS.to_pandas(), streams=streams, progress=told)
-    told.check(10, 10)
-    table.append(iter(ROWS.to_batches()), streams=streams, progress=told)
-    told.check(10, None)
-    table.append([{"id": 1, "word": "y"}], streams=streams, progress=told)
-    told.check(1, 1)
-    table.overwrite(ROWS, streams=streams, progress=told)
-    told.check(10, 10)
-    table.overwrite(ROWS.slice(0, 2), where="id < 2", streams=streams, progress=told)
-    told.check(2, 2)
-    table.merge(ROWS, on=["id"], progress=told)
-    told.check(10, 10)
+    reported = Told()
+    table = client.create_table("t", ROWS, progress=reported)
+    reported.check(10, 10)
+    table.append(ROWS.to_pandas(), streams=streams, progress=reported)
+    reported.check(10, 10)
+    table.append(iter(ROWS.to_batches()), streams=streams, progress=reported)
+    reported.check(10, None)
+    table.append([{"id": 1, "word": "y"}], streams=streams, progress=reported)
+    reported.check(1, 1)
+    table.overwrite(ROWS, streams=streams, progress=reported)
+    reported.check(10, 10)
+    table.overwrite(ROWS.slice(0, 2), where="id < 2", streams=streams, progress=reported)
+    reported.check(2, 2)
+    table.merge(ROWS, on=["id"], progress=reported)
+    reported.check(10, 10)
     keyed = client.create_table("k", "id BIGINT NOT NULL, word STRING", primary_key=["id"])
-    keyed.upsert(ROWS, progress=told)
-    told.check(10, 10)
+    keyed.upsert(ROWS, progress=reported)
+    reported.check(10, 10)
     assert table.count_rows() == keyed.count_rows() == 10
 
 
 def test_large_appends_count_every_row_once(client: fletching.Client) -> None:
-    told = Told()
+    reported = Told()
     table = client.create_table("t", ROWS.schema).with_options(write_body_bytes=64)
-    table.append(pa.concat_tables([ROWS] * 5), progress=told)
-    told.check(50, 50)
+    table.append(pa.concat_tables([ROWS] * 5), progress=reported)
+    reported.check(50, 50)
 
 
 def test_blobs_tell_how_far_they_are(client: fletching.Client, tmp_path: Path) -> None:
-    told = Told()
+    reported = Told()
     file = tmp_path / "one.bin"
     file.write_bytes(b"from a file")
     table = client.create_table("b", "id BIGINT, data BLOB")
-    table.append({"id": [1, 2], "data": [b"one", b"two"]}, progress=told)
-    told.check(2, 2)
+    table.append({"id": [1, 2], "data": [b"one", b"two"]}, progress=reported)
+    reported.check(2, 2)
     with table.write_session() as session, session.writer() as writer:
-        references = session.put_blobs([b"three", file], progress=told)
-        assert told[-1].bytes == len(b"three") + len(b"from a file")
-        told.check(2, 2, "blobs")
+        references = session.put_blobs([b"three", file], progress=reported)
+        assert reported[-1].bytes == len(b"three") + len(b"from a file")
+        reported.check(2, 2, "blobs")
         writer.write({"id": [3, 4], "data": references})
     cells = table.to_table()["data"]
-    assert len([bytes(blob or b"") for blob in client.get_blobs(cells, progress=told)]) == 4
-    told.check(4, 4, "blobs")
+    assert len([bytes(blob or b"") for blob in client.get_blobs(cells, progress=reported)]) == 4
+    reported.check(4, 4, "blobs")
 
 
 def test_what_fails_or_is_left_does_not_finish(client: fletching.Client) -> None:
-    told = Told()
+    reported = Told()
     table = client.create_table("t", ROWS)
 
     def broken() -> Iterator[pa.RecordBatch]:
@@ -122,12 +122,12 @@ def test_what_fails_or_is_left_does_not_finish(client: fletching.Client) -> None
         raise RuntimeError("no more")
 
     with pytest.raises(RuntimeError, match="no more"):
-        table.append(broken(), progress=told)
-    batches = table.scan().to_batches(progress=told)
+        table.append(broken(), progress=reported)
+    batches = table.scan().to_batches(progress=reported)
     next(batches)
     batches.close()
-    assert told
-    assert not any(each.finished for each in told)
+    assert reported
+    assert not any(each.finished for each in reported)
     assert table.count_rows() == 10
 
 
@@ -146,17 +146,17 @@ def test_an_error_of_the_function_ends_the_transfer(client: fletching.Client) ->
 
 
 def test_awaited_transfers_tell_it_too(tmp_path: Path) -> None:
-    told = Told()
+    reported = Told()
 
     async def main() -> None:
         async with fletching.aio.connect(tmp_path / "data", create=True) as client:
-            table = await client.create_table("t", ROWS, progress=told)
-            told.check(10, 10)
-            await table.scan().to_table(progress=told)
-            told.check(10, 10)
-            batches = await table.scan().to_batches(progress=told)
+            table = await client.create_table("t", ROWS, progress=reported)
+            reported.check(10, 10)
+            await table.scan().to_table(progress=reported)
+            reported.check(10, 10)
+            batches = await table.scan().to_batches(progress=reported)
             assert len([batch async for batch in batches]) == 1
-            told.check(10, 10)
+            reported.check(10, 10)
 
     asyncio.run(main())
 
@@ -198,8 +198,8 @@ def test_a_file_gets_a_line_now_and_then(
     meter.add(1, 10)
     monkeypatch.setattr(module, "LINE_SECONDS", 0.0)
     meter.add(1, 10)
-    told = capsys.readouterr()
-    assert (told.out, told.err.startswith("events: 2 rows, 20 B")) == ("", True)
+    reported = capsys.readouterr()
+    assert (reported.out, reported.err.startswith("events: 2 rows, 20 B")) == ("", True)
 
 
 def test_a_notebook_gets_an_element(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,10 +74,10 @@ def test_expressions(client: fletching.Client, group: str) -> None:
             except FletchingError as error:
                 raise AssertionError(f"{text}: {error.message}") from error
         raise
-    (found,) = rows(result)
+    (outcome,) = rows(result)
     wrong = [
         f"{text}: {value!r}, not {expected!r}"
-        for (text, expected), value in zip(cases, found, strict=True)
+        for (text, expected), value in zip(cases, outcome, strict=True)
         if not same(value, expected)
     ]
     assert wrong == []
@@ -94,28 +94,28 @@ def test_statements_in_order(client: fletching.Client, script: list[tuple[str, A
         try:
             result = client.sql(text)
         except FletchingError as error:
-            told = isinstance(expected, Refused) and " line " in error.message
-            if not told or expected.words.lower() not in error.message.lower():
+            reported = isinstance(expected, Refused) and " line " in error.message
+            if not reported or expected.words.lower() not in error.message.lower():
                 wrong.append(f"{text}: {error.message}")
             continue
         if isinstance(expected, str):
-            found: Any = result.text
+            outcome: Any = result.text
             right = expected in result.text
         elif isinstance(expected, int):
-            found = result.affected_rows
-            right = found == expected
+            outcome = result.affected_rows
+            right = outcome == expected
         elif isinstance(expected, Refused):
-            found, right = "done", False
+            outcome, right = "done", False
         elif expected is not None:
-            found = rows(result)
-            right = len(found) == len(expected) and all(
+            outcome = rows(result)
+            right = len(outcome) == len(expected) and all(
                 len(row) == len(wanted) and all(map(same, row, wanted))
-                for row, wanted in zip(found, expected, strict=True)
+                for row, wanted in zip(outcome, expected, strict=True)
             )
         else:
             right = True
         if not right:
-            wrong.append(f"{text}: {found!r}, not {expected!r}")
+            wrong.append(f"{text}: {outcome!r}, not {expected!r}")
     assert wrong == []
 
 
@@ -124,9 +124,9 @@ ALL_QUERIES = [*QUERIES, *QUERY_CASES]
 
 @folded("text, expected", ALL_QUERIES)
 def test_queries(client: fletching.Client, text: str, expected: list[tuple[Any, ...]]) -> None:
-    found = rows(client.sql(text))
-    assert len(found) == len(expected)
-    for row, wanted in zip(found, expected, strict=True):
+    outcome = rows(client.sql(text))
+    assert len(outcome) == len(expected)
+    for row, wanted in zip(outcome, expected, strict=True):
         assert all(map(same, row, wanted)), (row, wanted)
 
 
@@ -229,8 +229,8 @@ def test_large_results_are_read_in_parts(client: fletching.Client) -> None:
     for _ in range(2):
         first = next(result.to_batches())
         assert first.slice(0, 2).to_pylist() == [{"s": "row 0", "m": 1}, {"s": "row 1", "m": 2}]
-    found = result.to_table()
-    assert found["m"].to_pylist() == list(range(1, 100_001))
+    outcome = result.to_table()
+    assert outcome["m"].to_pylist() == list(range(1, 100_001))
     client.drop_table("big")
     assert len(result.to_table()) == 100_000  # a result is a snapshot
 

@@ -96,8 +96,8 @@ def open_sessions(tmp_path: Path) -> Callable[[], list[str]]:
     """The read and write sessions of the data folder that have neither ended nor expired."""
 
     def look() -> list[str]:
-        place = f"file:{tmp_path / 'data' / 'catalog.sqlite'}?mode=ro"
-        with contextlib.closing(sqlite3.connect(place, uri=True)) as catalog:
+        position = f"file:{tmp_path / 'data' / 'catalog.sqlite'}?mode=ro"
+        with contextlib.closing(sqlite3.connect(position, uri=True)) as catalog:
             reads = catalog.execute(
                 "SELECT 'read ' || id FROM read_sessions WHERE expires_at > ?", (time.time(),)
             )

@@ -96,8 +96,8 @@ class TestContract(ConnectorContract):
         frame = read_table(source, npartitions=2)
         given = frame[column]
         chosen = given.isna() if value is None else OPERATORS[operator](given, value)
-        found: list[int] = frame[chosen.fillna(False)]["id"].compute().tolist()
-        return found
+        result: list[int] = frame[chosen.fillna(False)]["id"].compute().tolist()
+        return result
 
     def stop_early(self, source: Table) -> None:
         assert len(read_table(source, npartitions=4).head(10)) == 10

@@ -116,9 +116,9 @@ def test_a_pushed_predicate_changes_no_answer(
     attach(connection, table)
     connection.register("plain", ENGINE_ROWS)
     query = f"SELECT id, text FROM {{}} WHERE {condition} ORDER BY id"
-    found = connection.sql(query.format("t")).fetchall()
-    assert found == connection.sql(query.format("plain")).fetchall()
-    assert found
+    result = connection.sql(query.format("t")).fetchall()
+    assert result == connection.sql(query.format("plain")).fetchall()
+    assert result
     expected = QUERIES[condition]
     if (
         expected is not None and int(duckdb.__version__.partition(".")[0]) >= 2

@@ -23,12 +23,12 @@ PROGRAMS = sorted((FOLDER / "engines").glob("*.py"))
 
 def printed() -> dict[str, str]:
     """The blocks of docs/engines.md that need an engine with workers, by their section."""
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for section in (ROOT / "docs" / "engines.md").read_text().split("\n## ")[1:]:
         blocks = re.findall(r"^```py\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
         if blocks:
-            found[section.partition("\n")[0]] = "\n".join(blocks)
-    return found
+            result[section.partition("\n")[0]] = "\n".join(blocks)
+    return result
 
 
 BEFORE_ALL, *SECTIONS = printed()
@@ -43,13 +43,13 @@ has a setting for it, and it says nothing of the program."""
 def needed(program: str) -> set[str]:
     """The packages that a program imports, by itself or by our connectors."""
     tree = ast.parse(program)
-    found = {
+    result = {
         name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names
     }
-    found |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    result |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     ours = "fletching.connectors."
-    engines = {name.removeprefix(ours) for name in found if name.startswith(ours)}
-    return {name.partition(".")[0] for name in found | engines} - {"spark"}
+    engines = {name.removeprefix(ours) for name in result if name.startswith(ours)}
+    return {name.partition(".")[0] for name in result | engines} - {"spark"}
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
@@ -88,11 +88,11 @@ def runs_through(program: Path, imported: set[str], tmp_path: Path, times: int) 
     environment["SPARK_LOCAL_IP"] = "127.0.0.1"
     for _ in range(times):
         for attempt in range(5):
-            place = tmp_path / str(attempt)
-            place.mkdir(exist_ok=True)
+            location = tmp_path / str(attempt)
+            location.mkdir(exist_ok=True)
             done = subprocess.run(
                 [sys.executable, "-W", "ignore", str(program)],
-                cwd=place,
+                cwd=location,
                 env=environment,
                 capture_output=True,
                 text=True,

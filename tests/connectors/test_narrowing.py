@@ -96,14 +96,14 @@ def test_the_rows_are_those_of_pyarrow(
     table: Table, columns: list[str] | None, expression: pc.Expression | None
 ) -> None:
     kept = ROWS if expression is None else ROWS.filter(expression)
-    found = read(table, columns, expression)
+    result = read(table, columns, expression)
     if columns == []:
-        assert (found.num_columns, sum(b.num_rows for b in _batches(table, expression))) == (
+        assert (result.num_columns, sum(b.num_rows for b in _batches(table, expression))) == (
             0,
             kept.num_rows,
         )
         return
-    assert found.to_pylist() == kept.select(columns or ROWS.column_names).to_pylist()
+    assert result.to_pylist() == kept.select(columns or ROWS.column_names).to_pylist()
 
 
 def _batches(table: Table, expression: pc.Expression | None) -> list[pa.RecordBatch]:

@@ -37,11 +37,11 @@ class TestContract(ConnectorContract):
         frame = scan_table(source)
         if columns is not None:
             frame = frame.select(columns)
-        found = frame.collect()
-        if not found.columns:
+        result = frame.collect()
+        if not result.columns:
             # The frame has a height, and Arrow is given its columns alone.
-            return pa.table({"row": range(found.height)}).select([])
-        return found.to_arrow()
+            return pa.table({"row": range(result.height)}).select([])
+        return result.to_arrow()
 
     def count(self, source: Table | Scan) -> int:
         return int(scan_table(source).select(pl.len()).collect().item())
@@ -130,9 +130,9 @@ def test_a_pushed_predicate_changes_no_answer(
     table = TestContract().made(client)
     frame = pl.from_arrow(ENGINE_ROWS)
     assert isinstance(frame, pl.DataFrame)
-    found = scan_table(table).filter(predicate).select("tags", "id").collect()
+    result = scan_table(table).filter(predicate).select("tags", "id").collect()
     expected = frame.filter(predicate).select("tags", "id")
-    assert found.equals(expected)
+    assert result.equals(expected)
     assert scans[-1].filter == pushed
 
 
@@ -205,8 +205,8 @@ def test_random_predicates(client: Client, predicate: Any) -> None:
     table = client.table("t") if "t" in names else TestContract().made(client)
     frame = pl.from_arrow(ENGINE_ROWS)
     assert isinstance(frame, pl.DataFrame)
-    found = scan_table(table).filter(predicate).select("id").collect()
-    assert found.equals(frame.filter(predicate).select("id"))
+    result = scan_table(table).filter(predicate).select("id").collect()
+    assert result.equals(frame.filter(predicate).select("id"))
 
 
 def test_what_is_written_and_where_to(client: Client) -> None:

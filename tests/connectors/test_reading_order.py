@@ -67,10 +67,10 @@ def test_each_batch_has_its_own_blobs(
         return iter([None if int(cell) % 5 == 0 else b"data of " + cell for cell in cells])
 
     sizes = [4, 1, 7, 4, 4, 4, 4, 4, 4, 4, 2]
-    found = list(with_contents(_batches(sizes), SCHEMA, fetch, ahead_of_use=ahead_of_use))
-    assert [rows.num_rows for rows, _, _ in found] == sizes
-    assert [position.row for _, position, _ in found] == list(range(len(sizes)))
-    for rows, _, blobs in found:
+    result = list(with_contents(_batches(sizes), SCHEMA, fetch, ahead_of_use=ahead_of_use))
+    assert [rows.num_rows for rows, _, _ in result] == sizes
+    assert [position.row for _, position, _ in result] == list(range(len(sizes)))
+    for rows, _, blobs in result:
         wanted = [None if n % 5 == 0 else b"data of %d" % n for n in rows["id"].to_pylist()]
         assert blobs == {"image": wanted, "more": wanted}
     # One batch at first, and of small blobs several at once soon.
@@ -81,8 +81,8 @@ def test_each_batch_has_its_own_blobs(
 def test_without_blobs_nothing_is_fetched() -> None:
     plain = pa.table({"id": [1, 2]})
     source = iter([(plain, Position(0, 2)), (plain, Position(0, 4))])
-    found = with_contents(source, plain.schema, lambda _: pytest.fail("nothing is there"))
-    assert [blobs for _, _, blobs in found] == [{}, {}]
+    result = with_contents(source, plain.schema, lambda _: pytest.fail("nothing is there"))
+    assert [blobs for _, _, blobs in result] == [{}, {}]
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3])

@@ -12,7 +12,7 @@ from fletching.errors import UsageError
 
 def rows_of(order: EpochOrder, intervals: list[Interval]) -> list[int]:
     """The snapshot's rows of some intervals, in the order of reading."""
-    found: list[int] = []
+    result: list[int] = []
     for interval in intervals:
         block, row = interval.start
         while Position(block, row) < interval.end:
@@ -20,9 +20,9 @@ def rows_of(order: EpochOrder, intervals: list[Interval]) -> list[int]:
             if order.shuffle:
                 rows = [rows[n] for n in order.permutation(block, len(rows))]
             stop = interval.end.row if interval.end.block == block else len(rows)
-            found.extend(rows[row:stop])
+            result.extend(rows[row:stop])
             block, row = block + 1, 0
-    return found
+    return result
 
 
 orders = st.builds(
@@ -42,18 +42,18 @@ orders = st.builds(
 def test_readers_share_every_row_once(order: EpochOrder, count: int, by_rows: bool) -> None:
     shares = order.shares(order.everything(), count, by_rows=by_rows, equal=False)
     assert len(shares) == count
-    found = [rows_of(order, share) for share in shares]
-    assert sorted(row for rows in found for row in rows) == list(range(order.rows))
+    result = [rows_of(order, share) for share in shares]
+    assert sorted(row for rows in result for row in rows) == list(range(order.rows))
     if by_rows:
-        assert max(map(len, found)) - min(map(len, found)) <= 1
+        assert max(map(len, result)) - min(map(len, result)) <= 1
 
 
 @given(order=orders, count=st.integers(1, 7))
 def test_equal_shares_leave_out_less_than_one_row_a_reader(order: EpochOrder, count: int) -> None:
     shares = order.shares(order.everything(), count, by_rows=True, equal=True)
-    found = [rows_of(order, share) for share in shares]
-    assert {len(rows) for rows in found} == {order.rows // count}
-    assert len({row for rows in found for row in rows}) == order.rows // count * count
+    result = [rows_of(order, share) for share in shares]
+    assert {len(rows) for rows in result} == {order.rows // count}
+    assert len({row for rows in result for row in rows}) == order.rows // count * count
 
 
 @given(

@@ -92,8 +92,8 @@ class TestContract(ConnectorContract):
         if columns is not None:
             frame = frame.select(*columns)
         # Wider types are Spark's; the contract compares values.
-        found: pa.Table = frame.toArrow()
-        return found
+        result: pa.Table = frame.toArrow()
+        return result
 
     def count(self, source: Table | Scan) -> int:
         return int(self.frame(source).count())
@@ -165,14 +165,14 @@ class TestContract(ConnectorContract):
         sink.commit(messages[::2])
 
     def where(self, source: Table, column: str, operator: str, value: Any) -> list[int]:
-        found = []
+        result = []
         for pushed in ("false", "true"):
             reader = self.session.read.format("fletching").options(**options(source))
             frame = reader.option("pushdown", pushed).load(source.name)
             condition = sql_of(column, operator, value)
-            found.append(sorted(row.id for row in frame.where(condition).collect()))
-        assert found[0] == found[1]
-        return found[0]
+            result.append(sorted(row.id for row in frame.where(condition).collect()))
+        assert result[0] == result[1]
+        return result[0]
 
     def stop_early(self, source: Table) -> None:
         assert len(self.frame(source).limit(10).collect()) == 10
@@ -241,9 +241,9 @@ def test_conditions_change_no_later_answer(session: Any, client: Client) -> None
         "amount = 0.25",
     ):
         query = f"SELECT id FROM {{}} WHERE {condition} ORDER BY id"
-        found = [row.id for row in session.sql(query.format("t")).collect()]
-        assert found == [row.id for row in session.sql(query.format("plain")).collect()], condition
-        assert found, condition
+        result = [row.id for row in session.sql(query.format("t")).collect()]
+        assert result == [row.id for row in session.sql(query.format("plain")).collect()], condition
+        assert result, condition
     few = session.read.format("fletching").options(**options(table), filter="id > 7").load("t")
     assert sorted(row.id for row in few.where("id < 9").collect()) == [8]
 
@@ -303,14 +303,14 @@ def test_a_stream_of_versions_written_once(session: Any, client: Client, tmp_pat
     assert sorted_rows(sink.to_table()) == sorted_rows(ENGINE_ROWS)
 
 
-def stream(session: Any, source: Any, sink: str, place: Path, **more: Any) -> Any:
+def stream(session: Any, source: Any, sink: str, target: Path, **more: Any) -> Any:
     """A query that copies what there is and ends."""
     frame = session.readStream.format("fletching").options(**options(source)).load(source.name)
     for name, change in more.items():
         frame = change(frame) if name == "frame" else frame
     return (
         frame.writeStream.format("fletching").options(**options(source))
-        .option("checkpointLocation", str(place))
+        .option("checkpointLocation", str(target))
         .outputMode(more.get("output_mode", "append"))
         .trigger(availableNow=True).start(sink)
     )  # fmt: skip
@@ -321,26 +321,26 @@ def test_a_streaming_sink_writes_each_epoch_once(
 ) -> None:
     source = client.create_table("source", ENGINE_ROWS.schema)
     sink = client.create_table("sink", ENGINE_ROWS.schema)
-    place = tmp_path / "checkpoint"
+    target = tmp_path / "checkpoint"
     source.append(ENGINE_ROWS.slice(0, 4))
-    stream(session, source, "sink", place).awaitTermination()
+    stream(session, source, "sink", target).awaitTermination()
     source.append(ENGINE_ROWS.slice(4))
-    stream(session, source, "sink", place).awaitTermination()
+    stream(session, source, "sink", target).awaitTermination()
     assert sorted_rows(sink.to_table()) == sorted_rows(ENGINE_ROWS)
     version = sink.versions(limit=1)[0].version
     # As if the driver had died after our commit and before Spark noted its own: Spark writes the last
     # epoch again, here in other partitions.
-    (last,) = [path for path in (place / "commits").iterdir() if path.name == "1"]
+    (last,) = [path for path in (target / "commits").iterdir() if path.name == "1"]
     last.unlink()
-    (place / "commits" / ".1.crc").unlink()
-    stream(session, source, "sink", place, frame=lambda f: f.repartition(3)).awaitTermination()
+    (target / "commits" / ".1.crc").unlink()
+    stream(session, source, "sink", target, frame=lambda f: f.repartition(3)).awaitTermination()
     assert sorted_rows(sink.to_table()) == sorted_rows(ENGINE_ROWS)
     assert sink.versions(limit=1)[0].version == version
-    assert OpenEpochs(sink_options(source, "sink", place)).sessions() == []
+    assert OpenEpochs(sink_options(source, "sink", target)).sessions() == []
 
 
-def sink_options(source: Any, sink: str, place: Path) -> dict[str, str]:
-    given = {**options(source), "path": sink, "checkpointLocation": str(place)}
+def sink_options(source: Any, sink: str, target: Path) -> dict[str, str]:
+    given = {**options(source), "path": sink, "checkpointLocation": str(target)}
     return {name.lower(): value for name, value in given.items()}
 
 
@@ -354,8 +354,8 @@ def test_a_streaming_sink_replaces_all_rows(session: Any, client: Client, tmp_pa
             frame=lambda frame: frame.groupBy("flag").count(), output_mode="complete",
         ).awaitTermination()  # fmt: skip
     counted = ENGINE_ROWS.group_by("flag").aggregate([([], "count_all")])
-    found = sorted(map(str, sink.to_table().to_pylist()))
-    assert found == sorted(
+    result = sorted(map(str, sink.to_table().to_pylist()))
+    assert result == sorted(
         str({"flag": row["flag"], "count": row["count_all"]}) for row in counted.to_pylist()
     )
 
@@ -364,19 +364,19 @@ def test_a_failing_epoch_leaves_nothing(session: Any, client: Client, tmp_path: 
     source = client.create_table("source", ENGINE_ROWS.schema)
     sink = client.create_table("sink", ENGINE_ROWS.schema)
     source.append(ENGINE_ROWS)
-    place = tmp_path / "checkpoint"
+    target = tmp_path / "checkpoint"
     fails = "if(id = 7, raise_error('this epoch fails'), id) AS id"
     query = stream(
-        session, source, "sink", place, frame=lambda frame: frame.selectExpr(fails, "text")
+        session, source, "sink", target, frame=lambda frame: frame.selectExpr(fails, "text")
     )
     with pytest.raises(Exception, match="this epoch fails"):
         query.awaitTermination()
     assert sink.count_rows() == 0
-    assert OpenEpochs(sink_options(source, "sink", place)).sessions() == []
+    assert OpenEpochs(sink_options(source, "sink", target)).sessions() == []
     # What a driver that died has left open is ended when its query goes on, and not before.
     left = sink.write_session()
-    OpenEpochs(sink_options(source, "sink", place)).add(left.id)
-    stream(session, source, "sink", place).awaitTermination()
+    OpenEpochs(sink_options(source, "sink", target)).add(left.id)
+    stream(session, source, "sink", target).awaitTermination()
     assert sorted_rows(sink.to_table()) == sorted_rows(ENGINE_ROWS)
     with pytest.raises(FletchingError):
         left.writer()
@@ -400,9 +400,9 @@ def test_conditions_are_pushed_where_that_is_asked_for(session: Any, client: Cli
             "text LIKE 'f%' OR id = 1",
         ):
             frame = session.read.format("fletching").options(**options(table), pushdown="true")
-            found = sorted(row.id for row in frame.load("t").where(condition).collect())
+            result = sorted(row.id for row in frame.load("t").where(condition).collect())
             expected = session.sql(f"SELECT id FROM plain WHERE {condition} ORDER BY id").collect()
-            assert found == [row.id for row in expected], condition
+            assert result == [row.id for row in expected], condition
     finally:
         session.conf.unset("spark.sql.python.filterPushdown.enabled")
 

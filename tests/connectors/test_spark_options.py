@@ -19,8 +19,8 @@ from fletching.errors import UsageError
 
 
 def test_names_are_compared_in_any_case() -> None:
-    found = checked({"PATH": "t", "versionasof": "3", "ReadChangeFeed": "true"})
-    assert found == {"path": "t", "versionasof": "3", "readchangefeed": "true"}
+    result = checked({"PATH": "t", "versionasof": "3", "ReadChangeFeed": "true"})
+    assert result == {"path": "t", "versionasof": "3", "readchangefeed": "true"}
     assert checked({"path": "t", "checkpointLocation": "/there"})["checkpointlocation"] == "/there"
 
 
@@ -50,15 +50,15 @@ def test_switches() -> None:
 
 
 def test_the_scan_that_the_options_say(tmp_path: Path) -> None:
-    place = str(tmp_path / "data")
-    with fletching.connect(place, project="demo", create=True) as client:
+    location = str(tmp_path / "data")
+    with fletching.connect(location, project="demo", create=True) as client:
         table = client.create_table("t", "id BIGINT, name STRING", ["day"])
         for day in "ab":
             table.append(pa.table({"id": [1, 2], "name": ["x", "y"]}), partition=f"day={day}")
         first = table.versions(limit=1)[0].version
         table.create_tag("v1")
         table.delete("id = 1")
-    options = {"at": place, "project": "demo", "path": "t"}
+    options = {"at": location, "project": "demo", "path": "t"}
 
     def rows(**more: str) -> list[dict[str, object]]:
         return scan_of_options(checked({**options, **more})).to_table().to_pylist()

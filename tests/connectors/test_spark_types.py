@@ -43,9 +43,9 @@ CASES: dict[pa.DataType, pa.DataType] = {
 @pytest.mark.parametrize("kind", CASES, ids=str)
 def test_types(kind: pa.DataType) -> None:
     schema = pa.schema([pa.field("a", kind, nullable=kind == pa.null())])
-    found = spark_schema(schema)
-    assert found.field("a").type == CASES[kind]
-    assert found.field("a").nullable == (kind == pa.null())
+    result = spark_schema(schema)
+    assert result.field("a").type == CASES[kind]
+    assert result.field("a").nullable == (kind == pa.null())
 
 
 @pytest.mark.parametrize(

@@ -30,11 +30,12 @@ def tensor(array: pa.Array, fill: Any = None) -> Any:
     "kind", [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.float32(), pa.float64()]
 )
 def test_numbers_keep_their_type(kind: pa.DataType) -> None:
-    found = tensor(pa.array([1, 2, 3], kind))
-    assert found.tolist() == [1, 2, 3]
-    assert str(found.dtype).removeprefix("torch.") == {"float": "float32", "double": "float64"}.get(
-        str(kind), str(kind)
-    )
+    result = tensor(pa.array([1, 2, 3], kind))
+    assert result.tolist() == [1, 2, 3]
+    assert str(result.dtype).removeprefix("torch.") == {
+        "float": "float32",
+        "double": "float64",
+    }.get(str(kind), str(kind))
 
 
 def test_memory_is_shared_where_it_may_be_written_to() -> None:
@@ -42,10 +43,10 @@ def test_memory_is_shared_where_it_may_be_written_to() -> None:
     memory = np.frombuffer(own, np.int64)
     memory[:] = range(4)
     array = pa.Array.from_buffers(pa.int64(), 3, [None, own], offset=1)
-    found = tensor(array)
-    assert found.tolist() == [1, 2, 3]
+    result = tensor(array)
+    assert result.tolist() == [1, 2, 3]
     memory[1] = 77
-    assert found[0] == 77
+    assert result[0] == 77
     # Foreign memory is copied: a loop may change what it gets.
     foreign = pa.py_buffer(np.arange(4).tobytes())
     copied = tensor(pa.Array.from_buffers(pa.int64(), 4, [None, foreign]))
@@ -56,9 +57,9 @@ def test_memory_is_shared_where_it_may_be_written_to() -> None:
 def test_lists_of_fixed_size_are_dimensions() -> None:
     kind = pa.list_(pa.list_(pa.float32(), 2), 3)
     values = [[[n, n + 1], [n + 2, n + 3], [n + 4, n + 5]] for n in range(4)]
-    found = tensor(pa.array(values, kind).slice(1))
-    assert found.shape == (3, 3, 2)
-    assert found.tolist() == values[1:]
+    result = tensor(pa.array(values, kind).slice(1))
+    assert result.shape == (3, 3, 2)
+    assert result.tolist() == values[1:]
     assert tensor(pa.array([], kind)).shape == (0, 3, 2)
 
 

@@ -127,8 +127,8 @@ def test_types(client: Client, values: list[Any], kind: pa.DataType, expected: l
     table = client.create_table("types", data.schema)
     table.append(data)
     (batch,) = FletchingDataset(table, 10)
-    found = _values(batch["v"])
-    assert ["nan" if each != each else each for each in found] == expected
+    result = _values(batch["v"])
+    assert ["nan" if each != each else each for each in result] == expected
 
 
 def test_nulls_of_whole_numbers_are_refused_or_filled(client: Client) -> None:

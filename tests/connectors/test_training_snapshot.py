@@ -43,8 +43,10 @@ def test_it_says_what_is_read(table: Table) -> None:
 def test_filters_that_are_written_alike_are_told_apart(table: Table) -> None:
     ends = [*range(20)]
     filters = [
-        TrainingSnapshot(table.scan(filter=(pc.field("id") + 0).isin([*ends, some, *ends]))).filter
-        for some in (50, 51, 50)
+        TrainingSnapshot(
+            table.scan(filter=(pc.field("id") + 0).isin([*ends, several, *ends]))
+        ).filter
+        for several in (50, 51, 50)
     ]
     assert filters[0] == filters[2] != filters[1]
     short = TrainingSnapshot(table.scan(filter=pc.field("id") + 0 > 5))

@@ -236,10 +236,10 @@ def numbers(rows: int, start: int = 0) -> pa.RecordBatch:
 
 def addresses(array: pa.Array) -> list[tuple[int, int]]:
     """Where all of an array's buffers lie: address and size, those of children too."""
-    found = [(b.address, b.size) for b in array.buffers() if b is not None and b.size]
+    result = [(b.address, b.size) for b in array.buffers() if b is not None and b.size]
     if pa.types.is_dictionary(array.type):
-        found += addresses(array.dictionary)
-    return found
+        result += addresses(array.dictionary)
+    return result
 
 
 def lies_inside(array: pa.Array, data: Any) -> bool:

@@ -38,12 +38,12 @@ def shaped(
     if shape == "polars":
         data += schema.metadata  # without a length prefix
     elif shape != "arrow-js":
-        data += b"".join(bytes(piece) for piece in schema.frame())
+        data += b"".join(bytes(chunk) for chunk in schema.frame())
     dictionaries: list[Block] = []
     blocks: list[Block] = []
     for message in rest:
         block = Block(len(data), message.metadata_length, message.body_length)
-        data += b"".join(bytes(piece) for piece in message.frame())
+        data += b"".join(bytes(chunk) for chunk in message.frame())
         (blocks if message.type.label == "record batch" else dictionaries).append(block)
     data += b"" if shape == "nanoarrow" else bytes(4) if old else END_OF_STREAM
     kept = [block for index, block in enumerate(blocks) if index not in left_out]

@@ -134,8 +134,8 @@ def test_no_index_of_a_null_lies_outside_its_dictionary(array: pa.Array) -> None
     assert made.schema == batch.schema
     assert made.to_pylist() == batch.to_pylist()
     encoder = BatchEncoder(batch.schema)
-    pieces = [piece for message in encoder.encode(batch) for piece in message]
-    stream = b"".join([encoder.schema_message, *map(bytes, pieces), encoder.end_of_stream])
+    chunks = [chunk for message in encoder.encode(batch) for chunk in message]
+    stream = b"".join([encoder.schema_message, *map(bytes, chunks), encoder.end_of_stream])
     (again,) = ipc.read_stream(stream)
     again.validate(full=True)
     assert again.to_pylist() == batch.to_pylist()

@@ -58,8 +58,8 @@ def test_every_type_reads_equal_and_borrows(name: str) -> None:
 @folded("name", ARRAYS)
 def test_every_type_reads_equal_compressed(name: str, codec: str) -> None:
     batch = pa.record_batch({"a": ARRAYS[name]})
-    (found,) = decoded(stream_of(batch, compression=codec), validate_values=True)
-    assert found.equals(batch)
+    (result,) = decoded(stream_of(batch, compression=codec), validate_values=True)
+    assert result.equals(batch)
 
 
 def test_unions_of_the_fourth_version_have_a_bitmap() -> None:
@@ -75,15 +75,15 @@ def test_unions_of_the_fourth_version_have_a_bitmap() -> None:
 
 def test_a_schema_without_message_takes_the_ids_that_are_written() -> None:
     decoder = lowlevel.BatchDecoder(EVERYTHING.schema)
-    found = [decoder.decode(m) for m in messages_of(stream_of(EVERYTHING))[1:]]
-    assert found[-1] is not None
-    assert found[-1].equals(EVERYTHING)
+    result = [decoder.decode(m) for m in messages_of(stream_of(EVERYTHING))[1:]]
+    assert result[-1] is not None
+    assert result[-1].equals(EVERYTHING)
 
 
 def test_a_batch_without_columns_keeps_its_rows() -> None:
     batch = pa.record_batch({"a": [1, 2, 3]}).select([])
-    (found,) = decoded(stream_of(batch))
-    assert found.num_rows == 3
+    (result,) = decoded(stream_of(batch))
+    assert result.num_rows == 3
 
 
 # --- dictionaries ------------------------------------------------------------------------------------
@@ -98,9 +98,9 @@ def test_replacements_leave_earlier_batches_alone() -> None:
     batches = [tagged(["a", "b"], ["a", "b"]), tagged(["z", None], ["z", "y"])]
     data = stream_of(batches)
     assert [m.type.value for m in messages_of(data)] == [1, 2, 3, 2, 3]
-    found = decoded(data)
-    assert [b.column(0).to_pylist() for b in found] == [["a", "b"], ["z", None]]
-    assert all(lies_inside(b.column(0), data) for b in found)
+    result = decoded(data)
+    assert [b.column(0).to_pylist() for b in result] == [["a", "b"], ["z", None]]
+    assert all(lies_inside(b.column(0), data) for b in result)
 
 
 def test_deltas_extend_the_dictionary() -> None:
@@ -108,10 +108,10 @@ def test_deltas_extend_the_dictionary() -> None:
     data = stream_of(batches, emit_dictionary_deltas=True)
     dictionaries = [m for m in messages_of(data) if m.type is lowlevel.MessageType.DICTIONARY_BATCH]
     assert [m.dictionary_batch().is_delta for m in dictionaries] == [False, True, True]
-    found = decoded(data)
-    assert [b.column(0).to_pylist() for b in found] == [["a"], ["b", "a"], ["c"]]
-    assert found[2].column(0).dictionary.to_pylist() == ["a", "b", "c"]
-    assert found[0].column(0).dictionary.to_pylist() == ["a"]
+    result = decoded(data)
+    assert [b.column(0).to_pylist() for b in result] == [["a"], ["b", "a"], ["c"]]
+    assert result[2].column(0).dictionary.to_pylist() == ["a", "b", "c"]
+    assert result[0].column(0).dictionary.to_pylist() == ["a"]
 
 
 def test_a_delta_before_its_dictionary_is_refused() -> None:
@@ -126,9 +126,9 @@ def test_a_missing_dictionary_is_refused_unless_all_is_null() -> None:
     with pytest.raises(InvalidDataError, match="came before dictionary 0"):
         lowlevel.BatchDecoder(schema).decode(batch)
     schema, _, batch = messages_of(stream_of(tagged([None], ["a"])))
-    found = lowlevel.BatchDecoder(schema).decode(batch)
-    assert found is not None
-    assert found.column(0).to_pylist() == [None]
+    result = lowlevel.BatchDecoder(schema).decode(batch)
+    assert result is not None
+    assert result.column(0).to_pylist() == [None]
 
 
 def test_an_index_outside_its_dictionary_is_refused() -> None:
@@ -282,9 +282,9 @@ def test_false_metadata_is_refused_before_pyarrow_sees_it(
 
 def test_unaltered_metadata_reads() -> None:
     schema, message = altered(BATCH, lambda _: None)
-    found = lowlevel.BatchDecoder(schema).decode(message)
-    assert found is not None
-    assert found.equals(BATCH)
+    result = lowlevel.BatchDecoder(schema).decode(message)
+    assert result is not None
+    assert result.equals(BATCH)
 
 
 def with_first_claim(claim: int, codec: str = "zstd") -> tuple[ipc.Message, ipc.Message]:
@@ -358,8 +358,8 @@ def test_columns_of_any_types_round_trip(data: st.DataObject) -> None:
     columns = [ARRAYS[name].slice(start, length) for name in names]
     batch = pa.RecordBatch.from_arrays(columns, names=[f"{i}" for i in range(len(names))])
     codec = data.draw(st.sampled_from([None, "lz4", "zstd"]))
-    (found,) = decoded(stream_of(batch, compression=codec))
-    assert found.equals(batch) or not names
+    (result,) = decoded(stream_of(batch, compression=codec))
+    assert result.equals(batch) or not names
 
 
 def test_addresses_covers_dictionaries() -> None:

@@ -55,8 +55,8 @@ def test_text_of_any_message_is_looked_at(equal: bool, at: int) -> None:
 
     marked = _texts(count, equal=equal, odd="abcdeXYZ", at=at)
     data = bytearray(stream_of(marked))
-    place = data.index(b"XYZ")
-    data[place] = 0xFF
+    position = data.index(b"XYZ")
+    data[position] = 0xFF
     assert count > bulk_reading.MIN_MESSAGES
     with pytest.raises(InvalidDataError):
         ipc.read_stream(bytes(data))

@@ -87,12 +87,12 @@ def one_by_one(data: bytes, **options: Any) -> tuple[list[pa.RecordBatch], int |
 def test_both_ways_read_the_same(name: str, option: str | None) -> None:
     data = STREAMS[name]
     options: dict[str, Any] = {} if option is None else {option: True}
-    found = in_bulk(data, **options)
-    assert found is not None
+    result = in_bulk(data, **options)
+    assert result is not None
     expected, end = one_by_one(data, **options)
-    assert found[0] == expected
-    assert found[1] == end == len(data)
-    for batch, other in zip(found[0], expected, strict=True):
+    assert result[0] == expected
+    assert result[1] == end == len(data)
+    for batch, other in zip(result[0], expected, strict=True):
         assert batch.schema.equals(other.schema, check_metadata=True)
     assert list(ipc.read_stream(data, **options)) == expected
 
@@ -112,14 +112,14 @@ def test_damage_is_judged_alike(name: str) -> None:
     for _ in range(60):
         data = bytearray(intact)
         for _ in range(chance.choice([1, 1, 2])):
-            place = chance.randrange(schema_end, len(data))
-            data[place] = chance.choice([0, 1, 2, 7, 127, 128, 255, data[place] ^ 1])
+            position = chance.randrange(schema_end, len(data))
+            data[position] = chance.choice([0, 1, 2, 7, 127, 128, 255, data[position] ^ 1])
         damaged = bytes(data)
-        found, expected = in_bulk(damaged), outcome(damaged, lazy=True)
+        result, expected = in_bulk(damaged), outcome(damaged, lazy=True)
         assert outcome(damaged, lazy=False) == expected
-        if found is not None:
+        if result is not None:
             accepted += 1
-            assert found == expected
+            assert result == expected
     assert accepted
 
 
@@ -128,11 +128,11 @@ def test_no_byte_of_metadata_is_overlooked(ours: bool) -> None:
     intact = alike(STREAMS["nulls"]) if ours else STREAMS["nulls"]
     message = messages_of(intact)[4]
     start = message.offset + message.prefix_length
-    for place in range(start, start + len(message.metadata)):
+    for position in range(start, start + len(message.metadata)):
         data = bytearray(intact)
-        data[place] ^= 1
-        found = in_bulk(bytes(data))
-        assert found is None or found == outcome(bytes(data), lazy=True)
+        data[position] ^= 1
+        result = in_bulk(bytes(data))
+        assert result is None or result == outcome(bytes(data), lazy=True)
 
 
 def outcome(data: bytes, *, lazy: bool) -> tuple[list[pa.RecordBatch], int | None] | str:
@@ -149,10 +149,10 @@ def outcome(data: bytes, *, lazy: bool) -> tuple[list[pa.RecordBatch], int | Non
 def with_numbers(data: bytes, number: int, **changes: int) -> bytes:
     """The stream in which one message's metadata says something else."""
     schema, *rest = messages_of(data)
-    frames = [bytes(piece) for piece in schema.frame()]
+    frames = [bytes(chunk) for chunk in schema.frame()]
     for index, message in enumerate(rest):
         if index != number:
-            frames += [bytes(piece) for piece in message.frame()]
+            frames += [bytes(chunk) for chunk in message.frame()]
             continue
         header = message.record_batch()
         nodes, buffers = header.nodes.copy(), header.buffers.copy()
@@ -172,7 +172,7 @@ def with_numbers_first(data: bytes, *, other: int = -1) -> bytes:
     Each message has a second table, which counts one null too many: that of message ``other`` is the one in use.
     """
     schema, *rest = messages_of(data)
-    frames = [bytes(piece) for piece in schema.frame()]
+    frames = [bytes(chunk) for chunk in schema.frame()]
     for number, message in enumerate(rest):
         header = message.record_batch()
         builder = flatbuffers.Builder(1024)
@@ -207,7 +207,7 @@ def test_a_message_that_differs_in_one_byte_is_of_no_known_kind() -> None:
     intact, odd = (with_numbers_first(STREAMS["nulls"], other=number) for number in (-1, 4))
     assert in_bulk(intact) == outcome(intact, lazy=True)
     message = messages_of(intact)[5]
-    differ = [place for place in range(len(intact)) if intact[place] != odd[place]]
+    differ = [position for position in range(len(intact)) if intact[position] != odd[position]]
     length_at = odd.index(message.body_length.to_bytes(8, "little"), message.offset)
     assert differ == [length_at + 8]
     assert in_bulk(odd) is None
@@ -252,13 +252,13 @@ def test_each_number_of_each_message_is_checked(changes: dict[str, int]) -> None
         assert message.offset <= (caught.value.offset or 0) < message.end
 
 
-def broken(name: str, place: int, values: bytes, number: int = 3) -> bytes:
+def broken(name: str, position: int, values: bytes, number: int = 3) -> bytes:
     """The stream with other bytes in one buffer of one batch."""
     data = bytearray(STREAMS[name])
     batches = [m for m in messages_of(STREAMS[name]) if m.type is lowlevel.MessageType.RECORD_BATCH]
     message = batches[number]
     start = message.offset + message.metadata_length
-    start += int(message.record_batch().buffers[place, 0])
+    start += int(message.record_batch().buffers[position, 0])
     data[start : start + len(values)] = values
     return bytes(data)
 
@@ -268,7 +268,7 @@ FAR = b"\x00\x00\x00\x7f"
 
 
 @pytest.mark.parametrize(
-    ("name", "place", "values"),
+    ("name", "position", "values"),
     [
         ("text", 3, MINUS),
         ("text", 3, b"\x05\0\0\0\x04\0\0\0"),
@@ -288,8 +288,8 @@ FAR = b"\x00\x00\x00\x7f"
         ("view", 3, MINUS),
     ],
 )
-def test_contents_are_validated(name: str, place: int, values: bytes) -> None:
-    data = broken(name, place, values)
+def test_contents_are_validated(name: str, position: int, values: bytes) -> None:
+    data = broken(name, position, values)
     assert in_bulk(data) is None
     with pytest.raises(WireError):
         ipc.read_stream(data)
@@ -312,8 +312,8 @@ def test_what_is_not_ordinary_takes_the_other_way() -> None:
 
 def test_batches_of_many_lengths() -> None:
     batches = [numbers(rows) for rows in (5, 0, 3, 3, 1, 200, 3)]
-    found = in_bulk(stream_of(batches))
-    assert found is None or found[0] == batches
+    result = in_bulk(stream_of(batches))
+    assert result is None or result[0] == batches
     assert list(ipc.read_stream(stream_of(batches))) == batches
 
 
@@ -332,10 +332,10 @@ def test_replaced_and_growing_dictionaries() -> None:
 def test_a_dictionary_behind_the_last_batch_is_looked_at() -> None:
     data = STREAMS["dictionary"]
     *_, dictionary = (m for m in messages_of(data) if m.type.name == "DICTIONARY_BATCH")
-    piece = b"".join(bytes(part) for part in dictionary.frame())
-    assert in_bulk(data[:-8] + piece) is not None
+    chunk = b"".join(bytes(part) for part in dictionary.frame())
+    assert in_bulk(data[:-8] + chunk) is not None
     # Of text in it that is not UTF-8 nobody would hear if only those were decoded that batches follow.
-    broken = bytearray(piece)
+    broken = bytearray(chunk)
     broken[broken.rindex(b"text")] = 0xFF
     for end in (b"", data[-8:]):
         assert in_bulk(data[:-8] + bytes(broken) + end) is None
@@ -367,9 +367,9 @@ def test_limits_hold() -> None:
 @pytest.mark.parametrize("cut", [1, 4, 8, 9, 16, 100, 300])
 def test_ends_are_exact(cut: int) -> None:
     data = STREAMS["text"]
-    found = in_bulk(data + b"behind")
-    assert found is not None
-    assert found[1] == len(data)
+    result = in_bulk(data + b"behind")
+    assert result is not None
+    assert result[1] == len(data)
     with pytest.raises(MalformedFrameError, match="6 bytes follow"):
         ipc.read_stream(data + b"behind")
     without_marker = data[:-8]
@@ -383,7 +383,7 @@ def test_ends_are_exact(cut: int) -> None:
 @pytest.mark.parametrize("odd", [None, 0, 1, 2, 3, 5, 128, 257, 258, 259, 260, 770, 771, 799])
 def test_runs_of_messages_of_one_length(odd: int | None) -> None:
     """One of another length stands anywhere in a run, or a run ends with the data or inside a message."""
-    batches = [numbers(200 if place == odd else 3) for place in range(800)]
+    batches = [numbers(200 if position == odd else 3) for position in range(800)]
     data = stream_of(batches)
     assert in_bulk(data) == (batches, len(data))
     for cut in (9, 16, 400):
@@ -393,6 +393,8 @@ def test_runs_of_messages_of_one_length(odd: int | None) -> None:
 
 
 def test_runs_that_are_short_by_chance() -> None:
-    batches = [numbers(3 + 8 * ((place // run) % 2)) for run in (3, 4, 7, 2) for place in range(40)]
+    batches = [
+        numbers(3 + 8 * ((position // run) % 2)) for run in (3, 4, 7, 2) for position in range(40)
+    ]
     data = stream_of(batches)
     assert in_bulk(data) == (batches, len(data))

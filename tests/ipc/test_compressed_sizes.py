@@ -19,8 +19,8 @@ TABLE = pa.table({"a": pa.array(range(100_000), pa.int64())})
 def message(codec: str) -> ipc.Message:
     sink = io.BytesIO()
     ipc.write_stream(TABLE, sink, compression=codec)
-    found = ipc.messages(sink.getvalue())
-    return next(each for each in found if each.type.label == "record batch")
+    result = ipc.messages(sink.getvalue())
+    return next(each for each in result if each.type.label == "record batch")
 
 
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])

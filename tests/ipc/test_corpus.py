@@ -42,8 +42,8 @@ def expected(path: Path) -> tuple[pa.Schema, list[pa.RecordBatch]]:
     return opened.schema, [opened.get_batch(i) for i in range(opened.num_record_batches)]
 
 
-def same(found: Iterable[pa.RecordBatch], wanted: Iterable[pa.RecordBatch]) -> bool:
-    return [*found] == [*wanted]
+def same(result: Iterable[pa.RecordBatch], wanted: Iterable[pa.RecordBatch]) -> bool:
+    return [*result] == [*wanted]
 
 
 @streams
@@ -51,11 +51,11 @@ def test_streams_walk_as_pyarrow_reads_them_and_reframe_byte_for_byte(path: Path
     data = path.read_bytes()
     schema, batches = expected(path)
     walk = ipc.messages(data)
-    found = list(walk)
-    assert lowlevel.read_schema(found[0]).equals(schema, check_metadata=True)
-    rows = [m.record_batch().length for m in found if m.type is lowlevel.MessageType.RECORD_BATCH]
+    result = list(walk)
+    assert lowlevel.read_schema(result[0]).equals(schema, check_metadata=True)
+    rows = [m.record_batch().length for m in result if m.type is lowlevel.MessageType.RECORD_BATCH]
     assert rows == [batch.num_rows for batch in batches]
-    frames = b"".join(bytes(piece) for m in found for piece in m.frame())
+    frames = b"".join(bytes(chunk) for m in result for chunk in m.frame())
     assert frames + data[-(walk.marker_length or 0) or len(data) :] == data
     assert walk.position == len(data)
 
@@ -101,8 +101,8 @@ def test_files_open_as_pyarrow_reads_them(path: Path) -> None:
 @files
 def test_the_stream_inside_a_file_walks_and_reframes(path: Path) -> None:
     data = path.read_bytes()
-    found = messages_of(data)
-    frames = b"".join(bytes(piece) for m in found for piece in m.frame())
+    result = messages_of(data)
+    frames = b"".join(bytes(chunk) for m in result for chunk in m.frame())
     assert data[8:].startswith(frames)
 
 
@@ -168,16 +168,16 @@ def test_golden_files_truncated(path: Path) -> None:
     ``make test-exhaustive`` takes every byte of every file.
     """
     data = path.read_bytes()
-    found = messages_of(data)
-    edges = {edge for m in found for edge in (m.offset, m.offset + m.metadata_length, m.end)}
-    ends = {m.end for m in found}
+    result = messages_of(data)
+    edges = {edge for m in result for edge in (m.offset, m.offset + m.metadata_length, m.end)}
+    ends = {m.end for m in result}
     is_file = path.suffix == ".arrow_file"
-    places = (
+    positions = (
         range(len(data))
         if len(data) <= 4096 or EXHAUSTIVE
         else sorted({p for e in edges for p in range(e - 5, e + 6)} | set(range(0, len(data), 101)))
     )
-    for length in places:
+    for length in positions:
         cut = memoryview(data)[: max(0, min(length, len(data) - 1))]
         if is_file:
             with pytest.raises(WireError):

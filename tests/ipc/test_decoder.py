@@ -32,38 +32,38 @@ def parts(messages: list[ipc.Message]) -> list[tuple[int, int, bytes, bytes]]:
 @pytest.mark.parametrize("stream", [STREAM, LEGACY], ids=["modern", "legacy"])
 def test_any_chunking_gives_the_same_messages(stream: bytes, cuts: list[int], borrow: bool) -> None:
     source = stream + b"behind"
-    places = sorted({cut % len(source) for cut in cuts} | {0, len(source)})
+    positions = sorted({cut % len(source) for cut in cuts} | {0, len(source)})
     decoder = ipc.MessageDecoder()
-    found = []
+    result = []
     consumed = 0
-    for start, end in itertools.pairwise(places):
+    for start, end in itertools.pairwise(positions):
         taken = decoder.feed(source[start:end], borrow=borrow)
-        found += list(decoder)
+        result += list(decoder)
         assert taken == end - start or decoder.ended
         consumed += taken
     decoder.finish(require_marker=True)
     assert decoder.bytes_consumed == consumed == len(stream)
-    assert parts(found) == parts(messages_of(stream))
+    assert parts(result) == parts(messages_of(stream))
 
 
 @pytest.mark.parametrize("stream", [SMALL, LEGACY], ids=["modern", "legacy"])
 def test_byte_by_byte(stream: bytes) -> None:
     decoder = ipc.MessageDecoder()
-    found = []
+    result = []
     for index in range(len(stream)):
         assert decoder.feed(stream[index : index + 1]) == 1
         assert decoder.bytes_consumed == index + 1
-        found += list(decoder)
+        result += list(decoder)
     assert decoder.ended
     assert decoder.marker_length == (4 if stream is LEGACY else 8)
-    assert parts(found) == parts(messages_of(stream))
+    assert parts(result) == parts(messages_of(stream))
 
 
 @settings(deadline=None)
 @given(st.integers(0, 5000), st.integers(1, 5000))
 def test_receiving_into_place_gives_the_same_messages(read_ahead: int, step: int) -> None:
     decoder = ipc.MessageDecoder()
-    found: list[ipc.Message] = []
+    result: list[ipc.Message] = []
     source = STREAM + b"behind"
     position = 0
     while not decoder.ended:
@@ -73,8 +73,8 @@ def test_receiving_into_place_gives_the_same_messages(read_ahead: int, step: int
         room[:count] = source[position : position + count]
         position += count
         decoder.wrote(count)
-        found += list(decoder)
-    assert parts(found) == parts(messages_of(STREAM))
+        result += list(decoder)
+    assert parts(result) == parts(messages_of(STREAM))
     assert decoder.bytes_consumed == len(STREAM)
     assert decoder.unconsumed == source[len(STREAM) : position]
     if read_ahead == 0:
@@ -106,8 +106,8 @@ def test_a_borrowed_chunk_is_not_copied() -> None:
     decoder = ipc.MessageDecoder()
     assert decoder.feed(SMALL, borrow=True) == len(SMALL)
     base = np.frombuffer(SMALL, np.uint8).ctypes.data
-    found = list(decoder)
-    for message in found[1:]:
+    result = list(decoder)
+    for message in result[1:]:
         start = message.offset + message.metadata_length
         assert np.frombuffer(message.body, np.uint8).ctypes.data == base + start
 

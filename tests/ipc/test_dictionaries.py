@@ -66,17 +66,17 @@ def test_nulls_among_the_values() -> None:
 def with_deltas(count: int, first: int, *, batches: bool) -> bytes:
     """A stream of one dictionary of ``first`` values and ``count`` deltas of one value."""
     words = pa.array([f"{n:06}" for n in range(first + count)])
-    found = []
+    result = []
     for end in range(first, first + count + 1):
         indices = pa.array([end - 1], pa.int32())
-        found.append(pa.record_batch({"d": pa.DictionaryArray.from_arrays(indices, words[:end])}))
-    stream = stream_of(found, **DELTAS)
+        result.append(pa.record_batch({"d": pa.DictionaryArray.from_arrays(indices, words[:end])}))
+    stream = stream_of(result, **DELTAS)
     if batches:
         return stream
     found_messages = messages_of(stream)
     kept = [m for m in found_messages if m.type is not lowlevel.MessageType.RECORD_BATCH]
     kept += found_messages[-1:]
-    return b"".join(bytes(piece) for m in kept for piece in m.frame()) + lowlevel.END_OF_STREAM
+    return b"".join(bytes(chunk) for m in kept for chunk in m.frame()) + lowlevel.END_OF_STREAM
 
 
 @pytest.mark.parametrize("data_type", TYPES[:2] + TYPES[4:8], ids=str)
@@ -84,12 +84,12 @@ def test_deltas_are_added_in_place(data_type: pa.DataType) -> None:
     """Memory doubles, so that a value is copied a few times, however many deltas there are."""
     whole = values_of(data_type, 1000)
     growing = GrowingArray(whole.slice(0, 1))
-    places = set()
+    positions = set()
     for end in range(1, 1000):
         growing.append(whole.slice(end, 1))
-        places.add(growing.array.buffers()[-1].address)
+        positions.add(growing.array.buffers()[-1].address)
     assert growing.array.equals(whole)
-    assert len(places) <= 12
+    assert len(positions) <= 12
 
 
 def test_deltas_are_joined_when_they_are_used() -> None:

@@ -121,8 +121,8 @@ def test_streams_stand_between_other_bytes(before: bytes, behind: bytes, count: 
 
 
 def test_streams_in_a_row_are_read_in_a_row() -> None:
-    pieces = [written(numbers(n)) for n in (1, 2, 3)]
-    data = JUNK.join(pieces)
+    chunks = [written(numbers(n)) for n in (1, 2, 3)]
+    data = JUNK.join(chunks)
     offset, found = 0, []
     while offset < len(data):
         batches, offset = ipc.read_stream_at(data, offset)

@@ -23,8 +23,8 @@ def tagged(values: list[str], index: int = 0) -> pa.RecordBatch:
 
 
 def joined(encoder: BatchEncoder, encoded: list[list[list[Any]]]) -> bytes:
-    pieces = [bytes(piece) for messages in encoded for message in messages for piece in message]
-    return b"".join([encoder.schema_message, *pieces, encoder.end_of_stream])
+    chunks = [bytes(chunk) for messages in encoded for message in messages for chunk in message]
+    return b"".join([encoder.schema_message, *chunks, encoder.end_of_stream])
 
 
 # --- options -----------------------------------------------------------------------------------------

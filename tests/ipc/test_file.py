@@ -81,8 +81,8 @@ def test_rows_are_sliced_across_batches(start: int, length: int | None) -> None:
         with pytest.raises(UsageError):
             opened.slice(start, length)
         return
-    found = [row for batch in opened.slice(start, length) for row in batch["id"].to_pylist()]
-    assert found == list(range(9))[start : None if length is None else start + length]
+    result = [row for batch in opened.slice(start, length) for row in batch["id"].to_pylist()]
+    assert result == list(range(9))[start : None if length is None else start + length]
 
 
 @pytest.mark.parametrize("memory_map", [True, False])
@@ -286,8 +286,8 @@ def test_rows_are_found_among_many_batches(read: bool, columns: list[str] | None
     for start in [*range(0, STARTS[-1], 31), STARTS[-1]]:
         source = io.BytesIO(MANY_FILE) if read else MANY_FILE
         opened = ipc.open_file(source, columns=columns)
-        found = [row for batch in opened.slice(start, 20) for row in batch["id"].to_pylist()]
-        assert found == list(range(STARTS[-1]))[start : start + 20]
+        result = [row for batch in opened.slice(start, 20) for row in batch["id"].to_pylist()]
+        assert result == list(range(STARTS[-1]))[start : start + 20]
     opened = ipc.open_file(MANY_FILE)
     with pytest.raises(UsageError):
         opened.slice(STARTS[-1] + 1)
@@ -316,13 +316,13 @@ def test_damaged_metadata_among_many_batches_is_found(number: int, what: str) ->
     block = ipc.open_file(MANY_FILE).footer.batches[number]
     header = ipc.open_file(MANY_FILE).message(number).header
     start = block.offset + 8
-    place, size = {
+    where_at, size = {
         "length": (start + header.table.int64_position(0), 8),
         "body length": (start + header.message.int64_position(3), 8),
         "type": (start + header.message.uint8_position(1), 1),
         "prefix": (block.offset + 4, 4),
     }[what]
-    data[place : place + size] = b"\xff" * size
+    data[where_at : where_at + size] = b"\xff" * size
     for source in (bytes(data), io.BytesIO(data)):
         with pytest.raises(WireError) as caught:
             ipc.open_file(source).slice(0)

@@ -214,8 +214,8 @@ def test_the_ids_of_a_schema_message_are_kept(ids: list[int], legacy: bool) -> N
     schema = next(ipc.messages(encode_schema(batch.schema, dictionary_ids=ids)))
     options = pa.ipc.IpcWriteOptions(use_legacy_format=legacy)
     data = written(schema, [batch, batch], options=options)
-    found = [m.dictionary_batch().id for m in ipc.messages(data) if m.type.label[0] == "d"]
-    assert found == ids
+    result = [m.dictionary_batch().id for m in ipc.messages(data) if m.type.label[0] == "d"]
+    assert result == ids
     assert list(ipc.open_file(data)) == [batch, batch]
     assert read_by_pyarrow(data).to_batches() == [batch, batch]
 

@@ -33,10 +33,10 @@ def test_unknown_versions_are_refused(version: int) -> None:
     start, _ = footer_span(FILE)
     table = start + struct.unpack_from("<I", FILE, start)[0]
     vtable = table - struct.unpack_from("<i", FILE, table)[0]
-    place = table + struct.unpack_from("<H", FILE, vtable + 4)[0]
+    position = table + struct.unpack_from("<H", FILE, vtable + 4)[0]
     data = bytearray(FILE)
-    assert struct.unpack_from("<h", data, place) == (MetadataVersion.V5,)
-    struct.pack_into("<h", data, place, version)
+    assert struct.unpack_from("<h", data, position) == (MetadataVersion.V5,)
+    struct.pack_into("<h", data, position, version)
     with pytest.raises(MalformedFrameError, match="unknown footer version"):
         ipc.open_file(bytes(data))
 

@@ -38,9 +38,9 @@ def test_damaged_bodies_are_drawn_as_damaged() -> None:
     broken = bytearray(data)
     start = next(each.offset for each in offsets if each.length > 4000)
     broken[start + 4 : start + 8] = b"\xff\xff\xff\x7f"  # an offset behind all text
-    found = ipc.inspect_bytes(bytes(broken), verify=True)
-    assert not found.ok
-    text = page(found, "x")
+    result = ipc.inspect_bytes(bytes(broken), verify=True)
+    assert not result.ok
+    text = page(result, "x")
     drawn = re.findall(r'<rect class="damage" x="([\d.]+)" y="\d+" width="([\d.]+)"', text)
     per_row = int(re.search(r"([\d,]+) bytes to a row", text)[1].replace(",", ""))  # type: ignore[index]  # it is there
     size = sum(float(width) for _, width in drawn) * per_row / 1200

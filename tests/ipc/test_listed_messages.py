@@ -41,7 +41,7 @@ def test_files_of_every_writer_are_whole(shape: str) -> None:
     decoder = lowlevel.BatchDecoder(schema)
     assert [b for b in map(decoder.decode, rest) if b is not None] == batches
     # What was walked makes a stream.
-    frames = b"".join(bytes(piece) for m in (schema, *rest) for piece in m.frame())
+    frames = b"".join(bytes(chunk) for m in (schema, *rest) for chunk in m.frame())
     if shape != "old":
         assert list(ipc.read_stream(frames)) == batches
         assert list(pa.ipc.open_stream(frames)) == batches
@@ -170,9 +170,9 @@ def test_footer_and_message_must_agree_about_lengths(change: int) -> None:
 
 def test_a_listed_message_must_be_of_the_listed_type() -> None:
     schema = messages_of(FILE)[0]
-    place = Block(schema.offset, schema.metadata_length, 0)
+    where_at = Block(schema.offset, schema.metadata_length, 0)
     with pytest.raises(MalformedFrameError, match="another message as a record batch"):
-        ipc.open_file(with_footer([], [place]))[0]
+        ipc.open_file(with_footer([], [where_at]))[0]
     tagged = file_of([TAGGED], TAGGED.schema)
     footer = ipc.open_file(tagged).footer
     with pytest.raises(MalformedFrameError, match="another message as a dictionary batch"):
@@ -246,7 +246,7 @@ def replaced_file(replacement: list[str]) -> bytes:
     blocks = []
     for message in (schema, dictionary, first, other, second):
         blocks.append(Block(len(data), message.metadata_length, message.body_length))
-        data += b"".join(bytes(piece) for piece in message.frame())
+        data += b"".join(bytes(chunk) for chunk in message.frame())
     data += END_OF_STREAM
     footer = encode_footer(schema.metadata, [blocks[1], blocks[3]], [blocks[2], blocks[4]])
     return bytes(data) + footer + struct.pack("<i", len(footer)) + MAGIC

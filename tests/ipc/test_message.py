@@ -35,17 +35,17 @@ V4 = stream_of([numbers(3)], metadata_version=pa.ipc.MetadataVersion.V4)
 @pytest.mark.parametrize(("data", "prefix", "marker"), [(STREAM, 8, 8), (LEGACY, 4, 4)])
 def test_positions_are_exact_and_frames_are_verbatim(data: bytes, prefix: int, marker: int) -> None:
     walk = ipc.messages(b"junk" + data + b"junk", 4)
-    found = list(walk)
-    assert [m.type for m in found] == [
+    result = list(walk)
+    assert [m.type for m in result] == [
         lowlevel.MessageType.SCHEMA, lowlevel.MessageType.RECORD_BATCH, lowlevel.MessageType.RECORD_BATCH,
     ]  # fmt: skip
-    assert {m.prefix_length for m in found} == {prefix}
-    assert found[0].offset == 4
-    for one, following in itertools.pairwise(found):
+    assert {m.prefix_length for m in result} == {prefix}
+    assert result[0].offset == 4
+    for one, following in itertools.pairwise(result):
         assert one.end == following.offset
-    assert found[-1].end == walk.position - marker == 4 + len(data) - marker
+    assert result[-1].end == walk.position - marker == 4 + len(data) - marker
     assert walk.marker_length == marker
-    frames = b"".join(bytes(piece) for m in found for piece in m.frame())
+    frames = b"".join(bytes(chunk) for m in result for chunk in m.frame())
     assert frames + data[-marker:] == data
 
 
@@ -72,9 +72,9 @@ def test_a_mapped_file_is_walked(tmp_path: Path) -> None:
     path = tmp_path / "x.arrows"
     path.write_bytes(STREAM)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        found = messages_of(mapped)
-        assert [m.type.label for m in found] == ["schema", "record batch", "record batch"]
-        del found
+        result = messages_of(mapped)
+        assert [m.type.label for m in result] == ["schema", "record batch", "record batch"]
+        del result
 
 
 def test_a_stream_without_marker_ends_with_its_input() -> None:
@@ -86,9 +86,9 @@ def test_a_stream_without_marker_ends_with_its_input() -> None:
 def test_the_stream_inside_a_file_is_walked_with_and_without_marker() -> None:
     data = file_of([numbers(3), numbers(2)], numbers(1).schema)
     walk = ipc.messages(data)
-    found = list(walk)
-    assert [m.type.label for m in found] == ["schema", "record batch", "record batch"]
-    assert found[0].offset == 8
+    result = list(walk)
+    assert [m.type.label for m in result] == ["schema", "record batch", "record batch"]
+    assert result[0].offset == 8
     assert walk.marker_length == 8
     # Old writers left the marker out: the footer follows the last message at once.
     bare = data[: walk.position - 8] + data[walk.position :]
@@ -239,10 +239,10 @@ class OnlyRead:
 @given(st.integers(1, 300))
 def test_messages_are_read_from_files_and_nothing_behind_them(step: int) -> None:
     for file in (Trickle(STREAM + b"next", step), OnlyRead(STREAM + b"next")):
-        found = []
+        result = []
         while (message := ipc.read_message(file)) is not None:
-            found.append(bytes(message.body))
-        assert found == [bytes(m.body) for m in messages_of(STREAM)]
+            result.append(bytes(message.body))
+        assert result == [bytes(m.body) for m in messages_of(STREAM)]
         assert file.read(1) == b"n"
 
 

@@ -40,14 +40,14 @@ def test_a_record_batch_s_header(compression: str | None) -> None:
     assert header.version is MetadataVersion.V5
     assert header.body_length == len(batch.body)
     assert header.custom_metadata() == {b"k": b"v", b"other": b""}
-    found = header.record_batch()
-    assert found.length == 3
-    assert found.nodes.tolist() == [[3, 1], [3, 1], [3, 1]]
-    assert found.compression == (None if compression is None else Codec(compression))
-    assert found.variadic_counts == (1,)
-    assert len(found.buffers) == 2 + 3 + 3
-    ends = found.buffers.sum(axis=1)
-    assert (np.diff(found.buffers[:, 0]) >= 0).all()
+    result = header.record_batch()
+    assert result.length == 3
+    assert result.nodes.tolist() == [[3, 1], [3, 1], [3, 1]]
+    assert result.compression == (None if compression is None else Codec(compression))
+    assert result.variadic_counts == (1,)
+    assert len(result.buffers) == 2 + 3 + 3
+    ends = result.buffers.sum(axis=1)
+    assert (np.diff(result.buffers[:, 0]) >= 0).all()
     assert ends.max() <= header.body_length
 
 
@@ -59,8 +59,8 @@ def test_a_dictionary_batch_s_header() -> None:
         writer.write_batch(batch)
     _, dictionary, rows = messages(sink.getvalue())
     header = read_message_header(memoryview(dictionary.metadata))
-    found = header.dictionary_batch()
-    assert (found.id, found.is_delta, found.data.length) == (0, False, 2)
+    result = header.dictionary_batch()
+    assert (result.id, result.is_delta, result.data.length) == (0, False, 2)
     assert header.record_batch().length == 2  # its values are a batch, too
     with pytest.raises(MalformedFrameError, match="another type"):
         read_message_header(memoryview(rows.metadata)).dictionary_batch()
@@ -86,8 +86,8 @@ def test_every_flipped_bit_gives_a_header_or_an_error_of_ours() -> None:
             header = read_message_header(memoryview(bytes(damaged)))
             header.key_values()
             if header.type is MessageType.RECORD_BATCH:
-                found = header.record_batch()
-                assert found.length >= 0
+                result = header.record_batch()
+                assert result.length >= 0
         except WireError:
             continue
         assert header.body_length >= 0

@@ -29,11 +29,11 @@ def test_places_are_all_places(data: bytes, needle: bytes) -> None:
     assert list(offsets_of(memoryview(data), (needle,), 0)) == wanted
 
 
-@pytest.mark.parametrize("place", [_WINDOW_BYTES - 3, _WINDOW_BYTES - 1, _WINDOW_BYTES])
-def test_a_place_across_two_windows_is_found_once(place: int) -> None:
+@pytest.mark.parametrize("position", [_WINDOW_BYTES - 3, _WINDOW_BYTES - 1, _WINDOW_BYTES])
+def test_a_place_across_two_windows_is_found_once(position: int) -> None:
     data = bytearray(2 * _WINDOW_BYTES)
-    data[place : place + 4] = b"ARRO"
-    assert list(offsets_of(memoryview(data), (b"ARRO",), 0)) == [place]
+    data[position : position + 4] = b"ARRO"
+    assert list(offsets_of(memoryview(data), (b"ARRO",), 0)) == [position]
 
 
 @pytest.mark.parametrize("before", [0, 1, 7, 1000])

@@ -43,9 +43,9 @@ def projected(data: bytes, columns: Any, constants: Any = ()) -> list[pa.RecordB
         else:
             plan = projector.plan(message.metadata)
             frame = plan.frame(message.body)
-            assert plan.length == sum(memoryview(piece).nbytes for piece in frame)
-        for piece in frame:
-            sink.write(piece)
+            assert plan.length == sum(memoryview(chunk).nbytes for chunk in frame)
+        for chunk in frame:
+            sink.write(chunk)
     sink.write(lowlevel.END_OF_STREAM)
     return list(pa.ipc.open_stream(sink.getvalue()))
 
@@ -57,11 +57,11 @@ def test_any_columns_of_any_types_in_any_order(data: st.DataObject) -> None:
     columns = data.draw(st.lists(st.sampled_from(EVERYTHING.schema.names), unique=True))
     start = data.draw(st.integers(0, 4))
     batch = EVERYTHING.slice(start, data.draw(st.integers(0, 5 - start)))
-    (found,) = projected(stream_of(batch, compression=codec), columns)
-    assert found.schema == batch.select(columns).schema
-    assert found.num_rows == batch.num_rows
+    (result,) = projected(stream_of(batch, compression=codec), columns)
+    assert result.schema == batch.select(columns).schema
+    assert result.num_rows == batch.num_rows
     if columns:
-        assert found.equals(batch.select(columns))
+        assert result.equals(batch.select(columns))
 
 
 @folded("name", ARRAYS)
@@ -69,10 +69,10 @@ def test_each_type_alone_between_others(name: str) -> None:
     batch = pa.record_batch(
         {"before": ["x"] * 5, "a": ARRAYS[name], "behind": pa.array(range(5), pa.int8())}
     )
-    (found,) = projected(stream_of(batch), ["a"])
-    assert found.equals(batch.select(["a"]))
-    (found,) = projected(stream_of(batch), ["behind", "before"])
-    assert found.equals(batch.select(["behind", "before"]))
+    (result,) = projected(stream_of(batch), ["a"])
+    assert result.equals(batch.select(["a"]))
+    (result,) = projected(stream_of(batch), ["behind", "before"])
+    assert result.equals(batch.select(["behind", "before"]))
 
 
 def test_unions_of_the_fourth_version() -> None:
@@ -80,8 +80,8 @@ def test_unions_of_the_fourth_version() -> None:
         {"a": ARRAYS["sparse_union"], "b": ARRAYS["dense_union"], "c": ARRAYS["string"]}
     )
     data = stream_of(batch, metadata_version=pa.ipc.MetadataVersion.V4)
-    (found,) = projected(data, ["c", "b"])
-    assert found.equals(batch.select(["c", "b"]))
+    (result,) = projected(data, ["c", "b"])
+    assert result.equals(batch.select(["c", "b"]))
 
 
 def test_dictionaries_keep_their_ids() -> None:
@@ -90,8 +90,8 @@ def test_dictionaries_keep_their_ids() -> None:
     schema = messages_of(stream_of(batch))[0]
     projector = lowlevel.Projector(schema, ["q"])
     assert projector.dictionary_ids == {1}
-    (found,) = projected(stream_of([batch]), ["q"])
-    assert found.column(0).to_pylist() == ["q", "qx"]
+    (result,) = projected(stream_of([batch]), ["q"])
+    assert result.column(0).to_pylist() == ["q", "qx"]
 
 
 def test_ids_of_children_that_the_type_does_not_use_are_no_dictionaries() -> None:
@@ -111,8 +111,8 @@ def test_ids_of_children_that_the_type_does_not_use_are_no_dictionaries() -> Non
 def test_big_endian_batches_stay_big_endian() -> None:
     batch = pa.record_batch({"a": [1, 2], "b": ["x", "y"], "c": [3.0, 4.0]})
     data = big_endian_stream(batch)
-    (found,) = projected(data, ["c", "a"])
-    assert found.equals(batch.select(["c", "a"]))
+    (result,) = projected(data, ["c", "a"])
+    assert result.equals(batch.select(["c", "a"]))
     with pytest.raises(UsageError, match="big-endian"):
         projected(data, ["a"], [lowlevel.Constant(pa.field("k", pa.int8()), 1)])
 
@@ -122,26 +122,26 @@ def test_schema_and_field_metadata_are_kept() -> None:
     schema = pa.schema([field, pa.field("b", pa.int8())], metadata={"k": "v"})
     for constants in ((), [lowlevel.Constant(pa.field("c", pa.int8()), 1)]):
         kept = lowlevel.Projector(schema, ["a"], constants).schema_message
-        found = pa.ipc.read_schema(pa.py_buffer(kept))
-        assert found.field(0).equals(field, check_metadata=True)
-        assert found.metadata == {b"k": b"v"}
+        result = pa.ipc.read_schema(pa.py_buffer(kept))
+        assert result.field(0).equals(field, check_metadata=True)
+        assert result.metadata == {b"k": b"v"}
 
 
 def test_body_bytes_are_not_moved() -> None:
     data = stream_of(EVERYTHING)
     message = messages_of(data)[-1]
-    found = ipc.project(message, EVERYTHING.schema, ["int64", "string", "struct"])
+    result = ipc.project(message, EVERYTHING.schema, ["int64", "string", "struct"])
     base = np.frombuffer(data, np.uint8).ctypes.data
     borrowed = 0
-    for piece in found.body:
-        if isinstance(piece, memoryview):
-            address = np.frombuffer(piece, np.uint8).ctypes.data
+    for chunk in result.body:
+        if isinstance(chunk, memoryview):
+            address = np.frombuffer(chunk, np.uint8).ctypes.data
             assert base <= address < base + len(data)
-            borrowed += len(piece)
+            borrowed += len(chunk)
         else:
-            assert len(memoryview(piece)) < 8  # padding
-    assert borrowed == found.body_length
-    assert found.frame()[0] == found.prefix
+            assert len(memoryview(chunk)) < 8  # padding
+    assert borrowed == result.body_length
+    assert result.frame()[0] == result.prefix
 
 
 def test_buffers_stay_aligned_and_pieces_do_not_overlap() -> None:
@@ -156,7 +156,7 @@ def test_buffers_stay_aligned_and_pieces_do_not_overlap() -> None:
         assert (header.buffers[:, 0] % 8 == 0).all()
         assert len(plan.prefix) % 8 == 0
         assert plan.body_length % 8 == 0
-        ranges = sorted(piece for piece in plan.slices if isinstance(piece, ByteRange))
+        ranges = sorted(chunk for chunk in plan.slices if isinstance(chunk, ByteRange))
         assert all(a.end <= b.start for a, b in itertools.pairwise(ranges))
         assert all(r.end <= message.body_length for r in ranges)
         assert (
@@ -202,8 +202,8 @@ def test_the_prefix_may_come_along() -> None:
 def test_constants_are_appended(codec: str | None, data_type: pa.DataType, value: Any) -> None:
     batches = [numbers(5), numbers(0), numbers(300), numbers(5)]
     constant = lowlevel.Constant(pa.field("pt", data_type), value)
-    found = projected(stream_of(batches, compression=codec), ["name"], [constant])
-    for one, batch in zip(found, batches, strict=True):
+    result = projected(stream_of(batches, compression=codec), ["name"], [constant])
+    for one, batch in zip(result, batches, strict=True):
         one.validate(full=True)
         assert one.schema.names == ["name", "pt"]
         assert one["name"].equals(batch["name"])
@@ -213,15 +213,15 @@ def test_constants_are_appended(codec: str | None, data_type: pa.DataType, value
 
 def test_constants_alone_and_as_arrays() -> None:
     array = pa.array(["a", "b", "c"])
-    (found,) = projected(stream_of(numbers(3)), [], [(pa.field("x", pa.string()), array)])
-    assert found.to_pydict() == {"x": ["a", "b", "c"]}
+    (result,) = projected(stream_of(numbers(3)), [], [(pa.field("x", pa.string()), array)])
+    assert result.to_pydict() == {"x": ["a", "b", "c"]}
     with pytest.raises(UsageError, match="has 3 rows, the batch has 2"):
         projected(stream_of(numbers(2)), [], [(pa.field("x", pa.string()), array)])
     scalar = pa.scalar(3, pa.int8())
-    (found,) = projected(
+    (result,) = projected(
         stream_of(numbers(2)), [], [lowlevel.Constant(pa.field("x", pa.int64()), scalar)]
     )
-    assert found.to_pydict() == {"x": [3, 3]}
+    assert result.to_pydict() == {"x": [3, 3]}
 
 
 def test_a_constant_is_not_repeated_for_rows_that_only_metadata_claims() -> None:
@@ -237,7 +237,7 @@ def test_constants_through_the_function() -> None:
     message = messages_of(stream_of(numbers(2)))[1]
     constant = lowlevel.Constant(pa.field("x", pa.int8()), 1)
     plan = lowlevel.plan_projection(message.metadata, numbers(2).schema, None, [constant])
-    assert any(isinstance(piece, bytes) for piece in plan.slices)
+    assert any(isinstance(chunk, bytes) for chunk in plan.slices)
 
 
 @pytest.mark.parametrize(
@@ -275,8 +275,8 @@ def test_custom_metadata_of_the_message_is_kept() -> None:
         writer.write_batch(numbers(1), custom_metadata={"key": "value", "k": ""})
     message = messages_of(sink.getvalue())[1]
     plan = lowlevel.plan_projection(message.metadata, numbers(1).schema, ["id"])
-    found = ipc.Message(memoryview(plan.prefix)[8:], memoryview(bytes(plan.body_length)))
-    assert found.custom_metadata() == {b"key": b"value", b"k": b""}
+    result = ipc.Message(memoryview(plan.prefix)[8:], memoryview(bytes(plan.body_length)))
+    assert result.custom_metadata() == {b"key": b"value", b"k": b""}
 
 
 def test_selection_points_into_the_old_body() -> None:
@@ -296,10 +296,10 @@ def test_a_projected_message_is_its_pieces() -> None:
     ipc.write_stream([batch], sink)
     message = list(ipc.messages(sink.getvalue()))[1]
     projected = ipc.project(message, batch.schema, ["b"])
-    pieces = list(projected)
-    assert pieces == projected.frame()
-    assert len(projected) == len(pieces)
-    stream = [lowlevel.encode_schema(batch.select(["b"]).schema), *pieces, lowlevel.END_OF_STREAM]
+    chunks = list(projected)
+    assert chunks == projected.frame()
+    assert len(projected) == len(chunks)
+    stream = [lowlevel.encode_schema(batch.select(["b"]).schema), *chunks, lowlevel.END_OF_STREAM]
     assert ipc.read_single(b"".join(stream)).equals(batch.select(["b"]))
 
 
@@ -368,7 +368,7 @@ def read_projected(schema: ipc.Message, message: ipc.Message, columns: Any) -> p
     projector = lowlevel.Projector(schema, columns)
     plan = projector.plan(message.metadata)
     frame = plan.frame(message.body)
-    assert plan.length == sum(len(memoryview(piece)) for piece in frame)
+    assert plan.length == sum(len(memoryview(chunk)) for chunk in frame)
     assert plan.body_length % 8 == 0
     end = lowlevel.END_OF_STREAM
     return ipc.read_single(b"".join([projector.schema_message, *map(bytes, frame), end]))
@@ -415,7 +415,7 @@ def test_a_body_whose_end_is_not_padded(columns: Any, length: int) -> None:
     assert read_projected(schema, message, columns).equals(expected)
     # The ranges stay inside the body.
     plan = lowlevel.Projector(schema, columns).plan(message.metadata)
-    ends = [piece.end for piece in plan.slices if isinstance(piece, ByteRange)]
+    ends = [chunk.end for chunk in plan.slices if isinstance(chunk, ByteRange)]
     assert max(ends) <= len(message.body)
 
 
@@ -433,4 +433,4 @@ def test_bytes_of_columns_that_were_not_chosen_are_not_sent(columns: Any, gap: i
 def test_neighbouring_columns_are_one_piece() -> None:
     schema, message = messages_of(stream_of(MIXED))
     plan = lowlevel.Projector(schema).plan(message.metadata)
-    assert [type(piece) for piece in plan.slices] == [ByteRange]
+    assert [type(chunk) for chunk in plan.slices] == [ByteRange]

@@ -27,12 +27,12 @@ def delta_stream() -> bytes:
 
 
 def test_renumbered_metadata_says_the_same_but_the_id() -> None:
-    found = [
+    result = [
         m for m in ipc.messages(delta_stream()) if m.type is lowlevel.MessageType.DICTIONARY_BATCH
     ]
-    assert [message.dictionary_batch().is_delta for message in found] == [False, True]
-    for message in found:
-        framed = memoryview(b"".join(bytes(piece) for piece in message.frame()))
+    assert [message.dictionary_batch().is_delta for message in result] == [False, True]
+    for message in result:
+        framed = memoryview(b"".join(bytes(chunk) for chunk in message.frame()))
         again = renumbered(framed[: message.metadata_length], 1 << 40)
         header = read_message_header(memoryview(again)[8:])
         before, after = message.dictionary_batch(), header.dictionary_batch()

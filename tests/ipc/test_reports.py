@@ -56,9 +56,9 @@ def test_what_is_in_order(
 
 def test_json_has_everything() -> None:
     report = Inspection(length=500, parts=(PART,), other=((1, 2),), problems=(), verified=True)
-    found = json.loads(json.dumps(report.as_dict()))
-    assert found["parts"][0]["rows"] == 7
-    assert found["parts"][0]["batches"] == 2
-    assert found["parts"][0]["footer_metadata"] == {"k": "\ufffdv"}
-    assert found["other"] == [[1, 2]]
-    assert set(found) == {field.name for field in dataclasses.fields(report)} | {"ok"}
+    result = json.loads(json.dumps(report.as_dict()))
+    assert result["parts"][0]["rows"] == 7
+    assert result["parts"][0]["batches"] == 2
+    assert result["parts"][0]["footer_metadata"] == {"k": "\ufffdv"}
+    assert result["other"] == [[1, 2]]
+    assert set(result) == {field.name for field in dataclasses.fields(report)} | {"ok"}

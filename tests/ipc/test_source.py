@@ -139,8 +139,8 @@ def test_inputs_and_sinks(path: Path, tmp_path: Path) -> None:
 def test_ranges_near_to_each_other_are_one(
     ranges: list[tuple[int, int]], merged: list[tuple[int, int]]
 ) -> None:
-    found = merge_ranges([ByteRange(*each) for each in ranges], gap_bytes=5)
-    assert found == [ByteRange(*each) for each in merged]
+    result = merge_ranges([ByteRange(*each) for each in ranges], gap_bytes=5)
+    assert result == [ByteRange(*each) for each in merged]
 
 
 @given(
@@ -148,11 +148,13 @@ def test_ranges_near_to_each_other_are_one(
 )
 def test_every_byte_that_is_wanted_is_in_one_range(pairs: list[tuple[int, int]], gap: int) -> None:
     ranges = [ByteRange(start, start + length) for start, length in pairs]
-    found = merge_ranges(ranges, gap_bytes=gap)
-    assert all(one.end <= other.start for one, other in itertools.pairwise(found))
+    result = merge_ranges(ranges, gap_bytes=gap)
+    assert all(one.end <= other.start for one, other in itertools.pairwise(result))
     for wanted in ranges:
         if wanted.length:
-            (_,) = [each for each in found if each.start <= wanted.start and wanted.end <= each.end]
+            (_,) = [
+                each for each in result if each.start <= wanted.start and wanted.end <= each.end
+            ]
 
 
 def test_memory_is_borrowed() -> None:

@@ -249,8 +249,10 @@ def test_the_callers_buffer_may_change_at_once(
             view.obj[:] = b"\xee" * page  # type: ignore[index]  # a bytearray in both cases
         history = start
         for block, chunk in zip(blocks, chunks, strict=True):
-            got = lz4.block.decompress(block[4:], uncompressed_size=page, dict=history[-65_536:])
-            assert got == chunk
+            received = lz4.block.decompress(
+                block[4:], uncompressed_size=page, dict=history[-65_536:]
+            )
+            assert received == chunk
             history = chunk if strategy == "double_buffer" else (history + chunk)[-65_536:]
 
 

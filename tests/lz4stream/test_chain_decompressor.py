@@ -16,13 +16,13 @@ def chained(chunks: list[bytes], page: int = 0, dictionary: bytes = b"") -> list
     return [chain.compress(memoryview(chunk)) for chunk in chunks]
 
 
-def run_of(decompressor: ChainDecompressor, run: bytes, got: bytearray | None = None) -> bytes:
+def run_of(decompressor: ChainDecompressor, run: bytes, received: bytearray | None = None) -> bytes:
     """The run's contents; ``got`` has those before an error."""
-    got = bytearray() if got is None else got
+    received = bytearray() if received is None else received
     decompressor.start_run(memoryview(run))
     while chunk := decompressor.next_chunk():
-        got += chunk
-    return bytes(got)
+        received += chunk
+    return bytes(received)
 
 
 def pages_of(data: bytes, page: int) -> list[bytes]:
@@ -38,15 +38,15 @@ def test_runs_and_single_blocks_give_the_same(samples: dict[str, bytes], page: i
         singly = ChainDecompressor(max(page, FOUR_MIB))
         assert [singly.decompress_block(memoryview(b)[4:]) for b in blocks] == chunks, name
         in_runs = ChainDecompressor(max(page, FOUR_MIB))
-        got = b""
+        received = b""
         run = b""
         for block in blocks:
             if len(block) - 4 > in_runs.run_block_bytes:
-                got += run_of(in_runs, run) + in_runs.decompress_block(memoryview(block)[4:])
+                received += run_of(in_runs, run) + in_runs.decompress_block(memoryview(block)[4:])
                 run = b""
             else:
                 run += block
-        assert got + run_of(in_runs, run) == data, name
+        assert received + run_of(in_runs, run) == data, name
 
 
 def test_a_run_expands_in_pieces() -> None:
@@ -121,10 +121,10 @@ def test_the_error_names_the_block_and_those_before_it_come_out() -> None:
         broken = list(blocks)
         broken[damaged] = b"\x05\x00\x00\x00\x1fA\x09\x00\x50"
         decompressor = ChainDecompressor(FOUR_MIB)
-        got = bytearray()
+        received = bytearray()
         with pytest.raises(BlockError) as caught:
-            run_of(decompressor, b"".join(broken), got)
-        assert got == b"".join(chunks[:damaged])
+            run_of(decompressor, b"".join(broken), received)
+        assert received == b"".join(chunks[:damaged])
         assert caught.value.index == damaged
         assert caught.value.code > 0
         assert not caught.value.too_large
@@ -140,11 +140,11 @@ def test_an_error_after_pieces_were_handed_out_repeats_none_of_them() -> None:
     blocks[6] = b"\x01\x00\x00\x00\x50"
     decompressor = ChainDecompressor(FOUR_MIB)
     assert run_of(decompressor, blocks[0]) == chunks[0]
-    got = bytearray()
+    received = bytearray()
     with pytest.raises(BlockError) as caught:
-        run_of(decompressor, b"".join(blocks[1:]), got)
+        run_of(decompressor, b"".join(blocks[1:]), received)
     assert caught.value.index == 5
-    assert bytes(got) == b"".join(chunks[1:6])
+    assert bytes(received) == b"".join(chunks[1:6])
 
 
 def test_single_blocks_recover_too() -> None:
@@ -208,14 +208,14 @@ def test_history_passes_between_the_ways_of_decoding(second: int, third: int, li
     # Whatever stands in one run, and what alone.
     for alone in range(2 ** len(blocks)):
         mixed = ChainDecompressor(limit)
-        got, run = [], b""
+        received, run = [], b""
         for index, block in enumerate(blocks):
             if alone >> index & 1 or len(block) - 4 > mixed.run_block_bytes:
-                got += [run_of(mixed, run), mixed.decompress_block(block[4:])]
+                received += [run_of(mixed, run), mixed.decompress_block(block[4:])]
                 run = b""
             else:
                 run += block
-        assert b"".join([*got, run_of(mixed, run)]) == b"".join(chunks)
+        assert b"".join([*received, run_of(mixed, run)]) == b"".join(chunks)
 
 
 def test_after_a_damaged_block_another_may_take_its_place() -> None:

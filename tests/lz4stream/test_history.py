@@ -9,11 +9,11 @@ KIB = 1024
 
 
 @given(st.integers(1, 40), st.lists(st.binary(max_size=100), max_size=30))
-def test_a_window_is_the_end_of_what_was_appended(limit: int, pieces: list[bytes]) -> None:
+def test_a_window_is_the_end_of_what_was_appended(limit: int, chunks: list[bytes]) -> None:
     window = Window(limit)
-    for count, piece in enumerate(pieces, 1):
-        window.append(piece)
-        assert bytes(window.view()) == b"".join(pieces[:count])[-limit:]
+    for count, chunk in enumerate(chunks, 1):
+        window.append(chunk)
+        assert bytes(window.view()) == b"".join(chunks[:count])[-limit:]
 
 
 def test_recent_output_is_the_last_64_kib_whatever_the_pieces() -> None:
@@ -22,9 +22,9 @@ def test_recent_output_is_the_last_64_kib_whatever_the_pieces() -> None:
         recent = RecentOutput()
         for start in range(0, len(everything), size):
             recent.append(everything[start : start + size])
-            got = bytes(recent.joined())
+            received = bytes(recent.joined())
             wanted = everything[: start + size][-64 * KIB :]
-            assert got == wanted
+            assert received == wanted
 
 
 def test_recent_output_begins_with_the_dictionary() -> None:
@@ -50,9 +50,9 @@ def test_a_copy_does_not_follow() -> None:
 
 
 def test_one_large_piece_is_not_copied() -> None:
-    piece = bytes(100_000)
+    chunk = bytes(100_000)
     recent = RecentOutput()
-    recent.append(piece)
+    recent.append(chunk)
     view = recent.joined()
     assert isinstance(view, memoryview)
-    assert view.obj is piece
+    assert view.obj is chunk

@@ -62,21 +62,21 @@ def test_a_file_by_path(tmp_path: Path) -> None:
 )
 def test_any_sequence_of_reads(calls: list[tuple[str, int]]) -> None:
     file = reading(DATA[:50_000])
-    got = b""
+    received = b""
     for name, size in calls:
         if name.startswith("readinto"):
             buffer = bytearray(size)
             count = getattr(file, name)(buffer)
-            got += buffer[:count]
+            received += buffer[:count]
         else:
-            piece = getattr(file, name)(size)
-            assert len(piece) <= size
-            got += piece
-            count = len(piece)
+            chunk = getattr(file, name)(size)
+            assert len(chunk) <= size
+            received += chunk
+            count = len(chunk)
         if name in ("read", "readinto"):
-            assert count == min(size, 50_000 - (len(got) - count))
-        assert file.tell() == len(got)
-    assert got + file.read(None) == DATA[:50_000]
+            assert count == min(size, 50_000 - (len(received) - count))
+        assert file.tell() == len(received)
+    assert received + file.read(None) == DATA[:50_000]
 
 
 def test_buffered_reader_and_lines() -> None:

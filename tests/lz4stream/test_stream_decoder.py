@@ -28,10 +28,10 @@ def encoded(data: bytes, page: int = 1000, **options: Any) -> bytes:
 
 
 def contents(decoder: Decoder, chunks: Iterable[bytes]) -> bytes:
-    return b"".join(pieces(decoder, chunks))
+    return b"".join(parts(decoder, chunks))
 
 
-def pieces(decoder: Decoder, chunks: Iterable[bytes]) -> Iterator[bytes]:
+def parts(decoder: Decoder, chunks: Iterable[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
         decoder.feed(chunk)
         yield from decoder.events()
@@ -40,8 +40,8 @@ def pieces(decoder: Decoder, chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 def collect(decoder: Decoder, chunks: Iterable[bytes], into: bytearray) -> None:
     """As ``contents``; ``into`` has what came before an error."""
-    for piece in pieces(decoder, chunks):
-        into += piece
+    for part in parts(decoder, chunks):
+        into += part
 
 
 def cut(data: bytes, sizes: Callable[[], int]) -> Iterator[bytes]:
@@ -224,10 +224,10 @@ def test_the_whole_is_limited(limit: int) -> None:
     for page, block_limit in ((700, 4 << 20), (700, 700), (40_000, 4 << 20)):
         stream = encoded(bytes(40_000), page)
         decoder = Decoder(max_total_bytes=limit, max_block_bytes=block_limit)
-        got = bytearray()
+        received = bytearray()
         with pytest.raises(LimitExceededError, match=f"more than {limit} bytes"):
-            collect(decoder, [stream], got)
-        assert len(got) <= limit
+            collect(decoder, [stream], received)
+        assert len(received) <= limit
     assert contents(Decoder(max_total_bytes=40_000), [encoded(bytes(40_000))]) == bytes(40_000)
 
 
@@ -235,7 +235,7 @@ def test_a_bomb_comes_in_bounded_pieces() -> None:
     stream = encoded(bytes(64 << 20), 4 << 20)
     decoder = Decoder()
     decoder.feed(stream)
-    sizes = [len(piece) for piece in decoder.events()]
+    sizes = [len(part) for part in decoder.events()]
     assert sum(sizes) == 64 << 20
     assert max(sizes) <= 4 << 20
 

@@ -14,9 +14,9 @@ from fletching.lz4stream import Decoder, Encoder
 def decoded(stream: bytes, **options: Any) -> bytes:
     decoder = Decoder(**options)
     decoder.feed(stream)
-    pieces = list(decoder.events())
+    parts = list(decoder.events())
     decoder.finish()
-    return b"".join(pieces)
+    return b"".join(parts)
 
 
 def block_lengths(stream: bytes) -> list[int]:

@@ -114,10 +114,10 @@ def test_with_trailing_bytes_allowed_nothing_more_is_read() -> None:
 
 def test_blocks_lists_them() -> None:
     packed = b"".join(lz4stream.compress(TEXT, page_bytes=1000))
-    found = list(lz4stream.blocks(cut(packed, 777), Decoder()))
-    assert b"".join(block.data for block in found) == TEXT
+    result = list(lz4stream.blocks(cut(packed, 777), Decoder()))
+    assert b"".join(block.data for block in result) == TEXT
     position = 0
-    for block in found:
+    for block in result:
         assert block.offset == position
         position += 4 + block.stored_length
     assert position == len(packed)
@@ -135,7 +135,7 @@ def test_async_forms_give_what_the_sync_forms_give() -> None:
             block async for block in lz4stream.compress_async(slowly(cut(TEXT, 999)), Encoder(5000))
         ]
         stream = slowly(cut(b"".join(packed), 1234))
-        plain = [piece async for piece in lz4stream.decompress_async(stream, Decoder())]
+        plain = [part async for part in lz4stream.decompress_async(stream, Decoder())]
         return b"".join(packed), b"".join(plain)
 
     packed, plain = asyncio.run(round_trip())
@@ -146,8 +146,8 @@ def test_async_forms_give_what_the_sync_forms_give() -> None:
 def test_async_errors() -> None:
     async def read(stream: bytes, *, trailing: bool = False) -> bytes:
         decoder = Decoder(end_mark=True)
-        pieces = lz4stream.decompress_async(slowly(cut(stream, 100)), decoder, trailing=trailing)
-        return b"".join([piece async for piece in pieces])
+        parts = lz4stream.decompress_async(slowly(cut(stream, 100)), decoder, trailing=trailing)
+        return b"".join([part async for part in parts])
 
     packed = b"".join(lz4stream.compress(TEXT, end_mark=True))
     assert asyncio.run(read(packed)) == TEXT
@@ -274,15 +274,15 @@ def test_what_came_before_a_failure_is_handed_out() -> None:
         yield from blocks[:20]
         raise ConnectionError("reset")
 
-    pieces = bytearray()
+    parts = bytearray()
 
     def receive() -> None:
-        for piece in lz4stream.decompress(chunks()):
-            pieces.extend(piece)
+        for part in lz4stream.decompress(chunks()):
+            parts.extend(part)
 
     with pytest.raises(ConnectionError, match="reset"):
         receive()
-    assert pieces == TEXT[:20_000]
+    assert parts == TEXT[:20_000]
 
 
 def test_without_reading_ahead_each_chunk_is_handed_out_at_once() -> None:

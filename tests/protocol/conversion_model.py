@@ -67,21 +67,21 @@ def denoted(array: Any) -> list[Denoted | None]:
         ints = array.view(pa.int32() if data_type.bit_width == 32 else pa.int64()).to_pylist()
         clock = "moment" if kind == "day" else kind
         return [None if n is None else (clock, n * counts(data_type)) for n in ints]
-    found: list[Denoted | None] = []
+    outcome: list[Denoted | None] = []
     for value in array.to_pylist():
         if value is None:
-            found.append(None)
+            outcome.append(None)
         elif kind == "float":
             number = float(value)
             finite = math.isfinite(number)
-            found.append(("number", Fraction(number)) if finite else ("special", str(number)))
+            outcome.append(("number", Fraction(number)) if finite else ("special", str(number)))
         elif kind in {"integer", "decimal"}:
-            found.append(("number", Fraction(value)))
+            outcome.append(("number", Fraction(value)))
         elif kind == "text":
-            found.append(("bytes", value.encode()))
+            outcome.append(("bytes", value.encode()))
         else:
-            found.append(("bytes" if kind == "bytes" else kind, value))
-    return found
+            outcome.append(("bytes" if kind == "bytes" else kind, value))
+    return outcome
 
 
 def kind_of(data_type: Any) -> str:
@@ -266,14 +266,14 @@ def differences(array: Any, target: Any) -> list[str]:
         return [] if refusal(array.type, target) is not None else [f"{pair}: not refused"]
     if refusal(array.type, target) is not None:
         return [f"{pair}: refused"]
-    found = []
+    outcome = []
     if not all(fits):
         try:
             convert(array, target, "c")
-            found.append(f"{pair}: accepts {denoted(array)[fits.index(False)]}")
+            outcome.append(f"{pair}: accepts {denoted(array)[fits.index(False)]}")
         except UsageError as error:
             if f"row {fits.index(False)} " not in error.message:
-                found.append(f"{pair}: names another row: {error.message}")
+                outcome.append(f"{pair}: names another row: {error.message}")
     fitting = pa.array([row for row, fit in enumerate(fits) if fit], pa.int64())
     through = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}.get(array.type)
     given = array.cast(through).take(fitting).cast(array.type) if through else array.take(fitting)
@@ -281,12 +281,12 @@ def differences(array: Any, target: Any) -> list[str]:
         result = convert(given, target, "c")
         result.validate(full=True)
         if denoted(result) != denoted(given):
-            found.append(f"{pair}: changes {denoted(given)} to {denoted(result)}")
+            outcome.append(f"{pair}: changes {denoted(given)} to {denoted(result)}")
         if result.type != target:
-            found.append(f"{pair}: gives {result.type}")
+            outcome.append(f"{pair}: gives {result.type}")
     except UsageError as error:
-        found.append(f"{pair}: refuses what fits: {error.message} {denoted(given)}")
-    return found
+        outcome.append(f"{pair}: refuses what fits: {error.message} {denoted(given)}")
+    return outcome
 
 
 def compare(values: int, seed: int, report: Callable[[str], None]) -> int:

@@ -77,23 +77,23 @@ def test_types_that_are_given_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "said"), [(["a", "A"], "several columns"), (["a", ""], "without a name")]
+    ("names", "answered"), [(["a", "A"], "several columns"), (["a", ""], "without a name")]
 )
-def test_names_that_no_table_can_have(names: list[str], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_names_that_no_table_can_have(names: list[str], answered: str) -> None:
+    with pytest.raises(UsageError, match=answered):
         check_names("x", pa.schema([(name, pa.int8()) for name in names]))
 
 
 @pytest.mark.parametrize(
-    ("data", "options", "said"),
+    ("data", "options", "answered"),
     [
         (b"a;b\n1;2\n", {}, "--delimiter ';'"),
         (b"a\tb\n1\t2\n", {}, "--delimiter"),
         (b"a,b\n1,\xff\n", {}, "not UTF-8"),
     ],
 )
-def test_csv_of_another_kind_is_named(data: bytes, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_csv_of_another_kind_is_named(data: bytes, options: dict[str, Any], answered: str) -> None:
+    with pytest.raises(UsageError, match=answered):
         opened(data, FileFormat.CSV, ReadOptions(**options))
 
 

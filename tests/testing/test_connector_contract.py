@@ -39,8 +39,8 @@ class Plain(connector_contract.ConnectorContract):
 
     def where(self, source: Table, column: str, operator: str, value: Any) -> list[int]:
         condition = sql_of(column, operator, value) + ("D" if isinstance(value, float) else "")
-        found: list[int] = source.scan(filter=condition).to_table()["id"].to_pylist()
-        return found
+        result: list[int] = source.scan(filter=condition).to_table()["id"].to_pylist()
+        return result
 
 
 def test_a_plain_scan_keeps_it(client: Client) -> None:
@@ -57,8 +57,8 @@ def test_each_of_its_tests_is_kept(client: Client, name: str) -> None:
 def test_what_is_wrong_is_found(client: Client) -> None:
     class DropsNulls(Plain):
         def where(self, source: Table, column: str, operator: str, value: Any) -> list[int]:
-            found = super().where(source, column, operator, value)
-            return found[1:] if value is None else found
+            result = super().where(source, column, operator, value)
+            return result[1:] if value is None else result
 
     with pytest.raises(AssertionError, match="is null"):
         DropsNulls().test_conditions_change_no_answer(client)

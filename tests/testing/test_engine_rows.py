@@ -32,8 +32,10 @@ def test_rows_are_compared_without_their_order_and_nothing_else() -> None:
     assert sorted_rows(backwards) == sorted_rows(ENGINE_ROWS)
     for name in ENGINE_ROWS.column_names:
         column = ENGINE_ROWS[name].take(pa.array([1, *range(1, 10)]))
-        place = ENGINE_ROWS.column_names.index(name)
-        assert sorted_rows(ENGINE_ROWS.set_column(place, name, column)) != sorted_rows(ENGINE_ROWS)
+        position = ENGINE_ROWS.column_names.index(name)
+        assert sorted_rows(ENGINE_ROWS.set_column(position, name, column)) != sorted_rows(
+            ENGINE_ROWS
+        )
 
 
 def test_every_type_has_a_value_and_a_null() -> None:

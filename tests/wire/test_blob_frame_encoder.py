@@ -60,11 +60,11 @@ def test_the_footer_has_the_checksum_of_all_pieces(
 @pytest.mark.parametrize("header", [b"{}", b'{"A":1}'])
 @pytest.mark.parametrize("kind", list(ChecksumType))
 def test_long_data_is_announced(header: bytes, kind: ChecksumType) -> None:
-    told = {**json.loads(header), "ChecksumType": int(kind)}
+    reported = {**json.loads(header), "ChecksumType": int(kind)}
     short = parts(Encoder(checksum=kind).frame(header, bytes(ANNOUNCED - 1)))[0]
     long = parts(Encoder(checksum=kind).frame(header, bytes(ANNOUNCED)))[0]
     assert json.loads(short) == json.loads(header)
-    assert json.loads(long) == told
+    assert json.loads(long) == reported
 
 
 @pytest.mark.parametrize("length", [0, 1, ANNOUNCED - 1, ANNOUNCED])

@@ -47,10 +47,10 @@ def raw(header: bytes, data: bytes, footer: bytes) -> bytes:
     return b"".join(struct.pack("<q", len(part)) + part for part in (header, data, footer))
 
 
-def events_of(*pieces: bytes, **limits: int) -> list[Event]:
+def events_of(*chunks: bytes, **limits: int) -> list[Event]:
     decoder = Decoder(**limits)
     events: list[Event] = []
-    for piece in pieces:
+    for piece in chunks:
         decoder.feed(piece)
         events.extend(decoder.events())
     decoder.finish()
@@ -58,11 +58,11 @@ def events_of(*pieces: bytes, **limits: int) -> list[Event]:
     return events
 
 
-def frames_of(*pieces: bytes, **limits: int) -> list[Frame]:
+def frames_of(*chunks: bytes, **limits: int) -> list[Frame]:
     frames: list[Frame] = []
     data = bytearray()
     start: BlobDataStart | None = None
-    for event in events_of(*pieces, **limits):
+    for event in events_of(*chunks, **limits):
         match event:
             case BlobDataStart():
                 assert start is None

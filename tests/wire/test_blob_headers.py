@@ -44,8 +44,8 @@ def test_nothing_and_empty_texts_are_none() -> None:
     empty = BlobHeader()
     assert BlobHeader.from_json(b"") == empty
     assert BlobHeader.from_json(b"{}") == empty
-    said = b'{"ContentType":"","CustomFileName":null,"DistributionKey":"","ColumnIndex":null}'
-    assert BlobHeader.from_json(said) == empty
+    answered = b'{"ContentType":"","CustomFileName":null,"DistributionKey":"","ColumnIndex":null}'
+    assert BlobHeader.from_json(answered) == empty
     assert json_object(memoryview(b""), "footer", 0) == {}
 
 

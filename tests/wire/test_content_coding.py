@@ -30,24 +30,24 @@ every_coding = pytest.mark.parametrize("coding", ALL)
 every_real_coding = pytest.mark.parametrize("coding", CODED)
 
 
-def encoded(coding: ContentCoding, *pieces: bytes, level: int | None = None) -> bytes:
+def encoded(coding: ContentCoding, *chunks: bytes, level: int | None = None) -> bytes:
     encoder = Encoder(coding, level=level)
-    out = [bytes(buffer) for piece in pieces for buffer in encoder.encode(piece)]
+    out = [bytes(buffer) for chunk in chunks for buffer in encoder.encode(chunk)]
     return b"".join([*out, *(bytes(buffer) for buffer in encoder.finish())])
 
 
-def decoded(coding: ContentCoding, *pieces: bytes, **limits: int) -> bytes:
+def decoded(coding: ContentCoding, *chunks: bytes, **limits: int) -> bytes:
     decoder = Decoder(coding, **limits)
     out = bytearray()
-    for piece in pieces:
-        decoder.feed(piece)
+    for chunk in chunks:
+        decoder.feed(chunk)
         for event in decoder.events():
             out += event
     decoder.finish()
     for event in decoder.events():
         out += event
     assert decoder.decoded_bytes == len(out)
-    assert decoder.offset == sum(map(len, pieces))
+    assert decoder.offset == sum(map(len, chunks))
     return bytes(out)
 
 
@@ -160,10 +160,10 @@ def test_bytes_after_the_last_frame_are_an_error(coding: ContentCoding, junk: by
     body = encoded(coding, b"payload")
     decoder = Decoder(coding)
     decoder.feed(body + junk)
-    got: list[memoryview] = []
+    received: list[memoryview] = []
     with pytest.raises(DecompressionError) as caught:
-        got.extend(decoder.events())
-    assert b"".join(got) == b"payload"
+        received.extend(decoder.events())
+    assert b"".join(received) == b"payload"
     assert caught.value.offset is not None
     assert caught.value.offset > len(body)
     with pytest.raises(DecompressionError):
@@ -180,11 +180,11 @@ def test_a_flipped_bit_never_gives_more_than_an_error_or_bounded_bytes(
     body = bytearray(encoded(coding, payload))
     body[position % len(body)] ^= 1 << bit
     try:
-        got = decoded(coding, bytes(body), max_decoded_bytes=1 << 20)
+        received = decoded(coding, bytes(body), max_decoded_bytes=1 << 20)
     except WireError:
         return
     # zstd, LZ4 frame and zlib checksum their content; a flip they accept did not touch it.
-    assert got in (payload, b"")
+    assert received in (payload, b"")
 
 
 @every_real_coding
@@ -193,10 +193,10 @@ def test_the_decoded_size_is_limited(coding: ContentCoding) -> None:
     assert len(decoded(coding, body, max_decoded_bytes=100_000)) == 100_000
     decoder = Decoder(coding, max_decoded_bytes=99_999)
     decoder.feed(body)
-    got: list[memoryview] = []
+    received: list[memoryview] = []
     with pytest.raises(LimitExceededError) as caught:
-        got.extend(decoder.events())
-    assert sum(map(len, got)) <= 99_999
+        received.extend(decoder.events())
+    assert sum(map(len, received)) <= 99_999
     assert caught.value.limit == 99_999
 
 
@@ -256,9 +256,9 @@ def test_small_pieces_are_joined(coding: ContentCoding) -> None:
     payload = random.Random(6).randbytes(1 << 20)
     decoder = Decoder(coding)
     decoder.feed(encoded(coding, payload))
-    pieces = [len(event) for event in decoder.events()]
-    assert sum(pieces) == len(payload)
-    assert len(pieces) <= 10
+    chunks = [len(event) for event in decoder.events()]
+    assert sum(chunks) == len(payload)
+    assert len(chunks) <= 10
 
 
 def test_input_after_the_end_is_refused() -> None:

@@ -65,17 +65,17 @@ VECTORS = [
 ]
 
 
-def encoded(*pieces: bytes) -> bytes:
+def encoded(*chunks: bytes) -> bytes:
     encoder = Encoder()
-    framed = [bytes(buffer) for piece in pieces for buffer in encoder.encode(piece)]
+    framed = [bytes(buffer) for part in chunks for buffer in encoder.encode(part)]
     return b"".join([*framed, *(bytes(buffer) for buffer in encoder.finish())])
 
 
-def decoded(*pieces: bytes) -> bytes:
+def decoded(*chunks: bytes) -> bytes:
     decoder = Decoder()
     payload = bytearray()
-    for piece in pieces:
-        decoder.feed(piece)
+    for part in chunks:
+        decoder.feed(part)
         for event in decoder.events():
             payload += event
     decoder.finish()
@@ -159,16 +159,16 @@ def test_a_flip_anywhere_is_reported_at_its_block(length: int, bit: int) -> None
     bit %= 8 * len(framed)
     framed[bit // 8] ^= 1 << bit % 8
     decoder = Decoder()
-    got = bytearray()
+    received = bytearray()
     with pytest.raises(ChecksumMismatchError) as caught:
-        decode_into(got, decoder, framed)
+        decode_into(received, decoder, framed)
     block = bit // 8 // BLOCK_BYTES
     error = caught.value
     assert error.offset == block * BLOCK_BYTES
     assert error.layer == "crc32c_blocks"
     assert error.expected != error.actual
     # Everything before the damaged block was given, nothing of it.
-    assert got == payload[: block * BLOCK_PAYLOAD_BYTES]
+    assert received == payload[: block * BLOCK_PAYLOAD_BYTES]
     # A decoder that failed stays failed.
     with pytest.raises(ChecksumMismatchError):
         list(decoder.events())

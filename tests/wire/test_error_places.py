@@ -96,23 +96,23 @@ DAMAGED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "changed", "place"), DAMAGED)
+@pytest.mark.parametrize(("name", "changed", "position"), DAMAGED)
 @pytest.mark.parametrize("step", [1, 13, 1 << 20])
-def test_damage(name: str, changed: int, place: int, step: int) -> None:
+def test_damage(name: str, changed: int, position: int, step: int) -> None:
     data = bytearray(READERS[name][0]())
     data[changed] ^= 1
     error, offset = place_of(name, bytes(data), step)
     assert issubclass(error, ChecksumMismatchError)
-    assert offset == place
+    assert offset == position
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_the_place_of_a_cut_does_not_depend_on_how_the_body_arrives(name: str) -> None:
     data = READERS[name][0]()
     for end in (len(data) // 3, len(data) // 2, len(data) - 1):
-        found = {place_of(name, data[:end], step) for step in (7, 1000, 1 << 20)}
-        assert len(found) == 1, found
-        ((error, offset),) = found
+        result = {place_of(name, data[:end], step) for step in (7, 1000, 1 << 20)}
+        assert len(result) == 1, result
+        ((error, offset),) = result
         # A block may be the last, and short: its checksum tells that it is cut.
         assert issubclass(error, TruncatedStreamError | ChecksumMismatchError)
         assert offset is not None

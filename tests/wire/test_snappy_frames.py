@@ -27,12 +27,12 @@ def encoded(*parts: bytes) -> bytes:
 
 def decoded(data: bytes, step: int = 1 << 30) -> bytes:
     decoder = SnappyDecoder()
-    found = b""
+    result = b""
     for start in range(0, len(data), step):
         decoder.feed(data[start : start + step])
-        found += b"".join(decoder.events())
+        result += b"".join(decoder.events())
     decoder.finish()
-    return found + b"".join(decoder.events())
+    return result + b"".join(decoder.events())
 
 
 @given(

@@ -28,15 +28,15 @@ def wire_of(blobs: list[bytes], coding: ContentCoding) -> bytes:
     stack, frames = encoder(coding), blob_frames.Encoder()
     out = bytearray()
     for blob in blobs:
-        for piece in frames.frame(BlobHeader(), blob):
-            for buffer in stack.encode(piece):
+        for chunk in frames.frame(BlobHeader(), blob):
+            for buffer in stack.encode(chunk):
                 out += buffer
     for buffer in stack.finish():
         out += buffer
     return bytes(out)
 
 
-def blobs_of(stack: DecoderStack, *pieces: bytes) -> list[bytes]:
+def blobs_of(stack: DecoderStack, *chunks: bytes) -> list[bytes]:
     blobs: list[bytes] = []
     current = bytearray()
 
@@ -49,8 +49,8 @@ def blobs_of(stack: DecoderStack, *pieces: bytes) -> list[bytes]:
                 blobs.append(bytes(current))
                 current = bytearray()
 
-    for piece in pieces:
-        stack.feed(piece)
+    for chunk in chunks:
+        stack.feed(chunk)
         take()
     stack.finish()
     take()
@@ -67,8 +67,8 @@ def test_three_layers_round_trip_under_any_chunking(
 ) -> None:
     wire = wire_of(blobs, coding)
     bounds = [0, *sorted(position % (len(wire) + 1) for position in cuts), len(wire)]
-    pieces = [wire[a:b] for a, b in itertools.pairwise(bounds)]
-    assert blobs_of(decoder(coding), *pieces) == blobs
+    chunks = [wire[a:b] for a, b in itertools.pairwise(bounds)]
+    assert blobs_of(decoder(coding), *chunks) == blobs
 
 
 def test_checksums_are_outermost() -> None:

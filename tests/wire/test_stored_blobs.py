@@ -58,17 +58,17 @@ def test_the_bytes() -> None:
     metadata=st.sampled_from([b"", METADATA]),
 )
 def test_however_it_is_cut(blobs: list[bytes], size: int, metadata: bytes) -> None:
-    found = list(stored_blobs(cut(written(blobs, metadata), size), len(blobs)))
-    assert found == [(metadata, blob) for blob in blobs]
+    result = list(stored_blobs(cut(written(blobs, metadata), size), len(blobs)))
+    assert result == [(metadata, blob) for blob in blobs]
 
 
 def test_pieces_are_only_lent() -> None:
     room = bytearray(16)
 
     def lent() -> Iterator[memoryview]:
-        for piece in cut(written([b"a" * 30, b"b" * 5, b"c" * 40]), 16):
-            room[: len(piece)] = piece
-            yield memoryview(room)[: len(piece)]
+        for chunk in cut(written([b"a" * 30, b"b" * 5, b"c" * 40]), 16):
+            room[: len(chunk)] = chunk
+            yield memoryview(room)[: len(chunk)]
             room[:] = b"\xff" * 16
 
     assert [data for _, data in stored_blobs(lent(), 3)] == [b"a" * 30, b"b" * 5, b"c" * 40]
@@ -84,9 +84,9 @@ def test_every_cut_is_told() -> None:
 def test_every_changed_byte_is_told() -> None:
     blobs = [b"some", b"", b"more"]
     body = written(blobs)
-    for place in range(len(body)):
+    for position in range(len(body)):
         changed = bytearray(body)
-        changed[place] ^= 0x41
+        changed[position] ^= 0x41
         with pytest.raises(WireError):
             [header_of(metadata) for metadata, _ in stored_blobs([memoryview(changed)], 3)]
 
@@ -101,9 +101,9 @@ def test_another_number_than_was_asked_for(count: int) -> None:
 
 def test_bytes_behind_the_last() -> None:
     body = written([b"a"]) + b"x"
-    for pieces in ([memoryview(body)], cut(body, 1)):
+    for chunks in ([memoryview(body)], cut(body, 1)):
         with pytest.raises(MalformedFrameError, match="1 bytes stand behind"):
-            list(stored_blobs(pieces, 1))
+            list(stored_blobs(chunks, 1))
 
 
 @pytest.mark.parametrize("lengths", [(1 << 31, 0), (0, 1 << 50), (0, (1 << 64) - 1)])

@@ -52,7 +52,7 @@ def test_varints(value: int, data: str) -> None:
 @given(st.integers(0, 2**64 - 1))
 def test_a_varint_is_its_value_seven_bits_at_a_time(value: int) -> None:
     data = varint(value)
-    assert sum((byte & 0x7F) << 7 * place for place, byte in enumerate(data)) == value
+    assert sum((byte & 0x7F) << 7 * position for position, byte in enumerate(data)) == value
     assert all(byte & 0x80 for byte in data[:-1])
     assert not data[-1] & 0x80
 

@@ -202,9 +202,11 @@ def high_checksum() -> tuple[pa.Array, int]:
     for number in range(100):
         column = pa.array([number])
         sent = encoded([layout(I64)], [column])
-        place = sent.index(END) + 4
-        checksum = sum((byte & 0x7F) << 7 * n for n, byte in enumerate(sent[place : place + 5]))
-        if sent[place + 4] & 0x80 == 0 and checksum >> 31:
+        position = sent.index(END) + 4
+        checksum = sum(
+            (byte & 0x7F) << 7 * n for n, byte in enumerate(sent[position : position + 5])
+        )
+        if sent[position + 4] & 0x80 == 0 and checksum >> 31:
             return column, checksum
     raise AssertionError
 

@@ -46,17 +46,17 @@ def encoded(layouts: list[RecordLayout], *batches: list[pa.Array]) -> bytes:
 
 def decoded(layouts: list[RecordLayout], data: bytes, step: int = 1 << 30) -> list[Any]:
     decoder = RecordDecoder(layouts, decode_bytes=step)
-    found: list[list[Any]] = [[] for _ in layouts]
+    result: list[list[Any]] = [[] for _ in layouts]
     for start in range(0, len(data), step):
         decoder.feed(data[start : start + step])
         for batch in decoder.batches():
-            for column, array in zip(found, batch, strict=True):
+            for column, array in zip(result, batch, strict=True):
                 column.extend(array.to_pylist())
     decoder.finish()
     for batch in decoder.batches():
-        for column, array in zip(found, batch, strict=True):
+        for column, array in zip(result, batch, strict=True):
             column.extend(array.to_pylist())
-    return found
+    return result
 
 
 I64, BIN = pa.int64(), pa.binary()
@@ -252,10 +252,10 @@ def test_long_lists(kind: pa.DataType, nulls: int) -> None:
     listed = [None if number < nulls else value(number) for number in range(700)]
     rows = [listed, None, listed[:300], []] * 30 + [listed]
     listing = pa.list_(kind)
-    for some in (rows, rows[-3:]):
-        sent = encoded([layout(listing)], [pa.array(some, listing)])
-        assert decoded([layout(listing)], sent) == [some]
-        if len(some) == 3:
+    for several in (rows, rows[-3:]):
+        sent = encoded([layout(listing)], [pa.array(several, listing)])
+        assert decoded([layout(listing)], sent) == [several]
+        if len(several) == 3:
             for end in range(1, len(sent) - 20, 997):
                 with pytest.raises(WireError):
                     decoded([layout(listing)], sent[:end])
@@ -311,9 +311,9 @@ def test_keys_of_maps_that_are_null(keys: int, nested: bool, rows: int) -> None:
     before = count + b"\x00\x0a" * keys
     assert before in whole
     after = count + b"\x00\x0a" * (keys - 1) + b"\x01"
-    places = whole.count(before)
+    positions = whole.count(before)
     for damaged in (whole.replace(before, after, 1), after.join(whole.rsplit(before, 1))):
-        assert damaged.count(before) == places - 1
+        assert damaged.count(before) == positions - 1
         for step in (1 << 30, 64):
             with pytest.raises(WireError) as refused:
                 decoded([kind], damaged, step)

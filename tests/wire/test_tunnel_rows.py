@@ -43,9 +43,9 @@ def test_any_pieces(data: st.DataObject) -> None:
     sums = data.draw(
         st.lists(st.integers(0, 300) | st.integers(0, 2**32 - 1), min_size=rows, max_size=rows)
     )
-    found = bytes(assembly.finish(np.array(sums, np.uint32)))
+    result = bytes(assembly.finish(np.array(sums, np.uint32)))
     wanted = [row + END + varint(crc) for row, crc in zip(expected, sums, strict=True)]
-    assert found == b"".join(wanted)
+    assert result == b"".join(wanted)
 
 
 @folded("bits", range(65))

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fletching.ipc.null_arrays import null_array
+from fletching.ipc.constant_arrays import null_array
 from fletching.ipc.type_tree import any_below
 
 __all__ = ["children_of", "with_changed_children", "with_null_indices", "with_type_ids"]

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from fletching.errors import InvalidDataError
 from fletching.ipc.array_tree import with_changed_children
+from fletching.ipc.constant_arrays import null_array
 from fletching.ipc.message import as_view
-from fletching.ipc.null_arrays import null_array
 from fletching.ipc.schema_header import FieldHeader
 from fletching.ipc.type_tree import any_below, is_flat, with_children
 

@@ -58,8 +58,8 @@ class TestPutAndGet:
             reference = session.put_blob(
                 data, column="image", content_type="image/png", file_name="ü.png"
             )
-        got = client.get_blob(reference)
-        assert got == Blob(data, "image/png", "ü.png", reference)
+        received = client.get_blob(reference)
+        assert received == Blob(data, "image/png", "ü.png", reference)
 
     @pytest.mark.parametrize("compression", ["lz4", "zstd"])
     def test_compressed(
@@ -87,9 +87,9 @@ class TestPutAndGet:
                 session.put_blob(io.BytesIO(b"memory"), "image"),
             ]
         for reference in references[:3]:
-            got = client.get_blob(reference)
-            assert got.data == path.read_bytes()
-            assert (got.content_type, got.file_name) == ("image/png", "photo.png")
+            received = client.get_blob(reference)
+            assert received.data == path.read_bytes()
+            assert (received.content_type, received.file_name) == ("image/png", "photo.png")
         assert client.get_blob(references[3]).data == b"memory"
 
     def test_many_keep_order_and_duplicates(
@@ -101,9 +101,9 @@ class TestPutAndGet:
                 (Blob(d, file_name=f"{n}") for n, d in enumerate(data)), "image"
             )
         order = [random.Random(5).randrange(60) for _ in range(150)]
-        got = list(client.get_blobs(references[n] for n in order))
-        assert [blob.data for blob in got if blob] == [data[n] for n in order]
-        assert [blob.file_name for blob in got if blob] == [str(n) for n in order]
+        received = list(client.get_blobs(references[n] for n in order))
+        assert [blob.data for blob in received if blob] == [data[n] for n in order]
+        assert [blob.file_name for blob in received if blob] == [str(n) for n in order]
 
     def test_several_requests(
         self,
@@ -118,9 +118,9 @@ class TestPutAndGet:
         with pictures.write_session() as session:
             references = session.put_blobs(data, "image")
         cells = [*references, None, references[0]]
-        got = list(client.get_blobs(cells))
-        assert got[20] is None
-        assert [b.data for b in got if b] == [*data, data[0]]
+        received = list(client.get_blobs(cells))
+        assert received[20] is None
+        assert [b.data for b in received if b] == [*data, data[0]]
 
     def test_none(self, client: fletching.Client, pictures: fletching.Table) -> None:
         with pictures.write_session() as session:
@@ -136,9 +136,9 @@ class TestPutAndGet:
             with session.writer() as writer:
                 writer.write([{"id": 1, "image": references[0].encode()}, {"id": 2}])
         column = pictures.scan().to_table()["image"]
-        got = list(client.get_blobs(column))
-        assert got[0] is not None
-        assert (got[0].data, got[1]) == (b"one", None)
+        received = list(client.get_blobs(column))
+        assert received[0] is not None
+        assert (received[0].data, received[1]) == (b"one", None)
         assert client.get_blob(column[0]).data == b"one"
         assert client.get_blob(base64.b64decode(references[1])).data == b"two"
 
@@ -273,8 +273,8 @@ class TestFailures:
             return events_of([b"x"] * len(request.references))
 
         transport.on_read_blobs = reply
-        got = list(get_blobs(channel, "p", ["a", "b", "c", "d"]))
-        assert [b.reference for b in got if b] == ["a", "b", "c", "d"]
+        received = list(get_blobs(channel, "p", ["a", "b", "c", "d"]))
+        assert [b.reference for b in received if b] == ["a", "b", "c", "d"]
         assert asked == [("a", "b", "c", "d"), ("b", "c", "d"), ("c", "d")]
         assert len(clock.slept) == 2
 
@@ -291,9 +291,9 @@ class TestFailures:
 
         transport.on_read_blobs = reply
         column = pa.array(["a", None, "b", "c"], pa.binary())
-        found = contents_ahead(channel, "p", column)
+        result = contents_ahead(channel, "p", column)
         assert [each.closed for each in replies] == [not on_this_host]
-        assert list(found) == [b"a", None, b"b", b"c"]
+        assert list(result) == [b"a", None, b"b", b"c"]
         assert replies[0].closed
         assert list(contents_ahead(channel, "p", pa.nulls(2, pa.binary()))) == [None, None]
         assert len(replies) == 1
@@ -377,9 +377,9 @@ class TestFailures:
         self, channel: Channel, transport: FakeTransport, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def reply(_: Any, body: Any) -> BlobReferences:
-            got = b"".join(body)
+            received = b"".join(body)
             return BlobReferences(
-                references=("r",), size=3, md5="wrong", crc32c=crc32c(got) ^ wrong, single=True
+                references=("r",), size=3, md5="wrong", crc32c=crc32c(received) ^ wrong, single=True
             )
 
         monkeypatch.setattr(transport, "upload_checksum", UploadChecksum.CRC32C)
@@ -424,8 +424,8 @@ def test_contents_are_the_blobs_data(
         table.append({"id": [0] * len(part), "image": part})
     column = table.to_table()["image"]
     order = pa.array([n * 7 % len(blobs) for n in range(2 * len(blobs))])
-    got = get_contents(client.channel, "demo", column.take(order))
-    assert got == [blobs[n] for n in order.to_pylist()]
+    received = get_contents(client.channel, "demo", column.take(order))
+    assert received == [blobs[n] for n in order.to_pylist()]
     assert get_contents(client.channel, "demo", column.slice(0, 0)) == []
     assert get_contents(client.channel, "demo", column.combine_chunks().slice(300)) == blobs[300:]
     texts = pa.array([column[0].as_py().decode(), None])

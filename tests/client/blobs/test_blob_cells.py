@@ -64,8 +64,8 @@ class TestCells:
             (path, b"image:file"),
             (io.BytesIO(b"open"), b"image:open"),
         ]
-        found = rows_of({"image": [given for given, _ in cells]})
-        assert [row["image"] for row in found] == [expected for _, expected in cells]
+        result = rows_of({"image": [given for given, _ in cells]})
+        assert [row["image"] for row in result] == [expected for _, expected in cells]
 
     @pytest.mark.parametrize("bad", [5, 1.5, object(), ["x"]])
     def test_what_no_cell_holds(self, bad: Any) -> None:
@@ -141,8 +141,8 @@ class TestKindsOfData:
         assert table.append(data()) == 2
         cells = table.scan(columns=["id", "image"]).to_table()
         assert cells["id"].to_pylist() == [1, 2]
-        got = list(client.get_blobs(cells["image"]))
-        assert [b and b.data for b in got] == [b"a", None]
+        received = list(client.get_blobs(cells["image"]))
+        assert [b and b.data for b in received] == [b"a", None]
 
     @pytest.mark.parametrize(
         "data",
@@ -174,13 +174,13 @@ class TestKindsOfData:
             pd.DataFrame({"id": [3], "image": [b"c"]}),
         ]
         for order in (mixed[1:], mixed):
-            found = rows_of(iter(order))
-            assert [(row["id"], row["image"]) for row in found][-2:] == [
+            result = rows_of(iter(order))
+            assert [(row["id"], row["image"]) for row in result][-2:] == [
                 (2, b"image:b"), (3, b"image:c"),
             ]  # fmt: skip
-        assert len(found) == 3
-        found = rows_of({"id": iter([1]), "image": iter([b"a"])})
-        assert [(row["id"], row["image"]) for row in found] == [(1, b"image:a")]
+        assert len(result) == 3
+        result = rows_of({"id": iter([1]), "image": iter([b"a"])})
+        assert [(row["id"], row["image"]) for row in result] == [(1, b"image:a")]
         with pytest.raises(UsageError, match="not a list"):
             rows_of({"id": 1, "image": b"a"})
 
@@ -192,12 +192,12 @@ class TestKindsOfData:
         ]
         for data in (rows, iter(rows), (dict(reversed(row.items())) for row in rows)):
             shelf = Shelf()
-            found = rows_of(data, schema, shelf)
-            assert [row["tags"] for row in found] == [["x", "y"], []]
+            result = rows_of(data, schema, shelf)
+            assert [row["tags"] for row in result] == [["x", "y"], []]
             assert len(shelf.calls) == 1
         columns = {"tags": [["x", "y"], []], "image": [b"a", None]}
-        found = rows_of(iter([columns]), schema, Shelf())
-        assert [row["tags"] for row in found] == [["x", "y"], []]
+        result = rows_of(iter([columns]), schema, Shelf())
+        assert [row["tags"] for row in result] == [["x", "y"], []]
 
     @pytest.mark.parametrize(
         ("pair", "expected"),

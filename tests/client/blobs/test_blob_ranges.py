@@ -70,11 +70,11 @@ def service(transport: Any) -> Service:
     return Service(transport)
 
 
-@pytest.mark.parametrize("piece", [1000, 65_536, 1 << 20, -1])
-def test_reading_on_takes_few_requests(channel: Channel, service: Service, piece: int) -> None:
+@pytest.mark.parametrize("chunk", [1000, 65_536, 1 << 20, -1])
+def test_reading_on_takes_few_requests(channel: Channel, service: Service, chunk: int) -> None:
     file = io.BufferedReader(BlobRanges(channel, "ref", 64 << 10), 64 << 10)
-    got = b"".join(iter(lambda: file.read(piece), b""))
-    assert got == DATA
+    received = b"".join(iter(lambda: file.read(chunk), b""))
+    assert received == DATA
     assert len(service.ranges) <= 5
     starts = [start for start, _ in service.ranges]
     assert starts == sorted(starts)

@@ -39,16 +39,16 @@ REQUEST = WriteBlob(table=TableName("p", "t"), session_id="s", stream_id="b")
 
 
 class TestWriter:
-    @pytest.mark.parametrize("pieces", [0, 1, 7])
+    @pytest.mark.parametrize("chunks", [0, 1, 7])
     def test_pieces_make_a_blob(
-        self, client: fletching.Client, pictures: fletching.Table, pieces: int
+        self, client: fletching.Client, pictures: fletching.Table, chunks: int
     ) -> None:
-        data = [random.Random(n).randbytes(n * 400_000) for n in range(pieces)]
+        data = [random.Random(n).randbytes(n * 400_000) for n in range(chunks)]
         with pictures.write_session() as session:
             writer = session.blob_writer("image", content_type="image/png", file_name="a.png")
             assert (writer.status, writer.writable()) == (BlobStatus.RUNNING, True)
-            for piece in data:
-                assert writer.write(piece) == len(piece)
+            for chunk in data:
+                assert writer.write(chunk) == len(chunk)
             reference = writer.finish()
             assert writer.finish() == reference
             assert (writer.status, writer.writable()) == (BlobStatus.OK, False)
@@ -56,9 +56,9 @@ class TestWriter:
             with pytest.raises(UsageError):
                 writer.write(b"x")
             writer.close()
-        got = client.get_blob(reference)
-        assert got.data == b"".join(data)
-        assert (got.content_type, got.file_name) == ("image/png", "a.png")
+        received = client.get_blob(reference)
+        assert received.data == b"".join(data)
+        assert (received.content_type, received.file_name) == ("image/png", "a.png")
 
     def test_as_a_context_manager(
         self, client: fletching.Client, pictures: fletching.Table
@@ -118,9 +118,9 @@ class TestWriter:
         self, channel: Channel, transport: FakeTransport
     ) -> None:
         def reply(_: Any, body: Any) -> BlobReferences:
-            got = b"".join(body)
-            md5 = hashlib.md5(got + b"!").hexdigest()
-            return BlobReferences(references=("r",), size=len(got), md5=md5, single=True)
+            received = b"".join(body)
+            md5 = hashlib.md5(received + b"!").hexdigest()
+            return BlobReferences(references=("r",), size=len(received), md5=md5, single=True)
 
         transport.on_upload = reply
         writer = BlobStreamWriter(channel, REQUEST)
@@ -212,8 +212,8 @@ class TestIterator:
             references = session.put_blobs([b"a", fletching.Blob(b"b", "image/png")], "image")
         iterator = client.blob_iterator(references)
         assert iterator.framed
-        got = list(iterator)
-        assert [(b.data, b.content_type, b.reference) for b in got] == [
+        received = list(iterator)
+        assert [(b.data, b.content_type, b.reference) for b in received] == [
             (b"a", None, references[0]),
             (b"b", "image/png", references[1]),
         ]
@@ -227,8 +227,8 @@ class TestIterator:
         tricky = (5).to_bytes(8, "little") + b"{}" * 10
         with pictures.write_session() as session:
             reference = session.put_blob(tricky, "image", file_name="tricky")
-        (got,) = BlobDataIterator(client.channel, client.project, [reference])
-        assert (got.data, got.file_name) == (tricky, "tricky")
+        (received,) = BlobDataIterator(client.channel, client.project, [reference])
+        assert (received.data, received.file_name) == (tricky, "tricky")
         reader = BlobStreamReader(client.channel, client.project, [reference])
         assert reader.read() == tricky
         reader.close()

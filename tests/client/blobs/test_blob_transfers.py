@@ -42,7 +42,7 @@ class Once(io.RawIOBase):
 
 def joined(body: object) -> bytes:
     assert isinstance(body, SingleBody | BatchBody | PushedBody)
-    return b"".join(bytes(piece) for piece in body)
+    return b"".join(bytes(chunk) for chunk in body)
 
 
 @pytest.mark.parametrize("checksum", UploadChecksum)
@@ -62,9 +62,9 @@ def test_one_blob_has_the_checksum_that_was_asked_for(
 def test_one_that_was_left_in_the_middle_has_none() -> None:
     body = SingleBody(BlobSource(Once(DATA)))
     assert (body.length, body.repeatable) == (None, False)
-    pieces: Iterator[Buffer] = iter(body)
-    next(pieces)
-    del pieces
+    chunks: Iterator[Buffer] = iter(body)
+    next(chunks)
+    del chunks
     assert body.md5 is None
 
 
@@ -99,8 +99,8 @@ def test_blobs_in_pieces_are_put_together() -> None:
 
 
 def test_pieces_that_another_thread_hands_over_come_until_the_last() -> None:
-    pieces = iter([b"a", b"", b"bc", None])
-    body = PushedBody(lambda: next(pieces))
+    chunks = iter([b"a", b"", b"bc", None])
+    body = PushedBody(lambda: next(chunks))
     assert (body.length, body.repeatable) == (None, False)
     assert joined(body) == b"abc"
 

@@ -51,12 +51,12 @@ def contents(root: Path) -> dict[str, bytes]:
 def test_there_and_back(
     client: fletching.Client, table: fletching.Table, folder: Path, tmp_path: Path
 ) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     files, size = put_files(
-        table, files_of([folder]), on_file=lambda entry: told.append(entry.path)
+        table, files_of([folder]), on_file=lambda entry: reported.append(entry.path)
     )
     assert (files, size) == (4, sum(map(len, FILES.values())))
-    assert told == sorted(FILES)
+    assert reported == sorted(FILES)
     entries = list(list_files(table))
     assert {entry.path: entry.size for entry in entries} == {n: len(d) for n, d in FILES.items()}
     by_path = {entry.path: entry for entry in entries}
@@ -64,8 +64,8 @@ def test_there_and_back(
     assert by_path["a.png"].modified == dt.datetime.fromtimestamp(1_700_000_000, dt.UTC)
     back = tmp_path / "out"
     written: list[tuple[Path, int]] = []
-    got = get_files(client, iter(entries), back, on_file=lambda p, n: written.append((p, n)))
-    assert got == (files, size)
+    received = get_files(client, iter(entries), back, on_file=lambda p, n: written.append((p, n)))
+    assert received == (files, size)
     assert contents(back) == FILES
     assert sorted(p.relative_to(back).as_posix() for p, _ in written) == sorted(FILES)
     assert (back / "a.png").stat().st_mtime == 1_700_000_000

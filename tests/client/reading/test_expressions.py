@@ -65,7 +65,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Table]:
         yield table
 
 
-def found(table: Table, expression: pc.Expression) -> list[dict[str, Any]]:
+def result(table: Table, expression: pc.Expression) -> list[dict[str, Any]]:
     parts = pushdown(expression, SCHEMA)
     rows = table.scan(filter=parts.pushed).to_table()
     return (rows if parts.residual is None else rows.filter(parts.residual)).to_pylist()
@@ -105,7 +105,7 @@ def test_what_is_surely_the_same_is_pushed(
 ) -> None:
     parts = pushdown(expression, SCHEMA)
     assert (parts.pushed, parts.residual) == (pushed, None)
-    assert repr(found(table, expression)) == repr(ROWS.filter(expression).to_pylist())
+    assert repr(result(table, expression)) == repr(ROWS.filter(expression).to_pylist())
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_what_may_differ_remains(table: Table, expression: pc.Expression) -> Non
     assert parts.pushed is None
     assert parts.residual is not None
     assert parts.columns
-    assert repr(found(table, expression)) == repr(ROWS.filter(expression).to_pylist())
+    assert repr(result(table, expression)) == repr(ROWS.filter(expression).to_pylist())
 
 
 def test_conjuncts_are_pushed_one_by_one(table: Table) -> None:
@@ -138,7 +138,7 @@ def test_conjuncts_are_pushed_one_by_one(table: Table) -> None:
     assert parts.pushed == "`i` >= 1 AND `small` < 100"
     assert parts.residual is not None
     assert parts.columns == {"i", "s", "small"}
-    assert repr(found(table, expression)) == repr(ROWS.filter(expression).to_pylist())
+    assert repr(result(table, expression)) == repr(ROWS.filter(expression).to_pylist())
 
 
 def test_refusals() -> None:
@@ -195,4 +195,4 @@ TREES = st.recursive(
 )
 @given(expression=TREES)
 def test_pushed_or_not_the_rows_are_the_same(table: Table, expression: pc.Expression) -> None:
-    assert repr(found(table, expression)) == repr(ROWS.filter(expression).to_pylist())
+    assert repr(result(table, expression)) == repr(ROWS.filter(expression).to_pylist())

@@ -73,10 +73,10 @@ def wide(client: fletching.Client) -> fletching.Table:
 
 def outcome(table: fletching.Table, condition: str) -> str:
     try:
-        found = table.scan(columns=["bigint"], filter=condition).to_table()["bigint"].to_pylist()
+        result = table.scan(columns=["bigint"], filter=condition).to_table()["bigint"].to_pylist()
     except InvalidArgumentError as error:
         return str(error.http_status)
-    return {(1,): "yes", (): "no"}[tuple(found)]
+    return {(1,): "yes", (): "no"}[tuple(result)]
 
 
 def lines(table: fletching.Table, *, every_form: bool = True) -> list[str]:
@@ -84,15 +84,15 @@ def lines(table: fletching.Table, *, every_form: bool = True) -> list[str]:
     for form in FORMS:
         cells = []
         for name in COLUMNS:
-            found = outcome(table, f"`{name}` = {form}")
+            result = outcome(table, f"`{name}` = {form}")
             if every_form:
                 # The other forms of equality say the same.
-                assert outcome(table, f"{form} = `{name}`") == found
-                assert outcome(table, f"`{name}` IN ({form})") == found
-                assert outcome(table, f"`{name}` BETWEEN {form} AND {form}") == found
-            if found == "no" and name in ("STRING", "BINARY") and form[0] == "'":
-                found = "text"
-            cells.append(found)
+                assert outcome(table, f"{form} = `{name}`") == result
+                assert outcome(table, f"`{name}` IN ({form})") == result
+                assert outcome(table, f"`{name}` BETWEEN {form} AND {form}") == result
+            if result == "no" and name in ("STRING", "BINARY") and form[0] == "'":
+                result = "text"
+            cells.append(result)
         made.append(f"| `{form}` | {' | '.join(cells)} |")
     return made
 

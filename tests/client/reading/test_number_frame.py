@@ -36,12 +36,14 @@ def given(batches: list[pa.RecordBatch]) -> Generator[pa.RecordBatch, None, None
         [pa.array([1.5], pa.float64()), pa.array([None], pa.float64())],
     ],
 )
-@pytest.mark.parametrize("told", [1, 3, 5, 100])
-def test_the_frame_is_what_pyarrow_makes(arrays: list[pa.Array], told: int) -> None:
+@pytest.mark.parametrize("reported", [1, 3, 5, 100])
+def test_the_frame_is_what_pyarrow_makes(arrays: list[pa.Array], reported: int) -> None:
     batches = batches_of(*arrays)
     table = pa.Table.from_batches(batches)
     assert holds_numbers(table.schema)
-    pd.testing.assert_frame_equal(fill_frame(table.schema, given(batches), told), table.to_pandas())
+    pd.testing.assert_frame_equal(
+        fill_frame(table.schema, given(batches), reported), table.to_pandas()
+    )
 
 
 def test_more_rows_than_are_worth_asking_for_come_all_the_same(

@@ -38,8 +38,8 @@ def client(server: Server) -> Iterator[Client]:
 
 def open_sessions(server: Server) -> int:
     """Read sessions that have neither ended nor expired."""
-    found = server.service.engine.context.database
-    with found.read() as connection:
+    result = server.service.engine.context.database
+    with result.read() as connection:
         from fletching.catalog.read_session_rows import count_open_read_sessions
 
         return count_open_read_sessions(connection, time.time(), 1000)
@@ -54,9 +54,9 @@ def credentials_of(scan: Scan) -> object:
 def carried(scan: Scan) -> Scan:
     data = pickle.dumps(scan)
     assert SECRET.encode() not in data
-    found = pickle.loads(data)
-    assert isinstance(found, Scan)
-    return found
+    result = pickle.loads(data)
+    assert isinstance(result, Scan)
+    return result
 
 
 def test_a_plan_reads_one_version_by_a_token(client: Client, server: Server) -> None:

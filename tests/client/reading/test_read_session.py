@@ -89,10 +89,10 @@ def test_filters_are_evaluated_by_the_service(table: fletching.Table, count: int
 
 
 def test_nothing_of_a_filter_remains_for_who_reads(table: fletching.Table) -> None:
-    found = table.scan(filter=(pc.field("n") >= 97) & pc.field("s").is_valid()).session()
-    assert found.pushed is not None
-    assert found.residual is None
-    assert numbers(found.splits(2)) == [97, 98, 99]
+    result = table.scan(filter=(pc.field("n") >= 97) & pc.field("s").is_valid()).session()
+    assert result.pushed is not None
+    assert result.residual is None
+    assert numbers(result.splits(2)) == [97, 98, 99]
 
 
 def test_a_limit_bounds_the_session(table: fletching.Table) -> None:
@@ -136,11 +136,11 @@ def test_splits_know_their_partition(events: fletching.Table) -> None:
         events.append({"id": values, "text": [pt] * rows}, partition=f"pt={pt}")
     session = events.scan().session()
     for split in session.splits(8):
-        found = set(split.to_table()["pt"].to_pylist())
+        result = set(split.to_table()["pt"].to_pylist())
         if split.partition is None:
-            assert len(found) != 1
+            assert len(result) != 1
         else:
-            assert found == {split.partition.values[0]}
+            assert result == {split.partition.values[0]}
     assert [str(split.partition) for split in session.splits(8)] == [
         "pt=10", "pt=9", "pt=a", "pt=a", "pt=b", "pt=b", "pt=b", "pt=b",
     ]  # fmt: skip
@@ -219,8 +219,8 @@ class Source:
 )
 def test_no_more_is_taken_than_the_limit_needs(limit: int | None, taken: int) -> None:
     source = Source()
-    found = [n for batch in first_rows(source.batches(), limit) for n in batch["n"].to_pylist()]
-    assert found == list(range(12))[:limit]
+    result = [n for batch in first_rows(source.batches(), limit) for n in batch["n"].to_pylist()]
+    assert result == list(range(12))[:limit]
     assert source.taken == taken
     assert source.closed == bool(taken)
 

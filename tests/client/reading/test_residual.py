@@ -71,12 +71,12 @@ def test_the_rows_are_those_that_pyarrow_says(table: fletching.Table) -> None:
         assert scan.count() == right.num_rows
         assert scan.head(2).equals(right.slice(0, 2))
         for columns in (["s"], ["b", "a"], ["point", "s"], []):
-            some = table.scan(columns, filter=condition)
-            got = some.to_table()
-            assert got.schema.names == columns
-            assert got.num_rows == right.num_rows
-            assert got.equals(right.select(columns)) or not columns
-            assert [f.name for f in some.schema] == columns
+            several = table.scan(columns, filter=condition)
+            received = several.to_table()
+            assert received.schema.names == columns
+            assert received.num_rows == right.num_rows
+            assert received.equals(right.select(columns)) or not columns
+            assert [f.name for f in several.schema] == columns
         for limit in (0, 1, 3):
             assert (
                 table.scan(filter=condition, limit=limit).to_table().equals(right.slice(0, limit))

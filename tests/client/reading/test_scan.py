@@ -359,7 +359,7 @@ def test_dask_names_a_split_alike_in_every_process(events: fletching.Table) -> N
 
 
 @pytest.mark.parametrize(
-    ("options", "pieces"),
+    ("options", "chunks"),
     [
         ({"connections": 1}, 1),
         ({"connections": 2, "split_bytes": 1 << 30, "read_ahead_bytes": 1 << 30}, 1),
@@ -373,7 +373,7 @@ def test_dask_names_a_split_alike_in_every_process(events: fletching.Table) -> N
 def test_pieces_are_as_large_as_may_be_held(
     client: fletching.Client,
     options: Any,
-    pieces: int,
+    chunks: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if not client.channel.transport.supports_parallel_reads:
@@ -391,4 +391,4 @@ def test_pieces_are_as_large_as_may_be_held(
 
     monkeypatch.setattr("fletching.client.reading.scan.read_in_order", spy)
     assert table.with_options(**options).scan().to_table().num_rows == 32 << 17
-    assert abs(counts[0] - pieces) <= 1
+    assert abs(counts[0] - chunks) <= 1

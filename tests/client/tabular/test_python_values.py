@@ -199,14 +199,14 @@ def test_any_values_of_a_type(data: Any) -> None:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return
     try:
-        found = python_array(values, data_type, "c")
+        result = python_array(values, data_type, "c")
     except UsageError:
         # durations inside, dates beyond nanoseconds, microseconds in a time of seconds
         assert "duration" in str(data_type) or expected.to_pylist() != values
         return
-    found.validate(full=True)
-    assert found.type == data_type
-    assert found.to_pylist() == expected.to_pylist()
+    result.validate(full=True)
+    assert result.type == data_type
+    assert result.to_pylist() == expected.to_pylist()
 
 
 # --- without a type from the table ----------------------------------------------------------

@@ -128,8 +128,8 @@ def test_arrow_columns_of_pandas_may_be_in_chunks(with_objects: bool) -> None:
     (batch,) = batches_of(frame, schema).batches
     assert batch.column("a").to_pylist() == [1, 2, 3]
     assert batch.column("b").to_pylist() == ["x", None, "z"]
-    (some,) = batches_of(frame[frame["a"] != 2], schema).batches
-    assert some.column("a").to_pylist() == [1, 3]
+    (several,) = batches_of(frame[frame["a"] != 2], schema).batches
+    assert several.column("a").to_pylist() == [1, 3]
     assert list(batches_of(frame[frame["a"] > 9], schema).batches) == []
 
 
@@ -166,8 +166,8 @@ def test_an_empty_iterable_has_the_tables_schema() -> None:
     ids=["rows", "iterator", "pandas", "arrow"],
 )
 def test_rows_that_say_nothing_are_rows(data: Any) -> None:
-    found = pa.Table.from_batches(list(aligned(batches_of(data, SCHEMA), SCHEMA)))
-    assert found.to_pylist() == [{"a": None, "b": None}] * 2
+    result = pa.Table.from_batches(list(aligned(batches_of(data, SCHEMA), SCHEMA)))
+    assert result.to_pylist() == [{"a": None, "b": None}] * 2
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ def test_columns_of_a_frame_may_be_named_by_numbers() -> None:
     assert batches_of(pd.DataFrame([[1, 2]])).schema.names == ["0", "1"]
     schema = pa.schema([("0", pa.int64()), ("1", pa.decimal128(10, 2))])
     frame = pd.DataFrame([[1, decimal.Decimal("1.5")]]).astype({1: object})
-    found = pa.Table.from_batches(list(aligned(batches_of(frame, schema), schema)))
-    assert found.to_pydict() == {"0": [1], "1": [decimal.Decimal("1.50")]}
+    result = pa.Table.from_batches(list(aligned(batches_of(frame, schema), schema)))
+    assert result.to_pydict() == {"0": [1], "1": [decimal.Decimal("1.50")]}
     pairs = pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", "x"), ("a", "y")]))
     assert batches_of(pairs).schema.names == ["('a', 'x')", "('a', 'y')"]
     for names in (["a", "a"], [1, "1"]):
@@ -201,5 +201,5 @@ def test_columns_and_batches_follow_each_other() -> None:
     ]
     for order in (parts, parts[1:] + parts[:1]):
         stream = aligned(batches_of(iter(order), SCHEMA), SCHEMA)
-        found = pa.Table.from_batches(list(stream))
-        assert sorted(found["a"].to_pylist()) == [1, 2, 3]
+        result = pa.Table.from_batches(list(stream))
+        assert sorted(result["a"].to_pylist()) == [1, 2, 3]

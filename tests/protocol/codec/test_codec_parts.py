@@ -99,10 +99,10 @@ def parts(query: str = "", body: bytes = b"", **headers: str) -> RequestParts:
 
 
 def test_of_what_is_repeated_the_last_counts() -> None:
-    found = parts("a=1&a=2", Some="x")
-    assert found.query_text("a") == "2"
-    assert found.headers["some"] == "x"
-    assert found.query_text("none") is None
+    result = parts("a=1&a=2", Some="x")
+    assert result.query_text("a") == "2"
+    assert result.headers["some"] == "x"
+    assert result.query_text("none") is None
     assert parts("a=").query_text("a") is None
 
 

@@ -89,8 +89,8 @@ def test_ranges(header: str, expected: ByteRangeRequest | None) -> None:
 
 @given(st.text())
 def test_any_range_header_is_read_or_ignored(header: str) -> None:
-    found = parse_range(header)
-    assert found is None or found.start is not None or found.end is not None
+    result = parse_range(header)
+    assert result is None or result.start is not None or result.end is not None
 
 
 def test_content_range() -> None:

@@ -33,8 +33,8 @@ def decoded(body: bytes, chunk: int = 1000, **limits: int) -> bytes:
     out = bytearray()
     for start in range(0, len(body), chunk):
         decoder.feed(body[start : start + chunk])
-        for piece in decoder.events():
-            out += piece
+        for part in decoder.events():
+            out += part
     decoder.finish()
     return bytes(out)
 

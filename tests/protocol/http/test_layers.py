@@ -16,7 +16,7 @@ every_coding = pytest.mark.parametrize("coding", list(ContentCoding))
 
 
 def through(encoder: EncoderStack, *payload: Any) -> bytes:
-    out = [bytes(buffer) for piece in payload for buffer in encoder.encode(piece)]
+    out = [bytes(buffer) for chunk in payload for buffer in encoder.encode(chunk)]
     return b"".join([*out, *(bytes(buffer) for buffer in encoder.finish())])
 
 
@@ -47,8 +47,8 @@ def test_blob_read_puts_checksums_around_the_coding(coding: ContentCoding) -> No
 @every_coding
 def test_blob_read_of_many_is_framed_inside(coding: ContentCoding) -> None:
     frames = blob_frames.Encoder()
-    pieces = [*frames.frame(BlobHeader(), PAYLOAD), *frames.frame(BlobHeader(), b"")]
-    wire = through(layers.blob_read_encoder(coding), *pieces)
+    chunks = [*frames.frame(BlobHeader(), PAYLOAD), *frames.frame(BlobHeader(), b"")]
+    wire = through(layers.blob_read_encoder(coding), *chunks)
     events = read(layers.blob_read_decoder(coding, framed=True), wire)
     assert [e.length for e in events if isinstance(e, BlobDataStart)] == [10_000, 0]
 
@@ -66,8 +66,8 @@ def test_uploads_have_no_checksums(coding: ContentCoding) -> None:
 
 @every_coding
 def test_batch_uploads_are_frames_inside_the_coding(coding: ContentCoding) -> None:
-    pieces = blob_frames.Encoder().frame(BlobHeader(column_id=2), PAYLOAD)
-    wire = through(layers.blob_write_encoder(coding), *pieces)
+    chunks = blob_frames.Encoder().frame(BlobHeader(column_id=2), PAYLOAD)
+    wire = through(layers.blob_write_encoder(coding), *chunks)
     (start, *_) = read(layers.blob_write_decoder(coding, framed=True), wire)
     assert start.header.column_id == 2
 

@@ -35,17 +35,17 @@ def columns(*texts: str) -> list[TunnelColumn]:
 
 
 def decoded(stack: Any, data: bytes, step: int = 1 << 30) -> pa.Table:
-    pieces: list[bytes] = []
+    chunks: list[bytes] = []
 
     def take() -> None:
-        pieces.extend(bytes(p) for p in stack.events() if not isinstance(p, MemoryNeed))
+        chunks.extend(bytes(p) for p in stack.events() if not isinstance(p, MemoryNeed))
 
     for start in range(0, len(data), step):
         stack.feed(data[start : start + step])
         take()
     stack.finish()
     take()
-    return pa.ipc.open_stream(b"".join(pieces)).read_all()
+    return pa.ipc.open_stream(b"".join(chunks)).read_all()
 
 
 def encoded(texts: Sequence[str], arrays: Sequence[pa.Array]) -> bytes:
@@ -278,8 +278,8 @@ def test_any_rows_in_both_directions(data: st.DataObject) -> None:
         pa.array([plain(kind, row[at]) for row in rows], arrow_type(kind))
         for at, kind in enumerate(parsed)
     ]
-    for found, wanted in zip(table.columns, expected, strict=True):
-        assert found.to_pylist() == wanted.to_pylist()
+    for result, wanted in zip(table.columns, expected, strict=True):
+        assert result.to_pylist() == wanted.to_pylist()
     again = odps_read(schema, encoded(kinds, expected))
     assert [[same(value) for value in row] for row in again] == [
         [same(value) for value in row] for row in rows
@@ -301,8 +301,8 @@ def same(value: Any) -> Any:
 
 
 def test_columns_of_what_the_service_says() -> None:
-    found = tunnel_columns([Column(name="a", type="map<string,bigint>", nullable=False)])
-    assert found == (TunnelColumn("a", parse_type("map<string,bigint>"), False),)
+    result = tunnel_columns([Column(name="a", type="map<string,bigint>", nullable=False)])
+    assert result == (TunnelColumn("a", parse_type("map<string,bigint>"), False),)
 
 
 @pytest.mark.parametrize(
@@ -382,8 +382,8 @@ def test_garbage_is_refused_with_our_errors(data: bytes, arrow: bool) -> None:
     kinds = columns("bigint", "array<string>", "timestamp")
     stack = arrow_body_decoder(kinds, "") if arrow else record_body_decoder(kinds, "")
     try:
-        found = decoded(stack, data)
+        result = decoded(stack, data)
     except (WireError, pa.ArrowInvalid, OSError):
         return
     # Four zeros are what PyODPS sends for no batches.
-    assert found.num_rows == 0
+    assert result.num_rows == 0

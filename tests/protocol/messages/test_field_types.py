@@ -26,9 +26,9 @@ def kinds(root: type[Request] = Request) -> Iterator[type[Request]]:
 
 
 def test_every_field_of_every_request_can_be_looked_at() -> None:
-    found = [field for kind in kinds() for field in _fields(kind)]
-    assert len(found) > 150
-    assert all(wanted for _, _, _, wanted in found)
+    result = [field for kind in kinds() for field in _fields(kind)]
+    assert len(result) > 150
+    assert all(wanted for _, _, _, wanted in result)
 
 
 GOOD: list[Request] = [

@@ -103,8 +103,8 @@ def test_any_bytes_are_refused_or_read(data: bytes) -> None:
 @given(st.data())
 def test_a_flipped_byte_is_refused_or_read(data: st.DataObject) -> None:
     encoded = bytearray(encode_manifest(GOOD))
-    place = data.draw(st.integers(0, len(encoded) - 1))
-    encoded[place] ^= data.draw(st.integers(1, 255))
+    position = data.draw(st.integers(0, len(encoded) - 1))
+    encoded[position] ^= data.draw(st.integers(1, 255))
     try:
         read = decode_manifest(bytes(encoded))
     except ProtocolError:

@@ -223,8 +223,8 @@ def test_replies_cut_units_of_time_towards_zero(
     count: int, source: str, target: str, expected: int
 ) -> None:
     array = pa.array([count, None], pa.int64()).view(T(source))
-    found = convert_for_reply(array, T(target), "c")
-    assert found.view(pa.int64()).to_pylist() == [expected, None]
+    result = convert_for_reply(array, T(target), "c")
+    assert result.view(pa.int64()).to_pylist() == [expected, None]
     if count % 1000:
         with pytest.raises(UsageError):
             convert(array, T(target, "UTC" if source == "s" else None), "c")

@@ -60,13 +60,13 @@ def test_every_cell_is_what_happens_to_values(name: str, source: Any) -> None:
             continue
         array = random_array(storage(source), 40, rng)
         assert differences(array, storage(target)) == []
-        found = relation(source, target)
-        if found is Relation.AS_IS and source == storage(source):
+        outcome = relation(source, target)
+        if outcome is Relation.AS_IS and source == storage(source):
             result = convert(array, target, "c")
             assert [b and b.address for b in array.buffers()] == [
                 b and b.address for b in result.buffers()
             ]
-        elif found is Relation.REFUSED:
+        elif outcome is Relation.REFUSED:
             with pytest.raises(UsageError, match="column 'c'"):
                 convert(pa.nulls(1, source), target, "c")
 
@@ -125,9 +125,9 @@ def check_nested(source: Any, target: Any) -> None:
 
 
 def test_random_values_become_what_exact_arithmetic_says() -> None:
-    found: list[str] = []
-    compare(6000, seed=random.Random().randrange(2**32), report=found.append)
-    assert found == []
+    outcome: list[str] = []
+    compare(6000, seed=random.Random().randrange(2**32), report=outcome.append)
+    assert outcome == []
 
 
 @pytest.mark.parametrize("wrap", ["list", "struct", "map", "dictionary", "runs", "fixed"])

@@ -144,11 +144,11 @@ def test_every_row_is_in_one_part_and_parts_are_as_long_as_may_be(
     texts = pa.array(["x" * length for length in lengths])
     rows = pa.DictionaryArray.from_arrays(pa.array(range(len(lengths)), pa.int16()), texts)
     batch = pa.record_batch({"a": rows})
-    found = list(in_parts(batch, at_most=1e9, part_bytes=part, beside=beside))
-    assert pa.Table.from_batches(found).num_rows == len(lengths)
+    result = list(in_parts(batch, at_most=1e9, part_bytes=part, beside=beside))
+    assert pa.Table.from_batches(result).num_rows == len(lengths)
     sizes = [length + 8 + beside for length in lengths]
     start = 0
-    for each in found:
+    for each in result:
         end = start + len(each)
         assert sum(sizes[start:end]) <= part or len(each) == 1
         assert end == len(lengths) or sum(sizes[start : end + 1]) > part

@@ -62,10 +62,10 @@ def test_whole_numbers(source: pa.DataType, target: pa.DataType) -> None:
             whole = float(value)
         array = pa.array([None, whole], source)
         if holds(target, value):
-            found = exact(array, target)
-            assert found.type == target
-            assert found.null_count == 1
-            assert int(found[1].as_py()) == value
+            result = exact(array, target)
+            assert result.type == target
+            assert result.null_count == 1
+            assert int(result[1].as_py()) == value
         else:
             with pytest.raises(MisfitError):
                 exact(array, target)
@@ -88,11 +88,11 @@ def test_numbers_between_integers(value: float) -> None:
 @given(st.integers(-(2**63), 2**63 - 1))
 def test_integers_as_floats(value: int) -> None:
     try:
-        found = exact(pa.array([value]), pa.float64())[0].as_py()
+        result = exact(pa.array([value]), pa.float64())[0].as_py()
     except MisfitError:
         assert int(float(value)) != value or float(value) >= 2.0**63
     else:
-        assert int(found) == value
+        assert int(result) == value
 
 
 def naive(*parts: int) -> dt.datetime:

@@ -42,12 +42,12 @@ def test_pages_are_added_up_as_the_footer_has_them(version: str, compression: st
         use_dictionary=False,
         write_batch_size=500,
     )
-    found = need(file)
-    assert found.batch_rows == BATCH_ROWS
-    assert found.dictionaries == []
+    result = need(file)
+    assert result.batch_rows == BATCH_ROWS
+    assert result.dictionaries == []
     rows_need = BATCH_ROWS * (2 * 8 + 2 * 8)
     # Beside the rows, a page of each column is open.
-    assert rows_need + 2 * 8_000 <= found.decoded_bytes <= rows_need + 2 * 20_000
+    assert rows_need + 2 * 8_000 <= result.decoded_bytes <= rows_need + 2 * 20_000
 
 
 def test_values_of_a_dictionary_are_read_as_a_dictionary() -> None:
@@ -56,22 +56,22 @@ def test_values_of_a_dictionary_are_read_as_a_dictionary() -> None:
     nested = pa.ListArray.from_arrays(pa.array([0, 0, *[50_000] * 49_999], pa.int32()), column)
     file = written(pa.table({"s": column, "l": nested, "n": range(50_000)}), compression="zstd")
     assert len(file.getvalue()) < 500_000
-    found = need(file)
-    assert found.dictionaries == ["l.list.element", "s"]
-    assert found.decoded_bytes < 64 * MIB
+    result = need(file)
+    assert result.dictionaries == ["l.list.element", "s"]
+    assert result.decoded_bytes < 64 * MIB
     file.seek(0)
-    opened = pq.ParquetFile(file, read_dictionary=found.dictionaries)
+    opened = pq.ParquetFile(file, read_dictionary=result.dictionaries)
     before = pa.total_allocated_bytes()
-    for batch in opened.iter_batches(found.batch_rows):
+    for batch in opened.iter_batches(result.batch_rows):
         assert pa.total_allocated_bytes() - before < 64 * MIB
         assert pa.types.is_dictionary(batch.schema.field("s").type)
 
 
 def test_texts_take_their_own_length_at_most_all_of_their_column() -> None:
     text = pa.table({"s": ["x" * 10_000] * 500})
-    found = need(written(text, use_dictionary=False, data_page_size=100_000, write_batch_size=10))
+    result = need(written(text, use_dictionary=False, data_page_size=100_000, write_batch_size=10))
     # All of the column's bytes, and a page of them that is open.
-    assert 5_000_000 <= found.decoded_bytes <= 7_000_000
+    assert 5_000_000 <= result.decoded_bytes <= 7_000_000
 
 
 @pytest.mark.parametrize(
@@ -122,12 +122,12 @@ def test_every_cut_and_many_changes_of_a_page_header_are_told_or_harmless() -> N
     file = written(pa.table({"a": [1, None, 3], "s": ["x", "y", None]}), compression="none")
     metadata, data = pq.ParquetFile(file).metadata, file.getvalue()
     end = metadata.row_group(0).column(1).data_page_offset + 40
-    for place in range(4, end):
+    for position in range(4, end):
         with pytest.raises(FletchingError):
             parquet_need(io.BytesIO(data[:4]), metadata, MIB)
         for value in (0, 0x7F, 0x80, 0xFF):
             changed = bytearray(data)
-            changed[place] = value
+            changed[position] = value
             try:
                 parquet_need(io.BytesIO(bytes(changed)), metadata, 64 * MIB)
             except (InvalidArgumentError, LimitExceededError):
@@ -161,7 +161,7 @@ def test_a_chunk_ends_where_its_bytes_or_its_values_do(short: str) -> None:
     options = {"compression": "none", "use_dictionary": False, "write_batch_size": 500}
     file = written(table, data_page_size=10_000, **options)
     column = pq.ParquetFile(file).metadata.row_group(0).column(0)
-    said = {
+    answered = {
         name: getattr(column, name)
         for name in (
             *("data_page_offset", "dictionary_page_offset"),
@@ -169,6 +169,6 @@ def test_a_chunk_ends_where_its_bytes_or_its_values_do(short: str) -> None:
         )
     }
     most = parquet_pages.MAX_PAGES
-    assert parquet_pages._chunk(file, SimpleNamespace(**said), most)[1] > 20
-    said[short] = 1
-    assert parquet_pages._chunk(file, SimpleNamespace(**said), most)[1] == 1
+    assert parquet_pages._chunk(file, SimpleNamespace(**answered), most)[1] > 20
+    answered[short] = 1
+    assert parquet_pages._chunk(file, SimpleNamespace(**answered), most)[1] == 1

@@ -57,11 +57,13 @@ def test_a_text_that_ends_inside_a_quoted_field_is_refused_with_its_place(size: 
     for text, line, begins in CUT:
         with pytest.raises(UsageError) as caught:
             read(text if size > 3 else text.removeprefix(codecs.BOM_UTF8), size)
-        said = caught.value.message
-        assert f"t.csv ends inside the quoted field that begins on line {line} with " in said, text
-        assert "a closing quote is expected" in said
+        answered = caught.value.message
+        assert f"t.csv ends inside the quoted field that begins on line {line} with " in answered, (
+            text
+        )
+        assert "a closing quote is expected" in answered
         if size > 100:
-            assert f"with {begins}:" in said, text
+            assert f"with {begins}:" in answered, text
 
 
 @pytest.mark.parametrize("size", [1 << 20, 1, 3])
@@ -75,7 +77,7 @@ def test_quotes_of_whole_texts_are_no_matter_where_they_stand(size: int) -> None
 
 def test_it_agrees_with_the_reader_of_texts_at_random() -> None:
     choice = random.Random(7)
-    told = 0
+    reported = 0
     for _ in range(1500):
         row = "".join(choice.choices(['"', '""', "x", "\n", '"x"'], k=choice.randint(1, 12)))
         made = csv.read_csv(
@@ -89,10 +91,10 @@ def test_it_agrees_with_the_reader_of_texts_at_random() -> None:
             read(row.encode(), choice.choice([1, 2, 5, 100]))
         except UsageError:
             assert cut, row
-            told += 1
+            reported += 1
         else:
             assert not cut, row
-    assert 200 < told < 1200
+    assert 200 < reported < 1200
 
 
 def test_only_encodings_whose_quotes_are_bytes_of_ascii_are_watched() -> None:

@@ -39,10 +39,12 @@ def test_rows_of_every_type(name: str) -> None:
     # Of many rows a few go.
     many = take_rows(batch, pa.array(list(range(4)) * 8))
     mask = [row not in {5, 18} for row in range(32)]
-    some = filter_rows(many, pa.array(mask))
-    some.validate(full=True)
-    assert some.schema == batch.schema
-    assert some.column(0).to_pylist() == [values[row % 4] for row, keep in enumerate(mask) if keep]
+    several = filter_rows(many, pa.array(mask))
+    several.validate(full=True)
+    assert several.schema == batch.schema
+    assert several.column(0).to_pylist() == [
+        values[row % 4] for row, keep in enumerate(mask) if keep
+    ]
 
 
 @settings(max_examples=50, deadline=None)

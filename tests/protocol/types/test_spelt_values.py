@@ -212,8 +212,8 @@ def test_bytes_are_base64_in_json_at_every_depth() -> None:
         assert from_json('"YQ=="', kind).to_pylist() == [b"a"]
         assert from_json('["YQ==", null]', pa.list_(kind)).to_pylist() == [[b"a", None]]
         nested = pa.struct([("f", pa.list_(pa.struct([("g", kind)])))])
-        found = from_json('{"f": [{"g": "YQ=="}, null]}', nested).to_pylist()
-        assert found == [{"f": [{"g": b"a"}, None]}]
+        result = from_json('{"f": [{"g": "YQ=="}, null]}', nested).to_pylist()
+        assert result == [{"f": [{"g": b"a"}, None]}]
         with pytest.raises(pa.ArrowInvalid, match=r"'x\.element' is not base64"):
             from_json('["!"]', pa.list_(kind))
 
@@ -248,11 +248,11 @@ def test_what_is_it_already_is_not_copied() -> None:
     array = pa.array([1, 2])
     assert stood_for(array, pa.int64(), "x") is array
     assert read_from_json(pa.int64()) == read_from_csv(pa.int64()) == pa.int64()
-    for told in (
+    for reported in (
         pa.month_day_nano_interval(),
         pa.duration("s"),
         pa.list_(pa.int8()),
         pa.null(),
         pa.struct([]),
     ):
-        assert read_from_csv(told) is None
+        assert read_from_csv(reported) is None

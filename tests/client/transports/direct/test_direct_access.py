@@ -43,10 +43,10 @@ def access(
         made.append(Manager(proxy))
         return made[-1]
 
-    found = DirectAccess(
+    result = DirectAccess(
         make_manager=make, proxy=None, secure=secure, headers={}, clock=clock or Clock()
     )
-    return found, made
+    return result, made
 
 
 @pytest.mark.parametrize(
@@ -62,49 +62,49 @@ def access(
 def test_a_manifest_is_asked_for_where_rows_come_as_they_are_stored(
     options: dict[str, Any], asked: bool
 ) -> None:
-    found, _ = access()
-    assert found.kinds(CallOptions(**options)) == ((SourceKind.SIGNED,) if asked else ())
+    result, _ = access()
+    assert result.kinds(CallOptions(**options)) == ((SourceKind.SIGNED,) if asked else ())
 
 
 def test_what_could_not_be_used_is_not_asked_for_again_for_a_while() -> None:
     clock = Clock()
-    found, _ = access(clock)
+    result, _ = access(clock)
     manifest: Any = None
-    found._failed(manifest)
-    assert found.kinds(CallOptions()) == ()
+    result._failed(manifest)
+    assert result.kinds(CallOptions()) == ()
     clock.now = UNREACHABLE_SECONDS - 1
-    assert found.kinds(CallOptions()) == ()
+    assert result.kinds(CallOptions()) == ()
     clock.now = UNREACHABLE_SECONDS
-    assert found.kinds(CallOptions()) == (SourceKind.SIGNED,)
+    assert result.kinds(CallOptions()) == (SourceKind.SIGNED,)
 
 
 def test_connections_are_one_manager_for_each_origin() -> None:
-    found, made = access()
-    first = found._pool("http://store:1/bucket/a?signature=x")
-    assert found._pool("http://store:1/bucket/b") is first
-    assert found._pool("http://store:2/bucket/a") is not first
-    assert found._pool("https://store:1/bucket/a") is not first
+    result, made = access()
+    first = result._pool("http://store:1/bucket/a?signature=x")
+    assert result._pool("http://store:1/bucket/b") is first
+    assert result._pool("http://store:2/bucket/a") is not first
+    assert result._pool("https://store:1/bucket/a") is not first
     assert len(made) == 3
-    found.close()
+    result.close()
     assert all(each.cleared for each in made)
 
 
 def test_a_forked_process_makes_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    found, _ = access()
-    first = found._pool("http://store/a")
+    result, _ = access()
+    first = result._pool("http://store/a")
     pid = os.getpid()
     monkeypatch.setattr(os, "getpid", lambda: pid + 1)
-    assert found._pool("http://store/a") is not first
+    assert result._pool("http://store/a") is not first
 
 
 def test_what_is_read_by_tls_is_not_fetched_without() -> None:
-    found, made = access(secure=True)
+    result, made = access(secure=True)
     with pytest.raises(SourcesGoneError, match="TLS") as caught:
-        found._pool("http://store/bucket/a?signature=secret")
+        result._pool("http://store/bucket/a?signature=secret")
     assert not caught.value.refreshable
     assert "secret" not in str(caught.value)
     assert not made
-    assert found._pool("https://store/bucket/a")
+    assert result._pool("https://store/bucket/a")
 
 
 @pytest.mark.parametrize(
@@ -121,20 +121,20 @@ def test_what_is_read_by_tls_is_not_fetched_without() -> None:
     ],
 )
 def test_a_source_that_is_no_url_is_left(url: str) -> None:
-    found, made = access()
+    result, made = access()
     with pytest.raises(SourcesGoneError):
-        found._pool(url)
+        result._pool(url)
     assert not made
 
 
 def test_a_manifest_that_begins_with_no_schema_is_refused() -> None:
-    found, _ = access()
+    result, _ = access()
     manifest = Manifest(
         format=1, kind=SourceKind.SIGNED, rows=0, complete=True, valid_seconds=60.0,
         sources=(), pieces=(Inline(b"\xff\xff\xff\xff\x00\x00\x00\x00"), Inline(b"")),
     )  # fmt: skip
     with pytest.raises(ProtocolError):
-        found.reader(
+        result.reader(
             manifest,
             ReadTable(table=TableName("p", "t"), session_id="s"),
             ask=lambda *_: pytest.fail("nothing is asked for"),

@@ -75,19 +75,19 @@ def filled(chunk: Chunk) -> bytes:
         memory[position : position + len(data)] = data
     for fetch in chunk.fetches():
         for index, start, end in fetch.joined.parts:
-            place = fetch.offsets[index]
-            memory[start + place : end + place] = FILES[fetch.source][start:end]
+            where_at = fetch.offsets[index]
+            memory[start + where_at : end + where_at] = FILES[fetch.source][start:end]
     return bytes(memory)
 
 
 @given(pieces, st.integers(1, 5000))
 def test_chunks_are_the_stream(pieces: list[ManifestPiece], size: int) -> None:
-    got: list[bytes | Rows] = [b""]
+    received: list[bytes | Rows] = [b""]
     for chunk in chunks(manifest(pieces), Limits(), chunk_bytes=size):
         if isinstance(chunk, Rows):
-            got += [chunk, b""]
+            received += [chunk, b""]
         else:
-            got[-1] += filled(chunk)  # type: ignore[operator]
+            received[-1] += filled(chunk)  # type: ignore[operator]
             checked = sum(length for _, length, _ in chunk.checks)
             assert checked <= chunk.length
     expected: list[bytes | Rows] = [b""]
@@ -96,7 +96,7 @@ def test_chunks_are_the_stream(pieces: list[ManifestPiece], size: int) -> None:
             expected += [piece, b""]
         else:
             expected[-1] += stream_of(piece)  # type: ignore[operator]
-    assert got == expected
+    assert received == expected
 
 
 def test_a_message_above_the_limits() -> None:

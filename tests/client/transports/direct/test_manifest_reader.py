@@ -51,8 +51,8 @@ def test_rows_are_those_of_a_plain_read(table: fletching.Table, bucket: Any) -> 
 
 @pytest.mark.parametrize("columns", [["id"], ["text", "id"], ["word"], ["word", "text"]])
 def test_some_columns(table: fletching.Table, bucket: Any, columns: list[str]) -> None:
-    got = table.scan(columns).to_table()
-    assert got.equals(plain(table).scan(columns).to_table())
+    received = table.scan(columns).to_table()
+    assert received.equals(plain(table).scan(columns).to_table())
     assert bucket.requests
 
 

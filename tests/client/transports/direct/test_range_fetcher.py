@@ -93,8 +93,8 @@ class Fetcher(RangeFetcher):
         if self.seconds and self.most < range_fetcher.FETCHERS:
             time.sleep(self.seconds)
         for index, start, end in fetch.joined.parts:
-            place = fetch.offsets[index]
-            pending.memory[start + place : end + place] = bytes(end - start)
+            position = fetch.offsets[index]
+            pending.memory[start + position : end + position] = bytes(end - start)
         with self.lock:
             self.now -= 1
 

@@ -105,10 +105,12 @@ def test_small_batches_are_received_together() -> None:
 
 def test_a_large_body_is_received_where_it_stays() -> None:
     batch = rows(0, 200_000)
-    (got,) = reply_of(Body(stream([batch]), 1 << 30))
-    assert got == batch
+    (received,) = reply_of(Body(stream([batch]), 1 << 30))
+    assert received == batch
     # One buffer holds the whole message, and the columns lie in it.
-    addresses = [buffer.address for column in got.columns for buffer in column.buffers() if buffer]
+    addresses = [
+        buffer.address for column in received.columns for buffer in column.buffers() if buffer
+    ]
     assert max(addresses) - min(addresses) < batch.nbytes + 4096
 
 
@@ -145,8 +147,8 @@ def test_what_lies_about_offsets_is_refused() -> None:
     good = pa.py_buffer(bytes(data))
     batch = pa.ipc.open_stream(good).read_next_batch()
     offsets = batch.column("s").buffers()[1]
-    place = offsets.address - good.address + 4 * 2
-    data[place : place + 4] = (1 << 20).to_bytes(4, "little")
+    position = offsets.address - good.address + 4 * 2
+    data[position : position + 4] = (1 << 20).to_bytes(4, "little")
     with pytest.raises(FletchingError):
         list(reply_of(Body(bytes(data), 1 << 30)))
 

@@ -69,9 +69,9 @@ def test_a_blob_is_read_whole_verified_and_by_ranges(
     small, large = OpenPacks().take([file.open()], message(*blobs))
     assert small.record() == (DATA[10:15], DATA[15:115])
     assert large.data() == DATA[:5000]
-    found = PackedBlobRange(small, BlobInfo(100, None, None), 90, None)
+    result = PackedBlobRange(small, BlobInfo(100, None, None), 90, None)
     room = bytearray(8)
-    counts = [found.readinto(room) for _ in range(3)]
+    counts = [result.readinto(room) for _ in range(3)]
     assert (counts, bytes(room)) == ([8, 2, 0], DATA[113:115] + DATA[107:113])
     assert PackedBlobRange(small, BlobInfo(100, None, None), 3, 5).readinto(room) == 2
     assert small.readinto_at(room, 100) == 0
@@ -95,11 +95,11 @@ def test_a_pack_is_opened_once_and_let_go_of_when_it_is_deleted(
     packs, about = OpenPacks(), message((0, 0, 0, 10, crc32c(DATA[:10])))
 
     def open_files() -> int:
-        found = 0
+        result = 0
         for each in Path("/proc/self/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):  # the listing's own
-                found += each.readlink().name.startswith("pack")
-        return found
+                result += each.readlink().name.startswith("pack")
+        return result
 
     (first,) = packs.take([file.open()], about)
     packs.take([file.open()], about)
@@ -134,18 +134,18 @@ def test_what_is_not_shared_is_asked_for_at_once_when_it_is_wanted(file: File) -
         def close(self) -> None:
             Sent.closed = True
 
-    def by_service(places: Sequence[int]) -> Any:
-        asked.append(places)
+    def by_service(positions: Sequence[int]) -> Any:
+        asked.append(positions)
         return Sent()
 
-    found = PackedBlobEvents(OpenPacks().take([file.open()], message(*blobs)), "id", by_service)
+    result = PackedBlobEvents(OpenPacks().take([file.open()], message(*blobs)), "id", by_service)
     assert not asked
-    assert list(found.contents()) == [b"one", DATA[:10], b"two"]
+    assert list(result.contents()) == [b"one", DATA[:10], b"two"]
     assert asked == [[0, 2]]
-    found.close()
+    result.close()
     assert Sent.closed
     with pytest.raises(ProtocolError, match="unasked"):
-        next(iter(found))
+        next(iter(result))
     (lost,) = OpenPacks().take([], message(blobs[0], lengths=()))
     with pytest.raises(ProtocolError, match="gave no pack"):
         lost.data()
@@ -166,11 +166,11 @@ class Seen:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
-    found = Seen()
+    result = Seen()
     take = OpenPacks.take
 
     def taking(self: OpenPacks, descriptors: Sequence[int], message: MappedBlobs) -> Any:
-        found.passed += len(descriptors)
+        result.passed += len(descriptors)
         return take(self, descriptors, message)
 
     monkeypatch.setattr(OpenPacks, "take", taking)
@@ -178,11 +178,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
         made = kind.__init__
 
         def counted(self: Any, *args: Any, made: Any = made) -> None:
-            found.sent += 1
+            result.sent += 1
             made(self, *args)
 
         monkeypatch.setattr(kind, "__init__", counted)
-    return found
+    return result
 
 
 @pytest.fixture
@@ -203,8 +203,8 @@ def client(service: Any) -> Iterator[fletching.Client]:
 def appended(client: fletching.Client, images: list[bytes] = IMAGES) -> list[str]:
     table = client.table("t")
     table.append({"id": range(len(images)), "image": images})
-    found = table.scan(["image"]).to_table()["image"].to_pylist()
-    return [each.decode() if isinstance(each, bytes) else str(each) for each in found]
+    result = table.scan(["image"]).to_table()["image"].to_pylist()
+    return [each.decode() if isinstance(each, bytes) else str(each) for each in result]
 
 
 def test_blobs_are_read_from_their_pack_and_nothing_is_sent(

@@ -84,10 +84,10 @@ def test_other_codings_are_not_its_own(coding: str | None) -> None:
     assert uncoded(plain) is plain
 
 
-@pytest.mark.parametrize("place", [0, 3, 100, -1])
-def test_damage_and_cuts_are_noticed(place: int) -> None:
+@pytest.mark.parametrize("position", [0, 3, 100, -1])
+def test_damage_and_cuts_are_noticed(position: int) -> None:
     whole = bytearray(coded(DATA[:5000]))
-    whole[place] ^= 0xFF
+    whole[position] ^= 0xFF
     # LZ4 blocks have no checksum of their own: some damage only shows in the bytes, none makes more.
     with contextlib.suppress(WireError):
         assert len(read(uncoded(Reply(bytes(whole), 1 << 30, "x-lz4-stream")), 1 << 20)) <= 1 << 23

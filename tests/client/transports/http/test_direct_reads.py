@@ -95,21 +95,21 @@ class Seen:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
-    found = Seen()
+    result = Seen()
 
     class Mapped(MappedReply):
         def __init__(self, message: Any, *args: Any, **kwargs: Any) -> None:
-            found.mapped.append(message)
+            result.mapped.append(message)
             super().__init__(message, *args, **kwargs)
 
     class Sent(ArrowReply):
         def __init__(self, *args: Any) -> None:
-            found.sent += 1
+            result.sent += 1
             super().__init__(*args)
 
     monkeypatch.setattr(http_transport, "MappedReply", Mapped)
     monkeypatch.setattr(http_transport, "ArrowReply", Sent)
-    return found
+    return result
 
 
 # --- the same rows ---------------------------------------------------------------------------
@@ -121,9 +121,9 @@ def test_a_table_is_read_from_its_segments_and_nothing_is_sent(
     table = connect().create_table("t", SCHEMA)
     for start in range(0, 300, 100):
         table.append([rows(start, 40), rows(start + 40, 60)])
-    got = table.scan().to_table()
-    got.validate(full=True)
-    assert got.equals(pa.Table.from_batches([rows(0, 300)]))
+    received = table.scan().to_table()
+    received.validate(full=True)
+    assert received.equals(pa.Table.from_batches([rows(0, 300)]))
     assert len(seen.mapped) == 1
     assert not seen.sent
 
@@ -160,8 +160,8 @@ def test_whatever_is_asked_for_is_what_the_service_sends(connect: Connect, read:
     table = client.table("t")
     for day in ("2026-01-01", "2026-01-02"):
         table.append([rows(0, 50), rows(50, 50)], partition=f"day={day}")
-    got = read(table.scan).to_table()
-    assert got.equals(read(table.with_options(direct="never").scan).to_table())
+    received = read(table.scan).to_table()
+    assert received.equals(read(table.with_options(direct="never").scan).to_table())
 
 
 def test_partition_columns_and_columns_that_came_later_are_filled_in(
@@ -170,11 +170,11 @@ def test_partition_columns_and_columns_that_came_later_are_filled_in(
     table = connect().create_table("t", SCHEMA, partition_by={"day": "date"})
     table.append([rows(0, 5)], partition="day=2026-01-01")
     table.add_columns(pa.schema([("later", pa.int32())]))
-    got = table.scan().to_table()
+    received = table.scan().to_table()
     assert seen.mapped
-    assert got["day"].to_pylist() == [dt.date(2026, 1, 1)] * 5
-    assert got["later"].to_pylist() == [None] * 5
-    assert got.equals(table.with_options(direct="never").scan().to_table())
+    assert received["day"].to_pylist() == [dt.date(2026, 1, 1)] * 5
+    assert received["later"].to_pylist() == [None] * 5
+    assert received.equals(table.with_options(direct="never").scan().to_table())
 
 
 def test_rows_of_segments_that_lost_some_come_from_the_service(
@@ -186,8 +186,8 @@ def test_rows_of_segments_that_lost_some_come_from_the_service(
     table.delete("n in (20, 25, 31)")
     seen.mapped.clear()
     seen.sent = 0
-    got = table.scan().to_table()
-    assert got["n"].to_pylist() == [n for n in range(50) if n not in {20, 25, 31}]
+    received = table.scan().to_table()
+    assert received["n"].to_pylist() == [n for n in range(50) if n not in {20, 25, 31}]
     (message,) = seen.mapped
     # No descriptor of a segment with deletions was passed.
     assert [type(run).__name__ for run in message.runs] == ["SegmentRun"] * 2 + [
@@ -212,9 +212,9 @@ def test_dictionaries_are_read_with_the_batches_before_which_they_stand(
     for batch in batches:
         table.append([batch])
     table.append(batches)
-    got = table.scan().to_table()
+    received = table.scan().to_table()
     assert seen.mapped
-    assert got["d"].cast(pa.string()).to_pylist() == ["a", "b", "c", None, "a", "a"] * 2
+    assert received["d"].cast(pa.string()).to_pylist() == ["a", "b", "c", None, "a", "a"] * 2
     only = table.scan(columns=["n"]).to_table()
     assert only["n"].to_pylist() == [1, 2] * 6
 
@@ -222,8 +222,8 @@ def test_dictionaries_are_read_with_the_batches_before_which_they_stand(
 def test_compressed_segments_are_read_where_they_lie(connect: Connect, seen: Seen) -> None:
     table = connect().create_table("t", SCHEMA)
     table.with_options(compression="zstd").append([rows(0, 10_000)])
-    got = table.scan().to_table()
-    assert got.equals(pa.Table.from_batches([rows(0, 10_000)]))
+    received = table.scan().to_table()
+    assert received.equals(pa.Table.from_batches([rows(0, 10_000)]))
     assert len(seen.mapped) == 1
     assert table.scan(columns=["n"]).to_table()["n"].to_pylist() == list(range(10_000))
 
@@ -268,8 +268,8 @@ def test_batches_outlive_their_client_and_their_table(server: Any, connect: Conn
 
 
 def segment_of(folder: Path, before: set[Path]) -> Path:
-    (found,) = set(folder.rglob("*.arrow")) - before
-    return Path(found)
+    (result,) = set(folder.rglob("*.arrow")) - before
+    return Path(result)
 
 
 def test_a_file_that_was_cut_is_an_error_and_no_signal(folder: Path, connect: Connect) -> None:
@@ -475,8 +475,8 @@ MANIFEST = Manifest(
 
 class FakeReply:
     def __init__(self, data: bytes, length: str | None = None) -> None:
-        said = str(len(data)) if length is None else length
-        self.headers = {header_names.MANIFEST: said}
+        answered = str(len(data)) if length is None else length
+        self.headers = {header_names.MANIFEST: answered}
         self._data = data
         self.asked = 0
         self.finished = self.closed = False

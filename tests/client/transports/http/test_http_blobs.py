@@ -24,10 +24,10 @@ from fletching.wire.stored_blobs import stored_list
 
 
 class FakeReply:
-    def __init__(self, body: bytes, piece: int = 1000, **headers: str) -> None:
+    def __init__(self, body: bytes, chunk: int = 1000, **headers: str) -> None:
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
         self.closed = False
-        self._body, self._piece = body, piece
+        self._body, self._piece = body, chunk
 
     def readinto(self, buffer: Any) -> int:
         part = self._body[: min(len(buffer), self._piece)]
@@ -45,9 +45,9 @@ def wire(
     encoder, frames = blob_read_encoder(coding), blob_frames.Encoder()
     out = bytearray()
     for blob in blobs:
-        pieces = frames.frame(BlobHeader(file_name="n"), blob) if framed else [blob]
-        for piece in pieces:
-            for buffer in encoder.encode(piece):
+        chunks = frames.frame(BlobHeader(file_name="n"), blob) if framed else [blob]
+        for chunk in chunks:
+            for buffer in encoder.encode(chunk):
                 out += buffer
     for buffer in encoder.finish():
         out += buffer
@@ -72,12 +72,12 @@ DATA = [random.Random(n).randbytes(n * 3000) for n in range(4)]
 
 
 @pytest.mark.parametrize("coding", list(ContentCoding))
-@pytest.mark.parametrize("piece", [1, 777, 1 << 20])
-def test_a_foreign_service_frames_by_the_count(coding: ContentCoding, piece: int) -> None:
+@pytest.mark.parametrize("chunk", [1, 777, 1 << 20])
+def test_a_foreign_service_frames_by_the_count(coding: ContentCoding, chunk: int) -> None:
     headers = {} if coding is ContentCoding.IDENTITY else {"content_encoding": coding.value}
-    many = FakeReply(wire(DATA, framed=True, coding=coding), piece, **headers)
+    many = FakeReply(wire(DATA, framed=True, coding=coding), chunk, **headers)
     assert read(many, 4) == DATA
-    one = FakeReply(wire(DATA[3:], framed=False, coding=coding), piece, **headers)
+    one = FakeReply(wire(DATA[3:], framed=False, coding=coding), chunk, **headers)
     assert read(one, 1) == DATA[3:]
 
 
@@ -122,17 +122,17 @@ def stored(blobs: list[bytes]) -> bytes:
 
 
 @pytest.mark.parametrize("framing", ["frames", "stored"])
-@pytest.mark.parametrize("piece", [1, 777, 1 << 20])
-def test_whole_blobs(framing: str, piece: int) -> None:
+@pytest.mark.parametrize("chunk", [1, 777, 1 << 20])
+def test_whole_blobs(framing: str, chunk: int) -> None:
     body = stored(DATA) if framing == "stored" else wire(DATA, framed=True)
-    reply = FakeReply(body, piece, x_fletching_framing=framing)
+    reply = FakeReply(body, chunk, x_fletching_framing=framing)
     events = HttpBlobEvents(cast("Any", reply), 4)
     assert events.framed
     assert [(header.file_name, data) for header, data in events.whole()] == [
         ("n", data) for data in DATA
     ]
     assert reply.closed
-    reply = FakeReply(body, piece, x_fletching_framing=framing)
+    reply = FakeReply(body, chunk, x_fletching_framing=framing)
     assert list(HttpBlobEvents(cast("Any", reply), 4).contents()) == DATA
     assert reply.closed
 

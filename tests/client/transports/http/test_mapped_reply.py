@@ -112,8 +112,8 @@ def reply(file: File, runs: Any, **options: Any) -> MappedReply:
     return MappedReply(message, segments, "id", **options)
 
 
-def ids(found: MappedReply) -> list[int]:
-    return [n for batch in found for n in batch["n"].to_pylist()]
+def ids(result: MappedReply) -> list[int]:
+    return [n for batch in result for n in batch["n"].to_pylist()]
 
 
 @pytest.mark.parametrize(
@@ -149,14 +149,14 @@ def test_parts_and_what_follows_come_from_the_service(file: File) -> None:
         asked.append(what)
         return sent
 
-    found = reply(
+    result = reply(
         file,
         (file.run(0, 2), ServiceRun(7, 2), file.run(4, 1)),
         by_service=lambda run: noted(run, part),
         following=lambda rows: noted(rows, behind),
         more=True,
     )
-    assert ids(found) == [0, 1, 50, 51, 4, 90]
+    assert ids(result) == [0, 1, 50, 51, 4, 90]
     assert asked == [ServiceRun(7, 2), 5]
     assert part.closed
     assert behind.closed
@@ -164,30 +164,30 @@ def test_parts_and_what_follows_come_from_the_service(file: File) -> None:
 
 def test_closing_and_hurrying_reach_what_the_service_sends(file: File) -> None:
     part = Sent([stored(50, 2), stored(60, 2)])
-    found = reply(file, (ServiceRun(7, 4),), by_service=lambda run: part)
-    found.hurry()
+    result = reply(file, (ServiceRun(7, 4),), by_service=lambda run: part)
+    result.hurry()
     assert not part.hurried
-    next(iter(found))
-    found.hurry()
+    next(iter(result))
+    result.hurry()
     assert part.hurried
-    found.close()
-    found.close()
+    result.close()
+    result.close()
     assert part.closed
 
 
 def test_a_batch_outlives_its_reply_and_its_file(file: File) -> None:
-    found = reply(file, (file.run(),))
-    batch = next(iter(found))
-    found.close()
+    result = reply(file, (file.run(),))
+    batch = next(iter(result))
+    result.close()
     file.path.unlink()
     assert batch.equals(stored(0, 4))
 
 
 def test_a_file_that_was_cut_is_an_error_and_no_signal(file: File) -> None:
-    found = reply(file, (file.run(),))
+    result = reply(file, (file.run(),))
     os.truncate(file.path, int(file.entries[1][0]) + 8)
     with pytest.raises(CorruptObjectError, match="a segment ends at byte"):
-        ids(found)
+        ids(result)
 
 
 def test_what_does_not_decode_or_has_other_rows_is_damage(file: File) -> None:
@@ -201,20 +201,20 @@ def test_what_does_not_decode_or_has_other_rows_is_damage(file: File) -> None:
 
 def test_a_cancelled_read_ends_before_its_next_batch(file: File) -> None:
     cancellation = Cancellation()
-    found = iter(reply(file, (file.run(),), cancellation=cancellation))
-    next(found)
+    result = iter(reply(file, (file.run(),), cancellation=cancellation))
+    next(result)
     cancellation.cancel("enough")
     with pytest.raises(OperationCancelledError):
-        next(found)
+        next(result)
 
 
 def open_below(folder: Path) -> int:
     """How many descriptors of this process are of files in a folder; those of other threads do not count."""
-    found = 0
+    result = 0
     for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # closed since
-            found += str(link.readlink()).startswith(str(folder))
-    return found
+            result += str(link.readlink()).startswith(str(folder))
+    return result
 
 
 def test_a_file_is_mapped_once_and_its_descriptors_are_closed(

@@ -43,15 +43,15 @@ def test_any_pieces_are_sent_in_order_and_well_cut(seed: int) -> None:
         SEND_BYTES,
         SEND_BYTES + 1,
     ]
-    pieces = [random_.randbytes(random_.choice(sizes)) for _ in range(30)]
-    body = RequestBody(pieces, idle_seconds=3.0)
+    chunks = [random_.randbytes(random_.choice(sizes)) for _ in range(30)]
+    body = RequestBody(chunks, idle_seconds=3.0)
     for _ in range(2):
         sent = [memoryview(each) for each in body]
-        assert b"".join(sent) == b"".join(pieces)
+        assert b"".join(sent) == b"".join(chunks)
         assert all(0 < each.nbytes <= SEND_BYTES for each in sent)
-    assert body.length == len(b"".join(pieces))
-    streamed = StreamedBody(lambda: iter(pieces), None, idle_seconds=1.0)
-    assert b"".join(streamed) == b"".join(pieces)
+    assert body.length == len(b"".join(chunks))
+    streamed = StreamedBody(lambda: iter(chunks), None, idle_seconds=1.0)
+    assert b"".join(streamed) == b"".join(chunks)
 
 
 def test_large_pieces_are_sent_from_where_they_are_and_small_ones_together() -> None:
@@ -146,18 +146,18 @@ class Service:
 
 
 @pytest.mark.parametrize("bound", [1 << 30, 1000], ids=["in memory", "in a file"])
-@pytest.mark.parametrize("pieces", [[], [b""], [b"a"], [b"ab" * 499, b"cd", b"e" * 70_000]])
+@pytest.mark.parametrize("chunks", [[], [b""], [b"a"], [b"ab" * 499, b"cd", b"e" * 70_000]])
 def test_what_was_written_is_sent_as_one_body(
-    pieces: list[bytes], bound: int, monkeypatch: pytest.MonkeyPatch
+    chunks: list[bytes], bound: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_body, "SPOOLED_BYTES", bound)
     service = Service()
     body = SpooledBody(service.send, idle_seconds=7.0)
-    for piece in pieces:
-        body.write(bytearray(piece))
+    for chunk in chunks:
+        body.write(bytearray(chunk))
     assert body.finish().rows == 1
-    assert service.bodies == [b"".join(pieces)]
-    assert service.lengths == [len(b"".join(pieces))]
+    assert service.bodies == [b"".join(chunks)]
+    assert service.lengths == [len(b"".join(chunks))]
     assert service.idle == [7.0]
 
 
