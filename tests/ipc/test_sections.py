@@ -124,8 +124,8 @@ def test_an_open_file_is_read_from_where_it_stands(alignment: int) -> None:
         file, offset = io.BytesIO(data), 64 - start
         file.seek(start)
         for expected in (b"first", b"", b"third" * 40):
-            section, end = ipc.read_prefixed_at(file, offset, alignment=alignment)
-            assert bytes(section) == expected
+            view, end = ipc.read_prefixed_at(file, offset, alignment=alignment)
+            assert bytes(view) == expected
             assert end == file.tell() - start
             file.seek(start)
             offset = end
@@ -146,7 +146,7 @@ def test_every_reader_takes_buffers_paths_and_open_files(tmp_path: Path) -> None
         writer.write(batch)
     readers: list[tuple[io.BytesIO, Any]] = [
         (stream, lambda source: [m.type for m in ipc.messages(source)]),
-        (stream, lambda source: ipc.read_message(source).type),
+        (stream, lambda source: [ipc.read_message(source)] != [None]),
         (stream, lambda source: list(ipc.read_stream(source))),
         (stream, lambda source: list(ipc.read_stream_at(source)[0])),
         (stream, lambda source: list(ipc.read_stream_at(source, lazy=True))),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -202,9 +202,17 @@ def test_the_end_is_known_once_it_is_reached() -> None:
             assert list(reader) == BATCHES
             assert reader.end == 4 + len(STREAM)
             assert list(reader) == []
-    with ipc.read_stream_at(STREAM, lazy=True) as reader:
-        next(reader)
-    assert list(reader) == []
+
+
+def test_a_reader_that_was_closed_early_does_not_pretend_to_be_at_its_end() -> None:
+    readers: list[Callable[[Any], Any]] = [next, list, lambda reader: reader.read_rest()]
+    for read in readers:
+        with ipc.read_stream_at(STREAM, lazy=True) as reader:
+            if read is not list:
+                next(reader)
+        assert reader.end is None
+        with pytest.raises(UsageError, match="closed before the end"):
+            read(reader)
 
 
 def test_batches_arrive_through_a_pipe_as_they_are_written() -> None:

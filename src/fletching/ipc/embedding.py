@@ -124,6 +124,7 @@ class BatchIterator:
         self._decoder = decoder
         self._length = length
         self._schema_start: int | None = None
+        self._closed = False
         if isinstance(walk, MessageIterator) and walk.position > walk.start:
             self._schema_start = walk.start
         self.schema: pa.Schema = decoder.schema
@@ -133,7 +134,12 @@ class BatchIterator:
         return self
 
     def __next__(self) -> pa.RecordBatch:
-        """The next batch; errors as for `read_stream_at`."""
+        """The next batch; errors as for `read_stream_at`.
+
+        Raises:
+            UsageError: the reader was closed before the end: batches are left, and silence would hide them.
+        """
+        self._check_open()
         if self.end is not None:
             raise StopIteration
         self._schema_start = None
@@ -148,6 +154,7 @@ class BatchIterator:
 
     def read_rest(self) -> Batches:
         """All batches that are left."""
+        self._check_open()
         if isinstance(self._walk, MessageIterator) and self._schema_start is not None:
             start, self._schema_start = self._schema_start, None
             result = read_in_bulk(self._walk.view, start, self._decoder, self._walk.limits)
@@ -169,7 +176,11 @@ class BatchIterator:
 
     def close(self) -> None:
         """Reads no further; idempotent."""
-        self.end = self._walk.position if self.end is None else self.end
+        self._closed = self.end is None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError("the reader was closed before the end of its stream")
 
     def __enter__(self) -> Self:
         return self
