@@ -19,13 +19,13 @@ from fletching.catalog.table_rows import TableRow
 from fletching.engine.access.access_keys import AccessKeys
 from fletching.engine.access.permissions import Permission, needed_permission
 from fletching.engine.blobs.blob_service import Blobs
+from fletching.engine.cache import RecentlyUsed
 from fletching.engine.changes.change_verbs import Changes
 from fletching.engine.context import Clock, EngineContext
 from fletching.engine.data_folder import DataFolder
 from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.identity import check_identity, check_store, match_identity
 from fletching.engine.presence import Presence
-from fletching.engine.reading.cache import RecentlyUsed
 from fletching.engine.reading.read_calls import Reading, SnapshotRows
 from fletching.engine.reading.read_plan import DirectRead, ReadPlan
 from fletching.engine.reading.segment_sharing import SharedSegments

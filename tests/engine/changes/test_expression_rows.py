@@ -174,7 +174,7 @@ def test_a_filter_asks_for_the_columns_that_it_mentions(
             return names, chosen.mask(batch, row.schema_version, (), stored(chosen)).to_pylist()
 
     def stored(chosen: ExpressionFilter) -> tuple[int, ...]:
-        from fletching.engine.reading.output_mapping import stored_columns
+        from fletching.engine.reading.physical_projection import stored_columns
 
         return stored_columns(chosen.projection, schema_version=1)
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 from tests.engine.conftest import House, ManualClock, locked
 
+from fletching.engine.cache import RecentlyUsed
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
-from fletching.engine.reading.cache import RecentlyUsed
 from fletching.errors import ExpiredSessionError, NotFoundError, ServiceUnavailableError
 from fletching.protocol.messages.changes import Expired, ExpireVersions, TruncateTable
 from fletching.protocol.messages.requests import GetReadSession

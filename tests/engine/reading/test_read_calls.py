@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from tests.engine.conftest import T, in_a_folder
 
-from fletching.engine.reading import pinning
+from fletching.engine.reading import kept_snapshots
 from fletching.engine.reading.read_calls import Reading
 from fletching.errors import (
     CorruptObjectError,
@@ -82,7 +82,7 @@ def test_open_sessions_keep_no_snapshots(
     filled: Any, reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is kept of snapshots is bounded by bytes, however many sessions are open and were read."""
-    monkeypatch.setattr(pinning, "_SNAPSHOT_BYTES", 1)
+    monkeypatch.setattr(kept_snapshots, "_SNAPSHOT_BYTES", 1)
     monkeypatch.setattr(reading._snapshots._kept, "_capacity", 1)
     made = []
     for number in range(6):

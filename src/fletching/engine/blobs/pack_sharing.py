@@ -24,8 +24,8 @@ from fletching.catalog.blob_rows import PackLinks, links_of_packs
 from fletching.catalog.table_rows import TableRow, table_by_id
 from fletching.engine.blobs.blob_references import BlobReference, pack_key, record_places
 from fletching.engine.blobs.packs import pack_bytes
+from fletching.engine.cache import RecentlyUsed
 from fletching.engine.context import EngineContext
-from fletching.engine.reading.cache import RecentlyUsed
 from fletching.engine.reading.read_calls import Reading
 from fletching.engine.reading.scan_schema import ScanSchema
 from fletching.engine.reading.snapshot import Snapshot

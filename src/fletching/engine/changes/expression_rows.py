@@ -19,9 +19,8 @@ import pyarrow as pa
 
 from fletching.catalog.segment_rows import SegmentRow
 from fletching.engine.query.result_types import duck_arrow_type
-from fletching.engine.reading.output_mapping import OutputMapping
 from fletching.engine.reading.output_schema import output_columns
-from fletching.engine.reading.physical_projection import PhysicalProjection
+from fletching.engine.reading.physical_projection import OutputMapping, PhysicalProjection
 from fletching.engine.reading.scan_schema import ScanSchema
 from fletching.errors import InvalidArgumentError, MissingExtraError
 from fletching.protocol.messages.requests import ArrowOptions

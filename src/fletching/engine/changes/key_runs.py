@@ -41,8 +41,8 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from fletching.catalog.segment_rows import SegmentRow
+from fletching.engine.cache import RecentlyUsed
 from fletching.engine.changes.block_search import common_places, lower_bound
-from fletching.engine.reading.cache import RecentlyUsed
 from fletching.errors import CorruptObjectError
 from fletching.objects.store import ObjectStore, StoredObject
 

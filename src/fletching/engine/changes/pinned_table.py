@@ -17,19 +17,22 @@ from pyroaring import BitMap
 from fletching.catalog.table_rows import TableRow
 from fletching.engine.changes.computed_values import computed
 from fletching.engine.changes.expression_rows import ExpressionFilter
-from fletching.engine.reading.chunked_numbers import ChunkedNumbers
+from fletching.engine.reading.batch_strategies import zones_of_batches
+from fletching.engine.reading.chunked_lists import ChunkedNumbers
 from fletching.engine.reading.computed_batches import worked_ahead
 from fletching.engine.reading.message_checks import MessageChecks
-from fletching.engine.reading.output_mapping import OutputMapping, stored_columns
 from fletching.engine.reading.output_schema import output_columns
-from fletching.engine.reading.physical_projection import PhysicalProjection
+from fletching.engine.reading.physical_projection import (
+    OutputMapping,
+    PhysicalProjection,
+    stored_columns,
+)
 from fletching.engine.reading.planning import THREADS_BYTES
 from fletching.engine.reading.row_filter import RowFilter, row_filter
 from fletching.engine.reading.scan_schema import ScanSchema
 from fletching.engine.reading.segment_reader import SegmentReader
 from fletching.engine.reading.shown_rows import take_rows
 from fletching.engine.reading.snapshot import Snapshot
-from fletching.engine.reading.zone_pruning import zones_of_batches
 from fletching.errors import CorruptObjectError, InvalidArgumentError, UsageError
 from fletching.objects.store import ObjectStore
 from fletching.protocol.messages.requests import ArrowOptions

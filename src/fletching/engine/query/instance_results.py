@@ -17,7 +17,7 @@ from fletching.engine.context import EngineContext
 from fletching.engine.query.local_times import in_local_time
 from fletching.engine.query.result_segments import ResultSegments
 from fletching.engine.query.value_text import csv_cells
-from fletching.engine.reading.batch_limits import batch_rows, buffer_codec
+from fletching.engine.reading.batch_strategies import batch_rows, buffer_codec
 from fletching.engine.reading.read_plan import Computed, Literal, Piece, ReadPlan
 from fletching.errors import ConflictError, InvalidArgumentError, NotFoundError
 from fletching.ipc.encoding import encode_batch, encode_schema

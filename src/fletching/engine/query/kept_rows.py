@@ -11,8 +11,8 @@ from collections.abc import Callable, Hashable, Iterator
 
 import pyarrow as pa
 
+from fletching.engine.cache import RecentlyUsed
 from fletching.engine.query.small_batches import SMALL_ROWS, gathered
-from fletching.engine.reading.cache import RecentlyUsed
 
 __all__ = ["KeptRows"]
 

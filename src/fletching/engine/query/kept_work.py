@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Mapping
 
 import pyarrow as pa
 
-from fletching.engine.reading.cache import RecentlyUsed
+from fletching.engine.cache import RecentlyUsed
 from fletching.sql.parsing.dialect import exp
 from fletching.sql.parsing.statement_places import StatementPlace
 from fletching.sql.queries.query_sources import Source

@@ -17,9 +17,9 @@ import pyarrow as pa
 from typing_extensions import Buffer
 
 from fletching.catalog.segment_rows import SegmentRow, encode_partition
+from fletching.engine.cache import RecentlyUsed
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.batch_strategies import ReadOptions
-from fletching.engine.reading.cache import RecentlyUsed
 from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.output_schema import TableColumns
 from fletching.engine.reading.planning import plan_rows

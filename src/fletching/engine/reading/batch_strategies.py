@@ -25,11 +25,27 @@ from numpy.typing import NDArray
 from fletching.engine.reading.physical_projection import PhysicalProjection
 from fletching.engine.reading.row_filter import WORTH_PROVING, RowFilter
 from fletching.engine.reading.snapshot import Snapshot
-from fletching.engine.reading.zone_pruning import ZonesOfBatches, zones_of_batches
+from fletching.engine.tables.zone_bounds import ZONE_ROWS
+from fletching.errors import InvalidArgumentError
 from fletching.sql.predicates.conditions import FALSE, TRUE
 from fletching.types import RowRange
 
-__all__ = ["BatchStrategy", "Chosen", "ReadOptions", "choose_strategies", "windows"]
+__all__ = [
+    "BatchStrategy",
+    "Chosen",
+    "KeptSegments",
+    "ReadOptions",
+    "ZonesOfBatches",
+    "batch_bytes",
+    "batch_rows",
+    "buffer_codec",
+    "choose_strategies",
+    "kept_segments",
+    "not_negative",
+    "preview_rows",
+    "windows",
+    "zones_of_batches",
+]
 
 WINDOW_BATCHES = 1 << 13
 """So many batches are looked at together: arrays for all of a large table would be memory that the
@@ -221,3 +237,174 @@ class _Choice:
         if stored.whole:
             return BatchStrategy.AS_IS
         return BatchStrategy.PROJECT if stored.appendable else BatchStrategy.COMPUTE
+
+
+class ZonesOfBatches(NamedTuple):
+    """The batches of one segment.
+
+    Attributes:
+        may: per batch, whether it can hold a chosen row.
+        all: per batch, whether every row that it stores is chosen.
+        hulls: of batches of several zones not all of which can hold one, by the batch's place in the
+            snapshot: the rows from the first zone to the end of the last that can. Of batches that
+            have lost rows nothing is said, as their rows are counted without them.
+    """
+
+    may: NDArray[np.bool_]
+    all: NDArray[np.bool_]
+    hulls: dict[int, tuple[int, int]]
+
+
+def zones_of_batches(
+    snapshot: Snapshot, place: int, row_filter: RowFilter, *, proves: bool = True
+) -> ZonesOfBatches | None:
+    """Asks the filter of the zones of the segment at a place; None if nothing is known of them.
+
+    ``proves`` as for `RowFilter.zones`.
+    """
+    segment = snapshot.segments[place]
+    if segment.zone_bounds is None:
+        return None
+    first, end = snapshot.batches_of(place)
+    rows = snapshot.stored_rows[first:end]
+    counts = np.maximum(-(-rows // ZONE_ROWS), 1)
+    partition = snapshot.partitions[int(snapshot.segment_partition[place])]
+    zones = row_filter.zones(segment, partition, int(counts.sum()), proves=proves)
+    if zones is None:
+        return None
+    starts = np.cumsum(counts) - counts
+    may = np.logical_or.reduceat(zones.may, starts)
+    all_chosen = np.logical_and.reduceat(zones.all, starts)
+    partly = may & ~np.logical_and.reduceat(zones.may, starts)
+    partly &= ~snapshot.dirty(first, end)
+    hulls: dict[int, tuple[int, int]] = {}
+    for batch in np.flatnonzero(partly).tolist():
+        start = int(starts[batch])
+        result = np.flatnonzero(zones.may[start : start + int(counts[batch])])
+        hull = int(result[0]) * ZONE_ROWS, min((int(result[-1]) + 1) * ZONE_ROWS, int(rows[batch]))
+        hulls[first + batch] = hull
+    return ZonesOfBatches(may, all_chosen, hulls)
+
+
+class KeptSegments(NamedTuple):
+    """How much is read, of how much there is; bytes are those of whole segments."""
+
+    partitions: int
+    all_partitions: int
+    segments: int
+    all_segments: int
+    bytes: int
+    all_bytes: int
+
+    def __str__(self) -> str:
+        """``partitions: 1 of 7; segments: 2 of 40; bytes: 100 of 4000``."""
+        return (
+            f"partitions: {self.partitions} of {self.all_partitions}; "
+            f"segments: {self.segments} of {self.all_segments}; "
+            f"bytes: {self.bytes} of {self.all_bytes}"
+        )
+
+
+def kept_segments(snapshot: Snapshot, row_filter: RowFilter | None) -> KeptSegments:
+    """Counts what a read of a snapshot opens, by the rule that plans it."""
+    places = snapshot.segment_partition.tolist()
+    if row_filter is None:
+        kept = list(range(len(snapshot.segments)))
+    else:
+        row_filter.prepare(snapshot.partitions)
+        kept = [
+            number
+            for number, place in enumerate(places)
+            if row_filter.left(snapshot.partitions[place]) is TRUE
+            or row_filter.may_match(snapshot.segments[number], snapshot.partitions[place])
+        ]
+    return KeptSegments(
+        partitions=len({places[number] for number in kept}),
+        all_partitions=len(set(places)),
+        segments=len(kept),
+        all_segments=len(places),
+        bytes=sum(snapshot.segments[number].length for number in kept),
+        all_bytes=snapshot.segment_start[-1],
+    )
+
+
+MAX_BATCH_ROWS = 20_000
+"""Largest ``MaxBatchRows``."""
+
+MIN_BATCH_BYTES, MAX_BATCH_BYTES = 1 << 20, 256 << 20
+"""Limits of ``MaxBatchRawSize``."""
+
+DEFAULT_PREVIEW_ROWS = 1000
+MAX_PREVIEW_ROWS = 10_000
+"""The protocol leaves both open."""
+
+_CODECS = ("lz4", "zstd")
+
+
+def preview_rows(limit: int | None) -> int:
+    """How many rows a preview gives at most.
+
+    Raises:
+        InvalidArgumentError: the limit is out of range.
+    """
+    if limit is None:
+        return DEFAULT_PREVIEW_ROWS
+    if not 0 <= limit <= MAX_PREVIEW_ROWS:
+        raise InvalidArgumentError(
+            f"Limit {limit} is not 0 to {MAX_PREVIEW_ROWS}", actual=limit, limit=MAX_PREVIEW_ROWS
+        )
+    return limit
+
+
+def batch_rows(rows: int | None) -> int | None:
+    """``MaxBatchRows``; None for batches as stored.
+
+    Raises:
+        InvalidArgumentError: it is out of range.
+    """
+    if not rows:
+        return None
+    if not 1 <= rows <= MAX_BATCH_ROWS:
+        raise InvalidArgumentError(
+            f"MaxBatchRows {rows} is not 1 to {MAX_BATCH_ROWS}", actual=rows, limit=MAX_BATCH_ROWS
+        )
+    return rows
+
+
+def batch_bytes(size: int) -> int | None:
+    """``MaxBatchRawSize``; None for any size.
+
+    Raises:
+        InvalidArgumentError: it is out of range.
+    """
+    if not size:
+        return None
+    if not MIN_BATCH_BYTES <= size <= MAX_BATCH_BYTES:
+        raise InvalidArgumentError(
+            f"MaxBatchRawSize {size} is neither 0 nor {MIN_BATCH_BYTES} to {MAX_BATCH_BYTES} bytes",
+            actual=size,
+            limit=MAX_BATCH_BYTES,
+        )
+    return size
+
+
+def buffer_codec(codec: str | None) -> str | None:
+    """The Arrow buffer codec of a reply; None for as stored.
+
+    Raises:
+        InvalidArgumentError: there is no such codec.
+    """
+    if codec is not None and codec not in _CODECS:
+        raise InvalidArgumentError(f"buffer codec {codec!r} is not one of {', '.join(_CODECS)}")
+    return codec
+
+
+def not_negative(what: str, value: int) -> int:
+    """A count or offset.
+
+    Raises:
+        InvalidArgumentError: it is negative.
+    """
+    if value < 0:
+        raise InvalidArgumentError(f"{what} {value} is negative", actual=value, limit=0)
+    return value

@@ -21,8 +21,12 @@ from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 from fletching import ipc
-from fletching.engine.reading.output_mapping import OutputMapping, stored_columns
-from fletching.engine.reading.physical_projection import PhysicalProjection, has_dictionary
+from fletching.engine.reading.physical_projection import (
+    OutputMapping,
+    PhysicalProjection,
+    has_dictionary,
+    stored_columns,
+)
 from fletching.engine.reading.read_plan import Computed
 from fletching.engine.reading.row_filter import RowFilter
 from fletching.engine.reading.segment_reader import SegmentReader

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.read_plan import DirectRead, Literal, SourceNames
-from fletching.engine.reading.segment_pieces import DictionaryChunks
-from fletching.engine.reading.segment_reader import SegmentReader
+from fletching.engine.reading.segment_reader import DictionaryChunks, SegmentReader
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.errors import FletchingError
 from fletching.ipc.message import END_OF_STREAM

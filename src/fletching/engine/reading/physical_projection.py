@@ -1,4 +1,4 @@
-"""How the columns of a reply lie in the segments of each schema version."""
+"""How the columns of a reply lie in the segments of each schema version, and how stored rows become the reply's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from fletching.engine.reading.output_schema import OutputColumn, TableColumns, reply_schema
+from fletching.errors import InvalidArgumentError, UsageError
 from fletching.ipc import Message
 from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.encoding import encode_schema
@@ -17,8 +18,16 @@ from fletching.ipc.projection import Projector
 from fletching.ipc.schema_header import schema_header, schema_message_of
 from fletching.ipc.type_tree import any_below
 from fletching.ipc.validation import BatchValidator
+from fletching.protocol.types.constant_columns import constant_column
+from fletching.protocol.types.conversion import convert_for_reply
 
-__all__ = ["PhysicalProjection", "SegmentColumns", "has_dictionary"]
+__all__ = [
+    "OutputMapping",
+    "PhysicalProjection",
+    "SegmentColumns",
+    "has_dictionary",
+    "stored_columns",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,3 +259,65 @@ def has_dictionary(data_type: pa.DataType) -> bool:
     if not pa.types.is_nested(data_type):
         return False
     return any(has_dictionary(data_type.field(i).type) for i in range(data_type.num_fields))
+
+
+class OutputMapping:
+    """How stored batches of one segment become the reply's; shares every value that is not converted."""
+
+    def __init__(
+        self,
+        projection: PhysicalProjection,
+        schema_version: int,
+        partition: tuple[str, ...],
+        columns: tuple[int, ...],
+    ) -> None:
+        """Finds out what is to be done, which is the same for every batch.
+
+        Args:
+            projection: the reply's columns.
+            schema_version: which of the table's schemas the segment has.
+            partition: the values of its partition columns.
+            columns: which of the segment's columns the batches have, in order.
+        """
+        self._projection = projection
+        self._partition = partition
+        stored = projection.stored(schema_version)
+        position = {index: place for place, index in enumerate(columns)}
+        self._places = [None if index is None else position[index] for index in stored.source]
+        self._same = stored.same or (stored.selected and self._places == list(range(len(columns))))
+        self._selected = stored.selected
+
+    def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows of a stored batch as the reply wants them.
+
+        Raises:
+            InvalidArgumentError: a value does not fit the type asked for.
+        """
+        if self._same:
+            return batch
+        if self._selected:
+            return batch.select(self._places)
+        projection = self._projection
+        count = len(projection.table.data)
+        arrays: list[pa.Array] = []
+        for output, place in zip(projection.outputs, self._places, strict=True):
+            data_type = output.field.type
+            if place is None:
+                value = self._partition[output.place - count] if output.place >= count else None
+                arrays.append(constant_column(data_type, value, batch.num_rows))
+            else:
+                arrays.append(_converted(batch.column(place), data_type, output.field.name))
+        return pa.RecordBatch.from_arrays(arrays, schema=projection.schema)
+
+
+def _converted(column: pa.Array, sent: pa.DataType, name: str) -> pa.Array:
+    try:
+        return convert_for_reply(column, sent, name)
+    except UsageError as error:
+        raise InvalidArgumentError(error.message) from error
+
+
+def stored_columns(*projections: PhysicalProjection, schema_version: int) -> tuple[int, ...]:
+    """The columns of segments of a schema version that any of the projections needs, in order."""
+    sources = [projection.stored(schema_version).source for projection in projections]
+    return tuple(sorted({index for source in sources for index in source if index is not None}))

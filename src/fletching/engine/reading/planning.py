@@ -34,11 +34,13 @@ from fletching.engine.reading.computed_batches import (
 )
 from fletching.engine.reading.manifests import make_manifest
 from fletching.engine.reading.message_checks import MessageChecks
-from fletching.engine.reading.output_mapping import OutputMapping, stored_columns
-from fletching.engine.reading.physical_projection import PhysicalProjection
+from fletching.engine.reading.physical_projection import (
+    OutputMapping,
+    PhysicalProjection,
+    stored_columns,
+)
 from fletching.engine.reading.read_plan import Computed, Extent, Literal, Piece, ReadPlan
-from fletching.engine.reading.segment_pieces import ColumnChunks, DictionaryChunks
-from fletching.engine.reading.segment_reader import SegmentReader
+from fletching.engine.reading.segment_reader import ColumnChunks, DictionaryChunks, SegmentReader
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.errors import CorruptObjectError
 from fletching.ipc.message import END_OF_STREAM

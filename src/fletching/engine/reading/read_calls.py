@@ -11,21 +11,23 @@ import pyarrow as pa
 
 from fletching.catalog.database import Database
 from fletching.catalog.table_rows import TableRow, get_table
-from fletching.engine.reading.batch_limits import (
+from fletching.engine.cache import RecentlyUsed
+from fletching.engine.reading.batch_strategies import (
+    KeptSegments,
+    ReadOptions,
     batch_bytes,
     batch_rows,
     buffer_codec,
+    kept_segments,
     not_negative,
     preview_rows,
 )
-from fletching.engine.reading.batch_strategies import ReadOptions
-from fletching.engine.reading.cache import RecentlyUsed
-from fletching.engine.reading.kept_segments import KeptSegments, kept_segments
+from fletching.engine.reading.kept_snapshots import Snapshots
 from fletching.engine.reading.manifests import signed_sources
 from fletching.engine.reading.message_checks import MessageChecks
-from fletching.engine.reading.partition_filter import PartitionFilter
+from fletching.engine.reading.open_sessions import pinned_version
+from fletching.engine.reading.output_schema import PartitionFilter
 from fletching.engine.reading.physical_projection import PhysicalProjection
-from fletching.engine.reading.pinning import Snapshots, pinned_version
 from fletching.engine.reading.planning import plan_preview, plan_rows
 from fletching.engine.reading.read_plan import DirectRead, ReadPlan
 from fletching.engine.reading.read_sessions import (

@@ -34,15 +34,21 @@ from fletching.catalog.read_session_rows import (
 )
 from fletching.catalog.segment_rows import visible_partitions
 from fletching.catalog.table_rows import TableRow, get_table, table_by_id
-from fletching.engine.reading.cache import RecentlyUsed
-from fletching.engine.reading.incremental_reads import (
+from fletching.engine.cache import RecentlyUsed
+from fletching.engine.reading.change_feed import (
     begin_incremental,
     choose_incremental,
     is_incremental,
 )
-from fletching.engine.reading.open_sessions import QUICK_SECONDS, OpenSessions, UnwrittenSessions
-from fletching.engine.reading.partition_filter import PartitionFilter
-from fletching.engine.reading.pinning import PinnedVersion, Snapshots, pinned_version
+from fletching.engine.reading.kept_snapshots import Snapshots
+from fletching.engine.reading.open_sessions import (
+    QUICK_SECONDS,
+    OpenSessions,
+    PinnedVersion,
+    UnwrittenSessions,
+    pinned_version,
+)
+from fletching.engine.reading.output_schema import PartitionFilter
 from fletching.engine.reading.row_filter import RowFilter, row_filter
 from fletching.engine.reading.scan_schema import ScanSchema, ScanSchemas
 from fletching.engine.reading.splits import (

@@ -19,9 +19,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fletching.catalog.segment_rows import SegmentRow
-from fletching.engine.reading.output_mapping import OutputMapping
 from fletching.engine.reading.output_schema import TableColumns, output_columns
-from fletching.engine.reading.physical_projection import PhysicalProjection
+from fletching.engine.reading.physical_projection import OutputMapping, PhysicalProjection
 from fletching.engine.reading.scan_schema import ScanSchema
 from fletching.engine.tables.statistics import column_key, read_statistics
 from fletching.engine.tables.zone_bounds import choose, read_zones

@@ -10,7 +10,7 @@ import pyarrow as pa
 from sqlalchemy import Connection
 
 from fletching.catalog.table_rows import TableRow, schema_history
-from fletching.engine.reading.cache import RecentlyUsed
+from fletching.engine.cache import RecentlyUsed
 from fletching.engine.reading.change_feed import CHANGE_COLUMNS, OPERATION_COLUMN
 from fletching.engine.reading.output_schema import (
     TableColumns,

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from fletching.catalog.deletion_rows import DeletionRow
 from fletching.catalog.segment_rows import SegmentRow, decode_partition
-from fletching.engine.reading.chunked_numbers import ChunkedNumbers
-from fletching.engine.reading.segment_list import SegmentList
+from fletching.engine.reading.chunked_lists import ChunkedNumbers, SegmentList
 from fletching.engine.reading.shown_rows import LoadVector, RowSelection, WithoutDeletions
 from fletching.errors import CorruptObjectError
 from fletching.types import RowRange

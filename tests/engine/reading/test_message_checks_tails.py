@@ -11,8 +11,7 @@ import pytest
 from crc32c import crc32c
 
 from fletching.catalog.table_rows import get_table
-from fletching.engine.reading.message_checks import MessageChecks, recorded_checksums
-from fletching.engine.reading.segment_tail import SegmentTails
+from fletching.engine.reading.message_checks import MessageChecks, SegmentTails, recorded_checksums
 from fletching.engine.writing import metadata_index
 from fletching.errors import CorruptObjectError, StorageError, StorageFullError
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fletching.engine.reading.batch_limits import (
+from fletching.engine.reading.batch_strategies import (
     MAX_BATCH_BYTES,
     MAX_BATCH_ROWS,
     MAX_PREVIEW_ROWS,

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fletching.engine.reading import segment_list
-from fletching.engine.reading.segment_list import SegmentList
+from fletching.engine.reading import chunked_lists
+from fletching.engine.reading.chunked_lists import SegmentList
 
 
 @settings(max_examples=50)
 @given(st.lists(st.lists(st.integers(0, 60), max_size=12), max_size=6), st.integers(1, 5))
 def test_inserting_is_as_into_a_list(steps: list[list[int]], chunk: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segment_list, "_CHUNK", chunk)
+        patch.setattr(chunked_lists, "SEGMENTS", chunk)
         number: Any = 0
         made = SegmentList.of([])
         expected: list[Any] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fletching.engine.reading.cache import RecentlyUsed
+from fletching.engine.cache import RecentlyUsed
 
 
 def test_the_longest_unused_goes_first() -> None:

@@ -3,8 +3,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from fletching.engine.reading.output_schema import TableColumns
-from fletching.engine.reading.partition_filter import PartitionFilter
+from fletching.engine.reading.output_schema import PartitionFilter, TableColumns
 from fletching.errors import InvalidArgumentError, NoSuchPartitionError
 from fletching.types import PartitionSpec
 

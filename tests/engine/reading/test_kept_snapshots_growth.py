@@ -15,9 +15,9 @@ from tests.engine.reading.segment_rows_of import row
 
 from fletching.catalog.deletion_rows import DeletionRow, batch_counts
 from fletching.catalog.segment_rows import SegmentRow
-from fletching.engine.reading import chunked_numbers
+from fletching.engine.reading import chunked_lists
+from fletching.engine.reading.kept_snapshots import grow
 from fletching.engine.reading.snapshot import Snapshot
-from fletching.engine.reading.snapshot_growth import grow
 from fletching.errors import CorruptObjectError
 
 ARRAYS = [
@@ -71,7 +71,7 @@ def same(grown: Snapshot, fresh: Snapshot) -> None:
 @pytest.fixture(autouse=True)
 def small_chunks() -> Iterator[None]:
     """Chunks that a few segments fill."""
-    with mock.patch.object(chunked_numbers, "CHUNK", 3):
+    with mock.patch.object(chunked_lists, "CHUNK", 3):
         yield
 
 
@@ -134,7 +134,7 @@ def test_few_and_many_segments_at_once(count: int) -> None:
 
 
 def test_a_commit_leaves_nearly_all_of_a_large_snapshot_shared() -> None:
-    with mock.patch.object(chunked_numbers, "CHUNK", 4096):
+    with mock.patch.object(chunked_lists, "CHUNK", 4096):
         snapshot = Snapshot.of([row(n, n, f"{n % 100:03d}") for n in range(1, 40_001)])
         grown = grow(snapshot, [row(40_001, 40_001, "050")])
     for name in ARRAYS[:-1]:

@@ -11,9 +11,10 @@ from tests.engine.conftest import T
 
 from fletching.catalog.segment_rows import visible_segments
 from fletching.catalog.table_rows import get_table
-from fletching.engine.reading import pinning
-from fletching.engine.reading.partition_filter import PartitionFilter
-from fletching.engine.reading.pinning import Snapshots, pinned_version
+from fletching.engine.reading import kept_snapshots
+from fletching.engine.reading.kept_snapshots import Snapshots
+from fletching.engine.reading.open_sessions import pinned_version
+from fletching.engine.reading.output_schema import PartitionFilter
 from fletching.errors import InvalidArgumentError, NoSuchTableError, VersionNotFoundError
 from fletching.protocol.messages.admin import DropTable
 from fletching.protocol.messages.requests import CreateReadSession
@@ -89,7 +90,7 @@ def test_a_snapshot_is_loaded_once_also_by_readers_at_the_same_time(
         loads.append(args)
         return visible_segments(*args)
 
-    monkeypatch.setattr(pinning, "visible_segments", counted)
+    monkeypatch.setattr(kept_snapshots, "visible_segments", counted)
     found: list[Any] = []
     threads = [
         threading.Thread(
@@ -112,7 +113,7 @@ def test_a_newer_version_grows_out_of_the_one_that_is_kept(
     snapshots, table_id, version = snapshots_of(three)
     assert snapshots.get(table_id, version - 1, EVERYTHING, None).row_count == 5
     # What was committed since is asked for, and not all that is visible.
-    monkeypatch.setattr(pinning, "visible_segments", None)
+    monkeypatch.setattr(kept_snapshots, "visible_segments", None)
     assert snapshots.get(table_id, version, EVERYTHING, None).row_count == 9
     monkeypatch.undo()
     # An older one does not come out of a newer one.
@@ -120,14 +121,14 @@ def test_a_newer_version_grows_out_of_the_one_that_is_kept(
     assert snapshots.get(table_id, version, EVERYTHING, None).row_count == 9
     # Nor does it become the one that later versions grow out of.
     three.append(batch(9, 1))
-    monkeypatch.setattr(pinning, "visible_segments", None)
+    monkeypatch.setattr(kept_snapshots, "visible_segments", None)
     assert snapshots.get(table_id, version + 1, EVERYTHING, None).row_count == 10
 
 
 def test_what_is_too_large_for_the_cache_is_kept_beside_it(
     three: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pinning, "_SNAPSHOT_BYTES", 1)
+    monkeypatch.setattr(kept_snapshots, "_SNAPSHOT_BYTES", 1)
     snapshots, table_id, version = snapshots_of(three)
     large = snapshots.get(table_id, version, EVERYTHING, None)
     assert snapshots.get(table_id, version, EVERYTHING, None) is large

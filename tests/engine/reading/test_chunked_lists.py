@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fletching.engine.reading import chunked_numbers
-from fletching.engine.reading.chunked_numbers import ChunkedNumbers
+from fletching.engine.reading import chunked_lists
+from fletching.engine.reading.chunked_lists import ChunkedNumbers
 
 number_lists = st.lists(st.integers(-50, 50), max_size=40)
 
 
 @pytest.fixture(autouse=True)
 def small_chunks() -> Iterator[None]:
-    with mock.patch.object(chunked_numbers, "CHUNK", 3):
+    with mock.patch.object(chunked_lists, "CHUNK", 3):
         yield
 
 
