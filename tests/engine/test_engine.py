@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from tests.engine.conftest import on_both_databases
 
-from fletching.engine.access.server_key import load_server_key
+from fletching.engine.data_folder import load_server_key
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
 from fletching.errors import NoSuchProjectError, StorageError, UsageError

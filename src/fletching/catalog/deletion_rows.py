@@ -7,10 +7,13 @@ what is deleted in a version is the union, and a sum of counts is a count.
 A vector is a roaring bitmap of row numbers in the segment, in the portable format, in the row: then
 it is durable, visible and forgotten with the row, and there is no object to lose. Vectors above
 `INLINE_BYTES` are left out where deletions are listed, and fetched one by one when they are needed.
+
+What some versions added, removed, deleted from or gave back to is listed with all its deletions.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +25,7 @@ from sqlalchemy import Connection, and_, case, func, insert, or_, select, true, 
 
 from fletching.catalog.parameter_chunks import chunks
 from fletching.catalog.schema import deletions, segments
+from fletching.catalog.segment_rows import SEGMENT_COLUMNS, SegmentRow
 from fletching.errors import CorruptObjectError, LimitExceededError
 
 if TYPE_CHECKING:
@@ -31,6 +35,7 @@ __all__ = [
     "INLINE_BYTES",
     "MAX_SEGMENT_ROWS",
     "DeletionRow",
+    "TouchedSegment",
     "all_deletions_of",
     "batch_counts",
     "decode_vector",
@@ -41,6 +46,7 @@ __all__ = [
     "insert_deletions",
     "read_vector",
     "remove_deletions",
+    "touched_segments",
     "visible_deletions",
 ]
 
@@ -247,3 +253,62 @@ def deleted_by_partition(connection: Connection, condition: ColumnElement[bool])
         .group_by(segments.c.partition)
     )
     return {partition: int(count) for partition, count in rows}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TouchedSegment:
+    """A segment with its whole history."""
+
+    row: SegmentRow
+    removed_version: int | None
+    deletions: Sequence[DeletionRow]
+    """All of them, visible or not."""
+
+    def visible(self, version: int) -> bool:
+        """Whether a version shows the segment."""
+        return self.row.added_version <= version and (
+            self.removed_version is None or self.removed_version > version
+        )
+
+    def versions(self) -> set[int]:
+        """The versions in which it or its rows came or went."""
+        result = {self.row.added_version, self.removed_version}
+        for deletion in self.deletions:
+            result |= {deletion.added_version, deletion.removed_version}
+        return {version for version in result if version is not None}
+
+
+def touched_segments(
+    connection: Connection, table_id: str, since: int, until: int
+) -> list[TouchedSegment]:
+    """The segments that the versions above ``since``, up to ``until``, touched."""
+
+    def between(column: ColumnElement[int]) -> ColumnElement[bool]:
+        return (column > since) & (column <= until)
+
+    rows = connection.execute(
+        select(*SEGMENT_COLUMNS, segments.c.removed_version).where(
+            segments.c.table_id == table_id,
+            or_(between(segments.c.added_version), between(segments.c.removed_version)),
+        )
+    )
+    result = {row[0]: row for row in rows}
+    named = connection.execute(
+        select(deletions.c.segment_id)
+        .where(
+            deletions.c.table_id == table_id,
+            or_(between(deletions.c.added_version), between(deletions.c.removed_version)),
+        )
+        .distinct()
+    ).scalars()
+    missing = sorted(set(named) - set(result))
+    for chunk in chunks(missing):
+        for row in connection.execute(
+            select(*SEGMENT_COLUMNS, segments.c.removed_version).where(segments.c.id.in_(chunk))
+        ):
+            result[row[0]] = row
+    history = all_deletions_of(connection, list(result))
+    return [
+        TouchedSegment(SegmentRow._make(row[:-1]), row[-1], history.get(number, []))
+        for number, row in result.items()
+    ]

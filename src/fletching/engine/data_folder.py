@@ -1,15 +1,19 @@
-"""A data folder: where its catalog, objects and server key are, and which of them are there."""
+"""A data folder: where its catalog, objects and server key are, and which of them are there.
+
+The key is the secret of a data set, shared by all its servers: 32 random bytes, made once.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import secrets
 import shutil
 from pathlib import Path
 
 from fletching.catalog.database import CatalogLook, Database, look_at_catalog
 from fletching.catalog.opening import look_at_revision, open_catalog
-from fletching.engine.access.server_key import load_server_key
 from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.identity import StoreLook, look_at_store
 from fletching.engine.read_only import OverlaidStore, copy_catalog
@@ -17,9 +21,9 @@ from fletching.engine.start_checks import check_endpoint, reaching
 from fletching.errors import IdentityError, SettingsError, StorageError, UsageError
 from fletching.objects.local import LocalStore, keep_private, private_folder
 from fletching.objects.store import ObjectStore
-from fletching.settings import parse_server_key
+from fletching.settings import KEY_BYTES, parse_server_key
 
-__all__ = ["CATALOG_FILE", "OBJECTS_FOLDER", "SERVER_KEY_FILE", "DataFolder"]
+__all__ = ["CATALOG_FILE", "OBJECTS_FOLDER", "SERVER_KEY_FILE", "DataFolder", "load_server_key"]
 
 CATALOG_FILE = "catalog.sqlite"
 OBJECTS_FOLDER = "objects"
@@ -227,3 +231,47 @@ class DataFolder:
             create=self._makes_store,
         )
         return store if self._scratch is None else OverlaidStore(store, self._scratch)
+
+
+def load_server_key(path: Path, *, create: bool = True) -> bytes:
+    """Reads the key; safe against a race to make it.
+
+    Args:
+        path: the file.
+        create: whether to make it (mode 600, durable) if there is none.
+
+    Raises:
+        StorageError: the file cannot be read or made, or does not hold a key.
+    """
+    try:
+        if create and not path.exists():
+            _make(path)
+        key = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"the server key {path} is not usable: {error.strerror}") from error
+    parsed = parse_server_key(key)
+    if parsed is None:
+        raise StorageError(
+            f"the server key {path} has {len(key)} bytes, not {KEY_BYTES} or {2 * KEY_BYTES} hexadecimal"
+            " digits"
+        )
+    return parsed
+
+
+def _make(path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, secrets.token_bytes(KEY_BYTES))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    # Whoever links first has made the key; the others use it.
+    with contextlib.suppress(FileExistsError):
+        os.link(temporary, path)
+    temporary.unlink()
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

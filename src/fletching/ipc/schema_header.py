@@ -71,6 +71,12 @@ class FieldHeader:
         for child in self.children:
             yield from child.walk()
 
+    @property
+    def dictionary_ids(self) -> tuple[int, ...]:
+        """The ids of its dictionaries and of those below it, depth first."""
+        ids = (field.dictionary_id for field in self.walk())
+        return tuple(id_ for id_ in ids if id_ is not None)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SchemaHeader:
@@ -89,8 +95,7 @@ class SchemaHeader:
     @property
     def dictionary_ids(self) -> list[int]:
         """The ids of all dictionaries, in the order in which fields first name them."""
-        ids = (field.dictionary_id for top in self.fields for field in top.walk())
-        return list(dict.fromkeys(id_ for id_ in ids if id_ is not None))
+        return list(dict.fromkeys(id_ for top in self.fields for id_ in top.dictionary_ids))
 
 
 class _Reader:

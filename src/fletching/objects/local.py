@@ -40,8 +40,7 @@ from fletching.errors import (
 )
 from fletching.objects.folder_syncs import FolderSyncs, sync_folder
 from fletching.objects.local_object import LocalObject
-from fletching.objects.mapped_range import MappedWindow
-from fletching.objects.mappings import Mappings
+from fletching.objects.mappings import MappedWindow, Mappings
 from fletching.objects.object_errors import translated
 from fletching.objects.page_cache import start_writeback
 from fletching.objects.store import IDENTITY_KEY, ObjectInfo, Observe, checked_key
@@ -75,7 +74,7 @@ class LocalStore:
             mapped: False reads instead of mapping, for disks that fail under a mapping: a page
                 that cannot be read is then an error rather than a signal.
             resident_bytes: about how much of all mappings stays in the process's page tables; None
-                leaves it to the system (see ``fletching.objects.mapped_range``).
+                leaves it to the system (see ``fletching.objects.mappings``).
             create: whether to make the folder if it is absent.
 
         Raises:

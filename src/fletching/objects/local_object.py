@@ -14,8 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from fletching.errors import CorruptObjectError, UsageError
-from fletching.objects.mapped_range import MappedWindow
-from fletching.objects.mappings import Mappings
+from fletching.objects.mappings import MappedWindow, Mappings
 from fletching.objects.object_errors import translated
 from fletching.objects.page_cache import MappedPages, may_ask
 

@@ -2,6 +2,8 @@
 
 What it is read from is `RangeStore`: of a store it takes two methods, so that whoever keeps objects
 elsewhere (`cached_store`) reads those of a bucket through the same class.
+
+A small one may be fetched whole, and is then held in memory.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from fletching.errors import CorruptObjectError, ObjectNotFoundError, UsageError
 from fletching.objects.range_fetching import Get, slices
 from fletching.range_joining import BYTES_PER_REQUEST
 
-__all__ = ["SLICE_BYTES", "RangeStore", "RemoteObject"]
+__all__ = ["SLICE_BYTES", "HeldObject", "RangeStore", "RemoteObject"]
 
 SLICE_BYTES = 4 << 20
 """How much of a long range is handed out at once."""
@@ -129,3 +131,31 @@ class RemoteObject:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class HeldObject:
+    """An object's bytes in memory. See ``StoredObject``."""
+
+    def __init__(self, key: str, data: memoryview) -> None:
+        self.key = key
+        self.length = data.nbytes
+        self._data = data
+
+    def view(self, start: int, end: int) -> memoryview:
+        """A part of the bytes."""
+        return self._data[start:end]
+
+    def read(self, start: int, end: int) -> memoryview:
+        """The same: nothing can change them."""
+        return self._data[start:end]
+
+    def resident(self, start: int, end: int) -> bool:
+        """Always."""
+        del start, end
+        return True
+
+    def load(self, start: int, end: int) -> None:
+        """Does nothing: they are here."""
+
+    def close(self) -> None:
+        """Holds nothing but memory."""

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from fletching.engine.query import running_instances
-from fletching.engine.query.running_instances import RunningInstances
-from fletching.engine.query.running_statements import RunningStatements
+from fletching.engine.query.running_instances import RunningInstances, RunningStatements
 from fletching.errors import ConflictError, ThrottledError
 
 

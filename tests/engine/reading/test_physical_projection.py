@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from fletching.engine.reading.output_schema import TableColumns, output_columns
-from fletching.engine.reading.physical_projection import PhysicalProjection, has_dictionary
+from fletching.engine.reading.physical_projection import PhysicalProjection
 from fletching.ipc import messages
 from fletching.protocol.messages.requests import ArrowOptions
 
@@ -91,7 +91,6 @@ def test_some_columns_are_decoded_alone() -> None:
     ],
 )
 def test_dictionaries_are_found_at_any_depth(kind: pa.DataType, has: bool) -> None:
-    assert has_dictionary(kind) is has
     data = pa.schema([("x", kind)])
     table = TableColumns(data, (), ((1,),))
     outputs = output_columns(table, [0], AS_STORED, verbatim_types=True)

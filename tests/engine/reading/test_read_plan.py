@@ -10,7 +10,7 @@ import pytest
 
 from fletching.engine.reading.read_plan import Computed, Extent, Literal, ReadPlan, run_checked
 from fletching.errors import CorruptObjectError
-from fletching.objects.held_object import HeldObject
+from fletching.objects.remote_object import HeldObject
 
 STORED = HeldObject("k", memoryview(b"0123456789"))
 

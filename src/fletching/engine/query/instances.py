@@ -36,7 +36,6 @@ from fletching.engine.query.instance_results import (
     selection_of,
 )
 from fletching.engine.query.kept_work import KeptStatements
-from fletching.engine.query.lost_instances import ended_with_its_process
 from fletching.engine.query.outcomes import Outcomes
 from fletching.engine.query.printing import bounded_text, failure_text
 from fletching.engine.query.query_limits import QueryLimits
@@ -46,8 +45,9 @@ from fletching.engine.query.row_writing import Writes
 from fletching.engine.query.running_instances import (
     CANCEL_SECONDS,
     RunningInstances,
+    RunningStatements,
+    ended_with_its_process,
 )
-from fletching.engine.query.running_statements import RunningStatements
 from fletching.engine.query.statement_runner import Outcome, StatementRunner
 from fletching.engine.reading.read_calls import Reading
 from fletching.engine.reading.read_plan import ReadPlan

@@ -9,10 +9,9 @@ from typing import Self
 
 import pyarrow as pa
 
-from fletching.engine.query.kept_rows import KeptRows
+from fletching.engine.query.kept_rows import KeptRows, gathered
 from fletching.engine.query.local_times import in_local_time
 from fletching.engine.query.result_types import conformed, duck_arrow_type
-from fletching.engine.query.small_batches import gathered
 from fletching.engine.reading.batch_strategies import KeptSegments
 from fletching.engine.reading.read_calls import PinnedTable, Reading
 from fletching.sql.predicates.predicate_compiler import Predicate

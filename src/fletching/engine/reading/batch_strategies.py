@@ -10,6 +10,9 @@ Each record batch gets into the reply by one of three strategies:
   has lost rows goes out uncompressed: compressing it again would take longer than sending it.
 
 Of a filter, what holds no chosen row is left out: by partitions, by segments, by zones within a segment.
+
+What a request says of its batches is checked first: what is outside of the limits is refused, nothing is
+clipped silently.
 """
 
 from __future__ import annotations

@@ -31,10 +31,14 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 from sqlalchemy import Connection
 
-from fletching.catalog.deletion_rows import DeletionRow, decode_vector
+from fletching.catalog.deletion_rows import (
+    DeletionRow,
+    TouchedSegment,
+    decode_vector,
+    touched_segments,
+)
 from fletching.catalog.segment_rows import SegmentRow, decode_partition
 from fletching.catalog.table_rows import TableRow, table_by_id
-from fletching.catalog.touched_rows import TouchedSegment, touched_segments
 from fletching.catalog.version_rows import VersionRow, last_version_before, versions_between
 from fletching.engine.changes.key_columns import KeyColumns
 from fletching.engine.changes.key_values import key_numbers

@@ -24,7 +24,6 @@ from fletching import ipc
 from fletching.engine.reading.physical_projection import (
     OutputMapping,
     PhysicalProjection,
-    has_dictionary,
     stored_columns,
 )
 from fletching.engine.reading.read_plan import Computed
@@ -32,6 +31,7 @@ from fletching.engine.reading.row_filter import RowFilter
 from fletching.engine.reading.segment_reader import SegmentReader
 from fletching.engine.reading.shown_rows import masked_rows, take_rows
 from fletching.errors import CorruptObjectError
+from fletching.ipc.dictionaries import has_dictionary
 from fletching.ipc.encoding import encode_batch
 from fletching.ipc.message import END_OF_STREAM
 from fletching.ipc.metadata import MessageType

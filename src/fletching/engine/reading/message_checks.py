@@ -36,7 +36,7 @@ from fletching.errors import CorruptObjectError, WireError
 from fletching.ipc.footer import Footer, read_footer
 from fletching.ipc.limits import Limits
 from fletching.ipc.message import MAGIC
-from fletching.objects.held_object import HeldObject
+from fletching.objects.remote_object import HeldObject
 from fletching.objects.store import StoredObject
 from fletching.range_joining import BYTES_PER_REQUEST
 

@@ -12,6 +12,7 @@ from fletching.engine.reading.output_schema import OutputColumn, TableColumns, r
 from fletching.errors import InvalidArgumentError, UsageError
 from fletching.ipc import Message
 from fletching.ipc.batches import BatchDecoder
+from fletching.ipc.dictionaries import has_dictionary
 from fletching.ipc.encoding import encode_schema
 from fletching.ipc.metadata import HeaderReader
 from fletching.ipc.projection import Projector
@@ -25,7 +26,6 @@ __all__ = [
     "OutputMapping",
     "PhysicalProjection",
     "SegmentColumns",
-    "has_dictionary",
     "stored_columns",
 ]
 
@@ -171,11 +171,7 @@ class PhysicalProjection:
             return ((),) * len(self.outputs)
         fields = schema_header(schema_message_of(self.table.data)).fields
         return tuple(
-            tuple(
-                field.dictionary_id
-                for field in fields[output.place].walk()
-                if field.dictionary_id is not None
-            )
+            fields[output.place].dictionary_ids
             if output.place < len(fields) and not output.converts
             else ()
             for output in self.outputs
@@ -248,17 +244,6 @@ class PhysicalProjection:
             same=whole and selected,
             selected=selected,
         )
-
-
-def has_dictionary(data_type: pa.DataType) -> bool:
-    """Whether the type, or one inside it, is dictionary-encoded."""
-    if isinstance(data_type, pa.BaseExtensionType):
-        return has_dictionary(data_type.storage_type)
-    if pa.types.is_dictionary(data_type):
-        return True
-    if not pa.types.is_nested(data_type):
-        return False
-    return any(has_dictionary(data_type.field(i).type) for i in range(data_type.num_fields))
 
 
 class OutputMapping:

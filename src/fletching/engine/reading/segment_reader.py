@@ -29,7 +29,7 @@ from fletching.ipc.message import Message, message_at
 from fletching.ipc.projection import Constant, Projection, Projector
 from fletching.ipc.renumbering import renumbered
 from fletching.ipc.schema_header import schema_header
-from fletching.objects.held_object import HeldObject
+from fletching.objects.remote_object import HeldObject
 from fletching.objects.store import ObjectStore, StoredObject
 from fletching.protocol.types.constant_columns import constant_scalar
 
@@ -266,11 +266,7 @@ class DictionaryChunks:
         stored: list[int] = []
         for output, index in zip(projection.outputs, self._reader.columns.source, strict=True):
             if index is not None and not output.converts:
-                stored += [
-                    field.dictionary_id
-                    for field in fields[index].walk()
-                    if field.dictionary_id is not None
-                ]
+                stored += fields[index].dictionary_ids
         ids = projection.dictionary_ids_of(self._reader.columns)
         return dict(zip(stored, ids, strict=True))
 

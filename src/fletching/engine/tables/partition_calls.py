@@ -1,4 +1,4 @@
-"""The calls about a table's partitions: list, create, drop."""
+"""The calls about a table's partitions (list, create, drop), and which of them have lived long enough."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from fletching.catalog import partition_rows as catalog_partitions
 from fletching.catalog import table_rows as catalog
+from fletching.catalog.partition_rows import find_partitions, unmodified_partitions
 from fletching.catalog.publishing import publish
 from fletching.catalog.segment_rows import encode_partition, visible_partitions
 from fletching.catalog.table_rows import TableRow
@@ -29,7 +30,10 @@ from fletching.protocol.messages.admin import (
     PartitionPage,
 )
 from fletching.protocol.messages.responses import Done
+from fletching.sql.statements.partition_lifecycles import KEPT_PARTITIONS, MAX_KEPT, kept_partitions
 from fletching.types import PartitionSpec
+
+__all__ = ["expired_partitions"]
 
 MAX_PAGE_ITEMS = 10_000
 
@@ -175,3 +179,17 @@ def _parsed(marker: str) -> PartitionSpec:
         return PartitionSpec.parse(marker)
     except UsageError as error:
         raise InvalidArgumentError(f"the marker is not a partition: {error.message}") from error
+
+
+def expired_partitions(
+    connection: Connection, table: TableRow, *, before: float, limit: int
+) -> list[str]:
+    """Partitions (the catalog's text) of a table not modified since a moment, without those that stay."""
+    kept = kept_partitions(table.properties.get(KEPT_PARTITIONS))
+    stay = {
+        encode_partition(row.values)
+        for row in find_partitions(connection, table.id, [*kept])
+        if kept[row.values] == row.created_at
+    }
+    old = unmodified_partitions(connection, table.id, before=before, limit=limit + MAX_KEPT)
+    return [partition for partition in old if partition not in stay][:limit]

@@ -38,9 +38,9 @@ from fletching.engine.context import EngineContext
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.tables.statistics import StatisticsBuilder
 from fletching.engine.upkeep.held_lease import HeldLease, hold_lease
+from fletching.engine.upkeep.maintenance import record_run
 from fletching.engine.upkeep.run_merging import merge_runs, runs_to_merge, unusable_runs
 from fletching.engine.upkeep.segment_copy import SegmentCopy
-from fletching.engine.upkeep.upkeep_runs import record_run
 from fletching.engine.writing.ingest_body import CellCheckers
 from fletching.engine.writing.segment_writer import SegmentWriter
 from fletching.errors import CorruptObjectError, FletchingError, InvalidArgumentError

@@ -60,11 +60,11 @@ from fletching.engine.context import EngineContext
 from fletching.engine.identity import check_identity
 from fletching.engine.presence import SILENT_SECONDS
 from fletching.engine.query.result_segments import KEPT_SECONDS, forget_results
+from fletching.engine.tables.partition_calls import expired_partitions
 from fletching.engine.tables.partitions import spec_of
 from fletching.engine.tables.schema_checks import RETAIN_PROPERTY
 from fletching.engine.upkeep.held_lease import HeldLease, hold_lease
-from fletching.engine.upkeep.lifecycles import expired_partitions
-from fletching.engine.upkeep.upkeep_runs import record_run
+from fletching.engine.upkeep.maintenance import record_run
 from fletching.engine.writing.states import SessionState
 from fletching.errors import StorageError
 from fletching.objects.store import writer_of

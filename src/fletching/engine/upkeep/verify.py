@@ -28,7 +28,7 @@ from fletching.engine.changes.key_runs import open_run
 from fletching.engine.changes.key_values import key_numbers
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.message_checks import recorded_checksums
-from fletching.engine.upkeep.upkeep_runs import MAX_PROBLEMS, record_run
+from fletching.engine.upkeep.maintenance import MAX_PROBLEMS, record_run
 from fletching.errors import FletchingError, ObjectNotFoundError, StorageError
 from fletching.objects.store import StoredObject
 

@@ -31,10 +31,15 @@ from fletching.engine.writing.keyed_rows import (
     deletes_of,
     staged_rows_of,
 )
-from fletching.engine.writing.matching import Match, MatchKind, match_schema, stored_array
-from fletching.engine.writing.message_forms import dictionary_ids, is_aligned
-from fletching.engine.writing.partition_writer import PartitionWriter
-from fletching.engine.writing.partitioning import group_rows, partition_rows
+from fletching.engine.writing.matching import (
+    Match,
+    MatchKind,
+    dictionary_ids,
+    is_aligned,
+    match_schema,
+    stored_array,
+)
+from fletching.engine.writing.partition_writer import PartitionWriter, group_rows, partition_rows
 from fletching.engine.writing.write_sessions import bound_names
 from fletching.engine.writing.write_streams import dynamic_columns
 from fletching.engine.writing.write_targets import WriteTarget
@@ -130,13 +135,8 @@ class Body:
                 limits=self._limits,
             )
         fields = self._decoder.header.fields
-        ids = tuple(
-            node.dictionary_id
-            for column in self._match.columns
-            if column is not None
-            for node in fields[column].walk()
-            if node.dictionary_id is not None
-        )
+        chosen = [fields[column] for column in self._match.columns if column is not None]
+        ids = tuple(number for field in chosen for number in field.dictionary_ids)
         # As they are, messages can only be stored under the dictionary ids of the table's schema.
         self._as_is = (
             self._match.kind is not MatchKind.CONVERT

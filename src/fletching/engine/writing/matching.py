@@ -3,26 +3,34 @@
 Columns match by name, case-insensitively. Three outcomes, from cheap to dear: the messages are
 stored as they are; columns are dropped or moved by rewriting metadata; batches are converted and
 encoded again.
+
+What is stored as it came must also have the form of what stands in a file.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 
+from fletching import ipc
 from fletching.errors import InvalidArgumentError, UsageError
-from fletching.protocol.types.conversion import (
-    Relation,
-    column_plan,
-    convert,
-    refusal,
-    relation,
-)
+from fletching.ipc.metadata import RecordBatchHeader
+from fletching.ipc.schema_header import schema_header
+from fletching.protocol.types.conversion import Relation, column_plan, convert, refusal, relation
 
-__all__ = ["Match", "MatchKind", "is_spelt", "match_schema", "stored_array"]
+__all__ = [
+    "Match",
+    "MatchKind",
+    "dictionary_ids",
+    "is_aligned",
+    "is_spelt",
+    "match_schema",
+    "stored_array",
+]
 
 
 class MatchKind(enum.Enum):
@@ -159,3 +167,20 @@ def stored_array(array: pa.Array, target: pa.DataType, column: str) -> pa.Array:
         return convert(array, target, column)
     except UsageError as error:
         raise InvalidArgumentError(error.message) from error
+
+
+def is_aligned(message: ipc.Message, header: RecordBatchHeader) -> bool:
+    """Whether a message can stand in a file as it is: all it holds starts at multiples of 8."""
+    return (
+        message.prefix_length == 8
+        and message.metadata_length % 8 == 0
+        and message.body_length % 8 == 0
+        and not (header.buffers[:, 0] & 7).any()
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def dictionary_ids(schema_message: bytes) -> tuple[int, ...]:
+    """The ids of the dictionaries of a schema, in the order of its fields."""
+    message = next(iter(ipc.messages(schema_message)))
+    return tuple(n for field in schema_header(message).fields for n in field.dictionary_ids)

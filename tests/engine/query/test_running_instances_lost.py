@@ -11,7 +11,7 @@ from tests.instance_rows import RUNNING
 from fletching.catalog.instance_rows import InstanceRow
 from fletching.engine.presence import DEAD_SECONDS, Presence
 from fletching.engine.query.instance_results import selection_of
-from fletching.engine.query.lost_instances import ended_with_its_process
+from fletching.engine.query.running_instances import ended_with_its_process
 
 
 def row(created_at: float, server: str = "") -> InstanceRow:

@@ -8,11 +8,15 @@ from pyroaring import BitMap
 from sqlalchemy import Connection
 from tests.catalog.conftest import MakeSegment, MakeTable
 
-from fletching.catalog.deletion_rows import every_deletion, insert_deletions, remove_deletions
+from fletching.catalog.deletion_rows import (
+    every_deletion,
+    insert_deletions,
+    remove_deletions,
+    touched_segments,
+)
 from fletching.catalog.publishing import publish
 from fletching.catalog.segment_rows import visible_segments
 from fletching.catalog.table_rows import lock_table
-from fletching.catalog.touched_rows import touched_segments
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fletching.engine.tables.partitions import partition_fields
-from fletching.engine.writing.partitioning import group_rows, partition_rows
+from fletching.engine.writing.partition_writer import group_rows, partition_rows
 from fletching.errors import InvalidArgumentError
 
 COLUMNS = [("day", "STRING"), ("hour", "INT")]

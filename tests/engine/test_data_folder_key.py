@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fletching.engine.access.server_key import load_server_key
+from fletching.engine.data_folder import load_server_key
 from fletching.errors import StorageError
 from fletching.settings import KEY_BYTES
 

@@ -11,7 +11,7 @@ import fletching
 from fletching.catalog import upkeep_rows
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
-from fletching.engine.upkeep.upkeep_runs import MAX_PROBLEMS, last_runs, record_run
+from fletching.engine.upkeep.maintenance import MAX_PROBLEMS, last_runs, record_run
 from fletching.errors import StorageError
 
 QUIET = EngineSettings(maintenance_seconds=0, compact_min_segments=4)

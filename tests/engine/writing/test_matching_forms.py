@@ -7,7 +7,7 @@ import dataclasses
 import pyarrow as pa
 
 from fletching import ipc
-from fletching.engine.writing.message_forms import dictionary_ids, is_aligned
+from fletching.engine.writing.matching import dictionary_ids, is_aligned
 from fletching.ipc.limits import DEFAULT_LIMITS
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fletching.catalog.table_rows import get_table
-from fletching.engine.upkeep.lifecycles import expired_partitions
+from fletching.engine.tables.partition_calls import expired_partitions
 from fletching.sql.statements.statement_kinds import Namespace
 from fletching.types import TableName
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from fletching.engine.query import small_batches
-from fletching.engine.query.small_batches import gathered
+from fletching.engine.query import kept_rows
+from fletching.engine.query.kept_rows import gathered
 
 
 def test_small_batches_are_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(small_batches, "SMALL_ROWS", 4)
-    monkeypatch.setattr(small_batches, "GATHERED_ROWS", 10)
+    monkeypatch.setattr(kept_rows, "SMALL_ROWS", 4)
+    monkeypatch.setattr(kept_rows, "GATHERED_ROWS", 10)
 
     def sizes(*counts: int) -> list[int]:
         batches = [pa.record_batch({"n": range(count)}) for count in counts]
@@ -23,7 +23,7 @@ def test_small_batches_are_put_together(monkeypatch: pytest.MonkeyPatch) -> None
     assert sizes(*[1] * 20) == [1, 8, 10, 1]
     assert sizes(1, 1, 4, 1, 1, 5) == [1, 1, 4, 2, 5]
     assert sizes(0) == [0]
-    monkeypatch.setattr(small_batches, "GATHERED_BYTES", 16)
+    monkeypatch.setattr(kept_rows, "GATHERED_BYTES", 16)
     assert sizes(*[1] * 5) == [1, 2, 2]
     coded = pa.record_batch({"d": pa.array(["a"]).dictionary_encode()})
     assert len(list(gathered(iter([coded] * 3)))) == 3

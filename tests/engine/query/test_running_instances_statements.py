@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fletching.engine.query.running_statements import RunningStatements
+from fletching.engine.query.running_instances import RunningStatements
 from fletching.errors import OperationCancelledError
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fletching.objects.local import LocalStore
-from fletching.objects.mapped_range import CHUNK_BYTES, MappedWindow
+from fletching.objects.mappings import CHUNK_BYTES, MappedWindow
 
 MIB = 1 << 20
 SMAPS = Path("/proc/self/smaps")

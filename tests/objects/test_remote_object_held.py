@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fletching.objects.held_object import HeldObject
+from fletching.objects.remote_object import HeldObject
 from fletching.objects.store import StoredObject
 
 
