@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fletching.engine.cache import RecentlyUsed
+from fletching.engine.cache import Budget, RecentlyUsed
 
 
 def test_the_longest_unused_goes_first() -> None:
@@ -24,11 +24,33 @@ def test_weights_bound_the_sum_and_a_giant_stands_alone() -> None:
     cache.put("c", b"1")
     assert [cache.get(key) for key in "abc"] == [None, b"12345", b"1"]
     cache.put("giant", b"x" * 100)
-    assert [cache.get(key) for key in ("b", "c")] == [None, None]
+    assert [cache.get(key) for key in ("b", "c")] == [b"12345", b"1"]
     assert cache.get("giant") is not None
-    cache.put("d", b"1")
+    assert len(cache) == 2
+    cache.put("another", b"x" * 11)
     assert cache.get("giant") is None
-    assert cache.get("d") == b"1"
+    assert cache.get("another") is not None
+    cache.put("another", b"1")
+    assert cache.get("another") == b"1"
+    assert cache.hits == 7
+
+
+def test_caches_of_one_budget_make_way_for_each_other() -> None:
+    budget = Budget(10)
+    texts, numbers = RecentlyUsed[str, bytes](budget, weight=len), RecentlyUsed[str, int](budget)
+    texts.put("a", b"12345")
+    numbers.put("a", 7)
+    assert (texts.get("a"), numbers.get("a")) == (b"12345", 7)
+    texts.put("b", b"123")
+    numbers.put("c", 9)
+    assert (len(texts), len(numbers)) == (2, 2)
+    # What was used longest ago goes, whatever it is.
+    texts.put("d", b"1")
+    assert [texts.get(key) for key in "abd"] == [None, b"123", b"1"]
+    assert [numbers.get(key) for key in "ac"] == [7, 9]
+    # A giant of one is none of the other.
+    texts.put("e", b"x" * 11)
+    assert numbers.get("e") is None
 
 
 def test_what_nobody_asked_for_in_long_goes_when_another_comes() -> None:

@@ -11,6 +11,7 @@ from tests.engine.conftest import T
 
 from fletching.catalog.segment_rows import visible_segments
 from fletching.catalog.table_rows import get_table
+from fletching.engine.cache import Budget
 from fletching.engine.reading import kept_snapshots
 from fletching.engine.reading.kept_snapshots import Snapshots
 from fletching.engine.reading.open_sessions import pinned_version
@@ -73,11 +74,15 @@ def test_versions_to_come_and_tables_that_are_gone(three: Any) -> None:
         pinned_version(connection, table, request)
 
 
-def snapshots_of(house: Any) -> tuple[Snapshots, str, int]:
+def snapshots_of(house: Any, budget: Budget | None = None) -> tuple[Snapshots, str, int]:
     context = house.engine.context
     with context.database.read() as connection:
         table = get_table(connection, T)
-    return Snapshots(context.database, context.store), table.id, table.version
+    return (
+        Snapshots(context.database, context.store, budget or Budget(1 << 20)),
+        table.id,
+        table.version,
+    )
 
 
 def test_a_snapshot_is_loaded_once_also_by_readers_at_the_same_time(
@@ -125,11 +130,8 @@ def test_a_newer_version_grows_out_of_the_one_that_is_kept(
     assert snapshots.get(table_id, version + 1, EVERYTHING, None).row_count == 10
 
 
-def test_what_is_too_large_for_the_cache_is_kept_beside_it(
-    three: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kept_snapshots, "_SNAPSHOT_BYTES", 1)
-    snapshots, table_id, version = snapshots_of(three)
+def test_what_is_too_large_for_the_cache_is_kept_beside_it(three: Any) -> None:
+    snapshots, table_id, version = snapshots_of(three, Budget(1))
     large = snapshots.get(table_id, version, EVERYTHING, None)
     assert snapshots.get(table_id, version, EVERYTHING, None) is large
     assert len(snapshots.cache) == 0

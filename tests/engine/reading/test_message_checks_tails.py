@@ -94,7 +94,7 @@ def test_it_says_what_the_file_has(segment: Any) -> None:
         assert crc32c(message) == tail.checksums[1 + number]
         if tail.metadata is not None:
             assert bytes(tail.metadata[number]) == message[:metadata]
-    assert (tail.metadata is None) == (tail.weight == 40 * len(tail.checksums))
+    assert (tail.metadata is None) == (tail.size_bytes == 40 * len(tail.checksums))
 
 
 def test_every_byte_of_the_end_may_be_wrong(segment: Any) -> None:

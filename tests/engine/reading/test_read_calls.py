@@ -12,7 +12,6 @@ import pyarrow as pa
 import pytest
 from tests.engine.conftest import T, in_a_folder
 
-from fletching.engine.reading import kept_snapshots
 from fletching.engine.reading.read_calls import Reading
 from fletching.errors import (
     CorruptObjectError,
@@ -82,8 +81,7 @@ def test_open_sessions_keep_no_snapshots(
     filled: Any, reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is kept of snapshots is bounded by bytes, however many sessions are open and were read."""
-    monkeypatch.setattr(kept_snapshots, "_SNAPSHOT_BYTES", 1)
-    monkeypatch.setattr(reading._snapshots._kept, "_capacity", 1)
+    monkeypatch.setattr(reading._snapshots.cache._budget, "capacity", 1)
     made = []
     for number in range(6):
         filled.append(batch(100 + number, 1), "pt=c")

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from fletching.catalog.table_rows import table_by_id
+from fletching.engine.cache import Budget
 from fletching.engine.reading.change_feed import CHANGE_COLUMNS
 from fletching.engine.reading.scan_schema import ScanSchemas
 from fletching.errors import InvalidArgumentError
@@ -33,7 +34,7 @@ def of(shelf: Any, schemas: ScanSchemas, version: int = 1, **what: Any) -> Any:
 
 def test_a_choice_is_worked_out_once(shelf: Any) -> None:
     shelf.create(SCHEMA, [("pt", "string")])
-    schemas = ScanSchemas()
+    schemas = ScanSchemas(Budget(1 << 20))
     whole = of(shelf, schemas)
     assert whole is of(shelf, schemas)
     assert whole.projection.schema.names == ["a", "b", "pt"]
@@ -52,7 +53,7 @@ def test_a_choice_is_worked_out_once(shelf: Any) -> None:
 
 def test_each_schema_version_is_its_own(shelf: Any) -> None:
     shelf.create(SCHEMA)
-    schemas = ScanSchemas()
+    schemas = ScanSchemas(Budget(1 << 20))
     shelf.add_columns(pa.field("late", pa.int8()))
     assert of(shelf, schemas, 1).projection.schema.names == ["a", "b"]
     assert of(shelf, schemas, 2).projection.schema.names == ["a", "b", "late"]
@@ -61,12 +62,12 @@ def test_each_schema_version_is_its_own(shelf: Any) -> None:
 
 def test_a_feed_has_more_columns(shelf: Any) -> None:
     shelf.create(SCHEMA)
-    names = of(shelf, ScanSchemas(), since_version=0).projection.schema.names
+    names = of(shelf, ScanSchemas(Budget(1 << 20)), since_version=0).projection.schema.names
     assert names == ["a", "b", *(name for name, _ in CHANGE_COLUMNS)]
 
 
 def test_a_table_s_own_column_of_such_a_name_is_refused(shelf: Any) -> None:
     shelf.create(pa.schema([("_Change_Type", pa.int8())]))
-    of(shelf, ScanSchemas())
+    of(shelf, ScanSchemas(Budget(1 << 20)))
     with pytest.raises(InvalidArgumentError, match="_change_type"):
-        of(shelf, ScanSchemas(), since_version=0)
+        of(shelf, ScanSchemas(Budget(1 << 20)), since_version=0)

@@ -26,7 +26,7 @@ from fletching.catalog.segment_rows import (
     segments_since,
     visible_segments,
 )
-from fletching.engine.cache import RecentlyUsed
+from fletching.engine.cache import IDLE_SECONDS, Budget, RecentlyUsed
 from fletching.engine.reading.change_feed import changes_between
 from fletching.engine.reading.chunked_lists import ChunkedNumbers, SegmentList
 from fletching.engine.reading.output_schema import PartitionFilter
@@ -36,8 +36,7 @@ from fletching.objects.store import ObjectStore
 
 __all__ = ["Snapshots", "grow"]
 
-_SNAPSHOT_BYTES = 512 << 20  # summed over snapshots; a larger one is kept beside them
-_CACHED_TABLES = 4096
+_NEWEST_BYTES = 200  # of the number that is remembered for a table
 
 
 SnapshotKey: TypeAlias = tuple[str, int, PartitionFilter, "int | None"]
@@ -46,16 +45,14 @@ SnapshotKey: TypeAlias = tuple[str, int, PartitionFilter, "int | None"]
 class Snapshots:
     """The snapshots of versions, loaded from the catalog and kept, as one never changes. Thread-safe."""
 
-    def __init__(self, database: Database, store: ObjectStore) -> None:
-        """Knows none yet."""
+    def __init__(self, database: Database, store: ObjectStore, budget: Budget) -> None:
+        """Knows none yet; what it keeps counts in a budget of bytes."""
         self._database = database
         self._store = store
         self._kept = RecentlyUsed[SnapshotKey, Snapshot](
-            _SNAPSHOT_BYTES, weight=lambda snapshot: snapshot.size_bytes
+            budget, weight=lambda snapshot: snapshot.size_bytes, idle_seconds=IDLE_SECONDS
         )
-        # One that is larger than that is kept beside them, and does not have to make way for them.
-        self._large = RecentlyUsed[SnapshotKey, Snapshot](1)
-        self._newest = RecentlyUsed[str, int](_CACHED_TABLES)
+        self._newest = RecentlyUsed[str, int](budget, weight=lambda _: _NEWEST_BYTES)
         self._loading = threading.Lock()
 
     @property
@@ -67,17 +64,14 @@ class Snapshots:
         self, table_id: str, version: int, wanted: PartitionFilter, since: int | None
     ) -> Snapshot:
         """The rows of a version in the wanted partitions, or the changes ``since`` another one."""
-        snapshot = self._find((table_id, version, wanted, since))
+        snapshot = self._kept.get((table_id, version, wanted, since))
         if snapshot is None:
             with self._loading:  # the second of two readers finds what the first has loaded
-                snapshot = self._find((table_id, version, wanted, since))
+                snapshot = self._kept.get((table_id, version, wanted, since))
                 if snapshot is None:
                     with self._database.read() as connection:
                         snapshot = self.load(connection, table_id, version, wanted, since)
         return snapshot
-
-    def _find(self, key: SnapshotKey) -> Snapshot | None:
-        return self._kept.get(key) or self._large.get(key)
 
     def load(
         self,
@@ -89,7 +83,7 @@ class Snapshots:
     ) -> Snapshot:
         """The snapshot, as the catalog has it in a transaction of the caller's; see `get`."""
         key = (table_id, version, wanted, since)
-        snapshot = self._find(key)
+        snapshot = self._kept.get(key)
         if snapshot is None:
             if since is not None:
                 snapshot = changes_between(
@@ -112,8 +106,7 @@ class Snapshots:
                     visible_deletions(connection, table_id, version),
                     self._vector,
                 )
-            large = snapshot.size_bytes > _SNAPSHOT_BYTES
-            (self._large if large else self._kept).put(key, snapshot)
+            self._kept.put(key, snapshot)
         return snapshot
 
     def _whole_snapshot(self, connection: Connection, table_id: str, version: int) -> Snapshot:
@@ -125,7 +118,7 @@ class Snapshots:
         known = self._newest.get(table_id)
         base = None
         if known is not None and known <= version:
-            base = self._find((table_id, known, PartitionFilter(), None))
+            base = self._kept.get((table_id, known, PartitionFilter(), None))
         changed = None
         if base is not None and known is not None:
             changed = segments_since(connection, table_id, known, version)

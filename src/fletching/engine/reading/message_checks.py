@@ -29,7 +29,7 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from fletching.catalog.segment_rows import SegmentRow
-from fletching.engine.cache import RecentlyUsed
+from fletching.engine.cache import Budget, RecentlyUsed
 from fletching.engine.writing.metadata_index import METADATA_KEY, decode_index, parse_entry
 from fletching.engine.writing.segment_writer import CRC32C_KEY
 from fletching.errors import CorruptObjectError, WireError
@@ -58,6 +58,8 @@ _BYTES_PER_BATCH: Final = 256
 """A batch's share of the end of a file: 24 bytes of the footer, its checksum, its compressed metadata."""
 
 _KEPT_BYTES: Final = 64 << 20
+_SEGMENT_BYTES: Final = 1000  # of what is known of a segment, without its messages
+_MESSAGE_BYTES: Final = 21  # where it begins and ends, its checksum, and whether it is proven
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class SegmentTail:
     metadata: list[memoryview] | None
 
     @property
-    def weight(self) -> int:
+    def size_bytes(self) -> int:
         """About how many bytes it takes."""
         return 40 * len(self.checksums) + sum(len(each) for each in self.metadata or ())
 
@@ -91,8 +93,8 @@ def checksums_of(footer: Footer) -> list[int]:
 class SegmentTails:
     """The ends of segments, those used last. Thread-safe."""
 
-    def __init__(self) -> None:
-        self._kept = RecentlyUsed[str, SegmentTail](_KEPT_BYTES, weight=lambda tail: tail.weight)
+    def __init__(self, budget: Budget) -> None:
+        self._kept = RecentlyUsed[str, SegmentTail](budget, weight=lambda tail: tail.size_bytes)
 
     def get(self, stored: StoredObject, row: SegmentRow) -> SegmentTail:
         """The end of a segment; blocks for a request, seldom two, the first time.
@@ -148,10 +150,6 @@ def _read(stored: StoredObject, row: SegmentRow) -> SegmentTail:
 
 
 _FILE_PREFIX_BYTES: Final = 8
-_KEPT_BYTES: Final = 64 << 20
-"""Of what is known of segments: some three million messages."""
-_MESSAGE_BYTES: Final = 21  # where it starts and ends, its checksum, and whether it is proven
-_SEGMENT_BYTES: Final = 800  # of the objects, however few messages there are
 
 
 def recorded_checksums(stored: StoredObject) -> list[int]:
@@ -181,7 +179,7 @@ class _SegmentChecks:
     """The messages of one file: where they are, their checksums, and which are proven."""
 
     def __init__(self, starts: list[int], ends: list[int], checksums: list[int]) -> None:
-        # Not lists, which take six times as much: there is one of these for every segment in use.
+        # Arrays of numbers: as lists, a message would take six times as much.
         self.starts = array("q", starts)
         self.ends = array("q", ends)
         self._checksums = array("I", checksums)
@@ -195,8 +193,8 @@ class _SegmentChecks:
         return self._left == 0
 
     @property
-    def weight(self) -> int:
-        """About how many bytes of memory it takes."""
+    def size_bytes(self) -> int:
+        """About how many bytes it takes."""
         return _SEGMENT_BYTES + _MESSAGE_BYTES * len(self.starts)
 
     def _touched(self, start: int, end: int) -> range:
@@ -267,11 +265,13 @@ class MessageChecks:
         tails: the ends of remote segments.
     """
 
-    def __init__(self, kept_bytes: int = _KEPT_BYTES) -> None:
+    def __init__(self, budget: Budget | None = None) -> None:
+        """Knows nothing yet; what it keeps counts in a budget of bytes, of its own if none is given."""
+        budget = budget or Budget(_KEPT_BYTES)
         self._segments = RecentlyUsed[tuple[object, ...], _SegmentChecks](
-            kept_bytes, weight=lambda checks: checks.weight
+            budget, weight=lambda checks: checks.size_bytes
         )
-        self.tails = SegmentTails()
+        self.tails = SegmentTails(budget)
 
     def checked(self, stored: StoredObject, row: SegmentRow) -> StoredObject:
         """The object, proving messages as they are used; itself where all are proven.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import pyarrow as pa
 
+from fletching.engine.cache import Budget, RecentlyUsed
 from fletching.engine.reading.output_schema import OutputColumn, TableColumns, reply_schema
 from fletching.errors import InvalidArgumentError, UsageError
 from fletching.ipc import Message
@@ -15,11 +17,11 @@ from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.dictionaries import has_dictionary
 from fletching.ipc.encoding import encode_schema
 from fletching.ipc.metadata import HeaderReader
-from fletching.ipc.projection import Projector
+from fletching.ipc.projection import Constant, Projector
 from fletching.ipc.schema_header import schema_header, schema_message_of
 from fletching.ipc.type_tree import any_below
 from fletching.ipc.validation import BatchValidator
-from fletching.protocol.types.constant_columns import constant_column
+from fletching.protocol.types.constant_columns import constant_column, constant_scalar
 from fletching.protocol.types.conversion import convert_for_reply
 
 __all__ = [
@@ -28,6 +30,26 @@ __all__ = [
     "SegmentColumns",
     "stored_columns",
 ]
+
+
+_OWN_BYTES = 8 << 20  # kept of what shares its memory with nothing else
+_COLUMN_BYTES = 1 << 10
+_LEAST_COLUMNS = 16  # what few columns count as
+
+
+def columns_bytes(count: int) -> int:
+    """About how much memory takes what is known of so many columns, and compiled of it."""
+    return _COLUMN_BYTES * max(count, _LEAST_COLUMNS)
+
+
+CompiledProjections: TypeAlias = (
+    "RecentlyUsed[tuple[PhysicalProjection, int, tuple[str, ...]], Projector]"
+)
+
+
+def compiled_projections(budget: int | Budget) -> CompiledProjections:
+    """Has none; what it keeps counts in a budget of bytes."""
+    return RecentlyUsed(budget, weight=lambda projector: columns_bytes(len(projector.schema)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,11 +165,15 @@ class PhysicalProjection:
         table: the columns of the table at the session's schema version.
         outputs: the reply's columns.
         versions: the stored columns of every schema version up to the session's.
+        compiled: the choices of columns that are compiled; by projection, schema version and partition.
     """
 
     table: TableColumns
     outputs: tuple[OutputColumn, ...]
     versions: Mapping[int, TableColumns]
+    compiled: CompiledProjections = dataclasses.field(
+        default_factory=lambda: compiled_projections(_OWN_BYTES)
+    )
 
     @functools.cached_property
     def schema(self) -> pa.Schema:
@@ -204,6 +230,31 @@ class PhysicalProjection:
             known = self._resolve(self.versions[schema_version])
             self._stored[schema_version] = known  # a repeated computation gives the same
         return known
+
+    def compiled_for(self, schema_version: int, partition: tuple[str, ...]) -> Projector:
+        """The compiled choice of columns; kept, as every segment of a partition uses the same."""
+        key = self, schema_version, partition
+        known = self.compiled.get(key)
+        if known is None:
+            known = self._compile(schema_version, partition)
+            self.compiled.put(key, known)
+        return known
+
+    def _compile(self, schema_version: int, partition: tuple[str, ...]) -> Projector:
+        stored = self.stored(schema_version)
+        count = len(self.table.data)
+        constants = [
+            Constant(
+                output.field,
+                constant_scalar(output.field.type, partition[output.place - count])
+                if output.place >= count
+                else None,
+            )
+            for output, index in zip(self.outputs, stored.source, strict=True)
+            if index is None
+        ]
+        chosen = [index for index in stored.source if index is not None]
+        return Projector(stored.schema, chosen, constants)
 
     def keeps_columns(self, schema_version: int) -> bool:
         """Whether no column of the segments of a schema version was dropped before the version that is read.

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from fletching.catalog.database import Database
 from fletching.catalog.table_rows import TableRow, get_table
-from fletching.engine.cache import RecentlyUsed
+from fletching.engine.cache import IDLE_SECONDS, Budget, RecentlyUsed
 from fletching.engine.reading.batch_strategies import (
     KeptSegments,
     ReadOptions,
@@ -71,7 +71,9 @@ SIGNED_SECONDS = 900.0
 LEAST_SIGNED_SECONDS = 60.0
 """What is good for less time is not handed out."""
 
-_SPLITS_BYTES = 64 << 20  # summed over the sessions whose splits are kept
+KEPT_BYTES = 768 << 20
+"""About how much memory takes what reads keep for the next ones: snapshots, sessions, splits, schemas and
+compiled projections, and what is known of segments' messages."""
 
 
 class PinnedTable:
@@ -157,7 +159,8 @@ class Reading:
         self._database = database
         self._store = store
         self._clock = clock
-        self._snapshots = Snapshots(database, store)
+        budget = Budget(KEPT_BYTES)
+        self._snapshots = Snapshots(database, store, budget)
         self._sessions = ReadSessions(
             database,
             self._snapshots,
@@ -165,11 +168,12 @@ class Reading:
             session_seconds=session_seconds,
             max_sessions=max_sessions,
             written_at_once=written_at_once,
+            budget=budget,
         )
         self._splits = RecentlyUsed[str, Splits](
-            _SPLITS_BYTES, weight=lambda splits: splits.size_bytes
+            budget, weight=lambda splits: splits.size_bytes, idle_seconds=IDLE_SECONDS
         )
-        self.checks = MessageChecks()
+        self.checks = MessageChecks(budget)
         self.create_session = self._sessions.create
         self.get_session = self._sessions.get
         self.close = self._sessions.close

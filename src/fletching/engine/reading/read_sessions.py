@@ -34,7 +34,7 @@ from fletching.catalog.read_session_rows import (
 )
 from fletching.catalog.segment_rows import visible_partitions
 from fletching.catalog.table_rows import TableRow, get_table, table_by_id
-from fletching.engine.cache import RecentlyUsed
+from fletching.engine.cache import IDLE_SECONDS, Budget, RecentlyUsed
 from fletching.engine.reading.change_feed import (
     begin_incremental,
     choose_incremental,
@@ -81,7 +81,6 @@ READ_SESSION_SECONDS = 24 * 3600.0
 MAX_READ_SESSIONS = 20_000
 """How many may be open at once: each keeps a snapshot from being collected."""
 
-_CACHED_BYTES = 64 << 20
 _SESSION_BYTES = 16 << 10  # what a session takes beside its filter
 _FILTER_BYTES = 8  # for a character of its text: the tree, and lists of values as Arrow arrays
 
@@ -136,8 +135,11 @@ class ReadSessions:
         session_seconds: float = READ_SESSION_SECONDS,
         max_sessions: int = MAX_READ_SESSIONS,
         written_at_once: bool = False,
+        budget: Budget,
     ) -> None:
         """Keeps sessions in ``database``; ``clock`` gives seconds since the epoch.
+
+        What is in memory, too, counts in ``budget``, in bytes.
 
         ``written_at_once``: a session is in the catalog before anybody hears of it, however long
         that takes.
@@ -149,9 +151,9 @@ class ReadSessions:
         self._unwritten = UnwrittenSessions(database)
         # Processes that answer for each other's sessions find them in the catalog alone.
         self._patience = None if written_at_once else QUICK_SECONDS
-        self.scan_schemas = ScanSchemas()
+        self.scan_schemas = ScanSchemas(budget)
         self._sessions = RecentlyUsed[str, OpenSession](
-            _CACHED_BYTES, weight=lambda session: session.size_bytes
+            budget, weight=lambda session: session.size_bytes, idle_seconds=IDLE_SECONDS
         )
         self._snapshots = snapshots
 

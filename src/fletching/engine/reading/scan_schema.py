@@ -10,7 +10,7 @@ import pyarrow as pa
 from sqlalchemy import Connection
 
 from fletching.catalog.table_rows import TableRow, schema_history
-from fletching.engine.cache import RecentlyUsed
+from fletching.engine.cache import Budget, RecentlyUsed
 from fletching.engine.reading.change_feed import CHANGE_COLUMNS, OPERATION_COLUMN
 from fletching.engine.reading.output_schema import (
     TableColumns,
@@ -18,7 +18,12 @@ from fletching.engine.reading.output_schema import (
     select_columns,
     select_session_columns,
 )
-from fletching.engine.reading.physical_projection import PhysicalProjection
+from fletching.engine.reading.physical_projection import (
+    CompiledProjections,
+    PhysicalProjection,
+    columns_bytes,
+    compiled_projections,
+)
 from fletching.engine.tables.columns import is_widened
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.messages.requests import ArrowOptions, CreateReadSession
@@ -27,11 +32,23 @@ from fletching.protocol.types.table_schema import table_schema
 
 __all__ = ["ScanSchema", "ScanSchemas"]
 
-# Summed over what is kept: a table may have thousands of columns.
-_CACHED_TABLE_COLUMNS = 1 << 18
-_CACHED_SESSION_COLUMNS = 1 << 18
-_CACHED_PROJECTED_COLUMNS = 4096  # of the choices of one session's columns
-_LEAST_COLUMNS = 128  # what few columns count as
+_OWN_BYTES = 64 << 20  # kept of what shares its memory with nothing else
+
+
+class KeptProjections:
+    """The projections that reads asked for last, and what was compiled of them.
+
+    Attributes:
+        chosen: by scan schema, names, and whether they are in an order of their own.
+        compiled: see `PhysicalProjection.compiled`.
+    """
+
+    def __init__(self, budget: int | Budget) -> None:
+        """Has none; what it keeps counts in a budget of bytes."""
+        self.chosen = RecentlyUsed[tuple[ScanSchema, tuple[str, ...], bool], PhysicalProjection](
+            budget, weight=lambda projection: columns_bytes(len(projection.table.names))
+        )
+        self.compiled: CompiledProjections = compiled_projections(budget)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,6 +62,7 @@ class ScanSchema:
         options: units of timestamps.
         verbatim_types: whether Arrow types that ODPS lacks are sent as stored.
         primary_key: names of the table's key columns.
+        kept: what was worked out for reads before.
     """
 
     columns: TableColumns
@@ -53,13 +71,7 @@ class ScanSchema:
     options: ArrowOptions
     verbatim_types: bool
     primary_key: tuple[str, ...] = ()
-    _projections: RecentlyUsed[tuple[tuple[str, ...], bool], PhysicalProjection] = (
-        dataclasses.field(
-            default_factory=lambda: RecentlyUsed(
-                _CACHED_PROJECTED_COLUMNS, weight=lambda one: _columns(len(one.outputs))
-            )
-        )
-    )
+    kept: KeptProjections = dataclasses.field(default_factory=lambda: KeptProjections(_OWN_BYTES))
 
     @functools.cached_property
     def projection(self) -> PhysicalProjection:
@@ -89,33 +101,34 @@ class ScanSchema:
         """
         if not names:
             return self.projection
-        key = tuple(names), unordered
-        projection = self._projections.get(key)
+        key = self, tuple(names), unordered
+        projection = self.kept.chosen.get(key)
         if projection is None:
             places = select_columns(self.columns, self.places, names, unordered=unordered)
             projection = self._projection(places)
-            self._projections.put(key, projection)
+            self.kept.chosen.put(key, projection)
         return projection
 
     def _projection(self, places: Sequence[int]) -> PhysicalProjection:
         outputs = output_columns(
             self.columns, places, self.options, verbatim_types=self.verbatim_types
         )
-        return PhysicalProjection(self.columns, outputs, self.versions)
+        return PhysicalProjection(self.columns, outputs, self.versions, self.kept.compiled)
 
 
 class ScanSchemas:
     """Finds the schemas of sessions, and remembers them. Thread-safe."""
 
-    def __init__(self) -> None:
-        """Knows nothing yet."""
+    def __init__(self, budget: Budget) -> None:
+        """Knows nothing yet; what it keeps counts in a budget of bytes."""
         self._tables = RecentlyUsed[tuple[str, int], dict[int, TableColumns]](
-            _CACHED_TABLE_COLUMNS,
-            weight=lambda known: _columns(sum(len(item.data) for item in known.values())),
+            budget,
+            weight=lambda known: columns_bytes(sum(len(item.data) for item in known.values())),
         )
         self._scan_schemas = RecentlyUsed[tuple[object, ...], ScanSchema](
-            _CACHED_SESSION_COLUMNS, weight=lambda schema: _columns(len(schema.columns.data))
+            budget, weight=lambda schema: columns_bytes(len(schema.columns.names))
         )
+        self._projections = KeptProjections(budget)
 
     def versions(self, connection: Connection, table: TableRow) -> dict[int, TableColumns]:
         """The columns of every schema the table has had."""
@@ -168,13 +181,10 @@ class ScanSchemas:
                 options=request.arrow_options,
                 verbatim_types=request.verbatim_types,
                 primary_key=table.primary_key,
+                kept=self._projections,
             )
             self._scan_schemas.put(key, scan_schema)
         return scan_schema
-
-
-def _columns(count: int) -> int:
-    return max(count, _LEAST_COLUMNS)
 
 
 def _session_places(columns: TableColumns, request: CreateReadSession) -> tuple[int, ...]:

@@ -26,12 +26,11 @@ from fletching.errors import CorruptObjectError, ObjectNotFoundError, WireError
 from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.limits import DEFAULT_LIMITS
 from fletching.ipc.message import Message, message_at
-from fletching.ipc.projection import Constant, Projection, Projector
+from fletching.ipc.projection import Projection
 from fletching.ipc.renumbering import renumbered
 from fletching.ipc.schema_header import schema_header
 from fletching.objects.remote_object import HeldObject
 from fletching.objects.store import ObjectStore, StoredObject
-from fletching.protocol.types.constant_columns import constant_scalar
 
 __all__ = ["ColumnChunks", "DictionaryChunks", "DictionaryMessage", "SegmentReader"]
 
@@ -303,7 +302,7 @@ class ColumnChunks:
     ) -> None:
         self._reader = reader
         self._schema = projection.schema
-        self._projector = projector(projection, reader.row.schema_version, partition)
+        self._projector = projection.compiled_for(reader.row.schema_version, partition)
 
     def plan(self, offset: int, metadata_length: int) -> Projection:
         """The projected message of the batch at ``offset``.
@@ -391,36 +390,3 @@ def _bytes_of(piece: Literal | Extent) -> Buffer:
     if isinstance(piece, Literal):
         return piece.data
     return piece.object.view(piece.start, piece.end)
-
-
-def projector(
-    projection: PhysicalProjection, schema_version: int, partition: tuple[str, ...]
-) -> Projector:
-    """The compiled choice of columns; kept, as every segment of a partition uses the same."""
-    kept = _narrow if len(projection.outputs) <= _NARROW_COLUMNS else _wide
-    return kept(projection, schema_version, partition)
-
-
-def _compiled(
-    projection: PhysicalProjection, schema_version: int, partition: tuple[str, ...]
-) -> Projector:
-    stored = projection.stored(schema_version)
-    count = len(projection.table.data)
-    constants = [
-        Constant(
-            output.field,
-            constant_scalar(output.field.type, partition[output.place - count])
-            if output.place >= count
-            else None,
-        )
-        for output, index in zip(projection.outputs, stored.source, strict=True)
-        if index is None
-    ]
-    chosen = [index for index in stored.source if index is not None]
-    return Projector(stored.schema, chosen, constants)
-
-
-_NARROW_COLUMNS = 256
-# What is compiled for thousands of columns takes megabytes: fewer are kept.
-_narrow = functools.lru_cache(maxsize=256)(_compiled)
-_wide = functools.lru_cache(maxsize=8)(_compiled)
