@@ -11,6 +11,7 @@ import pytest
 from crc32c import crc32c
 
 from fletching.catalog.table_rows import get_table
+from fletching.engine.cache import Budget
 from fletching.engine.reading.message_checks import MessageChecks, SegmentTails, recorded_checksums
 from fletching.engine.writing import metadata_index
 from fletching.errors import CorruptObjectError, StorageError, StorageFullError
@@ -68,12 +69,12 @@ def test_a_store_that_fails_is_not_damage(segment: tuple[Any, Any]) -> None:
 
         away: Any = Away(stored.key, stored.data)
         with pytest.raises(type(failing)) as caught:
-            SegmentTails().get(away, row)
+            SegmentTails(Budget(1 << 20)).get(away, row)
         assert caught.value is failing
         with pytest.raises(type(failing)) as caught:
             MessageChecks().recorded(away, row, 8, stored.length)
         assert caught.value is failing
-    assert SegmentTails().get(stored, row).checksums
+    assert SegmentTails(Budget(1 << 20)).get(stored, row).checksums
 
 
 def places(row: Any) -> list[list[int]]:
@@ -83,7 +84,7 @@ def places(row: Any) -> list[list[int]]:
 
 def test_it_says_what_the_file_has(segment: Any) -> None:
     row, stored = segment
-    tails = SegmentTails()
+    tails = SegmentTails(Budget(1 << 20))
     tail = tails.get(stored, row)
     assert len(stored.asked) == 1
     assert tails.get(stored, row) is tail
@@ -100,14 +101,14 @@ def test_it_says_what_the_file_has(segment: Any) -> None:
 def test_every_byte_of_the_end_may_be_wrong(segment: Any) -> None:
     """Damage is found or changes nothing of what is said."""
     row, stored = segment
-    right = SegmentTails().get(stored, row)
+    right = SegmentTails(Budget(1 << 20)).get(stored, row)
     offset, metadata, body, _ = places(row)[-1]
     found = 0
     for place in range(offset + metadata + body, stored.length, 7):
         data = bytearray(stored.data)
         data[place] ^= 0x20
         try:
-            tail = SegmentTails().get(Ranged(row.key, bytes(data)), row)  # type: ignore[arg-type]  # all that is asked
+            tail = SegmentTails(Budget(1 << 20)).get(Ranged(row.key, bytes(data)), row)  # type: ignore[arg-type]  # all that is asked
         except CorruptObjectError:
             found += 1
             continue
@@ -120,4 +121,4 @@ def test_every_byte_of_the_end_may_be_wrong(segment: Any) -> None:
 def test_a_file_that_was_cut_is_damage(segment: Any, cut: int) -> None:
     row, stored = segment
     with pytest.raises(CorruptObjectError):
-        SegmentTails().get(Ranged(row.key, stored.data[:-cut]), row)  # type: ignore[arg-type]  # likewise
+        SegmentTails(Budget(1 << 20)).get(Ranged(row.key, stored.data[:-cut]), row)  # type: ignore[arg-type]  # likewise

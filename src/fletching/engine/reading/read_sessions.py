@@ -3,9 +3,6 @@
 A session lives in the catalog, so any process can answer for it. What was derived from it (columns,
 filter, totals) is immutable and kept here, least recently used first out, so that reading asks the
 catalog nothing.
-
-The module is long because a session has one life, and what begins, prolongs, splits and ends it shares
-its rules.
 """
 
 from __future__ import annotations
@@ -13,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import Connection
@@ -80,6 +77,8 @@ READ_SESSION_SECONDS = 24 * 3600.0
 
 MAX_READ_SESSIONS = 20_000
 """How many may be open at once: each keeps a snapshot from being collected."""
+
+Result = TypeVar("Result")
 
 _SESSION_BYTES = 16 << 10  # what a session takes beside its filter
 _FILTER_BYTES = 8  # for a character of its text: the tree, and lists of values as Arrow arrays
@@ -173,35 +172,54 @@ class ReadSessions:
         """
         check_options(request.split_options)
         check_supported(request)
-        now = self._clock()
-        if not self._unwritten:
-            try:
-                # Not durable: opening a session is repeated after a power cut, and waiting for the
-                # disk would be most of the time until the first batch.
-                with self._database.write(
-                    durable=False,
-                    wait_seconds=self._patience if _pins_current(request) else None,
-                    pins=True,
-                ) as connection:
-                    session = self._begin_sendable(connection, request, now)
-                    insert_read_session(connection, session.row)
-            except ServiceUnavailableError:
-                if self._patience is None or not _pins_current(request):
-                    raise
-            else:
-                self._sessions.put(session.row.id, session)
-                return self._response(session)
-        if not _pins_current(request):
-            with self._database.write(durable=False, pins=True) as connection:
-                session = self._begin_sendable(connection, request, now)
-                insert_read_session(connection, session.row)
-        else:
-            # Somebody else writes for long, and reading does not wait for that.
-            with self._database.read() as connection:
-                session = self._begin_sendable(connection, request, now)
-            self._unwritten.put(session.row, new=True)
+        (session,) = self._open([request], self._begin_sendable)
         self._sessions.put(session.row.id, session)
         return self._response(session)
+
+    def _open(
+        self,
+        requests: Sequence[CreateReadSession],
+        begin: Callable[[Connection, CreateReadSession, float], OpenSession],
+    ) -> list[OpenSession]:
+        """Begins sessions of one moment; where somebody else writes for long, they are written down later."""
+        now = self._clock()
+        # Nobody forgets the segments of a current version soon; those of an older one are kept by what
+        # is written down.
+        patience = self._patience if all(map(_pins_current, requests)) else None
+
+        def written(connection: Connection) -> list[OpenSession]:
+            opened = [begin(connection, request, now) for request in requests]
+            for session in opened:
+                insert_read_session(connection, session.row)
+            return opened
+
+        opened = self._write(written, patience, pins=True)
+        if opened is None:
+            with self._database.read() as connection:
+                opened = [begin(connection, request, now) for request in requests]
+            for session in opened:
+                self._unwritten.put(session.row, new=True)
+        return opened
+
+    def _write(
+        self, work: Callable[[Connection], Result], patience: float | None, *, pins: bool = False
+    ) -> Result | None:
+        """Does what writes to the catalog; None if it would have to wait for longer than that.
+
+        Not durable: opening a session is repeated after a power cut, and waiting for the disk would be
+        most of the time until the first batch.
+        """
+        if self._unwritten and patience is not None:
+            return None
+        try:
+            with self._database.write(
+                durable=False, wait_seconds=patience, pins=pins
+            ) as connection:
+                return work(connection)
+        except ServiceUnavailableError:
+            if patience is None:
+                raise
+            return None
 
     def _begin(self, connection: Connection, request: CreateReadSession, now: float) -> OpenSession:
         """What a session reads, decided in the transaction that pins it."""
@@ -244,48 +262,21 @@ class ReadSessions:
             VersionNotFoundError: a version is gone, or still to come.
             ThrottledError: too many sessions are open.
         """
-        now = self._clock()
         requests = [CreateReadSession(table=name, version=version) for name, version in tables]
-        # Nobody forgets the segments of a current version soon; those of an older one are kept by what
-        # is written down.
-        patience = self._patience if all(map(_pins_current, requests)) else None
-        if not self._unwritten or patience is None:
-            try:
-                with self._database.write(
-                    durable=False, wait_seconds=patience, pins=True
-                ) as connection:
-                    opened = [self._begin(connection, request, now) for request in requests]
-                    for session in opened:
-                        insert_read_session(connection, session.row)
-            except ServiceUnavailableError:
-                if patience is None:
-                    raise
-            else:
-                return opened
-        # As for a session that a client opens: somebody else writes for long, and reading does not wait.
-        with self._database.read() as connection:
-            opened = [self._begin(connection, request, now) for request in requests]
-        for session in opened:
-            self._unwritten.put(session.row, new=True)
-        return opened
+        return self._open(requests, self._begin)
 
     def end(self, sessions: Sequence[OpenSession]) -> None:
         """Lets their versions go: the sessions have expired from now on."""
         if not sessions:
             return
         now = self._clock()
-        if not self._unwritten:
-            try:
-                with self._database.write(durable=False, wait_seconds=self._patience) as connection:
-                    for session in sessions:
-                        extend_read_session(connection, session.row.id, now)
-            except ServiceUnavailableError:
-                if self._patience is None:
-                    raise
-            else:
-                return
-        for session in sessions:
-            self._unwritten.put(dataclasses.replace(session.row, expires_at=now), new=False)
+
+        def ended(connection: Connection) -> list[bool]:
+            return [extend_read_session(connection, each.row.id, now) for each in sessions]
+
+        if self._write(ended, self._patience) is None:
+            for session in sessions:
+                self._unwritten.put(dataclasses.replace(session.row, expires_at=now), new=False)
 
     def get(self, request: GetReadSession) -> ReadSession:
         """Looks a session up; with ``refresh`` it lives on from now, also if it had just expired.
@@ -315,19 +306,14 @@ class ReadSessions:
             row: with the new expiry.
             waits: for the lock, as an expired session may be forgotten by whoever holds it.
         """
-        if not self._unwritten or waits:
-            try:
-                with self._database.write(
-                    durable=False, wait_seconds=None if waits else self._patience
-                ) as connection:
-                    if not extend_read_session(connection, row.id, row.expires_at):
-                        raise _no_session(row.id)
-            except ServiceUnavailableError:
-                if waits or self._patience is None:
-                    raise
-            else:
-                return
-        self._unwritten.put(row, new=False)
+        written = self._write(
+            lambda connection: extend_read_session(connection, row.id, row.expires_at),
+            None if waits else self._patience,
+        )
+        if written is None:
+            self._unwritten.put(row, new=False)
+        elif not written:
+            raise _no_session(row.id)
 
     def close(self) -> None:
         """Stops trying to write sessions down."""
