@@ -107,17 +107,17 @@ def link_segments(
     wanted = sorted(packs)
     if not wanted or not segment_keys:
         return
-    found: set[str] = set()
+    result: set[str] = set()
     for some in chunks(wanted):
         rows = connection.execute(
             select(blob_packs.c.id)
             .where(blob_packs.c.id.in_(some), blob_packs.c.table_id == table_id)
             .with_for_update(read=True)
         )
-        found.update(row.id for row in rows)
-    if len(found) != len(wanted):
+        result.update(row.id for row in rows)
+    if len(result) != len(wanted):
         raise InvalidArgumentError(
-            f"{len(wanted) - len(found)} uploads that blob references point to are gone: their"
+            f"{len(wanted) - len(result)} uploads that blob references point to are gone: their"
             " sessions ended before a row kept them; upload the blobs again"
         )
     connection.execute(
@@ -128,7 +128,7 @@ def link_segments(
 
 def links_of_packs(connection: Connection, packs: Collection[str]) -> list[PackLinks]:
     """The links of some packs, in the order of their ids; a pack that is not known is left out."""
-    found: dict[str, tuple[int, list[str]]] = {}
+    result: dict[str, tuple[int, list[str]]] = {}
     for some in chunks(sorted(packs)):
         rows = connection.execute(
             select(blob_packs.c.id, blob_packs.c.blobs, segment_packs.c.segment_key)
@@ -136,10 +136,10 @@ def links_of_packs(connection: Connection, packs: Collection[str]) -> list[PackL
             .where(blob_packs.c.id.in_(some))
         )
         for pack, blobs, key in rows:
-            keys = found.setdefault(pack, (blobs, []))[1]
+            keys = result.setdefault(pack, (blobs, []))[1]
             if key is not None:
                 keys.append(key)
-    return [PackLinks(pack, blobs, tuple(keys)) for pack, (blobs, keys) in found.items()]
+    return [PackLinks(pack, blobs, tuple(keys)) for pack, (blobs, keys) in result.items()]
 
 
 def copy_links(

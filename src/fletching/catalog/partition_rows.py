@@ -49,10 +49,10 @@ _COLUMNS = [
 ]
 
 
-def _rows(found: CursorResult[tuple[object, ...]]) -> list[PartitionRow]:
+def _rows(result: CursorResult[tuple[object, ...]]) -> list[PartitionRow]:
     """The rows of a query of `_COLUMNS`, from the driver's own tuples: SQLAlchemy's cost as much again."""
     return [
-        PartitionRow(decode_partition(text), *others) for text, *others in found.cursor.fetchall()
+        PartitionRow(decode_partition(text), *others) for text, *others in result.cursor.fetchall()
     ]
 
 

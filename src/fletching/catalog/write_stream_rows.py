@@ -250,7 +250,7 @@ def _staged(values: Row[tuple[object, ...]]) -> StagedSegmentRow:
 
 def staged_of_streams(connection: Connection, stream_pks: Sequence[int]) -> list[StagedSegmentRow]:
     """What the given attempts hold, in write order per attempt."""
-    found: list[StagedSegmentRow] = []
+    result: list[StagedSegmentRow] = []
     for some in chunks(stream_pks):
         rows = connection.execute(
             select(staged_segments)
@@ -259,8 +259,8 @@ def staged_of_streams(connection: Connection, stream_pks: Sequence[int]) -> list
                 staged_segments.c.stream_pk, staged_segments.c.write_number, staged_segments.c.pk
             )
         )
-        found.extend(_staged(row) for row in rows)
-    return found
+        result.extend(_staged(row) for row in rows)
+    return result
 
 
 def discard_staged(connection: Connection, stream_pks: Sequence[int]) -> list[str]:
@@ -277,13 +277,13 @@ def discard_staged(connection: Connection, stream_pks: Sequence[int]) -> list[st
 
 def accepted_write(connection: Connection, stream_pk: int, retry_trace_id: str) -> bytes | None:
     """The reply that a write with this trace id got, if it was accepted."""
-    found = connection.execute(
+    result = connection.execute(
         select(accepted_writes.c.response).where(
             accepted_writes.c.stream_pk == stream_pk,
             accepted_writes.c.retry_trace_id == retry_trace_id,
         )
     ).scalar()
-    return None if found is None else bytes(found)
+    return None if result is None else bytes(result)
 
 
 def remember_write(

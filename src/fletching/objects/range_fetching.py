@@ -156,12 +156,12 @@ class _Window:
                 pieces.setdefault(run[index], []).append(view)
         self._requests.clear()
         for place in range(len(self._ranges)):
-            found = pieces.pop(place, [])
-            if len(found) == 1:
-                yield found[0]
+            result = pieces.pop(place, [])
+            if len(result) == 1:
+                yield result[0]
             else:
                 # A copy: the range is longer than a request, and was brought by several at once.
-                yield memoryview(b"".join(found))
+                yield memoryview(b"".join(result))
 
     def cancel(self) -> None:
         """Gives up what was not begun."""

@@ -268,9 +268,9 @@ class RemoteStore:
         bucket = f"{parts.scheme}://{parts.netloc}{parts.path.removesuffix(name)}"
 
         def credentials() -> Credentials:
-            found = aws_keys(os.environ) or keys
+            result = aws_keys(os.environ) or keys
             return Credentials(
-                found["access_key_id"], found["secret_access_key"], found.get("token")
+                result["access_key_id"], result["secret_access_key"], result.get("token")
             )
 
         return S3Uploads(bucket, scope[2], credentials)
@@ -304,8 +304,8 @@ class RemoteStore:
     def _attribute(self, key: str, name: str) -> str | None:
         """What stands beside an object's bytes under a name; None also where there is no object."""
         with contextlib.suppress(ObjectNotFoundError), self._translated("committing", key):
-            found: str | None = self._obstore.get(self._store, key).attributes.get(name)
-            return found
+            result: str | None = self._obstore.get(self._store, key).attributes.get(name)
+            return result
         return None
 
     def open_upload(self, key: str) -> Any:

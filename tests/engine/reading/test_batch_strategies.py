@@ -53,14 +53,14 @@ def test_filters_choose_the_same_in_windows_of_any_size(
     chosen: list[Any] = []
 
     def spy(*facts: Any) -> Any:
-        found = choose_strategies(*facts)
+        result = choose_strategies(*facts)
         monkeypatch.setattr(batch_strategies, "WINDOW_BATCHES", size)
         again = choose_strategies(*facts)
         monkeypatch.undo()
         monkeypatch.setattr("fletching.engine.reading.planning.choose_strategies", spy)
-        assert again.strategies.tolist() == found.strategies.tolist()
-        assert again.hulls == found.hulls
-        chosen.append(found)
+        assert again.strategies.tolist() == result.strategies.tolist()
+        assert again.hulls == result.hulls
+        chosen.append(result)
         return again
 
     monkeypatch.setattr("fletching.engine.reading.planning.choose_strategies", spy)
@@ -72,8 +72,8 @@ def test_filters_choose_the_same_in_windows_of_any_size(
         where = f"a >= {first} AND a < {first + length}"
         assert table.scan(filter=where).to_table().num_rows == wanted
         assert table.scan(filter=where, limit=7).to_table().num_rows == min(wanted, 7)
-        found = client.sql(f"select count(*) c from t where {where} and b >= 0")
-        assert found.to_table()["c"].to_pylist() == [wanted]
-    kinds = {kind for found in chosen for kind in found.strategies.tolist()}
+        result = client.sql(f"select count(*) c from t where {where} and b >= 0")
+        assert result.to_table()["c"].to_pylist() == [wanted]
+    kinds = {kind for result in chosen for kind in result.strategies.tolist()}
     assert kinds >= {BatchStrategy.NOT, BatchStrategy.COMPUTE}
-    assert any(found.hulls for found in chosen)
+    assert any(result.hulls for result in chosen)

@@ -63,15 +63,15 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Where the batches stand that are decoded."""
-    found: list[int] = []
+    result: list[int] = []
     decode = SegmentReader.decode
 
     def noted(self: SegmentReader, offset: int, end: int, columns: Any) -> Any:
-        found.append(offset)
+        result.append(offset)
         return decode(self, offset, end, columns)
 
     monkeypatch.setattr(SegmentReader, "decode", noted)
-    return found
+    return result
 
 
 def engine_of(client: Any) -> Any:
@@ -79,8 +79,8 @@ def engine_of(client: Any) -> Any:
 
 
 def chosen(table: Any, predicate: str) -> list[int]:
-    found: list[int] = table.scan(filter=predicate, columns=["id"]).to_table()["id"].to_pylist()
-    return found
+    result: list[int] = table.scan(filter=predicate, columns=["id"]).to_table()["id"].to_pylist()
+    return result
 
 
 PREDICATES: list[tuple[str, Any, int]] = [
@@ -152,8 +152,8 @@ def test_deleted_rows_stay_deleted_and_bounds_survive_compaction(
     def check() -> None:
         for low, high in ((500, 600), (0, 50), (980, 1000), (505, 512)):
             decoded.clear()
-            found = chosen(table, f"id >= {low} AND id < {high}")
-            assert found == [n for n in everything if low <= n < high]
+            result = chosen(table, f"id >= {low} AND id < {high}")
+            assert result == [n for n in everything if low <= n < high]
             assert len(set(decoded)) <= (high - low) // ROWS + 3
 
     check()
@@ -194,6 +194,6 @@ def test_sql_reads_what_can_match(client: Any, decoded: list[int]) -> None:
     pytest.importorskip("duckdb")
     table = client.create_table("t", sorted_table().schema)
     table.append(sorted_table())
-    found = client.sql("SELECT count(*) AS n FROM t WHERE id BETWEEN 500 AND 509").to_table()
-    assert found["n"].to_pylist() == [10]
+    result = client.sql("SELECT count(*) AS n FROM t WHERE id BETWEEN 500 AND 509").to_table()
+    assert result["n"].to_pylist() == [10]
     assert len(set(decoded)) == 1

@@ -148,9 +148,9 @@ def test_one_partition_looks_at_no_segment_of_another(watched: tuple[Any, Statem
     house, seen = watched
     session = house.engine.call(request(required_partitions=(PartitionSpec.parse("day=2"),)))
     list(house.engine.read(ReadTable(table=T, session_id=session.session_id, index=0)).batches())
-    found = [plan for statement, plan in plans(house, seen) if "FROM segments" in statement]
-    assert found
-    for plan in found:
+    result = [plan for statement, plan in plans(house, seen) if "FROM segments" in statement]
+    assert result
+    for plan in result:
         assert "ix_segments_table_id_partition" in plan, plan
 
 
@@ -176,5 +176,5 @@ def test_what_is_dropped_is_still_found_in_an_older_version(open_house: Any) -> 
     )
     assert session.record_count == 1
     read = ReadTable(table=T, session_id=session.session_id)
-    found = pa.Table.from_batches(list(house.engine.read(read).batches()))
-    assert found.column("id").to_pylist() == [1]
+    result = pa.Table.from_batches(list(house.engine.read(read).batches()))
+    assert result.column("id").to_pylist() == [1]

@@ -41,8 +41,8 @@ def history(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def rows(table: Table, version: int) -> Counter[tuple[int, int]]:
-    found = table.as_of(version).scan().to_table()
-    return Counter(zip(found["k"].to_pylist(), found["v"].to_pylist(), strict=True))
+    result = table.as_of(version).scan().to_table()
+    return Counter(zip(result["k"].to_pylist(), result["v"].to_pylist(), strict=True))
 
 
 def test_what_was_and_its_changes_are_what_came(history: Table) -> None:

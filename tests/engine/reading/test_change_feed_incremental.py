@@ -59,29 +59,29 @@ def read(table: Table, options: IncrementalOptions | None, **more: Any) -> pa.Ta
             ReadTable(table=table.full_name, session_id=session.session_id, index=index)
         )
         batches += plan.batches()
-    found = pa.Table.from_batches(batches, plan.schema) if batches else pa.table({})
-    assert found.num_rows == session.record_count
-    return found
+    result = pa.Table.from_batches(batches, plan.schema) if batches else pa.table({})
+    assert result.num_rows == session.record_count
+    return result
 
 
 def test_changes_say_what_became_of_each_row(client: Client) -> None:
     table = client.table("t")
-    found = read(table, IncrementalOptions(mode="cdc", begin=0, end=3))
-    assert found.schema.names == ["id", "v", "__meta_op_type"]
-    assert found.schema.field("__meta_op_type").type == pa.int8()
+    result = read(table, IncrementalOptions(mode="cdc", begin=0, end=3))
+    assert result.schema.names == ["id", "v", "__meta_op_type"]
+    assert result.schema.field("__meta_op_type").type == pa.int8()
     ours = table.changes(0, 3).to_table()
-    assert found["id"].to_pylist() == ours["id"].to_pylist()
-    kinds = [OPERATIONS[code] for code in found["__meta_op_type"].to_pylist()]
+    assert result["id"].to_pylist() == ours["id"].to_pylist()
+    kinds = [OPERATIONS[code] for code in result["__meta_op_type"].to_pylist()]
     assert kinds == ours["_change_type"].to_pylist()
     assert set(kinds) == set(OPERATIONS.values())
 
 
 def test_what_was_appended_is_what_came(client: Client) -> None:
     table = client.table("t")
-    found = read(table, IncrementalOptions(begin=1))
-    assert found.schema.names == ["id", "v"]
-    assert sorted(found["id"].to_pylist()) == [2, 4]
-    assert set(found["v"].to_pylist()) == {"b"}
+    result = read(table, IncrementalOptions(begin=1))
+    assert result.schema.names == ["id", "v"]
+    assert sorted(result["id"].to_pylist()) == [2, 4]
+    assert set(result["v"].to_pylist()) == {"b"}
     assert read(table, IncrementalOptions(mode="append", begin=2)).num_rows == 0
 
 
@@ -193,7 +193,7 @@ def test_pyodps_reads_changes(folder: Path) -> None:
     with fletching.serve(folder, port=0, access_keys={"ak": "sk"}) as server:
         o = odps.ODPS("ak", "sk", project=project, endpoint=f"{server.url}/api")
         client = storage.MaxStorageClient(o, api_version="3")
-        found = []
+        result = []
         session = client.create_table_read_session(
             "t",
             incremental_read_enabled=True,
@@ -202,8 +202,8 @@ def test_pyodps_reads_changes(folder: Path) -> None:
         assert session.latest_version == 3
         for split in session.splits:
             with session.open_arrow_reader(split) as reader:
-                found += [row for batch in reader for row in batch.to_pylist()]
-    assert sorted((row["id"], row["__meta_op_type"]) for row in found) == [
+                result += [row for batch in reader for row in batch.to_pylist()]
+    assert sorted((row["id"], row["__meta_op_type"]) for row in result) == [
         (1, 4),
         (2, 16),
         (2, 32),

@@ -26,31 +26,31 @@ def flat(numbers: list[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     return np.array(numbers, dtype=np.int64)
 
 
-def places_in(length: int, wanted: list[int]) -> list[int]:
+def indices_in(length: int, wanted: list[int]) -> list[int]:
     return sorted({each % length for each in wanted}) if length else []
 
 
 @given(number_lists, st.lists(st.integers(0, 60), max_size=8))
-def test_it_looks_like_a_flat_array(numbers: list[int], places: list[int]) -> None:
+def test_it_looks_like_a_flat_array(numbers: list[int], indices: list[int]) -> None:
     chunked, expected = ChunkedNumbers.of(flat(numbers)), flat(numbers)
     assert len(chunked) == len(numbers)
     assert chunked.tolist() == list(chunked) == numbers
     assert np.asarray(chunked).tolist() == numbers
     assert np.array(chunked, dtype=np.int32).dtype == np.int32
-    for first in places:
-        for end in places:
+    for first in indices:
+        for end in indices:
             assert chunked[first:end].tolist() == expected[first:end].tolist()
-    inside = places_in(len(numbers), places)
-    assert [chunked[place] for place in inside] == [numbers[place] for place in inside]
-    assert [chunked[place - len(numbers)] for place in inside] == [numbers[p] for p in inside]
+    inside = indices_in(len(numbers), indices)
+    assert [chunked[index] for index in inside] == [numbers[index] for index in inside]
+    assert [chunked[index - len(numbers)] for index in inside] == [numbers[p] for p in inside]
     assert chunked.take(flat(inside)).tolist() == expected[inside].tolist()
     for outside in (len(numbers), -len(numbers) - 1):
         with pytest.raises(IndexError):
             _ = chunked[outside]
     with pytest.raises(ValueError, match="step"):
         _ = chunked[::2]
-    wanted = set(places)
-    assert chunked.places_of(wanted).tolist() == [n for n, v in enumerate(numbers) if v in wanted]
+    wanted = set(indices)
+    assert chunked.indices_of(wanted).tolist() == [n for n, v in enumerate(numbers) if v in wanted]
 
 
 @given(number_lists, st.lists(st.integers(-60, 60), max_size=20))
@@ -58,11 +58,11 @@ def test_it_is_searched_like_a_flat_array(numbers: list[int], values: list[int])
     expected = flat(sorted(numbers))
     chunked = ChunkedNumbers.of(expected)
     for side in ("left", "right"):
-        found = np.searchsorted(expected, values, side=side).tolist()
-        assert [chunked.searchsorted(value, side) for value in values] == found
-        assert chunked.searchsorted_all(flat(values), side).tolist() == found
+        result = np.searchsorted(expected, values, side=side).tolist()
+        assert [chunked.searchsorted(value, side) for value in values] == result
+        assert chunked.searchsorted_all(flat(values), side).tolist() == result
         few = flat(values[:1])
-        assert chunked.searchsorted_all(few, side).tolist() == found[:1]
+        assert chunked.searchsorted_all(few, side).tolist() == result[:1]
 
 
 @given(
@@ -90,20 +90,20 @@ def test_it_changes_like_a_flat_array(
             after = chunked.inserted(flat(at), values)
             expected = np.insert(expected, flat(at), values)
         elif verb == "remove":
-            places = flat(places_in(len(expected), wanted))
-            after = chunked.without(places)
-            expected = np.delete(expected, places)
+            indices = flat(indices_in(len(expected), wanted))
+            after = chunked.without(indices)
+            expected = np.delete(expected, indices)
         elif verb == "shift":
             at = sorted(each % (len(expected) + 1) for each in wanted)
             after = chunked.shifted(flat(at), np.full(len(at), number))
-            behind = [sum(place <= n for place in at) for n in range(len(expected))]
+            behind = [sum(index <= n for index in at) for n in range(len(expected))]
             expected = expected + number * flat(behind)
         elif verb == "replace":
-            runs = [(place, flat([number])) for place in places_in(len(expected), wanted)]
+            runs = [(index, flat([number])) for index in indices_in(len(expected), wanted)]
             after = chunked.replaced(runs)
             expected = expected.copy()
-            for place, values in runs:
-                expected[place : place + 1] = values
+            for index, values in runs:
+                expected[index : index + 1] = values
         elif len(expected) < 200:
             after = ChunkedNumbers.totals_of(chunked)
             expected = np.concatenate([[0], np.cumsum(expected)])

@@ -21,12 +21,12 @@ def test_inserting_is_as_into_a_list(steps: list[list[int]], chunk: int) -> None
         made = SegmentList.of([])
         expected: list[Any] = []
         for step in steps:
-            at = sorted(min(place, len(expected)) for place in step)
+            at = sorted(min(index, len(expected)) for index in step)
             rows: list[Any] = list(range(number, number + len(at)))
             number += len(at)
             made = made.inserted(at, rows)
-            for count, (place, row) in enumerate(zip(at, rows, strict=True)):
-                expected.insert(place + count, row)
+            for count, (index, row) in enumerate(zip(at, rows, strict=True)):
+                expected.insert(index + count, row)
             assert list(made) == expected
             assert len(made) == len(expected)
             assert [made[n] for n in range(len(made))] == expected

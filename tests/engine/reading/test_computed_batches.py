@@ -185,8 +185,8 @@ def test_what_is_computed_ahead_is_bounded_and_ends_with_its_reader() -> None:
 def test_an_error_comes_where_its_batch_would_be() -> None:
     threads: dict[int, str] = {}
     numbers = ahead([Batches(number, threads, fails=number == 4) for number in range(9)])
-    found: list[int] = []
+    result: list[int] = []
     with pytest.raises(OSError, match="damaged"):
         # Even a reader that stops at the error has what came before it.
-        found.extend(numbers)
-    assert found == list(range(8))
+        result.extend(numbers)
+    assert result == list(range(8))

@@ -96,10 +96,10 @@ def test_a_snapshot_is_loaded_once_also_by_readers_at_the_same_time(
         return visible_segments(*args)
 
     monkeypatch.setattr(kept_snapshots, "visible_segments", counted)
-    found: list[Any] = []
+    result: list[Any] = []
     threads = [
         threading.Thread(
-            target=lambda: found.append(snapshots.get(table_id, version, EVERYTHING, None))
+            target=lambda: result.append(snapshots.get(table_id, version, EVERYTHING, None))
         )
         for _ in range(4)
     ]
@@ -108,8 +108,8 @@ def test_a_snapshot_is_loaded_once_also_by_readers_at_the_same_time(
     for thread in threads:
         thread.join()
     assert len(loads) == 1
-    assert {id(each) for each in found} == {id(found[0])}
-    assert found[0].row_count == 9
+    assert {id(each) for each in result} == {id(result[0])}
+    assert result[0].row_count == 9
 
 
 def test_a_newer_version_grows_out_of_the_one_that_is_kept(

@@ -61,8 +61,8 @@ def same(grown: Snapshot, fresh: Snapshot) -> None:
         if name != "segment_kind":
             assert list(getattr(grown, name)) == list(getattr(fresh, name)), name
     assert set(grown.selections) == set(fresh.selections)
-    for place, selection in grown.selections.items():
-        assert selection.rows() == fresh.selections[place].rows()
+    for index, selection in grown.selections.items():
+        assert selection.rows() == fresh.selections[index].rows()
     assert grown.has_deletions == fresh.has_deletions
     assert grown.size_bytes == fresh.size_bytes
     assert grown.row_count == fresh.row_count

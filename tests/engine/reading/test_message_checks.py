@@ -154,8 +154,8 @@ def test_a_cut_or_longer_segment_says_so_everywhere(shelf: Any) -> None:
 def test_a_damaged_footer_is_damage(shelf: Any) -> None:
     path = segment(shelf)
     kept = path.read_bytes()
-    place = kept.index(b"fletching.crc32c")
-    path.write_bytes(kept[:place] + b"F" + kept[place + 1 :])
+    index = kept.index(b"fletching.crc32c")
+    path.write_bytes(kept[:index] + b"F" + kept[index + 1 :])
     with pytest.raises(CorruptObjectError, match="footer"):
         shelf.read()
 
@@ -285,16 +285,16 @@ def test_messages_are_compared_however_their_bytes_are_cut(size: int) -> None:
     )
     for start, end in ((8, 2000), (24, 512), (30, 2000), (24, 500), (0, 2048), (600, 700)):
         whole = [number for number in range(4) if start <= starts[number] and ends[number] <= end]
-        for place in range(start, end, 13 if size > 7 else 211):
+        for index in range(start, end, 13 if size > 7 else 211):
             damaged = bytearray(data)
-            damaged[place] ^= 1
+            damaged[index] ^= 1
             comparison = message_checks._Comparison(checks, "key", start)
             view = memoryview(damaged)
-            expected = any(starts[number] <= place < ends[number] for number in whole)
+            expected = any(starts[number] <= index < ends[number] for number in whole)
             raised = False
             try:
                 for at in range(start, end, size):
                     comparison.take(view[at : min(at + size, end)])
             except CorruptObjectError as error:
                 raised = error.key == "key"
-            assert raised == expected, (start, end, place)
+            assert raised == expected, (start, end, index)

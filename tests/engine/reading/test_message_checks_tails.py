@@ -77,9 +77,9 @@ def test_a_store_that_fails_is_not_damage(segment: tuple[Any, Any]) -> None:
     assert SegmentTails(Budget(1 << 20)).get(stored, row).checksums
 
 
-def places(row: Any) -> list[list[int]]:
-    found: list[list[int]] = np.frombuffer(row.batch_index, "<i8").reshape(-1, 4).tolist()
-    return found
+def indices(row: Any) -> list[list[int]]:
+    result: list[list[int]] = np.frombuffer(row.batch_index, "<i8").reshape(-1, 4).tolist()
+    return result
 
 
 def test_it_says_what_the_file_has(segment: Any) -> None:
@@ -90,7 +90,7 @@ def test_it_says_what_the_file_has(segment: Any) -> None:
     assert tails.get(stored, row) is tail
     assert len(stored.asked) == 1
     assert tail.checksums == recorded_checksums(stored)
-    for number, (offset, metadata, body, _) in enumerate(places(row)):
+    for number, (offset, metadata, body, _) in enumerate(indices(row)):
         message = stored.data[offset : offset + metadata + body]
         assert crc32c(message) == tail.checksums[1 + number]
         if tail.metadata is not None:
@@ -102,19 +102,19 @@ def test_every_byte_of_the_end_may_be_wrong(segment: Any) -> None:
     """Damage is found or changes nothing of what is said."""
     row, stored = segment
     right = SegmentTails(Budget(1 << 20)).get(stored, row)
-    offset, metadata, body, _ = places(row)[-1]
-    found = 0
-    for place in range(offset + metadata + body, stored.length, 7):
+    offset, metadata, body, _ = indices(row)[-1]
+    result = 0
+    for index in range(offset + metadata + body, stored.length, 7):
         data = bytearray(stored.data)
-        data[place] ^= 0x20
+        data[index] ^= 0x20
         try:
             tail = SegmentTails(Budget(1 << 20)).get(Ranged(row.key, bytes(data)), row)  # type: ignore[arg-type]  # all that is asked
         except CorruptObjectError:
-            found += 1
+            result += 1
             continue
         # Where the name of the index is hit, there is none, and metadata is fetched batch by batch.
         assert tail.metadata in (None, right.metadata)
-    assert found
+    assert result
 
 
 @pytest.mark.parametrize("cut", [1, 6, 10, 100, 1000])

@@ -44,10 +44,10 @@ def look(house: House, session: str, **more: Any) -> Any:
 
 def written(house: House, session: str) -> bool:
     with house.engine.context.database.read() as connection:
-        found = connection.exec_driver_sql(
+        result = connection.exec_driver_sql(
             "SELECT count(*) FROM read_sessions WHERE id = ?", (session,)
         )
-        return bool(found.scalar_one())
+        return bool(result.scalar_one())
 
 
 def until_written(house: House, *sessions: str) -> None:

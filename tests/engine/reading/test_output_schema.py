@@ -28,7 +28,7 @@ AS_STORED = ArrowOptions(timestamp_unit=None, datetime_unit=None)
 
 def test_places_are_of_data_then_partition_columns() -> None:
     assert COLUMNS.names == ("Id", "at", "u", "Day", "hour")
-    assert COLUMNS.places["day"] == 3
+    assert COLUMNS.indices["day"] == 3
     assert COLUMNS.field(0) == DATA.field(0)
     assert COLUMNS.field(4) == pa.field("hour", pa.int64(), nullable=False)
 
@@ -43,9 +43,9 @@ def test_places_are_of_data_then_partition_columns() -> None:
     ],
 )
 def test_a_session_s_columns_stand_in_table_order(
-    data: list[str], partition: list[str], places: tuple[int, ...]
+    data: list[str], partition: list[str], indices: tuple[int, ...]
 ) -> None:
-    assert select_session_columns(COLUMNS, data, partition) == places
+    assert select_session_columns(COLUMNS, data, partition) == indices
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_types_are_sent_as_asked_for(
     options: ArrowOptions, verbatim: bool, sent: pa.DataType, converts: bool
 ) -> None:
     (output,) = output_columns(COLUMNS, [1], options, verbatim_types=verbatim)
-    assert (output.place, output.stored.type, output.field.type) == (1, DATA.field(1).type, sent)
+    assert (output.index, output.stored.type, output.field.type) == (1, DATA.field(1).type, sent)
     assert output.converts is converts
 
 

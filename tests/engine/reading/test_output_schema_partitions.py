@@ -29,11 +29,11 @@ def wanted(*specs: str) -> PartitionFilter:
     ],
 )
 def test_partitions_that_match(specs: list[str], chosen: list[str]) -> None:
-    found = wanted(*specs)
-    assert [text for text in ("a1", "a2", "b1") if found.matches((text[0], text[1]))] == chosen
-    assert found.everything is (not specs)
-    assert found == wanted(*specs[::-1])
-    assert hash(found) == hash(wanted(*specs[::-1]))
+    result = wanted(*specs)
+    assert [text for text in ("a1", "a2", "b1") if result.matches((text[0], text[1]))] == chosen
+    assert result.everything is (not specs)
+    assert result == wanted(*specs[::-1])
+    assert hash(result) == hash(wanted(*specs[::-1]))
 
 
 def test_partitions_named_in_full_must_exist() -> None:

@@ -24,9 +24,9 @@ VERSIONS = {
 }
 
 
-def projection(version: int, *places: int) -> PhysicalProjection:
+def projection(version: int, *indices: int) -> PhysicalProjection:
     table = VERSIONS[version]
-    outputs = output_columns(table, places, AS_STORED, verbatim_types=True)
+    outputs = output_columns(table, indices, AS_STORED, verbatim_types=True)
     known = {number: columns for number, columns in VERSIONS.items() if number <= version}
     return PhysicalProjection(table, outputs, known)
 
@@ -48,16 +48,16 @@ def projection(version: int, *places: int) -> PhysicalProjection:
 )
 def test_columns_are_matched_by_their_ids(
     version: int,
-    places: tuple[int, ...],
+    indices: tuple[int, ...],
     segment: int,
     source: tuple[int | None, ...],
     flags: tuple[bool, ...],
 ) -> None:
-    made = projection(version, *places)
-    found = made.stored(segment)
-    assert found is made.stored(segment)
-    assert found.source == source
-    assert (found.whole, found.converts, found.appendable, found.same, found.selected) == flags
+    made = projection(version, *indices)
+    result = made.stored(segment)
+    assert result is made.stored(segment)
+    assert result.source == source
+    assert (result.whole, result.converts, result.appendable, result.same, result.selected) == flags
 
 
 def test_a_segment_with_a_dropped_column_is_not_handed_out_whole() -> None:

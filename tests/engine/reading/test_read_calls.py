@@ -49,8 +49,8 @@ def filled(house: Any) -> Any:
 
 @pytest.fixture
 def reading(filled: Any) -> Reading:
-    found: Reading = filled.engine._reading
-    return found
+    result: Reading = filled.engine._reading
+    return result
 
 
 def ids(plan: Any) -> list[int]:
@@ -144,18 +144,18 @@ def test_several_tables_are_pinned_at_one_moment_or_none(filled: Any, reading: R
 
 
 def test_rows_without_a_session_leave_nothing_in_the_catalog(filled: Any, reading: Reading) -> None:
-    found = reading.snapshot_rows(CreateReadSession(table=T), offset=4, count=3)
-    assert ids(found.plan) == [4, 5, 6]
-    assert found.total == 20
+    result = reading.snapshot_rows(CreateReadSession(table=T), offset=4, count=3)
+    assert ids(result.plan) == [4, 5, 6]
+    assert result.total == 20
     assert ids(reading.snapshot_rows(CreateReadSession(table=T), offset=99).plan) == []
     chosen = CreateReadSession(
         table=T,
         filter_predicate="id > 17",
         required_partitions=(PartitionSpec.parse("pt=b"),),
     )
-    found = reading.snapshot_rows(chosen)
-    assert (ids(found.plan), found.total) == ([18, 19], 10)
-    older = reading.snapshot_rows(CreateReadSession(table=T, version=found.version - 1))
+    result = reading.snapshot_rows(chosen)
+    assert (ids(result.plan), result.total) == ([18, 19], 10)
+    older = reading.snapshot_rows(CreateReadSession(table=T, version=result.version - 1))
     assert ids(older.plan) == list(range(10))
     assert all(len(cache) == 0 for name, cache in reading.caches() if name == "sessions")
 
@@ -197,8 +197,8 @@ def test_a_session_whose_rows_are_others_than_it_says_is_damage(
     filled: Any, reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = filled.open_read()
-    found = reading._sessions.find(session, T)
-    wrong = dataclasses.replace(found, totals=msgspec.structs.replace(found.totals, rows=19))
+    result = reading._sessions.find(session, T)
+    wrong = dataclasses.replace(result, totals=msgspec.structs.replace(result.totals, rows=19))
     monkeypatch.setattr(reading._sessions, "find", lambda *_: wrong)
     with pytest.raises(CorruptObjectError, match="20 rows where the session has 19"):
         reading.read(split_request(session))

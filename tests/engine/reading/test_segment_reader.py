@@ -21,13 +21,13 @@ BATCH = pa.record_batch({"n": [1, 2, 3], "s": ["a", None, "ccc"]}, SCHEMA)
 
 def reader_of(shelf: Any, **row: Any) -> Any:
     with shelf.database.read() as connection:
-        (found,) = visible_segments(connection, shelf.table_id, 1)
+        (result,) = visible_segments(connection, shelf.table_id, 1)
     table = TableColumns(SCHEMA, (), ((1,), (2,)))
     outputs = output_columns(
         table, [0, 1], ArrowOptions(timestamp_unit=None, datetime_unit=None), verbatim_types=True
     )
     stored = PhysicalProjection(table, outputs, {1: table}).stored(1)
-    return SegmentReader(shelf.store, found._replace(**row), stored)
+    return SegmentReader(shelf.store, result._replace(**row), stored)
 
 
 def message(reader: Any) -> tuple[int, int]:

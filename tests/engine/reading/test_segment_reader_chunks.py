@@ -101,12 +101,12 @@ def test_columns_of_many_batches_come_in_few_requests(
     data = sent(plan)
     store.check_few(SEGMENTS)
     assert len(data) == length
-    found = pa.ipc.open_stream(data).read_all()
-    assert found.select(names).equals(rows.select(names))
+    result = pa.ipc.open_stream(data).read_all()
+    assert result.select(names).equals(rows.select(names))
     # What a process of its own reads, without a server.
     store.reset()
     batches = list(house.plan(data_columns=columns).batches())
-    assert pa.Table.from_batches(batches).equals(found)
+    assert pa.Table.from_batches(batches).equals(result)
     store.check_few(SEGMENTS)
 
 
@@ -115,8 +115,8 @@ def test_segments_without_an_index_of_their_metadata(
 ) -> None:
     monkeypatch.setattr(metadata_index, "LEAST_SEGMENT_BYTES", 1 << 60)
     house = filled(open_house, rows)
-    found = pa.ipc.open_stream(sent(house.plan(data_columns=("c3",)))).read_all()
-    assert found.equals(rows.select(["c3"]))
+    result = pa.ipc.open_stream(sent(house.plan(data_columns=("c3",)))).read_all()
+    assert result.equals(rows.select(["c3"]))
     # The metadata of each batch, the ends that have none, and the values.
     assert len(house.engine.context.store.requests) <= SEGMENTS * (BATCHES + 1 + 4)
 
@@ -172,8 +172,8 @@ def test_damage_of_the_index_is_an_error(open_house: Any, rows: pa.Table) -> Non
     store = house.engine.context.store
     (info, _) = list(store.list("tables"))
     data = bytearray(store.open(info.key).read(0, info.length))
-    place = data.rindex(metadata_index.METADATA_KEY)
-    entry = bytes(data[place - 80 : place + 120])
+    index = data.rindex(metadata_index.METADATA_KEY)
+    entry = bytes(data[index - 80 : index + 120])
     start = int(next(word for word in entry.replace(b"\0", b" ").split() if word.isdigit()))
     data[start + 30] ^= 0xFF
     store.delete(info.key)

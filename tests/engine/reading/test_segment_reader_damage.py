@@ -31,7 +31,7 @@ class Stored:
 
     Attributes:
         reader: of it.
-        places: start and end of each batch.
+        spans: start and end of each batch.
         store: where it is.
     """
 
@@ -50,7 +50,7 @@ class Stored:
         self.row = snapshot.segments[0]
         self.stored = scan_schema.projection.stored(self.row.schema_version)
         self.store = context.store
-        self.places = [
+        self.spans = [
             (int(snapshot.offset[n]), int(snapshot.offset[n] + snapshot.message_length[n]))
             for n in range(3)
         ]
@@ -84,54 +84,54 @@ def stored(open_house: Callable[..., Any], tmp_path: Path) -> Callable[..., Stor
 def test_every_batch_in_any_order_and_any_columns(
     stored: Callable[..., Stored], rows: pa.Table, compression: str | None
 ) -> None:
-    found = stored(rows, compression=compression)
+    result = stored(rows, compression=compression)
     names = rows.schema.names
     for number in (2, 0, 1):
         expected = rows.slice(100 * number, 100)
         for columns in [(0,), (1,), (1, 0), tuple(range(len(names)))]:
-            got = found.reader.decode(*found.places[number], columns)
+            got = result.reader.decode(*result.spans[number], columns)
             wanted = expected.select([names[column] for column in columns])
             assert pa.Table.from_batches([got]).to_pydict() == wanted.to_pydict()
 
 
 def test_dictionaries_stand_before_their_batches(stored: Callable[..., Stored]) -> None:
-    found = stored(WORDS)
-    (only,) = found.reader.dictionaries(found.places[0][0])
-    assert only.end <= found.places[0][0]
-    assert found.reader.dictionaries(only.offset) == []
+    result = stored(WORDS)
+    (only,) = result.reader.dictionaries(result.spans[0][0])
+    assert only.end <= result.spans[0][0]
+    assert result.reader.dictionaries(only.offset) == []
 
 
 def test_it_is_opened_once(stored: Callable[..., Stored], monkeypatch: pytest.MonkeyPatch) -> None:
-    found = stored()
+    result = stored()
     opened = []
-    open_ = type(found.store).open
+    open_ = type(result.store).open
 
     def counted(self: Any, key: str, **options: Any) -> Any:
         opened.append(key)
         return open_(self, key, **options)
 
-    monkeypatch.setattr(type(found.store), "open", counted)
-    for place in found.places:
-        found.reader.decode(*place, (0, 1))
-    assert opened == [found.row.key]
+    monkeypatch.setattr(type(result.store), "open", counted)
+    for span in result.spans:
+        result.reader.decode(*span, (0, 1))
+    assert opened == [result.row.key]
 
 
 def test_what_the_catalog_lists_and_is_not_there_is_damage(stored: Callable[..., Stored]) -> None:
-    found = stored()
+    result = stored()
     with pytest.raises(CorruptObjectError, match="cut or replaced"):
-        found.anew(length=found.row.length + 1).decode(*found.places[0], (0, 1))
-    found.store.delete(found.row.key)
+        result.anew(length=result.row.length + 1).decode(*result.spans[0], (0, 1))
+    result.store.delete(result.row.key)
     with pytest.raises(CorruptObjectError, match="missing") as caught:
-        found.anew().decode(*found.places[0], (0, 1))
-    assert caught.value.key == found.row.key
+        result.anew().decode(*result.spans[0], (0, 1))
+    assert caught.value.key == result.row.key
 
 
 def test_damage_is_found_in_the_message_that_has_it(stored: Callable[..., Stored]) -> None:
-    found = stored()
-    start, end = found.places[1]
-    found.spoil(end - 20)
-    reader = found.anew()
-    assert reader.decode(*found.places[0], (0, 1)).num_rows == 100
+    result = stored()
+    start, end = result.spans[1]
+    result.spoil(end - 20)
+    reader = result.anew()
+    assert reader.decode(*result.spans[0], (0, 1)).num_rows == 100
     with pytest.raises(CorruptObjectError, match="checksum"):
         reader.decode(start, end, (0, 1))
 
@@ -151,13 +151,13 @@ def test_no_damaged_offset_of_chosen_columns_leads_outside(
     stored: Callable[..., Stored], compression: str | None
 ) -> None:
     """Nobody has compared them with a checksum, and whoever follows such an offset crashes."""
-    found = stored(NESTED, compression=compression)
-    start, end = found.places[0]
+    result = stored(NESTED, compression=compression)
+    start, end = result.spans[0]
     chosen = [(1,), (2,), (3,), (0, 2), (0,)]
     refused = dict.fromkeys(chosen, 0)
     for offset in range(start + 3, end, 97):
-        found.spoil(offset)
-        reader = found.anew()
+        result.spoil(offset)
+        reader = result.anew()
         for columns in chosen:
             try:
                 batch = reader.decode(start, end, columns)
@@ -167,24 +167,24 @@ def test_no_damaged_offset_of_chosen_columns_leads_outside(
                 relaxed = [relaxed_type(kind, text=True) for kind in batch.schema.types]
                 for array, kind in zip(batch.columns, relaxed, strict=True):
                     array.view(kind).validate(full=True)
-        found.spoil(offset)
+        result.spoil(offset)
     assert all(refused.values())
 
 
 def test_a_place_where_no_batch_stands_is_damage(stored: Callable[..., Stored]) -> None:
-    found = stored()
-    start, end = found.places[0]
+    result = stored()
+    start, end = result.spans[0]
     for wrong in ((start + 8, end), (start, start + 16)):
         with pytest.raises(CorruptObjectError):
-            found.anew().decode(*wrong, (0,))
+            result.anew().decode(*wrong, (0,))
 
 
 def test_a_message_that_was_fetched_is_decoded_as_one_that_is_mapped(
     stored: Callable[..., Stored],
 ) -> None:
-    found = stored()
-    start, end = found.places[2]
-    data = found.store.open(found.row.key).read(start, end)
-    assert found.reader.decode_message(data).equals(found.reader.decode(start, end, (0, 1)))
+    result = stored()
+    start, end = result.spans[2]
+    data = result.store.open(result.row.key).read(start, end)
+    assert result.reader.decode_message(data).equals(result.reader.decode(start, end, (0, 1)))
     with pytest.raises(CorruptObjectError):
-        found.reader.decode_message(data[: len(data) // 2])
+        result.reader.decode_message(data[: len(data) // 2])

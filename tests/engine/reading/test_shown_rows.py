@@ -90,11 +90,11 @@ def test_bitmaps_that_say_something_else() -> None:
 def test_rows_that_are_taken(rows: set[int]) -> None:
     batch = pa.record_batch({"n": range(30), "s": [str(n) for n in range(30)]})
     wanted = np.array(sorted(rows), np.int64)
-    found = take_rows(batch, wanted)
-    assert found["n"].to_pylist() == sorted(rows)
-    assert found["s"].to_pylist() == [str(n) for n in sorted(rows)]
+    result = take_rows(batch, wanted)
+    assert result["n"].to_pylist() == sorted(rows)
+    assert result["s"].to_pylist() == [str(n) for n in sorted(rows)]
     mask = np.isin(np.arange(30), wanted)
-    assert masked_rows(batch, mask).equals(found)
+    assert masked_rows(batch, mask).equals(result)
 
 
 def test_neighbours_are_not_copied() -> None:

@@ -16,8 +16,8 @@ from fletching.types import RowRange
 
 def test_cover_names_the_batches_of_a_range() -> None:
     snapshot = Snapshot.of([row(1, 1, batches=(2, 0, 3)), row(2, 2, batches=(4,))])
-    found = [(each.batch, each.start, each.end) for each in snapshot.cover(RowRange(1, 8))]
-    assert found == [(0, 1, 2), (2, 0, 3), (3, 0, 3)]
+    result = [(each.batch, each.start, each.end) for each in snapshot.cover(RowRange(1, 8))]
+    assert result == [(0, 1, 2), (2, 0, 3), (3, 0, 3)]
 
 
 # --- in a reader ---

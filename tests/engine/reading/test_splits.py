@@ -160,8 +160,8 @@ def test_splits_are_the_whole_in_order(
             cross_partition=options.cross_partition,
         )
     rows = [
-        segment(10 * place + number, batches, f"p{place}")
-        for place, segments in enumerate(partitions)
+        segment(10 * index + number, batches, f"p{index}")
+        for index, segments in enumerate(partitions)
         for number, batches in enumerate(segments)
     ]
     shuffled = list(rows)
@@ -169,24 +169,24 @@ def test_splits_are_the_whole_in_order(
     snapshot = Snapshot.of(shuffled)
     assert list(snapshot.segments) == rows
     splits = Splits(options, snapshot, grid=grid)
-    found = ranges(splits, snapshot)
+    result = ranges(splits, snapshot)
 
     edge = 0
-    for split in found:
+    for split in result:
         assert split.start == edge
         edge = split.end
-    assert edge == snapshot.row_count or not found
-    assert found or snapshot.row_count == 0
+    assert edge == snapshot.row_count or not result
+    assert result or snapshot.row_count == 0
 
     ends = {int(snapshot.row_start[batch]) for batch in snapshot.partition_batches}
     if not options.cross_partition:
-        for split in found:
+        for split in result:
             assert not any(split.start < end < split.end for end in ends)
     if options.split_mode is SplitMode.SIZE:
         starts = set(snapshot.row_start.tolist())
-        assert all(split.start in starts for split in found)
+        assert all(split.start in starts for split in result)
         if not grid:
-            assert all(split.length for split in found)
+            assert all(split.length for split in result)
     # What is counted from totals is what is found from the batches.
     if options.split_mode is not SplitMode.SIZE or grid:
         scopes = [
@@ -194,7 +194,7 @@ def test_splits_are_the_whole_in_order(
                 sum(row.rows for row in rows if row.partition == encode_partition([name])),
                 sum(row.length for row in rows if row.partition == encode_partition([name])),
             )
-            for name in sorted({f"p{place}" for place, item in enumerate(partitions) if item})
+            for name in sorted({f"p{index}" for index, item in enumerate(partitions) if item})
         ]
         if options.cross_partition or not scopes:
             scopes = [Scope(sum(s.rows for s in scopes), sum(s.bytes for s in scopes))]
@@ -207,8 +207,8 @@ def test_a_split_by_size_exceeds_its_bytes_only_by_one_batch(
     partitions: list[Any], number: int
 ) -> None:
     rows = [
-        segment(10 * place + n, batches, f"p{place}")
-        for place, segments in enumerate(partitions)
+        segment(10 * index + n, batches, f"p{index}")
+        for index, segments in enumerate(partitions)
         for n, batches in enumerate(segments)
     ]
     snapshot = Snapshot.of(rows)

@@ -42,7 +42,7 @@ def test_dropping() -> None:
 def test_renaming_keeps_ids_and_the_key() -> None:
     found = renamed(COLUMNS, "ID", "key")
     assert (found.schema.names, found.ids, found.key) == (["key", "s", "n"], COLUMNS.ids, ("key",))
-    assert found.place("KEY") == 0
+    assert found.index("KEY") == 0
     assert found.is_key(0)
 
 

@@ -211,19 +211,19 @@ def _small(packs: Packs, window: Sequence[BlobReference]) -> Iterator[BlobRecord
 def _views(packs: Packs, window: Sequence[BlobReference]) -> list[tuple[memoryview, str]]:
     """The records of a window in its order, and the keys of their packs."""
     by_pack: dict[str, list[int]] = {}
-    for place, (_, pack_id, *_) in enumerate(window):
-        by_pack.setdefault(pack_id, []).append(place)
+    for index, (_, pack_id, *_) in enumerate(window):
+        by_pack.setdefault(pack_id, []).append(index)
     result: list[tuple[memoryview, str]] = [(memoryview(b""), "")] * len(window)
-    for places in by_pack.values():
-        wanted = [window[place] for place in places]
+    for indices in by_pack.values():
+        wanted = [window[index] for index in indices]
         pack = packs.get(max(wanted, key=_END))
         if _is_resident(pack, wanted):
             # One view for all: to make one takes as long as to copy a small blob.
             first = min(wanted, key=_OFFSET).offset
             view = pack.view(first, max(wanted, key=_END).end)
-            for place, (_, _, offset, metadata, length, _) in zip(places, wanted, strict=True):
+            for index, (_, _, offset, metadata, length, _) in zip(indices, wanted, strict=True):
                 start = offset - first
-                result[place] = view[start : start + metadata + length], pack.key
+                result[index] = view[start : start + metadata + length], pack.key
             continue
         read = {
             reference: part[reference.offset - start : reference.end - start]
@@ -231,8 +231,8 @@ def _views(packs: Packs, window: Sequence[BlobReference]) -> list[tuple[memoryvi
             for part in [packs.load(pack, start, end)]
             for reference in run
         }
-        for place, reference in zip(places, wanted, strict=True):
-            result[place] = read[reference], pack.key
+        for index, reference in zip(indices, wanted, strict=True):
+            result[index] = read[reference], pack.key
     return result
 
 

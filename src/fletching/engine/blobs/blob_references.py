@@ -270,12 +270,12 @@ def _texts_of(tokens: _Rows) -> _Rows:
 
 def record_places(array: pa.Array, data_type: pa.DataType) -> npt.NDArray[np.void]:
     """Of the references in stored cells, each once: 12 bytes of the pack, 8 of the record's offset."""
-    found = [np.empty(0, "V20")]
+    result = [np.empty(0, "V20")]
     for leaf in _leaves(array.cast(storage_type(array.type)), data_type) if len(array) else ():
         cells = _Cells(leaf)
         tokens, _ = _tokens_of(cells.rows(cells.is_text, TEXT_BYTES))
-        found.append(np.ascontiguousarray(tokens[:, _PLACE_COLUMNS]).view("V20").reshape(-1))
-    return np.unique(np.concatenate(found))
+        result.append(np.ascontiguousarray(tokens[:, _PLACE_COLUMNS]).view("V20").reshape(-1))
+    return np.unique(np.concatenate(result))
 
 
 class ReferenceChecker:

@@ -67,8 +67,8 @@ class SharedPacks:
     @property
     def descriptors(self) -> list[int]:
         """One per pack, lent until `close`."""
-        found = [_descriptor(pack) for pack in self._packs]
-        return [each for each in found if each is not None]
+        result = [_descriptor(pack) for pack in self._packs]
+        return [each for each in result if each is not None]
 
     def close(self) -> None:
         """Closes the packs; idempotent."""
@@ -119,9 +119,9 @@ class PackSharing:
         opened: dict[str, StoredObject] = {}
         try:
             for pack, shown in list(by_pack.items())[:MAX_PACKS]:
-                found = self._open(shown[0])
-                if found is not None:
-                    opened[pack] = found
+                result = self._open(shown[0])
+                if result is not None:
+                    opened[pack] = result
             shared = self._shared(by_pack, opened, session_id)
             for pack in set(opened) - shared:
                 opened.pop(pack).close()
@@ -191,46 +191,46 @@ class PackSharing:
     def _shown(self, table: TableRow, session_id: str | None) -> _Shown | None:
         """The rows that the caller is shown; None if only reading tells which."""
         if session_id is None:
-            found = self._reading.whole_table(table)
+            result = self._reading.whole_table(table)
         else:
             of_session = self._reading.rows_of_session(session_id, table.name)
             if of_session is None:
                 return None
-            found = of_session
-        scan_schema, snapshot = found
+            result = of_session
+        scan_schema, snapshot = result
         fields = scan_schema.columns.data
-        chosen = [fields.field(place) for place in scan_schema.places if place < len(fields)]
+        chosen = [fields.field(index) for index in scan_schema.indices if index < len(fields)]
         return _Shown(
             snapshot,
             scan_schema,
             [field for field in chosen if contains_blob(field.type)],
-            {segment.key: place for place, segment in enumerate(snapshot.segments)},
+            {segment.key: index for index, segment in enumerate(snapshot.segments)},
         )
 
     def _is_whole(self, links: PackLinks, shown: _Shown) -> bool:
         """Whether rows that are shown refer to every blob of a pack."""
-        found: NDArray[np.uint64] = np.empty(0, np.uint64)
+        result: NDArray[np.uint64] = np.empty(0, np.uint64)
         for key in links.segments:
             more = self._records(key, shown).get(links.pack)
             if more is not None:
-                found = np.union1d(found, more) if len(found) else more
-            if len(found) == links.blobs:
+                result = np.union1d(result, more) if len(result) else more
+            if len(result) == links.blobs:
                 return True
         return False
 
     def _records(self, key: str, shown: _Shown) -> Records:
         """What the rows of a segment refer to; nothing if they are not all shown."""
-        place = shown.places.get(key)
-        if place is None or place in shown.snapshot.selections or not shown.fields:
+        index = shown.indices.get(key)
+        if index is None or index in shown.snapshot.selections or not shown.fields:
             return {}
-        if shown.snapshot.segments[place].rows > PROVEN_ROWS:
+        if shown.snapshot.segments[index].rows > PROVEN_ROWS:
             return {}
         names = tuple(field.name for field in shown.fields)
         schema = max(shown.scan_schema.versions), names
         kept = self._referred.get((key, *schema))
         if kept is None:
             projection = shown.scan_schema.projection_of(names, unordered=True)
-            plan = self._reading.plan_of_segment(shown.snapshot, place, projection)
+            plan = self._reading.plan_of_segment(shown.snapshot, index, projection)
             kept = _grouped(
                 [
                     record_places(batch.column(field.name), field.type)
@@ -249,13 +249,13 @@ class _Shown:
     snapshot: Snapshot
     scan_schema: ScanSchema
     fields: Sequence[pa.Field]
-    places: Mapping[str, int]
+    indices: Mapping[str, int]
     """Of segments, by key, where they are in the snapshot."""
 
 
-def _grouped(found: Sequence[NDArray[np.void]]) -> Records:
+def _grouped(result: Sequence[NDArray[np.void]]) -> Records:
     """The records of each pack."""
-    distinct = np.unique(np.concatenate([np.empty(0, "V20"), *found]))
+    distinct = np.unique(np.concatenate([np.empty(0, "V20"), *result]))
     rows = distinct.view(np.uint8).reshape(-1, 20)
     offsets = np.ascontiguousarray(rows[:, 12:]).view("<u8").reshape(-1)
     packs = np.ascontiguousarray(rows[:, :12]).view("V12").reshape(-1)

@@ -64,7 +64,7 @@ class ComputedChanges:
         """Rows that a predicate of a scan may choose, with their segments and numbers behind them."""
         view = self.view
         names = view.scan_schema.columns
-        places = [names.places[name.casefold()] for name in columns if name not in hidden]
+        places = [names.indices[name.casefold()] for name in columns if name not in hidden]
         projection = view.projection(places)
         chosen = None if predicate is None else RowFilter(predicate, view.scan_schema)
         fields = [names.field(place).remove_metadata() for place in places]
@@ -108,7 +108,7 @@ class ComputedChanges:
         try:
             inserted = InsertedKeys(
                 self.view,
-                [self.view.scan_schema.columns.places[name.casefold()] for name in keys],
+                [self.view.scan_schema.columns.indices[name.casefold()] for name in keys],
                 self._context.key_seed(self.view.table.id),
             )
             work = _Work(self.view, self._places, writer, actions, inserted=inserted)
@@ -144,11 +144,11 @@ class _Work:
         first = 3
         keys = {name.casefold() for name in view.table.primary_key} if view.table.keyed else set()
         for action in actions:
-            own = [known.places[name.casefold()] for name in action.columns]
+            own = [known.indices[name.casefold()] for name in action.columns]
             self._columns.append(dict(zip(own, range(first, first + len(own)), strict=True)))
             first += len(own)
             for name in action.columns:
-                place = known.places[name.casefold()]
+                place = known.indices[name.casefold()]
                 if action.kind == "update" and name.casefold() in keys:
                     raise InvalidArgumentError(
                         f"column {name} is part of the primary key; delete the row and append another"

@@ -75,12 +75,12 @@ class RowUpdate:
             place = self._place(name)
             compiled = compile_expression(text, known, table=view.table.name.name)
             self._computed[place] = compiled.duckdb
-            self._used |= {columns.places[each.casefold()] for each in compiled.columns}
+            self._used |= {columns.indices[each.casefold()] for each in compiled.columns}
 
     def _place(self, name: str) -> int:
         view = self._view
         columns = view.scan_schema.columns
-        place = columns.places.get(name.casefold())
+        place = columns.indices.get(name.casefold())
         if place is None:
             raise InvalidArgumentError(f"table {view.table.name} has no column {name!r}")
         if view.table.keyed and name.casefold() in {

@@ -394,7 +394,7 @@ class QueryRunner:
         tree: exp.Expr,
         namespace: Namespace,
         variables: Mapping[str, exp.Expr],
-        found: _Named,
+        result: _Named,
         depth: int = 0,
     ) -> None:
         """Finds the tables that a query reads, through views and variables."""
@@ -404,18 +404,18 @@ class QueryRunner:
             variable = variable_name(node)
             if variable is not None:
                 query = variable_of(variables, variable)
-                self._collect(query, namespace, variables, found, depth + 1)
+                self._collect(query, namespace, variables, result, depth + 1)
                 continue
             if named or not isinstance(node.this, exp.Identifier):
                 continue
             name = table_name(node, namespace_of(node) or namespace)
             key, moment = _mention(name, node), table_moment(node)
-            if key in found.tables or str(name).casefold() in found.views:
+            if key in result.tables or str(name).casefold() in result.views:
                 continue
             request = DescribeTable(table=name)
             if moment is not None:
                 request = DescribeTable(table=name, **dataclasses.asdict(moment))
-            found.authorize(request)
+            result.authorize(request)
             try:
                 info = self._calls.call(request)
             except NoSuchTableError as error:
@@ -428,7 +428,7 @@ class QueryRunner:
             if text is not None and moment is not None:
                 self._refuse_old_view(name, node)
             if text is None:
-                found.tables[key] = (name, None if moment is None else info.version)
+                result.tables[key] = (name, None if moment is None else info.version)
                 continue
             project, _, schema = info.properties.get(VIEW_NAMESPACE, "").rpartition(".")
             own = Namespace(
@@ -440,8 +440,8 @@ class QueryRunner:
             for inner in query.find_all(exp.Table):
                 inner.meta[_NAMESPACE] = own
             columns = tuple(column.name for column in info.schema.data_columns)
-            found.views[str(name).casefold()] = SourceView(name, query, columns)
-            self._collect(query, own, variables, found, depth + 1)
+            result.views[str(name).casefold()] = SourceView(name, query, columns)
+            self._collect(query, own, variables, result, depth + 1)
 
     def _refuse_old_view(self, name: TableName, node: exp.Expr) -> None:
         """Refuses VERSION and TIMESTAMP AS OF behind the name of a view."""

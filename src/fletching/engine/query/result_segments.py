@@ -69,7 +69,7 @@ class _Opened:
         self.scan_schema = ScanSchema(
             columns=columns,
             versions={_SCHEMA_VERSION: columns},
-            places=tuple(range(len(schema))),
+            indices=tuple(range(len(schema))),
             options=ArrowOptions(timestamp_unit=None, datetime_unit=None),
             verbatim_types=True,
         )

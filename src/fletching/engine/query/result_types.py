@@ -99,12 +99,12 @@ def quoted_name(name: str) -> str:
 
 
 def result_schema(
-    found: pa.Schema, names: Sequence[str], declared: Sequence[tuple[str, str]] = ()
+    result: pa.Schema, names: Sequence[str], declared: Sequence[tuple[str, str]] = ()
 ) -> pa.Schema:
     """The columns of a result: unique names, and Arrow's own names for nested children.
 
     Args:
-        found: DuckDB's columns.
+        result: DuckDB's columns.
         names: what they are called.
         declared: case-folded name and declared type of each column, empty where Arrow's tells it.
             Believed if it is about these columns, and where it fits what a column holds.
@@ -113,7 +113,7 @@ def result_schema(
     types = [item.encode() for _, item in declared] if known else [b""] * len(names)
     seen: set[str] = set()
     fields: list[pa.Field] = []
-    for field, wanted, told in zip(found, names, types, strict=True):
+    for field, wanted, told in zip(result, names, types, strict=True):
         name, number = wanted, 1
         while name.casefold() in seen:
             number += 1

@@ -88,8 +88,8 @@ class TableReaders:
         )
 
         def begin() -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-            found = self._kept.rows(rows, lambda: table.batches(scan.columns, scan.predicate))
-            return in_local_time(found, scan.source.fields, zone)
+            result = self._kept.rows(rows, lambda: table.batches(scan.columns, scan.predicate))
+            return in_local_time(result, scan.source.fields, zone)
 
         return RelationReader(begin, scan.relation, statistics)
 

@@ -95,7 +95,7 @@ class Chosen(NamedTuple):
     Attributes:
         strategies: a `BatchStrategy` for each.
         hulls: between which of a large batch's rows those lie that can be chosen, where that is less than
-            all; by the batch's place in the snapshot.
+            all; by the batch's index in the snapshot.
     """
 
     strategies: NDArray[np.int8]
@@ -144,7 +144,7 @@ class _Choice:
     def choose(
         self, window: slice, strategy_of: NDArray[np.int8], strategies: NDArray[np.int8]
     ) -> None:
-        """Writes the strategies of some batches to their places."""
+        """Writes the strategies of some batches to where they belong."""
         snapshot, options = self.snapshot, self.options
         owner = snapshot.batch_segment[window]
         kinds = snapshot.segment_kind[int(owner[0]) : int(owner[-1]) + 1]
@@ -178,22 +178,22 @@ class _Choice:
         """Leaves out what holds no chosen row, and computes what may hold others beside them."""
         snapshot = self.snapshot
         first, last = int(owner[0]), int(owner[-1])
-        places = snapshot.segment_partition[first : last + 1].tolist()
-        row_filter.prepare(snapshot.partitions[place] for place in sorted(set(places)))
-        left = [row_filter.left(snapshot.partitions[place]) for place in places]
+        indices = snapshot.segment_partition[first : last + 1].tolist()
+        row_filter.prepare(snapshot.partitions[index] for index in sorted(set(indices)))
+        left = [row_filter.left(snapshot.partitions[index]) for index in indices]
         # Who asks the filter again need not know what holds chosen rows alone.
         proves = not self.options.loose
         # Segments without a row that could be chosen are not even opened.
-        matching = np.zeros(len(places), dtype=bool)
+        matching = np.zeros(len(indices), dtype=bool)
         # Those all of whose rows are chosen go as they are; rows that are skipped are counted as they
         # are computed.
-        whole = np.zeros(len(places), dtype=bool)
+        whole = np.zeros(len(indices), dtype=bool)
         in_parts: list[tuple[int, ZonesOfBatches]] = []
         undivided: list[int] = []
-        for number, (place, condition) in enumerate(zip(places, left, strict=True)):
+        for number, (index, condition) in enumerate(zip(indices, left, strict=True)):
             if condition is FALSE:
                 continue
-            segment, partition = snapshot.segments[first + number], snapshot.partitions[place]
+            segment, partition = snapshot.segments[first + number], snapshot.partitions[index]
             if condition is TRUE:
                 matching[number] = whole[number] = True
             elif row_filter.may_match(segment, partition):
@@ -205,9 +205,9 @@ class _Choice:
                     in_parts.append((first + number, zones))
         if proves and len(undivided) >= WORTH_PROVING:
             for number in undivided:
-                place = first + number
+                index = first + number
                 whole[number] = row_filter.surely_matches(
-                    snapshot.segments[place], snapshot.partitions[places[number]]
+                    snapshot.segments[index], snapshot.partitions[indices[number]]
                 )
         computed = ~whole if not self.options.skip_rows else np.ones_like(whole)
         computes = computed[owner - first]
@@ -248,7 +248,7 @@ class ZonesOfBatches(NamedTuple):
     Attributes:
         may: per batch, whether it can hold a chosen row.
         all: per batch, whether every row that it stores is chosen.
-        hulls: of batches of several zones not all of which can hold one, by the batch's place in the
+        hulls: of batches of several zones not all of which can hold one, by the batch's index in the
             snapshot: the rows from the first zone to the end of the last that can. Of batches that
             have lost rows nothing is said, as their rows are counted without them.
     """
@@ -259,19 +259,19 @@ class ZonesOfBatches(NamedTuple):
 
 
 def zones_of_batches(
-    snapshot: Snapshot, place: int, row_filter: RowFilter, *, proves: bool = True
+    snapshot: Snapshot, index: int, row_filter: RowFilter, *, proves: bool = True
 ) -> ZonesOfBatches | None:
-    """Asks the filter of the zones of the segment at a place; None if nothing is known of them.
+    """Asks the filter of the zones of the segment at an index; None if nothing is known of them.
 
     ``proves`` as for `RowFilter.zones`.
     """
-    segment = snapshot.segments[place]
+    segment = snapshot.segments[index]
     if segment.zone_bounds is None:
         return None
-    first, end = snapshot.batches_of(place)
+    first, end = snapshot.batches_of(index)
     rows = snapshot.stored_rows[first:end]
     counts = np.maximum(-(-rows // ZONE_ROWS), 1)
-    partition = snapshot.partitions[int(snapshot.segment_partition[place])]
+    partition = snapshot.partitions[int(snapshot.segment_partition[index])]
     zones = row_filter.zones(segment, partition, int(counts.sum()), proves=proves)
     if zones is None:
         return None
@@ -310,22 +310,22 @@ class KeptSegments(NamedTuple):
 
 def kept_segments(snapshot: Snapshot, row_filter: RowFilter | None) -> KeptSegments:
     """Counts what a read of a snapshot opens, by the rule that plans it."""
-    places = snapshot.segment_partition.tolist()
+    indices = snapshot.segment_partition.tolist()
     if row_filter is None:
         kept = list(range(len(snapshot.segments)))
     else:
         row_filter.prepare(snapshot.partitions)
         kept = [
             number
-            for number, place in enumerate(places)
-            if row_filter.left(snapshot.partitions[place]) is TRUE
-            or row_filter.may_match(snapshot.segments[number], snapshot.partitions[place])
+            for number, index in enumerate(indices)
+            if row_filter.left(snapshot.partitions[index]) is TRUE
+            or row_filter.may_match(snapshot.segments[number], snapshot.partitions[index])
         ]
     return KeptSegments(
-        partitions=len({places[number] for number in kept}),
-        all_partitions=len(set(places)),
+        partitions=len({indices[number] for number in kept}),
+        all_partitions=len(set(indices)),
         segments=len(kept),
-        all_segments=len(places),
+        all_segments=len(indices),
         bytes=sum(snapshot.segments[number].length for number in kept),
         all_bytes=snapshot.segment_start[-1],
     )

@@ -27,7 +27,7 @@ Side = Literal["left", "right"]
 class ChunkedNumbers:
     """Signed 64-bit numbers in chunks that arrays share: a change copies the chunks that it concerns.
 
-    Each chunk has a number that is added to all of its own, so that running totals and places, which
+    Each chunk has a number that is added to all of its own, so that running totals and indices, which
     change behind whatever is inserted, change there by one addition for each chunk.
 
     A flat array of a million would be copied for each commit: 8 MB that the system finds and clears first.
@@ -122,24 +122,24 @@ class ChunkedNumbers:
         """As a list."""
         return list(self)
 
-    def take(self, places: Numbers) -> Numbers:
-        """The numbers at some places."""
-        if len(places) > len(self._chunks):
-            return np.asarray(self)[places]
-        return np.array([self[place] for place in places.tolist()], dtype=np.int64)
+    def take(self, indices: Numbers) -> Numbers:
+        """The numbers at some indices."""
+        if len(indices) > len(self._chunks):
+            return np.asarray(self)[indices]
+        return np.array([self[index] for index in indices.tolist()], dtype=np.int64)
 
     def searchsorted(self, value: int, side: Side) -> int:
         """As ``numpy.searchsorted``; of numbers that ascend."""
         chunks, bases = self._chunks, self._bases
         search = bisect.bisect_left if side == "left" else bisect.bisect_right
         result = search(
-            range(len(chunks)), value, key=lambda place: int(chunks[place][0]) + bases[place]
+            range(len(chunks)), value, key=lambda index: int(chunks[index][0]) + bases[index]
         )
         if not result:
             return 0
-        place = result - 1
-        inside = np.searchsorted(chunks[place], value - bases[place], side=side)
-        return self._starts[place] + int(inside)
+        index = result - 1
+        inside = np.searchsorted(chunks[index], value - bases[index], side=side)
+        return self._starts[index] + int(inside)
 
     def searchsorted_all(self, values: Numbers, side: Side) -> Numbers:
         """The same for several values."""
@@ -148,7 +148,7 @@ class ChunkedNumbers:
         result = [self.searchsorted(value, side) for value in values.tolist()]
         return np.array(result, dtype=np.int64)
 
-    def places_of(self, values: Collection[int]) -> Numbers:
+    def indices_of(self, values: Collection[int]) -> Numbers:
         """Where one of some values stands, ascending. Looks at all numbers."""
         wanted = np.fromiter(values, dtype=np.int64, count=len(values))
         result = [
@@ -160,7 +160,7 @@ class ChunkedNumbers:
     # --- changing ------------------------------------------------------------------------------
 
     def _by_chunk(self, at: Numbers) -> Iterator[tuple[int, slice]]:
-        """The chunks in which ascending places lie, each with which of the places."""
+        """The chunks in which ascending indices lie, each with which of the indices."""
         last = len(self._chunks) - 1
         owners = np.minimum(np.searchsorted(self._starts, at, side="right") - 1, last)
         bounds = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(at)]
@@ -169,19 +169,19 @@ class ChunkedNumbers:
                 yield int(owners[first]), slice(first, end)
 
     def inserted(self, at: Numbers, values: Numbers) -> ChunkedNumbers:
-        """With each value before what stands at its place in ``at``, ascending."""
+        """With each value before what stands at its index in ``at``, ascending."""
         if not self._chunks:
             return ChunkedNumbers.of(values)
         chunks: list[Numbers] = []
         bases: list[int] = []
         done = 0
-        for place, some in self._by_chunk(at):
-            chunks += self._chunks[done:place]
-            bases += self._bases[done:place]
-            done = place + 1
-            base = self._bases[place]
+        for index, some in self._by_chunk(at):
+            chunks += self._chunks[done:index]
+            bases += self._bases[done:index]
+            done = index + 1
+            base = self._bases[index]
             made = np.insert(
-                self._chunks[place], at[some] - self._starts[place], values[some] - base
+                self._chunks[index], at[some] - self._starts[index], values[some] - base
             )
             size = len(made) if len(made) < 2 * CHUNK else CHUNK
             pieces = [made[first : first + size] for first in range(0, len(made), size)]
@@ -189,55 +189,55 @@ class ChunkedNumbers:
             bases += [base] * len(pieces)
         return ChunkedNumbers([*chunks, *self._chunks[done:]], [*bases, *self._bases[done:]])
 
-    def without(self, places: Numbers) -> ChunkedNumbers:
-        """Without what stands at some places, ascending."""
+    def without(self, indices: Numbers) -> ChunkedNumbers:
+        """Without what stands at some indices, ascending."""
         chunks: list[Numbers] = []
         bases: list[int] = []
         done = 0
-        for place, some in self._by_chunk(places):
-            chunks += self._chunks[done:place]
-            bases += self._bases[done:place]
-            done = place + 1
-            left = np.delete(self._chunks[place], places[some] - self._starts[place])
+        for index, some in self._by_chunk(indices):
+            chunks += self._chunks[done:index]
+            bases += self._bases[done:index]
+            done = index + 1
+            left = np.delete(self._chunks[index], indices[some] - self._starts[index])
             if len(left):
                 chunks.append(left)
-                bases.append(self._bases[place])
+                bases.append(self._bases[index])
         return ChunkedNumbers([*chunks, *self._chunks[done:]], [*bases, *self._bases[done:]])
 
     def shifted(self, at: Numbers, by: Numbers) -> ChunkedNumbers:
-        """With what stands at each of some places, ascending, and behind it larger by a number."""
+        """With what stands at each of some indices, ascending, and behind it larger by a number."""
         if not self._chunks:
             return self
         chunks = list(self._chunks)
         bases = list(self._bases)
         total = done = 0
-        for place, some in self._by_chunk(at):
-            for other in range(done, place + 1):
+        for index, some in self._by_chunk(at):
+            for other in range(done, index + 1):
                 bases[other] += total
-            done = place + 1
-            steps = np.zeros(len(chunks[place]) + 1, dtype=np.int64)
-            np.add.at(steps, at[some] - self._starts[place], by[some])
-            chunks[place] = chunks[place] + np.cumsum(steps[:-1])
+            done = index + 1
+            steps = np.zeros(len(chunks[index]) + 1, dtype=np.int64)
+            np.add.at(steps, at[some] - self._starts[index], by[some])
+            chunks[index] = chunks[index] + np.cumsum(steps[:-1])
             total += int(by[some].sum())
         for other in range(done, len(bases)):
             bases[other] += total
         return ChunkedNumbers(chunks, bases)
 
     def replaced(self, runs: Iterable[tuple[int, Numbers]]) -> ChunkedNumbers:
-        """With other numbers from some places on."""
+        """With other numbers from some indices on."""
         chunks = list(self._chunks)
         copied: set[int] = set()
         for start, values in runs:
             position, end = start, start + len(values)
             while position < end:
-                place = bisect.bisect_right(self._starts, position) - 1
-                first = self._starts[place]
-                stop = min(end, self._starts[place + 1])
-                if place not in copied:
-                    copied.add(place)
-                    chunks[place] = chunks[place].copy()
-                chunks[place][position - first : stop - first] = (
-                    values[position - start : stop - start] - self._bases[place]
+                index = bisect.bisect_right(self._starts, position) - 1
+                first = self._starts[index]
+                stop = min(end, self._starts[index + 1])
+                if index not in copied:
+                    copied.add(index)
+                    chunks[index] = chunks[index].copy()
+                chunks[index][position - first : stop - first] = (
+                    values[position - start : stop - start] - self._bases[index]
                 )
                 position = stop
         return ChunkedNumbers(chunks, self._bases)
@@ -279,7 +279,7 @@ class SegmentList(Sequence[SegmentRow]):
     def __getitem__(self, index: int | slice) -> SegmentRow | tuple[SegmentRow, ...]:
         """One segment, or some."""
         if isinstance(index, slice):
-            return tuple(self[place] for place in range(*index.indices(len(self))))
+            return tuple(self[position] for position in range(*index.indices(len(self))))
         if index < 0:
             index += len(self)
         if not 0 <= index < len(self):
@@ -292,13 +292,13 @@ class SegmentList(Sequence[SegmentRow]):
         return itertools.chain.from_iterable(self._chunks)
 
     def inserted(self, at: Sequence[int], added: Sequence[SegmentRow]) -> SegmentList:
-        """This list with each of ``added`` before what stands at its place in ``at``, ascending."""
+        """This list with each of ``added`` before what stands at its index in ``at``, ascending."""
         chunks: list[tuple[SegmentRow, ...]] = list(self._chunks)
         by_chunk: dict[int, list[tuple[int, SegmentRow]]] = {}
         last = max(len(chunks) - 1, 0)
-        for place, row in zip(at, added, strict=True):
-            chunk = min(max(bisect.bisect_right(self._starts, place) - 1, 0), last)
-            by_chunk.setdefault(chunk, []).append((place - self._starts[chunk], row))
+        for index, row in zip(at, added, strict=True):
+            chunk = min(max(bisect.bisect_right(self._starts, index) - 1, 0), last)
+            by_chunk.setdefault(chunk, []).append((index - self._starts[chunk], row))
         made: list[tuple[SegmentRow, ...]] = []
         done = 0
         for chunk, rows in by_chunk.items():
@@ -307,25 +307,25 @@ class SegmentList(Sequence[SegmentRow]):
             pieces: list[SegmentRow] = []
             start = 0
             whole = chunks[chunk] if chunks else ()
-            for place, row in rows:
-                pieces += whole[start:place]
+            for index, row in rows:
+                pieces += whole[start:index]
                 pieces.append(row)
-                start = place
+                start = index
             pieces += whole[start:]
             size = len(pieces) if len(pieces) < 2 * SEGMENTS else SEGMENTS
             made += [tuple(pieces[first : first + size]) for first in range(0, len(pieces), size)]
         return SegmentList([*made, *chunks[done:]])
 
-    def without(self, places: Sequence[int]) -> SegmentList:
-        """This list without what stands at some places, ascending."""
+    def without(self, indices: Sequence[int]) -> SegmentList:
+        """This list without what stands at some indices, ascending."""
         chunks: list[tuple[SegmentRow, ...]] = []
         done = 0
         for chunk, some in itertools.groupby(
-            places, key=lambda place: bisect.bisect_right(self._starts, place) - 1
+            indices, key=lambda index: bisect.bisect_right(self._starts, index) - 1
         ):
             chunks += self._chunks[done:chunk]
             done = chunk + 1
-            gone = {place - self._starts[chunk] for place in some}
+            gone = {index - self._starts[chunk] for index in some}
             chunks.append(
                 tuple(row for number, row in enumerate(self._chunks[chunk]) if number not in gone)
             )

@@ -158,7 +158,7 @@ def grow(
         load: as of ``of``.
 
     Cost: work per segment that came, went or has lost rows; unless a segment came that does not stand
-    behind the others of its partition: then as ``of``. Where some went, their places are looked for
+    behind the others of its partition: then as ``of``. Where some went, their indices are looked for
     among all (a few milliseconds for a million); where rows are deleted, row totals are added up.
 
     Raises:
@@ -195,19 +195,19 @@ def _with_all_rows(snapshot: Snapshot) -> Snapshot:
 
 def _without_segments(snapshot: Snapshot, gone: Collection[int]) -> Snapshot:
     """This one, all of whose rows are shown, without some segments."""
-    at = snapshot.segment_ids.places_of(gone)
+    at = snapshot.segment_ids.indices_of(gone)
     if not len(at):
         return snapshot
-    places = at.tolist()
-    removed = [snapshot.segments[place] for place in places]
+    indices = at.tolist()
+    removed = [snapshot.segments[index] for index in indices]
     first = snapshot.batch_segment.searchsorted_all(at, "left")
     end = snapshot.batch_segment.searchsorted_all(at, "right")
     batches = np.concatenate([np.arange(*each) for each in zip(first, end, strict=True)])
     owners = snapshot.segment_partition.without(at)
-    partitions, owners = _without_empty(snapshot.partitions, owners, snapshot, places)
+    partitions, owners = _without_empty(snapshot.partitions, owners, snapshot, indices)
     stored_rows = snapshot.stored_rows.without(batches)
     grown = Snapshot(
-        segments=_listed(snapshot.segments).without(places),
+        segments=_listed(snapshot.segments).without(indices),
         partitions=partitions,
         segment_partition=owners,
         batch_segment=snapshot.batch_segment.shifted(end, np.full(len(at), -1)).without(batches),
@@ -233,12 +233,12 @@ def _without_empty(
     partitions: tuple[tuple[str, ...], ...],
     owners: ChunkedNumbers,
     snapshot: Snapshot,
-    places: Sequence[int],
+    indices: Sequence[int],
 ) -> tuple[tuple[tuple[str, ...], ...], ChunkedNumbers]:
-    """The partitions that have a segment left, and the places of all segments among them."""
+    """The partitions that have a segment left, and the indices of all segments among them."""
     empty: list[int] = []
     behind: list[int] = []
-    for number in sorted({snapshot.segment_partition[place] for place in places}):
+    for number in sorted({snapshot.segment_partition[index] for index in indices}):
         end = owners.searchsorted(number, "right")
         if owners.searchsorted(number, "left") == end:
             empty.append(number)
@@ -259,11 +259,11 @@ def _with_segments(snapshot: Snapshot, added: Sequence[SegmentRow]) -> Snapshot 
     order = sorted(range(len(added)), key=lambda n: (values[n], added[n].position))
     segments = [added[number] for number in order]
     partitions, owners = _with_partitions(snapshot, values)
-    places = np.array(
+    indices = np.array(
         [bisect.bisect_left(partitions, values[number]) for number in order], dtype=np.int64
     )
-    at = owners.searchsorted_all(places, "right")
-    for row, number, mine in zip(segments, at.tolist(), places.tolist(), strict=True):
+    at = owners.searchsorted_all(indices, "right")
+    for row, number, mine in zip(segments, at.tolist(), indices.tolist(), strict=True):
         if number and owners[number - 1] == mine:
             before = snapshot.segments[number - 1]
             if before.position >= row.position:
@@ -278,7 +278,7 @@ def _with_segments(snapshot: Snapshot, added: Sequence[SegmentRow]) -> Snapshot 
     grown = Snapshot(
         segments=_listed(snapshot.segments).inserted(at.tolist(), segments),
         partitions=partitions,
-        segment_partition=owners.inserted(at, places),
+        segment_partition=owners.inserted(at, indices),
         batch_segment=snapshot.batch_segment.shifted(first, one_each).inserted(
             batch_at, own[index.batch_segment]
         ),
@@ -309,15 +309,15 @@ def _with_segments(snapshot: Snapshot, added: Sequence[SegmentRow]) -> Snapshot 
 def _with_partitions(
     snapshot: Snapshot, values: Sequence[tuple[str, ...]]
 ) -> tuple[tuple[tuple[str, ...], ...], ChunkedNumbers]:
-    """The partitions with those that are new, and the places of the snapshot's segments among them."""
+    """The partitions with those that are new, and the indices of the snapshot's segments among them."""
     partitions, owners = snapshot.partitions, snapshot.segment_partition
     new: list[tuple[str, ...]] = []
     behind: list[int] = []
     for each in sorted(set(values)):
-        place = bisect.bisect_left(partitions, each)
-        if place == len(partitions) or partitions[place] != each:
+        index = bisect.bisect_left(partitions, each)
+        if index == len(partitions) or partitions[index] != each:
             new.append(each)
-            behind.append(owners.searchsorted(place, "left"))
+            behind.append(owners.searchsorted(index, "left"))
     if not new:
         return partitions, owners
     shifted = owners.shifted(np.array(behind), np.ones(len(behind), dtype=np.int64))
@@ -329,17 +329,17 @@ def _listed(segments: Sequence[SegmentRow]) -> SegmentList:
 
 
 def _totals_with(totals: ChunkedNumbers, at: _Int64, values: _Int64) -> ChunkedNumbers:
-    """Running totals of numbers into which others are inserted, before some places."""
+    """Running totals of numbers into which others are inserted, before some indices."""
     if not len(at):
         return totals
-    # The total before a place stays; what follows it is larger by what goes there.
+    # The total before an index stays; what follows it is larger by what goes there.
     reached = totals.take(at) + np.cumsum(values)
     return totals.shifted(at + 1, values).inserted(at + 1, reached)
 
 
-def _totals_without(totals: ChunkedNumbers, places: _Int64) -> ChunkedNumbers:
+def _totals_without(totals: ChunkedNumbers, indices: _Int64) -> ChunkedNumbers:
     """Running totals of numbers of which some are taken away."""
-    if not len(places):
+    if not len(indices):
         return totals
-    lost = totals.take(places + 1) - totals.take(places)
-    return totals.shifted(places + 1, -lost).without(places + 1)
+    lost = totals.take(indices + 1) - totals.take(indices)
+    return totals.shifted(indices + 1, -lost).without(indices + 1)

@@ -117,8 +117,8 @@ class _Making:
         dictionaries: DictionaryChunks | None = None
         withheld = _Withheld(plan)
         for strategy, first, end in plan.runs():
-            place = snapshot.batch_segment[first]
-            if strategy.name == "COMPUTE" or withheld(place, place + 1)[0]:
+            index = snapshot.batch_segment[first]
+            if strategy.name == "COMPUTE" or withheld(index, index + 1)[0]:
                 self._leave(end)
                 continue
             stop = first + self._room(first, end)

@@ -48,13 +48,13 @@ class TableColumns:
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
-        """Data columns, then partition columns; a column is known by its place here."""
+        """Data columns, then partition columns; a column is known by its index here."""
         return (*self.data.names, *(name for name, _ in self.partition))
 
     @functools.cached_property
-    def places(self) -> Mapping[str, int]:
+    def indices(self) -> Mapping[str, int]:
         """Place by case-folded name."""
-        return {name.casefold(): place for place, name in enumerate(self.names)}
+        return {name.casefold(): index for index, name in enumerate(self.names)}
 
     @functools.cached_property
     def partition_fields(self) -> tuple[pa.Field, ...]:
@@ -64,27 +64,27 @@ class TableColumns:
             for name, text in self.partition
         )
 
-    def field(self, place: int) -> pa.Field:
-        """The stored field, or the partition column's, at a place."""
+    def field(self, index: int) -> pa.Field:
+        """The stored field, or the partition column's, at an index."""
         count = len(self.data)
-        return self.data.field(place) if place < count else self.partition_fields[place - count]
+        return self.data.field(index) if index < count else self.partition_fields[index - count]
 
     def find(self, names: Iterable[str], *, among: range, what: str) -> tuple[int, ...]:
-        """The places of named columns.
+        """The indices of named columns.
 
         Raises:
             InvalidArgumentError: a name is unknown there, or comes twice.
         """
         result: dict[int, None] = {}
         for name in names:
-            place = self.places.get(name.casefold())
-            if place is None:
-                place = self.places.get(name.strip().strip("`").casefold())
-            if place is None or place not in among:
+            index = self.indices.get(name.casefold())
+            if index is None:
+                index = self.indices.get(name.strip().strip("`").casefold())
+            if index is None or index not in among:
                 raise InvalidArgumentError(f"the table has no {what} column {name!r}")
-            if place in result:
+            if index in result:
                 raise InvalidArgumentError(f"{what} column {name!r} is asked for twice")
-            result[place] = None
+            result[index] = None
         return tuple(result)
 
 
@@ -93,13 +93,13 @@ class OutputColumn:
     """One column of a reply.
 
     Attributes:
-        place: where in the table (`TableColumns.names`).
+        index: where in the table (`TableColumns.names`).
         stored: the field as stored.
         field: the field as sent.
         converts: whether the values must be computed; else the stored buffers are sent as they are.
     """
 
-    place: int
+    index: int
     stored: pa.Field
     field: pa.Field
     converts: bool
@@ -132,7 +132,7 @@ def select_columns(
 
     Args:
         columns: the table's columns.
-        session: places the session was opened with.
+        session: indices the session was opened with.
         names: the read's ``DataColumns``; partition columns of the session may be named, too.
         unordered: keep the order of ``names`` instead of the table's.
 
@@ -141,21 +141,21 @@ def select_columns(
     """
     if not names:
         return session
-    places = columns.find(names, among=range(len(columns.names)), what="table")
-    outside = [columns.names[place] for place in places if place not in session]
+    indices = columns.find(names, among=range(len(columns.names)), what="table")
+    outside = [columns.names[index] for index in indices if index not in session]
     if outside:
         raise InvalidArgumentError(f"column {outside[0]!r} is not among the read session's columns")
-    return places if unordered else tuple(sorted(places))
+    return indices if unordered else tuple(sorted(indices))
 
 
 def output_columns(
-    columns: TableColumns, places: Sequence[int], options: ArrowOptions, *, verbatim_types: bool
+    columns: TableColumns, indices: Sequence[int], options: ArrowOptions, *, verbatim_types: bool
 ) -> tuple[OutputColumn, ...]:
     """The columns of a reply.
 
     Args:
         columns: the table's columns.
-        places: which, in reply order.
+        indices: which, in reply order.
         options: units of timestamps.
         verbatim_types: send Arrow types that ODPS lacks as stored.
 
@@ -163,12 +163,12 @@ def output_columns(
         InvalidArgumentError: a column's type has no ODPS type, and the client takes only those.
     """
     result: list[OutputColumn] = []
-    for place in places:
-        stored = columns.field(place)
+    for index in indices:
+        stored = columns.field(index)
         sent = _sent_type(stored, options, verbatim_types=verbatim_types)
         result.append(
             OutputColumn(
-                place,
+                index,
                 stored,
                 stored.with_type(sent),
                 converts=not sent_as_stored(stored.type, sent),
@@ -223,7 +223,7 @@ class PartitionFilter:
         patterns: dict[tuple[str | None, ...], None] = {}
         for spec in specs:
             values = matching_values(columns.partition, spec)
-            patterns[tuple(values.get(place) for place in range(len(columns.partition)))] = None
+            patterns[tuple(values.get(index) for index in range(len(columns.partition)))] = None
         if any(all(value is None for value in pattern) for pattern in patterns):
             return cls()
         return cls(tuple(sorted(patterns, key=lambda pattern: [value or "" for value in pattern])))
@@ -243,8 +243,8 @@ class PartitionFilter:
     def matches(self, values: tuple[str, ...]) -> bool:
         """Whether a partition is wanted: one look-up for each set of columns that patterns name."""
         return not self.patterns or any(
-            tuple(values[place] for place in places) in wanted
-            for places, wanted in self._wanted.items()
+            tuple(values[index] for index in indices) in wanted
+            for indices, wanted in self._wanted.items()
         )
 
     @functools.cached_property
@@ -252,9 +252,9 @@ class PartitionFilter:
         """Per set of columns that some pattern names, the values that are wanted of them."""
         result: dict[tuple[int, ...], set[tuple[str, ...]]] = {}
         for pattern in self.patterns:
-            named = [(place, value) for place, value in enumerate(pattern) if value is not None]
-            places = tuple(place for place, _ in named)
-            result.setdefault(places, set()).add(tuple(value for _, value in named))
+            named = [(index, value) for index, value in enumerate(pattern) if value is not None]
+            indices = tuple(index for index, _ in named)
+            result.setdefault(indices, set()).add(tuple(value for _, value in named))
         return result
 
     def check_found(self, existing: Collection[tuple[str, ...]]) -> None:

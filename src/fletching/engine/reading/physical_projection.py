@@ -197,8 +197,8 @@ class PhysicalProjection:
             return ((),) * len(self.outputs)
         fields = schema_header(schema_message_of(self.table.data)).fields
         return tuple(
-            fields[output.place].dictionary_ids
-            if output.place < len(fields) and not output.converts
+            fields[output.index].dictionary_ids
+            if output.index < len(fields) and not output.converts
             else ()
             for output in self.outputs
         )
@@ -246,8 +246,8 @@ class PhysicalProjection:
         constants = [
             Constant(
                 output.field,
-                constant_scalar(output.field.type, partition[output.place - count])
-                if output.place >= count
+                constant_scalar(output.field.type, partition[output.index - count])
+                if output.index >= count
                 else None,
             )
             for output, index in zip(self.outputs, stored.source, strict=True)
@@ -269,7 +269,7 @@ class PhysicalProjection:
         held = {segment.column_ids[index][0]: index for index in range(len(segment.data))}
         count = len(self.table.data)
         source = tuple(
-            held.get(self.table.column_ids[output.place][0]) if output.place < count else None
+            held.get(self.table.column_ids[output.index][0]) if output.index < count else None
             for output in self.outputs
         )
         converts = any(
@@ -318,9 +318,9 @@ class OutputMapping:
         self._projection = projection
         self._partition = partition
         stored = projection.stored(schema_version)
-        position = {index: place for place, index in enumerate(columns)}
-        self._places = [None if index is None else position[index] for index in stored.source]
-        self._same = stored.same or (stored.selected and self._places == list(range(len(columns))))
+        position = {index: number for number, index in enumerate(columns)}
+        self._indices = [None if index is None else position[index] for index in stored.source]
+        self._same = stored.same or (stored.selected and self._indices == list(range(len(columns))))
         self._selected = stored.selected
 
     def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -332,17 +332,17 @@ class OutputMapping:
         if self._same:
             return batch
         if self._selected:
-            return batch.select(self._places)
+            return batch.select(self._indices)
         projection = self._projection
         count = len(projection.table.data)
         arrays: list[pa.Array] = []
-        for output, place in zip(projection.outputs, self._places, strict=True):
+        for output, index in zip(projection.outputs, self._indices, strict=True):
             data_type = output.field.type
-            if place is None:
-                value = self._partition[output.place - count] if output.place >= count else None
+            if index is None:
+                value = self._partition[output.index - count] if output.index >= count else None
                 arrays.append(constant_column(data_type, value, batch.num_rows))
             else:
-                arrays.append(_converted(batch.column(place), data_type, output.field.name))
+                arrays.append(_converted(batch.column(index), data_type, output.field.name))
         return pa.RecordBatch.from_arrays(arrays, schema=projection.schema)
 
 

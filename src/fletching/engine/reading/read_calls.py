@@ -207,10 +207,10 @@ class Reading:
         return plan_rows(snapshot, self._store, projection, rows, options, checks=self.checks)
 
     def plan_of_segment(
-        self, snapshot: Snapshot, place: int, projection: PhysicalProjection
+        self, snapshot: Snapshot, index: int, projection: PhysicalProjection
     ) -> ReadPlan:
         """The plan of the rows that a snapshot, which the caller has pinned, shows of one segment."""
-        first, end = snapshot.batches_of(place)
+        first, end = snapshot.batches_of(index)
         rows = RowRange(snapshot.row_start[first], snapshot.row_start[end])
         options = ReadOptions()
         return plan_rows(snapshot, self._store, projection, rows, options, checks=self.checks)
@@ -309,7 +309,7 @@ class Reading:
         """The rows that a request addresses: of one split, of the session, or of a part of either."""
         if request.index is None:
             whole = RowRange(0, snapshot.row_count)
-            place = "the session"
+            scope = "the session"
         else:
             splits = self._splits.get(session.row.id)
             if splits is None:
@@ -321,11 +321,11 @@ class Reading:
                     )
                 self._splits.put(session.row.id, splits)
             whole = splits.rows(request.index, snapshot)
-            place = f"split {request.index}"
+            scope = f"split {request.index}"
         offset = not_negative("Offset", request.offset or 0)
         if offset > whole.length:
             raise InvalidArgumentError(
-                f"Offset {offset} is behind the {whole.length} rows of {place}",
+                f"Offset {offset} is behind the {whole.length} rows of {scope}",
                 actual=offset,
                 limit=whole.length,
             )

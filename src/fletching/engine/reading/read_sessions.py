@@ -322,12 +322,12 @@ class ReadSessions:
     def _divide(
         self,
         connection: Connection,
-        found: _Pinned,
+        result: _Pinned,
         request: CreateReadSession,
         wanted: PartitionFilter,
     ) -> SessionTotals:
         """Counts rows, bytes and splits; from the catalog's totals where they are enough."""
-        table, pinned = found.table, found.pinned
+        table, pinned = result.table, result.pinned
         options = request.split_options
         grid = pinned.segments > GRID_SEGMENTS
         if pinned.since is not None:
@@ -340,7 +340,7 @@ class ReadSessions:
         elif wanted.everything and options.cross_partition:
             scopes = [Scope(pinned.rows, pinned.bytes)]
         else:
-            scopes = self._scopes(connection, found, request, wanted)
+            scopes = self._scopes(connection, result, request, wanted)
         if pinned.since is not None:
             pass
         elif options.split_mode is SplitMode.SIZE and not grid:

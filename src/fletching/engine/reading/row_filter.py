@@ -98,9 +98,9 @@ def _compiled(text: str, fields: tuple[tuple[str, pa.Field], ...], table: str) -
 def filter_fields(columns: TableColumns) -> dict[str, pa.Field]:
     """The columns as filters see them, by case-folded name: the nearest ODPS type, stored unit."""
     fields: dict[str, pa.Field] = {}
-    for place, name in enumerate(columns.names):
+    for index, name in enumerate(columns.names):
         try:
-            (output,) = output_columns(columns, [place], _AS_STORED, verbatim_types=False)
+            (output,) = output_columns(columns, [index], _AS_STORED, verbatim_types=False)
         except InvalidArgumentError:
             # A type that ODPS lacks: it cannot be filtered by, but others can.
             continue
@@ -119,15 +119,15 @@ class RowFilter:
         """Binds a compiled predicate to the columns of a table."""
         columns = scan_schema.columns
         names = predicate.columns or columns.names[:1]
-        places = [columns.places[name.casefold()] for name in names]
-        outputs = output_columns(columns, places, _AS_STORED, verbatim_types=False)
+        indices = [columns.indices[name.casefold()] for name in names]
+        outputs = output_columns(columns, indices, _AS_STORED, verbatim_types=False)
         self.projection = PhysicalProjection(columns, outputs, scan_schema.versions)
         self._condition = predicate.condition
         self._scan_schema = scan_schema
         self._predicate = predicate
         self._columns = columns
         keys = {name for name, _ in columns.partition}
-        self._asked = [output for output in outputs if output.place >= len(columns.data)]
+        self._asked = [output for output in outputs if output.index >= len(columns.data)]
         # Parts that only partition columns decide, as far as the predicate has any.
         self._parts = parts_over(self._condition, keys) if self._asked else []
         self._left: dict[tuple[str, ...], Condition] = {}
@@ -163,7 +163,7 @@ class RowFilter:
         count = len(self._columns.data)
         arrays = []
         for output in self._asked:
-            number = output.place - count
+            number = output.index - count
             texts = pa.array([values[number] for values in partitions], pa.string())
             try:
                 arrays.append(texts.cast(output.field.type))
@@ -234,10 +234,10 @@ class RowFilter:
         outputs = self.projection.outputs
 
         def bounds(path: tuple[str, ...]) -> ColumnBounds | None:
-            place = self._places[path[0].casefold()]
-            source = stored.source[place]
-            output = outputs[place]
-            if output.place >= len(self._columns.data):
+            index = self._indices[path[0].casefold()]
+            source = stored.source[index]
+            output = outputs[index]
+            if output.index >= len(self._columns.data):
                 # A partition column, inside a part that asks of data columns as well.
                 return None
             if source is None:
@@ -260,7 +260,7 @@ class RowFilter:
         """
         stored = self.projection.stored(segment.schema_version)
         for output, source in zip(self.projection.outputs, stored.source, strict=True):
-            if output.place >= len(self._columns.data):
+            if output.index >= len(self._columns.data):
                 return False  # asked of together with data columns
             if source is None or stored.schema.field(source).type != output.stored.type:
                 return False
@@ -287,11 +287,11 @@ class RowFilter:
             return None
 
     @functools.cached_property
-    def _places(self) -> dict[str, int]:
-        """The place in the projection of each column, by its case-folded name."""
+    def _indices(self) -> dict[str, int]:
+        """The index in the projection of each column, by its case-folded name."""
         return {
-            output.field.name.casefold(): place
-            for place, output in enumerate(self.projection.outputs)
+            output.field.name.casefold(): index
+            for index, output in enumerate(self.projection.outputs)
         }
 
     # --- rows --------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ class ScanSchema:
     Attributes:
         columns: the table's, at the session's schema version.
         versions: those of all schema versions.
-        places: which of the columns the session has.
+        indices: which of the columns the session has.
         options: units of timestamps.
         verbatim_types: whether Arrow types that ODPS lacks are sent as stored.
         primary_key: names of the table's key columns.
@@ -67,7 +67,7 @@ class ScanSchema:
 
     columns: TableColumns
     versions: Mapping[int, TableColumns]
-    places: tuple[int, ...]
+    indices: tuple[int, ...]
     options: ArrowOptions
     verbatim_types: bool
     primary_key: tuple[str, ...] = ()
@@ -80,7 +80,7 @@ class ScanSchema:
         Raises:
             InvalidArgumentError: a column's type has no ODPS type, and the client takes only those.
         """
-        return self._projection(self.places)
+        return self._projection(self.indices)
 
     @functools.cached_property
     def odps_schema(self) -> TableSchema:
@@ -90,7 +90,7 @@ class ScanSchema:
             self.columns.partition,
             primary_key=self.primary_key,
             column_ids=self.columns.column_ids,
-            indices=self.places,
+            places=self.indices,
         )
 
     def projection_of(self, names: Sequence[str], *, unordered: bool) -> PhysicalProjection:
@@ -104,14 +104,14 @@ class ScanSchema:
         key = self, tuple(names), unordered
         projection = self.kept.chosen.get(key)
         if projection is None:
-            places = select_columns(self.columns, self.places, names, unordered=unordered)
-            projection = self._projection(places)
+            indices = select_columns(self.columns, self.indices, names, unordered=unordered)
+            projection = self._projection(indices)
             self.kept.chosen.put(key, projection)
         return projection
 
-    def _projection(self, places: Sequence[int]) -> PhysicalProjection:
+    def _projection(self, indices: Sequence[int]) -> PhysicalProjection:
         outputs = output_columns(
-            self.columns, places, self.options, verbatim_types=self.verbatim_types
+            self.columns, indices, self.options, verbatim_types=self.verbatim_types
         )
         return PhysicalProjection(self.columns, outputs, self.versions, self.kept.compiled)
 
@@ -177,7 +177,7 @@ class ScanSchemas:
             scan_schema = ScanSchema(
                 columns=columns,
                 versions=versions,
-                places=_session_places(columns, request),
+                indices=_session_indices(columns, request),
                 options=request.arrow_options,
                 verbatim_types=request.verbatim_types,
                 primary_key=table.primary_key,
@@ -187,13 +187,13 @@ class ScanSchemas:
         return scan_schema
 
 
-def _session_places(columns: TableColumns, request: CreateReadSession) -> tuple[int, ...]:
+def _session_indices(columns: TableColumns, request: CreateReadSession) -> tuple[int, ...]:
     """Which columns a session has: all, where it does not say, but for one that must be asked for."""
     data, partition = request.required_data_columns, request.required_partition_columns
-    places = select_session_columns(columns, data, partition)
+    indices = select_session_columns(columns, data, partition)
     if request.since_version is not None and not data and not partition:
-        return places[:-1]
-    return places
+        return indices[:-1]
+    return indices
 
 
 def _widest(
@@ -209,14 +209,14 @@ def _widest(
         if number >= schema_version:
             continue
         had = {ids[0]: field for ids, field in zip(other.column_ids, other.data, strict=False)}
-        for place, field in enumerate(fields):
-            known = had.get(columns.column_ids[place][0])
+        for index, field in enumerate(fields):
+            known = had.get(columns.column_ids[index][0])
             if known is None:
                 continue
             if is_widened(field, known):
-                fields[place] = known.with_name(field.name).with_nullable(field.nullable)
+                fields[index] = known.with_name(field.name).with_nullable(field.nullable)
             if known.nullable and not field.nullable:
-                fields[place] = fields[place].with_nullable(True)
+                fields[index] = fields[index].with_nullable(True)
     return dataclasses.replace(columns, data=pa.schema(fields, columns.data.metadata))
 
 
@@ -228,7 +228,7 @@ def _with_change_columns(columns: TableColumns) -> TableColumns:
     """
     added = (*CHANGE_COLUMNS, OPERATION_COLUMN)
     for name, _ in added:
-        if name.casefold() in columns.places:
+        if name.casefold() in columns.indices:
             raise InvalidArgumentError(
                 f"the table has a column {name!r}, and so has its change feed: rename the table's"
             )

@@ -133,10 +133,10 @@ class _Sharing:
             if len(self.readers) == MAX_SEGMENTS or self._bytes >= SHARED_BYTES:
                 return
             first = snapshot.batch_at(position)
-            place = snapshot.batch_segment[first]
-            last = self._last_batch(first, snapshot.batches_of(place)[1])
+            index = snapshot.batch_segment[first]
+            last = self._last_batch(first, snapshot.batches_of(index)[1])
             end = min(snapshot.row_start[last], wanted.end)
-            if not self._share(place, first, position, end):
+            if not self._share(index, first, position, end):
                 if not self.readers:
                     return
                 self._leave(position, end)
@@ -150,12 +150,12 @@ class _Sharing:
         full = before.searchsorted(room, "right") - 1
         return min(max(full, first + 1), last)
 
-    def _share(self, place: int, first: int, start: int, end: int) -> bool:
+    def _share(self, index: int, first: int, start: int, end: int) -> bool:
         """Adds rows ``start`` to ``end``, which are in one segment from batch ``first`` on."""
         snapshot = self._snapshot
-        row = snapshot.segments[place]
+        row = snapshot.segments[index]
         stored = self._projection.stored(row.schema_version)
-        if stored.converts or place in snapshot.selections:
+        if stored.converts or index in snapshot.selections:
             return False
         if not self._projection.keeps_columns(row.schema_version):
             return False
@@ -218,7 +218,7 @@ class _Sharing:
                 schema=schema,
                 columns=tuple(CONSTANT if index is None else index for index in stored.source),
                 constants=tuple(
-                    partition[output.place - count] if output.place >= count else None
+                    partition[output.index - count] if output.index >= count else None
                     for output, index in zip(self._projection.outputs, stored.source, strict=True)
                     if index is None
                 ),

@@ -44,13 +44,13 @@ class Snapshot:
     Attributes:
         segments: in row order.
         partitions: the distinct partitions' values, in row order.
-        segment_partition: per segment, its place in ``partitions``.
-        batch_segment: per record batch, its place in ``segments``.
+        segment_partition: per segment, its index in ``partitions``.
+        batch_segment: per record batch, its index in ``segments``.
         offset, metadata_length, message_length: per record batch, from the batch index; messages
             are metadata and body.
         stored_rows: per record batch, the rows that are stored.
         rows: per record batch, the rows that are shown; the same array where nothing is deleted.
-        selections: which rows of a segment are shown, by its place in ``segments``; only of those
+        selections: which rows of a segment are shown, by its index in ``segments``; only of those
             that do not show all.
     """
 
@@ -84,13 +84,13 @@ class Snapshot:
                 a deletion's counts are wrong.
         """
         texts = sorted({segment.partition for segment in segments}, key=decode_partition)
-        place = {text: number for number, text in enumerate(texts)}
+        position = {text: number for number, text in enumerate(texts)}
         ordered = tuple(sorted(segments, key=operator.attrgetter("position")))
         if len(texts) > 1:
             # Stable, so that positions keep their order inside a partition.
-            ordered = tuple(sorted(ordered, key=lambda row: place[row.partition]))
+            ordered = tuple(sorted(ordered, key=lambda row: position[row.partition]))
         index = index_of(ordered)
-        owners = np.array([place[row.partition] for row in ordered], dtype=np.int64)
+        owners = np.array([position[row.partition] for row in ordered], dtype=np.int64)
         stored_rows = ChunkedNumbers.of(index.rows)
         snapshot = cls(
             segments=SegmentList.of(ordered),
@@ -122,7 +122,7 @@ class Snapshot:
         segments = tuple(segment for segment, _, _ in entries)
         index = index_of(segments)
         partitions = tuple(dict.fromkeys(values for _, values, _ in entries))
-        place = {values: number for number, values in enumerate(partitions)}
+        position = {values: number for number, values in enumerate(partitions)}
         selections = {
             number: selection
             for number, (_, _, selection) in enumerate(entries)
@@ -134,7 +134,7 @@ class Snapshot:
             starts = np.searchsorted(index.batch_segment, np.arange(len(segments) + 1))
             for number, selection in selections.items():
                 rows[int(starts[number]) : int(starts[number + 1])] = selection.counts
-        owners = np.array([place[values] for _, values, _ in entries], dtype=np.int64)
+        owners = np.array([position[values] for _, values, _ in entries], dtype=np.int64)
         stored_rows = ChunkedNumbers.of(index.rows)
         return cls(
             segments=segments,
@@ -180,10 +180,10 @@ class Snapshot:
         """Whether a batch shows fewer rows than it has."""
         return self.has_deletions and self.rows[batch] != self.stored_rows[batch]
 
-    def batches_of(self, place: int) -> tuple[int, int]:
-        """First and end batch of the segment at a place."""
+    def batches_of(self, index: int) -> tuple[int, int]:
+        """First and end batch of the segment at an index."""
         owners = self.batch_segment
-        return owners.searchsorted(place, "left"), owners.searchsorted(place, "right")
+        return owners.searchsorted(index, "left"), owners.searchsorted(index, "right")
 
     def mask(self, batch: int) -> NDArray[np.bool_] | None:
         """For each row of a batch whether it is shown; None if all are.
@@ -193,8 +193,8 @@ class Snapshot:
         """
         if not self.is_dirty(batch):
             return None
-        place = self.batch_segment[batch]
-        return self.selections[place].mask(batch - self.batches_of(place)[0])
+        index = self.batch_segment[batch]
+        return self.selections[index].mask(batch - self.batches_of(index)[0])
 
     def kept(self, batch: int) -> NDArray[np.int64] | None:
         """The rows of a batch that are shown, counted from its first; None for all.
@@ -204,8 +204,8 @@ class Snapshot:
         """
         if not self.is_dirty(batch):
             return None
-        place = self.batch_segment[batch]
-        return self.selections[place].kept(batch - self.batches_of(place)[0])
+        index = self.batch_segment[batch]
+        return self.selections[index].kept(batch - self.batches_of(index)[0])
 
     @functools.cached_property
     def kinds(self) -> tuple[tuple[int, str], ...]:
@@ -219,9 +219,9 @@ class Snapshot:
 
     @functools.cached_property
     def segment_kind(self) -> ChunkedNumbers:
-        """Per segment, its place in ``kinds``."""
-        place = {kind: number for number, kind in enumerate(self.kinds)}
-        return self._each(place[row.schema_version, row.codecs] for row in self.segments)
+        """Per segment, its index in ``kinds``."""
+        index = {kind: number for number, kind in enumerate(self.kinds)}
+        return self._each(index[row.schema_version, row.codecs] for row in self.segments)
 
     @functools.cached_property
     def segment_start(self) -> ChunkedNumbers:
@@ -254,8 +254,8 @@ class Snapshot:
     @functools.cached_property
     def partition_batches(self) -> _Int64:
         """First batch of each partition, and after the last one the number of batches."""
-        places = np.arange(len(self.partitions) + 1, dtype=np.int64)
-        first = self.segment_partition.searchsorted_all(places, "left")
+        indices = np.arange(len(self.partitions) + 1, dtype=np.int64)
+        first = self.segment_partition.searchsorted_all(indices, "left")
         return self.batch_segment.searchsorted_all(first, "left")
 
     def segment_of(self, batch: int) -> SegmentRow:
@@ -329,18 +329,18 @@ def without_rows(
     of_segment: dict[int, list[DeletionRow]] = {}
     for deletion in deletions:
         of_segment.setdefault(deletion.segment_id, []).append(deletion)
-    places = snapshot.segment_ids.places_of(of_segment).tolist() if of_segment else []
-    if not places:
+    indices = snapshot.segment_ids.indices_of(of_segment).tolist() if of_segment else []
+    if not indices:
         return snapshot
     counts: list[tuple[int, _Int64]] = []
     selections: dict[int, RowSelection] = {}
-    for place in places:
-        segment = snapshot.segments[place]
-        first, end = snapshot.batches_of(place)
+    for index in indices:
+        segment = snapshot.segments[index]
+        first, end = snapshot.batches_of(index)
         selection = WithoutDeletions(
             segment.key, snapshot.stored_rows[first:end], of_segment[segment.id], load
         )
-        selections[place] = selection
+        selections[index] = selection
         counts.append((first, selection.counts))
     rows = snapshot.stored_rows.replaced(counts)
     lessened = dataclasses.replace(snapshot, rows=rows, selections=selections)
@@ -355,7 +355,7 @@ def without_rows(
     return lessened
 
 
-_SEGMENT_BYTES = 560  # a row's tuple, numbers and texts, and its places in the arrays
+_SEGMENT_BYTES = 560  # a row's tuple, numbers and texts, and its indices in the arrays
 _BATCH_BYTES = 88  # five columns of the index and six derived ones
 
 

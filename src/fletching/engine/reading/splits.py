@@ -148,25 +148,25 @@ class Splits:
             first, end = self._packed[index : index + 2].tolist()
             return RowRange(starts[first], starts[end])
         scope = int(np.searchsorted(self._first_split, index, side="right")) - 1
-        place = index - int(self._first_split[scope])
+        position = index - int(self._first_split[scope])
         parts = int(self._first_split[scope + 1] - self._first_split[scope])
-        start, end = (self._cut(snapshot, scope, at, parts) for at in (place, place + 1))
+        start, end = (self._cut(snapshot, scope, at, parts) for at in (position, position + 1))
         return RowRange(start, end)
 
-    def _cut(self, snapshot: Snapshot, scope: int, place: int, parts: int) -> int:
-        """The first row of the scope's split ``place``."""
+    def _cut(self, snapshot: Snapshot, scope: int, index: int, parts: int) -> int:
+        """The first row of the scope's split ``index``."""
         start, end = int(self._first_row[scope]), int(self._first_row[scope + 1])
-        if place == 0:
+        if index == 0:
             return start
-        if place == parts:
+        if index == parts:
             return end
         if self._mode is SplitMode.ROW_OFFSET:
-            return min(start + place * self._number, end)
+            return min(start + index * self._number, end)
         if self._mode is SplitMode.PARALLELISM:
             return _near_boundary(
-                snapshot, start + (end - start) * place // parts, (end - start) // parts
+                snapshot, start + (end - start) * index // parts, (end - start) // parts
             )
-        position = int(self._first_byte[scope]) + place * self._number
+        position = int(self._first_byte[scope]) + index * self._number
         return snapshot.row_start[_first_from(snapshot, position)]
 
 
@@ -211,6 +211,6 @@ def _first_bytes(snapshot: Snapshot, *, whole: bool) -> NDArray[np.int64]:
     """Where each scope's segments begin in all of them laid end to end, and after the last the end."""
     if whole:
         return np.array([0, snapshot.segment_start[-1]], dtype=np.int64)
-    places = np.arange(len(snapshot.partitions) + 1, dtype=np.int64)
-    first = snapshot.segment_partition.searchsorted_all(places, "left")
+    indices = np.arange(len(snapshot.partitions) + 1, dtype=np.int64)
+    first = snapshot.segment_partition.searchsorted_all(indices, "left")
     return snapshot.segment_start.take(first)

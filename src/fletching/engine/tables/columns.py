@@ -66,7 +66,7 @@ class Columns:
     next_id: int
     key: tuple[str, ...]
 
-    def place(self, name: str) -> int:
+    def index(self, name: str) -> int:
         """Where a column is.
 
         Raises:
@@ -77,9 +77,9 @@ class Columns:
                 return number
         raise InvalidArgumentError(f"the table has no data column {name!r}")
 
-    def is_key(self, place: int) -> bool:
+    def is_key(self, index: int) -> bool:
         """Whether a column is part of the primary key."""
-        name = self.schema.field(place).name.casefold()
+        name = self.schema.field(index).name.casefold()
         return name in {each.casefold() for each in self.key}
 
     def with_fields(
@@ -155,19 +155,19 @@ def dropped(columns: Columns, names: Sequence[str]) -> Columns:
     Raises:
         InvalidArgumentError: one is unknown, part of the key, or named twice; or none is left.
     """
-    places = [columns.place(name) for name in names]
-    if not places or len(set(places)) != len(places):
+    indices = [columns.index(name) for name in names]
+    if not indices or len(set(indices)) != len(indices):
         raise InvalidArgumentError("name each column to drop once")
-    for place in places:
-        if columns.is_key(place):
+    for index in indices:
+        if columns.is_key(index):
             raise InvalidArgumentError(
-                f"column {columns.schema.field(place).name} is part of the primary key"
+                f"column {columns.schema.field(index).name} is part of the primary key"
             )
-    kept = [place for place in range(len(columns.schema)) if place not in places]
+    kept = [index for index in range(len(columns.schema)) if index not in indices]
     if not kept:
         raise InvalidArgumentError("a table has at least one data column")
     return columns.with_fields(
-        [columns.schema.field(place) for place in kept], [columns.ids[place] for place in kept]
+        [columns.schema.field(index) for index in kept], [columns.ids[index] for index in kept]
     )
 
 
@@ -177,10 +177,10 @@ def renamed(columns: Columns, name: str, new_name: str) -> Columns:
     Raises:
         InvalidArgumentError: there is no such column.
     """
-    place = columns.place(name)
-    old = columns.schema.field(place).name
+    index = columns.index(name)
+    old = columns.schema.field(index).name
     fields = [
-        field.with_name(new_name) if number == place else field
+        field.with_name(new_name) if number == index else field
         for number, field in enumerate(columns.schema)
     ]
     key = tuple(new_name if each == old else each for each in columns.key)
@@ -193,16 +193,16 @@ def altered(columns: Columns, request: AlterColumn) -> Columns:
     Raises:
         InvalidArgumentError: there is no such column, or it cannot be changed so.
     """
-    place = columns.place(request.name)
-    field = columns.schema.field(place)
+    index = columns.index(request.name)
+    field = columns.schema.field(index)
     if request.type is not None:
-        field = _widened(field, request.type, is_key=columns.is_key(place))
+        field = _widened(field, request.type, is_key=columns.is_key(index))
     if request.nullable is not None and request.nullable != field.nullable:
         if not request.nullable:
             raise InvalidArgumentError(
                 f"column {field.name} may be null, and rows that are may have nulls there"
             )
-        if columns.is_key(place):
+        if columns.is_key(index):
             raise InvalidArgumentError(f"column {field.name} is part of the primary key")
         field = field.with_nullable(True)
     if request.comment is not None:
@@ -215,16 +215,16 @@ def altered(columns: Columns, request: AlterColumn) -> Columns:
         field = field.with_metadata(metadata or None)
     order = list(range(len(columns.schema)))
     if request.after is not None:
-        order.remove(place)
-        behind = -1 if not request.after else order.index(_other(columns, request.after, place))
-        order.insert(behind + 1, place)
-    fields = [field if each == place else columns.schema.field(each) for each in order]
+        order.remove(index)
+        behind = -1 if not request.after else order.index(_other(columns, request.after, index))
+        order.insert(behind + 1, index)
+    fields = [field if each == index else columns.schema.field(each) for each in order]
     return columns.with_fields(fields, [columns.ids[each] for each in order])
 
 
-def _other(columns: Columns, name: str, place: int) -> int:
-    result = columns.place(name)
-    if result == place:
+def _other(columns: Columns, name: str, index: int) -> int:
+    result = columns.index(name)
+    if result == index:
         raise InvalidArgumentError(f"column {name} cannot stand behind itself")
     return result
 
@@ -294,7 +294,7 @@ def with_nested(columns: Columns, added: pa.Field) -> tuple[Columns, list[pa.Fie
     others: list[pa.Field] = []
     for field in added:
         head, dot, rest = field.name.partition(".")
-        place = next(
+        index = next(
             (
                 n
                 for n, known in enumerate(columns.schema)
@@ -302,13 +302,13 @@ def with_nested(columns: Columns, added: pa.Field) -> tuple[Columns, list[pa.Fie
             ),
             None,
         )
-        if not dot or place is None or not pa.types.is_struct(columns.schema.field(place).type):
+        if not dot or index is None or not pa.types.is_struct(columns.schema.field(index).type):
             others.append(field)
             continue
-        owner = columns.schema.field(place)
-        made, ids, free = _nested(owner, columns.ids[place], rest, field, columns.next_id)
-        fields = [made if n == place else known for n, known in enumerate(columns.schema)]
-        all_ids = [ids if n == place else known for n, known in enumerate(columns.ids)]
+        owner = columns.schema.field(index)
+        made, ids, free = _nested(owner, columns.ids[index], rest, field, columns.next_id)
+        fields = [made if n == index else known for n, known in enumerate(columns.schema)]
+        all_ids = [ids if n == index else known for n, known in enumerate(columns.ids)]
         columns = columns.with_fields(fields, all_ids, next_id=free)
     return columns, others
 
@@ -322,25 +322,25 @@ def _nested(
     counts = [odps_type_of_field(child).node_count for child in children]
     if sum(counts) + 1 != len(ids):
         raise InvalidArgumentError(f"column {owner.name} cannot get fields")
-    place = next(
+    index = next(
         (n for n, child in enumerate(children) if child.name.casefold() == head.casefold()), None
     )
     if not dot:
-        if place is not None:
+        if index is not None:
             raise InvalidArgumentError(f"struct {owner.name} has a field {head} already")
         count = odps_type_of_field(added).node_count
         made = pa.struct([*children, added.with_name(head)])
         return owner.with_type(made), (*ids, *range(free, free + count)), free + count
-    if place is None or not pa.types.is_struct(children[place].type):
+    if index is None or not pa.types.is_struct(children[index].type):
         raise InvalidArgumentError(f"struct {owner.name} has no struct {head}")
-    start = 1 + sum(counts[:place])
+    start = 1 + sum(counts[:index])
     inner, inner_ids, free = _nested(
-        children[place], ids[start : start + counts[place]], rest, added, free
+        children[index], ids[start : start + counts[index]], rest, added, free
     )
-    made = pa.struct([inner if n == place else child for n, child in enumerate(children)])
+    made = pa.struct([inner if n == index else child for n, child in enumerate(children)])
     return (
         owner.with_type(made),
-        (*ids[:start], *inner_ids, *ids[start + counts[place] :]),
+        (*ids[:start], *inner_ids, *ids[start + counts[index] :]),
         free,
     )
 
@@ -365,7 +365,7 @@ def restore_columns(
     then = catalog.schema_history(connection, table.id)[schema_version]
     schema = pa.ipc.read_schema(pa.py_buffer(then.arrow_schema))
     now_columns = _columns_of(table)
-    ids = [now_columns.ids[now_columns.place(name)][0] for name in table.primary_key]
+    ids = [now_columns.ids[now_columns.index(name)][0] for name in table.primary_key]
     at = {then.column_ids[number][0]: schema.field(number).name for number in range(len(schema))}
     catalog.add_schema_version(
         connection,

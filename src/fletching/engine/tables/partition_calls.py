@@ -165,7 +165,7 @@ def _partitions_of(
     result = [
         catalog_partitions.PartitionRow(values, rows, size, 0.0, 0.0)
         for values, rows, size in visible_partitions(connection, table.id, version)
-        if all(values[place] == value for place, value in wanted.items())
+        if all(values[index] == value for index, value in wanted.items())
     ]
     # Once more: retention may have raised the horizon, and begun to forget, while they were read.
     check_readable(connection, catalog.get_table(connection, table.name), version)

@@ -91,10 +91,10 @@ def read_arrow_schema(message: bytes) -> pa.Schema:
 # Every request about a table reads its schema; these are the schemas of the tables at work.
 @functools.lru_cache(maxsize=64)
 def _read_schema_message(message: bytes) -> pa.Schema:
-    found = list(ipc.messages(message))
-    if len(found) != 1:
-        raise InvalidArgumentError(f"expected one schema message, got {len(found)} messages")
-    return read_schema(found[0])
+    result = list(ipc.messages(message))
+    if len(result) != 1:
+        raise InvalidArgumentError(f"expected one schema message, got {len(result)} messages")
+    return read_schema(result[0])
 
 
 def check_table_name(name: str) -> None:
@@ -148,18 +148,18 @@ def primary_key_names(schema: pa.Schema, names: Sequence[str]) -> tuple[str, ...
         InvalidArgumentError: one is no data column, occurs twice or has a type that is no key.
     """
     known = {field.name.casefold(): field for field in schema}
-    found = []
+    result = []
     for name in names:
         field = known.get(name.casefold())
         if field is None:
             raise InvalidArgumentError(f"primary key column {name} is not a data column")
-        found.append(field.name)
+        result.append(field.name)
         check_key_type(field.name, field.type)
-    if len(set(found)) != len(found):
+    if len(set(result)) != len(result):
         raise InvalidArgumentError("the primary key names a column twice")
-    if len(found) > MAX_KEY_COLUMNS:
+    if len(result) > MAX_KEY_COLUMNS:
         raise InvalidArgumentError(f"a primary key has at most {MAX_KEY_COLUMNS} columns")
-    return tuple(found)
+    return tuple(result)
 
 
 def with_required(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:

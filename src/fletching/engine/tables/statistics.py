@@ -121,21 +121,21 @@ def physical_value(scalar: pa.Scalar) -> Physical | None:
 
 
 def _recorded(schema: pa.Schema) -> Iterator[tuple[tuple[int, ...], str]]:
-    """The columns and nested fields that are recorded: their places, level by level, and keys."""
+    """The columns and nested fields that are recorded: their indices, level by level, and keys."""
     # One at a time, since of a wide table most are not asked for.
     level: Iterable[tuple[tuple[int, ...], tuple[str, ...], pa.DataType]] = (
         ((index,), (field.name,), field.type) for index, field in enumerate(schema)
     )
     while level:
         inner: list[tuple[tuple[int, ...], tuple[str, ...], pa.DataType]] = []
-        for places, path, data_type in level:
+        for indices, path, data_type in level:
             if pa.types.is_struct(data_type):
                 inner += [
-                    ((*places, index), (*path, field.name), field.type)
+                    ((*indices, index), (*path, field.name), field.type)
                     for index, field in enumerate(data_type)
                 ]
             elif _is_recorded(data_type) and not any(_SEPARATOR in name for name in path):
-                yield places, column_key(path)
+                yield indices, column_key(path)
         level = inner
 
 

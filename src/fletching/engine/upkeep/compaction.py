@@ -174,7 +174,7 @@ class Compactor:
         snapshot = Snapshot.of(segments, deletions, self._vector)
         least = min_segments or context.settings.compact_min_segments
         runs = list(_runs(snapshot, context, least, purge=purge))
-        planned = {snapshot.segments[place].id for run in runs for place in run}
+        planned = {snapshot.segments[index].id for run in runs for index in run}
         folds = _folds(deletions, {row.id: row for row in segments if row.id not in planned})
         unusable = unusable_runs(context, merged_runs, prove=purge)
         key_runs = table.keyed and bool(runs or runs_to_merge(segments, merged_runs, unusable))
@@ -228,7 +228,7 @@ class Compactor:
             return read_vector(connection, deletion_id)
 
     def _fold(
-        self, table: TableRow, row: SegmentRow, found: Sequence[DeletionRow], lease: HeldLease
+        self, table: TableRow, row: SegmentRow, result: Sequence[DeletionRow], lease: HeldLease
     ) -> None:
         """Puts one deletion in the place of several, unless one of them has gone meanwhile."""
         context = self._context
@@ -238,12 +238,12 @@ class Compactor:
             if current is None or current.dropped_at is not None:
                 return
             now = deletions_of(connection, [row.id]).get(row.id, [])
-            if not {each.id for each in found} <= {each.id for each in now}:
+            if not {each.id for each in result} <= {each.id for each in now}:
                 return
             publication = Publication(
                 connection, current, "fold", now=context.clock(), data_change=False
             )
-            publication.fold(found, row.batch_index)
+            publication.fold(result, row.batch_index)
             publication.commit()
 
     def _merge(
@@ -252,7 +252,7 @@ class Compactor:
         """Merges a run; the new segment's bytes, or 0 if something of the run was removed meanwhile."""
         context = self._context
         store = context.store
-        rows = [snapshot.segments[place] for place in run]
+        rows = [snapshot.segments[index] for index in run]
         with context.database.read() as connection:
             history = catalog_tables.schema_history(connection, table.id)
         schema_message = history[rows[0].schema_version].arrow_schema
@@ -270,14 +270,14 @@ class Compactor:
         )
         try:
             copy = SegmentCopy(context, snapshot, schema, writer)
-            kept = [copy.segment(place) for place in run]
+            kept = [copy.segment(index) for index in run]
             run_bytes = self._key_run(snapshot, run, kept) if table.keyed else None
             segment = writer.complete(run_bytes)
             writer.commit()
         except BaseException:
             writer.abort()
             raise
-        purged = any(place in snapshot.selections for place in run)
+        purged = any(index in snapshot.selections for index in run)
         packs = self._packs(table, schema, key) if purged else None
         faultpoints.reach("compact.written")
         replaced = in_transaction = False
@@ -340,19 +340,19 @@ class Compactor:
         numbers: list[NDArray[np.uint64]] = []
         rows: list[NDArray[np.int64]] = []
         base = 0
-        for place, count in zip(run, kept, strict=True):
-            old = open_run(self._context.store, snapshot.segments[place]).all()
-            places = old.rows.astype(np.int64)
+        for index, count in zip(run, kept, strict=True):
+            old = open_run(self._context.store, snapshot.segments[index]).all()
+            indices = old.rows.astype(np.int64)
             mine = old.numbers
-            selection = snapshot.selections.get(place)
+            selection = snapshot.selections.get(index)
             if selection is not None:
                 shown = np.frombuffer(selection.rows().to_array(), dtype=np.uint32)
                 rank = np.searchsorted(shown, old.rows)
                 there = rank < len(shown)
                 there[there] = shown[rank[there]] == old.rows[there]
-                places, mine = rank[there], mine[there]
+                indices, mine = rank[there], mine[there]
             numbers.append(mine)
-            rows.append(places + base)
+            rows.append(indices + base)
             base += count
         return encode_run(np.concatenate(numbers), np.concatenate(rows).astype(np.uint32))
 
@@ -373,7 +373,7 @@ def _runs(
 ) -> Iterator[list[int]]:
     """Neighbours in one partition, each small, together below the target; and what is to be purged.
 
-    Yields places in the snapshot.
+    Yields indices of segments in the snapshot.
     """
     settings = context.settings
     run: list[int] = []
@@ -383,9 +383,9 @@ def _runs(
         if len(run) >= min_segments:
             yield run
         else:
-            yield from ([place] for place in run if _purges(snapshot, place, every=purge))
+            yield from ([index] for index in run if _purges(snapshot, index, every=purge))
 
-    for place, row in enumerate(snapshot.segments):
+    for index, row in enumerate(snapshot.segments):
         small = row.length < settings.compact_segment_bytes and not row.dictionary_index
         last = snapshot.segments[run[-1]] if run else None
         fits = last is None or (
@@ -397,22 +397,22 @@ def _runs(
             yield from ended()
             run, size = [], 0
         if small:
-            run.append(place)
+            run.append(index)
             size += row.length
-        elif _purges(snapshot, place, every=purge):
-            yield [place]
+        elif _purges(snapshot, index, every=purge):
+            yield [index]
     yield from ended()
 
 
-def _purges(snapshot: Snapshot, place: int, *, every: bool) -> bool:
+def _purges(snapshot: Snapshot, index: int, *, every: bool) -> bool:
     """Whether a segment has lost so much that it is to be written anew."""
-    selection = snapshot.selections.get(place)
+    selection = snapshot.selections.get(index)
     if selection is None:
         return False
-    row = snapshot.segments[place]
+    row = snapshot.segments[index]
     if row.dictionary_index and row.length > MAX_UNIFIED_BYTES:
         return False
-    first, end = snapshot.batches_of(place)
+    first, end = snapshot.batches_of(index)
     dirty = int(np.count_nonzero(snapshot.dirty(first, end)))
     gone = row.rows - int(selection.counts.sum())
     return bool(dirty) and (

@@ -174,12 +174,12 @@ def merge_runs(context: EngineContext, table: TableRow, plan: RunMerge, lease: H
         keys = row.owner_keys() if row not in plan.unusable else []
         if not plan.kept.intersection(keys):
             continue
-        places = np.full(len(keys), _GONE, dtype=np.uint32)
-        for place, key in enumerate(keys):
+        indices = np.full(len(keys), _GONE, dtype=np.uint32)
+        for index, key in enumerate(keys):
             if key in plan.kept:
-                places[place] = len(owners)
+                indices[index] = len(owners)
                 owners.append(key)
-        sources.append(_Source(open_merged(context.store, row, context.run_indexes), places))
+        sources.append(_Source(open_merged(context.store, row, context.run_indexes), indices))
     for segment in plan.segments:
         own = open_run(context.store, segment, context.run_indexes)
         sources.append(_Source(own, np.array([len(owners)], dtype=np.uint32)))

@@ -36,33 +36,33 @@ class SegmentCopy:
         self._writer = writer
         self._encoders: dict[str | None, BatchEncoder] = {}
 
-    def segment(self, place: int) -> int:
+    def segment(self, index: int) -> int:
         """Copies one; returns how many rows.
 
         Raises:
             CorruptObjectError: its bytes are not what was written.
         """
-        row = self._snapshot.segments[place]
-        if place not in self._snapshot.selections:
+        row = self._snapshot.segments[index]
+        if index not in self._snapshot.selections:
             _copy(self._context, row, self._writer)
-            self._note_zones(place)
+            self._note_zones(index)
             return row.rows
         stored = self._context.store.open(row.key)
         try:
             data = _proven(stored, row)
             if row.dictionary_index:
-                return self._unified(place, data)
-            return self._batches(place, data)
+                return self._unified(index, data)
+            return self._batches(index, data)
         finally:
             stored.close()
 
-    def _batches(self, place: int, data: memoryview) -> int:
+    def _batches(self, index: int, data: memoryview) -> int:
         """Copies batch by batch: as they are, in part, or not at all."""
         snapshot, writer = self._snapshot, self._writer
-        row = snapshot.segments[place]
+        row = snapshot.segments[index]
         codec = row.codecs or None
         decoder = BatchDecoder(self._schema, trusted=True)
-        first, end = snapshot.batches_of(place)
+        first, end = snapshot.batches_of(index)
         offsets = snapshot.offset[first:end].tolist()
         lengths = snapshot.message_length[first:end].tolist()
         metadata = snapshot.metadata_length[first:end].tolist()
@@ -84,10 +84,10 @@ class SegmentCopy:
                 assert kept is not None  # it has lost rows
                 decoded = decoder.decode(_message(message))
                 self._encode(take_rows(decoded, kept), codec)
-        self._note_zones(place)
+        self._note_zones(index)
         return sum(shown)
 
-    def _note_zones(self, place: int) -> None:
+    def _note_zones(self, index: int) -> None:
         """Takes the bounds of the zones of a segment over into the new one.
 
         Of a batch that has lost rows every zone gets the bounds of all of it.
@@ -95,16 +95,16 @@ class SegmentCopy:
         snapshot, statistics = self._snapshot, self._writer.statistics
         if statistics is None:
             return
-        row = snapshot.segments[place]
+        row = snapshot.segments[index]
         known = read_zones(row.zone_bounds)
-        first, end = snapshot.batches_of(place)
+        first, end = snapshot.batches_of(index)
         start = 0
         counts = zip(
             snapshot.stored_rows[first:end].tolist(), snapshot.rows[first:end].tolist(), strict=True
         )
         for stored, shown in counts:
             stop = start + zones_of(stored)
-            if not shown and place in snapshot.selections:
+            if not shown and index in snapshot.selections:
                 pass  # left out
             elif shown == stored:
                 for zone in range(start, stop):
@@ -138,11 +138,11 @@ class SegmentCopy:
                     codec=codec,
                 )
 
-    def _unified(self, place: int, data: memoryview) -> int:
+    def _unified(self, index: int, data: memoryview) -> int:
         """Copies a segment with dictionaries: its batches get one of each, for the whole file."""
         snapshot = self._snapshot
-        row = snapshot.segments[place]
-        first = snapshot.batches_of(place)[0]
+        row = snapshot.segments[index]
+        first = snapshot.batches_of(index)[0]
         batches = []
         with pa.ipc.open_file(pa.py_buffer(data)) as file:
             for number in range(file.num_record_batches):

@@ -148,8 +148,8 @@ class Verification:
             alive = {segment.key: segment for segment in segments}
             run = open_merged(context.store, row)
             expected = {
-                place: _digest(own.numbers, own.rows)
-                for place, key in enumerate(row.owner_keys())
+                index: _digest(own.numbers, own.rows)
+                for index, key in enumerate(row.owner_keys())
                 if key in alive
                 for own in [open_run(context.store, alive[key]).all()]
             }
@@ -157,11 +157,11 @@ class Verification:
             for start in range(0, run.count, _RUN_ENTRIES):
                 part = run.between(start, min(start + _RUN_ENTRIES, run.count))
                 assert part.owners is not None
-                for place in np.unique(part.owners).tolist():
-                    mine = part.owners == place
-                    total = result.get(place, 0) + _digest(part.numbers[mine], part.rows[mine])
-                    result[place] = total % (1 << 64)
-            if any(result[place] != digest for place, digest in expected.items()):
+                for index in np.unique(part.owners).tolist():
+                    mine = part.owners == index
+                    total = result.get(index, 0) + _digest(part.numbers[mine], part.rows[mine])
+                    result[index] = total % (1 << 64)
+            if any(result[index] != digest for index, digest in expected.items()):
                 problem = "its entries are not those of the segments' own key runs"
         except StorageError as error:
             with context.database.read() as connection:

@@ -152,8 +152,8 @@ def _replayed(
     """The reply this very request got before, if it did."""
     if request.retry_trace_id is None:
         return None
-    found = write_streams.accepted_write(connection, stream.pk, request.retry_trace_id)
-    return None if found is None else _RESULT.decode(found)
+    result = write_streams.accepted_write(connection, stream.pk, request.retry_trace_id)
+    return None if result is None else _RESULT.decode(result)
 
 
 def _check_open(stream: WriteStreamRow) -> None:

@@ -295,12 +295,12 @@ class Body:
     @functools.cached_property
     def _made_bytes(self) -> float:
         """What a conversion makes of each row at least: columns that are not taken as they are."""
-        found = 0.0
+        result = 0.0
         for number, source in enumerate(self._match.columns):
             field = self._schema.field(number)
             if source is None or self._decoder.schema.field(source).type != field.type:
-                found += plain_width(field.type)
-        return found
+                result += plain_width(field.type)
+        return result
 
     def _store_part(self, message: ipc.Message, batch: pa.RecordBatch) -> None:
         if self._keyed is not None:

@@ -102,15 +102,15 @@ class KeyedRows:
                 raise InvalidArgumentError(
                     f"column {name} has null in the data and is part of the primary key"
                 )
-        found = self._partitions.setdefault(partition, _Partition())
+        result = self._partitions.setdefault(partition, _Partition())
         numbers = key_numbers(columns, self._seed)
         if is_exact([column.type for column in columns]):
             # Of its own: it may be a view of the message, which would live as long.
             numbers = numbers.copy()
         else:
-            found.columns.append(list(columns))
-        found.numbers.append(numbers)
-        found.deletes.append(deletes)
+            result.columns.append(list(columns))
+        result.numbers.append(numbers)
+        result.deletes.append(deletes)
         self.count += len(numbers)
 
     def finish(self) -> None:
@@ -163,9 +163,9 @@ class KeyedRows:
 
     def superseded(self, partition: str, start: int, end: int) -> BitMap:
         """Which of the stored rows from ``start`` to ``end``, counted from it, do not count."""
-        found = self._partitions[partition]
-        _, rows = found.winners[False]
-        if rows is None or len(rows) == found.stored[False]:
+        result = self._partitions[partition]
+        _, rows = result.winners[False]
+        if rows is None or len(rows) == result.stored[False]:
             return BitMap()
         rows = rows[(rows >= start) & (rows < end)]
         if len(rows) == end - start:
@@ -178,13 +178,13 @@ class KeyedRows:
 def staged_rows_of(keyed: KeyedRows, segments: Sequence[NewSegment]) -> list[StagedRows]:
     """Segments of rows whose keys have ended, in row order per partition, with what they say of them."""
     ends: dict[str, int] = {}
-    found = []
+    result = []
     for segment in segments:
         start = ends.get(segment.partition, 0)
         ends[segment.partition] = start + segment.rows
         rows = keyed.superseded(segment.partition, start, start + segment.rows)
-        found.append(StagedRows(segment, superseded=rows))
-    return found
+        result.append(StagedRows(segment, superseded=rows))
+    return result
 
 
 def _joined(parts: Sequence[pa.Array]) -> pa.Array:
