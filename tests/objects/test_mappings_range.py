@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fletching.objects.local import LocalStore
-from fletching.objects.mappings import CHUNK_BYTES, MappedWindow
+from fletching.objects.mappings import CHUNK_BYTES, MappedRanges
 
 MIB = 1 << 20
 SMAPS = Path("/proc/self/smaps")
@@ -62,19 +62,19 @@ def test_without_a_window_everything_stays(tmp_path: Path) -> None:
 
 
 def test_chunks_are_counted_once_and_the_least_recent_goes_first() -> None:
-    window = MappedWindow(3 * CHUNK_BYTES)
+    ranges = MappedRanges(3 * CHUNK_BYTES)
     mapping = mmap.mmap(-1, 8 * CHUNK_BYTES)
     for _ in range(5):
-        window.touch(mapping, 0, mmap.PAGESIZE)
-        window.touch(mapping, CHUNK_BYTES - 1, CHUNK_BYTES + 1)
-    assert window.total_bytes == 2 * CHUNK_BYTES
-    window.touch(mapping, 0, 1)
-    window.touch(mapping, 2 * CHUNK_BYTES, 4 * CHUNK_BYTES)
-    assert window.total_bytes == 3 * CHUNK_BYTES
-    window.touch(mapping, 0, 8 * CHUNK_BYTES)
-    assert window.total_bytes == 8 * CHUNK_BYTES
-    window.touch(mapping, 0, 1)
-    assert window.total_bytes == 3 * CHUNK_BYTES
+        ranges.touch(mapping, 0, mmap.PAGESIZE)
+        ranges.touch(mapping, CHUNK_BYTES - 1, CHUNK_BYTES + 1)
+    assert ranges.total_bytes == 2 * CHUNK_BYTES
+    ranges.touch(mapping, 0, 1)
+    ranges.touch(mapping, 2 * CHUNK_BYTES, 4 * CHUNK_BYTES)
+    assert ranges.total_bytes == 3 * CHUNK_BYTES
+    ranges.touch(mapping, 0, 8 * CHUNK_BYTES)
+    assert ranges.total_bytes == 8 * CHUNK_BYTES
+    ranges.touch(mapping, 0, 1)
+    assert ranges.total_bytes == 3 * CHUNK_BYTES
 
 
 def test_small_ranges_far_apart_count_for_what_they_map(tmp_path: Path) -> None:
@@ -91,12 +91,12 @@ def test_small_ranges_far_apart_count_for_what_they_map(tmp_path: Path) -> None:
 
 
 def test_mappings_are_not_kept_alive() -> None:
-    window = MappedWindow(3 * CHUNK_BYTES)
+    ranges = MappedRanges(3 * CHUNK_BYTES)
     for _ in range(10):
         mapping = mmap.mmap(-1, 2 * CHUNK_BYTES)
-        window.touch(mapping, 0, 2 * CHUNK_BYTES)
+        ranges.touch(mapping, 0, 2 * CHUNK_BYTES)
         alive = weakref.ref(mapping)
         del mapping
         gc.collect()
         assert alive() is None
-    assert window.total_bytes == 3 * CHUNK_BYTES
+    assert ranges.total_bytes == 3 * CHUNK_BYTES

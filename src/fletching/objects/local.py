@@ -40,7 +40,7 @@ from fletching.errors import (
 )
 from fletching.objects.folder_syncs import FolderSyncs, sync_folder
 from fletching.objects.local_object import LocalObject
-from fletching.objects.mappings import MappedWindow, Mappings
+from fletching.objects.mappings import MappedRanges, Mappings
 from fletching.objects.object_errors import translated
 from fletching.objects.page_cache import start_writeback
 from fletching.objects.store import IDENTITY_KEY, ObjectInfo, Observe, checked_key
@@ -84,7 +84,7 @@ class LocalStore:
         self._root_text = str(self.root)
         self.writer = secrets.token_hex(6)
         self._mappings = Mappings(self.root) if mapped else None
-        self._window = None if resident_bytes is None else MappedWindow(resident_bytes)
+        self._mapped_ranges = None if resident_bytes is None else MappedRanges(resident_bytes)
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._registration: int | None = None
@@ -166,7 +166,7 @@ class LocalStore:
             descriptor,
             status.st_size,
             mappings=self._mappings,
-            window=self._window,
+            mapped_ranges=self._mapped_ranges,
             identity=(
                 status.st_dev,
                 status.st_ino,

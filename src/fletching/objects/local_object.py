@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from fletching.errors import CorruptObjectError, UsageError
-from fletching.objects.mappings import MappedWindow, Mappings
+from fletching.objects.mappings import MappedRanges, Mappings
 from fletching.objects.object_errors import translated
 from fletching.objects.page_cache import MappedPages, may_ask
 
@@ -39,7 +39,7 @@ class LocalObject:
         length: int,
         *,
         mappings: Mappings | None,
-        window: MappedWindow | None = None,
+        mapped_ranges: MappedRanges | None = None,
         identity: tuple[int, ...] | None = None,
     ) -> None:
         """Takes an open file.
@@ -49,7 +49,7 @@ class LocalObject:
             descriptor: of the file; closed with the object.
             length: bytes when it was opened.
             mappings: makes its mapping; None to read instead.
-            window: bounds what of it stays in the page tables.
+            mapped_ranges: bounds what of it stays in the page tables.
             identity: device, inode, length and times of change when it was opened.
         """
         self.key = key
@@ -60,7 +60,7 @@ class LocalObject:
         self._mappings = mappings
         self._lock = threading.Lock()
         self._map: memoryview | None = None
-        self._window = window
+        self._mapped_ranges = mapped_ranges
         self._mapping: mmap.mmap | None = None
         self._pages: MappedPages | None = None
         self._closed = False
@@ -74,8 +74,8 @@ class LocalObject:
             self._map_file()
             if self._map is None:
                 return self.read(start, end)
-        if self._window is not None and self._mapping is not None and start < end:
-            self._window.touch(self._mapping, start, end)
+        if self._mapped_ranges is not None and self._mapping is not None and start < end:
+            self._mapped_ranges.touch(self._mapping, start, end)
         return self._map[start:end]
 
     @property

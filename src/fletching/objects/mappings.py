@@ -22,7 +22,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["MappedWindow", "Mappings"]
+__all__ = ["MappedRanges", "Mappings"]
 
 KEPT_MAPPINGS = 64
 """Each holds a file descriptor, too."""
@@ -100,7 +100,7 @@ CHUNK_BYTES = 2 * 1024 * 1024
 """What a single touch may map: where the page cache has large pages, Linux maps one as a whole."""
 
 
-class MappedWindow:
+class MappedRanges:
     """The chunks of read-only mappings that were viewed last. Thread-safe.
 
     Views of dropped chunks stay valid. Mappings are not kept alive.

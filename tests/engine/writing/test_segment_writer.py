@@ -21,7 +21,7 @@ def test_length_and_checksum_are_the_files(tmp_path: Path, rows: list[int], behi
     later = WriteBehind() if behind else None
     store = LocalStore(tmp_path)
     writer = SegmentWriter(
-        store.create("a"), encoder.schema_message, partition="", schema_version=1, behind=later
+        store.create("a"), encoder.schema_message, partition="", schema_version=1, write_queue=later
     )
     for count in rows:
         batch = pa.record_batch([np.arange(count)], schema=schema)

@@ -152,9 +152,9 @@ class Query:
         rows = (conformed(batch, schema) for batch in batches)
         if not self._zone:
             return schema, rows
-        told = len(self.translation.declared) == len(self.columns)
+        is_declared = len(self.translation.declared) == len(self.columns)
         read = (s.source.fields[n.casefold()] for s in self.translation.scans for n in s.columns)
-        timed = local_columns(schema if targets is None else targets, () if told else read)
+        timed = local_columns(schema if targets is None else targets, () if is_declared else read)
         return schema, (utc_batch(batch, timed, self._zone) for batch in rows)
 
     def explain(self) -> str:

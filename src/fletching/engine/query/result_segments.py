@@ -135,23 +135,23 @@ class ResultSegments:
         first = next(batches, None)
         if first is None:
             return None
-        behind = WriteBehind()
+        write_queue = WriteBehind()
         writer = SegmentWriter(
             self._context.store.create(key),
             encoder.schema_message,
             partition=encode_partition(()),
             schema_version=_SCHEMA_VERSION,
-            behind=behind,
+            write_queue=write_queue,
         )
         try:
             length = _write(writer, encoder, first)
             while length < SEGMENT_BYTES and (batch := next(batches, None)) is not None:
                 length += _write(writer, encoder, batch)
-            behind.flush()
+            write_queue.flush()
             made = writer.complete()
             writer.commit()
         except BaseException:
-            behind.drop()
+            write_queue.drop()
             writer.abort()
             raise
         return SegmentRow(

@@ -113,13 +113,13 @@ def result_schema(
     types = [item.encode() for _, item in declared] if known else [b""] * len(names)
     seen: set[str] = set()
     fields: list[pa.Field] = []
-    for field, wanted, told in zip(result, names, types, strict=True):
+    for field, wanted, odps_type in zip(result, names, types, strict=True):
         name, number = wanted, 1
         while name.casefold() in seen:
             number += 1
             name = f"{wanted}{number}"
         seen.add(name.casefold())
-        metadata = {ODPS_TYPE_KEY: told} if told else None
+        metadata = {ODPS_TYPE_KEY: odps_type} if odps_type else None
         fields.append(pa.field(name, _arrow_type(field.type), metadata=metadata))
     return pa.schema(fields)
 

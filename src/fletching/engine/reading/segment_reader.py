@@ -247,12 +247,12 @@ class SegmentReader:
 
 
 class DictionaryChunks:
-    """The dictionaries of one segment that a reply needs, told batch by batch; each is sent once."""
+    """The dictionaries of one segment that a reply needs, given batch by batch; each is sent once."""
 
     def __init__(self, reader: SegmentReader, projection: PhysicalProjection) -> None:
         self._reader = reader
         self._ids = self._mapping(projection) if reader.row.dictionary_index else {}
-        self._told = 0
+        self._sent = 0
 
     def _mapping(self, projection: PhysicalProjection) -> Mapping[int, int]:
         """Ids in the segment to ids in the reply."""
@@ -271,18 +271,18 @@ class DictionaryChunks:
 
     def _next(self, before: int) -> Iterator[tuple[DictionaryMessage, int]]:
         entries = self._reader.dictionaries(before)
-        for entry in entries[self._told :]:
+        for entry in entries[self._sent :]:
             sent_id = self._ids.get(entry.id)
             if sent_id is not None:
                 yield entry, sent_id
-        self._told = max(self._told, len(entries))
+        self._sent = max(self._sent, len(entries))
 
     def length_before(self, offset: int) -> int:
         """Bytes of the messages that `pieces_before` would give."""
         return sum(piece.length for piece in self.pieces_before(offset))
 
     def pieces_before(self, offset: int) -> Iterator[Literal | Extent]:
-        """The messages that stand before ``offset`` and were not told yet."""
+        """The messages that stand before ``offset`` and were not given yet."""
         stored = self._reader.object if self._ids else None
         for entry, sent_id in self._next(offset):
             assert stored is not None

@@ -90,7 +90,7 @@ class PartitionWriter:
         self._partitions: dict[str, OpenPartition] = {}
         self._numbers = itertools.count()
         self._pending_bytes = 0
-        self._behind = WriteBehind()
+        self._write_queue = WriteBehind()
 
     # --- messages as they are ---
 
@@ -270,7 +270,7 @@ class PartitionWriter:
             partition=opened.partition,
             schema_version=self._schema_version,
             statistics=StatisticsBuilder(self._schema),
-            behind=self._behind,
+            write_queue=self._write_queue,
         )
         opened.writers.append(writer)
         opened.encoder = None
@@ -290,7 +290,7 @@ class PartitionWriter:
         """
         for opened in self._partitions.values():
             self._flush(opened)
-        self._behind.flush()
+        self._write_queue.flush()
         writers = [writer for opened in self._partitions.values() for writer in opened.writers]
         segments: list[NewSegment] = []
         for opened in self._partitions.values():
@@ -320,7 +320,7 @@ class PartitionWriter:
     def abort(self) -> list[str]:
         """Drops what is not committed; returns the keys of all, committed ones to be deleted."""
         keys = []
-        self._behind.drop()
+        self._write_queue.drop()
         for opened in self._partitions.values():
             for writer in opened.writers:
                 writer.abort()

@@ -57,7 +57,7 @@ class SegmentWriter:
         partition: str,
         schema_version: int,
         statistics: StatisticsBuilder | None = None,
-        behind: WriteBehind | None = None,
+        write_queue: WriteBehind | None = None,
     ) -> None:
         """Begins the file.
 
@@ -67,14 +67,14 @@ class SegmentWriter:
             partition: the catalog's text of the partition.
             schema_version: of the table, that the schema message is.
             statistics: collects the bounds of the columns; its owner feeds it.
-            behind: writes messages while the caller goes on; flushed by its owner before
+            write_queue: writes messages while the caller goes on; flushed by its owner before
                 ``complete``, and dropped before ``abort``. Without it messages are written at once.
         """
         self.partition = partition
         self.rows = 0
         self.dictionaries: dict[int, object] = {}
         self._sink = sink
-        self._behind = behind
+        self._write_queue = write_queue
         self._length = 0
         self._schema_version = schema_version
         self._schema_metadata = schema_message[8:]
@@ -140,10 +140,10 @@ class SegmentWriter:
         else:
             self._extend_crc32c(frame)
         self._length += length
-        if self._behind is None:
+        if self._write_queue is None:
             self._sink.write_many(frame)
         else:
-            self._behind.write_many(self._sink, frame, length)
+            self._write_queue.write_many(self._sink, frame, length)
 
     def _put(self, pieces: Sequence[Buffer]) -> None:
         self._extend_crc32c(pieces)
