@@ -108,10 +108,10 @@ def link_segments(
     if not wanted or not segment_keys:
         return
     result: set[str] = set()
-    for some in chunks(wanted):
+    for chunk in chunks(wanted):
         rows = connection.execute(
             select(blob_packs.c.id)
-            .where(blob_packs.c.id.in_(some), blob_packs.c.table_id == table_id)
+            .where(blob_packs.c.id.in_(chunk), blob_packs.c.table_id == table_id)
             .with_for_update(read=True)
         )
         result.update(row.id for row in rows)
@@ -129,11 +129,11 @@ def link_segments(
 def links_of_packs(connection: Connection, packs: Collection[str]) -> list[PackLinks]:
     """The links of some packs, in the order of their ids; a pack that is not known is left out."""
     result: dict[str, tuple[int, list[str]]] = {}
-    for some in chunks(sorted(packs)):
+    for chunk in chunks(sorted(packs)):
         rows = connection.execute(
             select(blob_packs.c.id, blob_packs.c.blobs, segment_packs.c.segment_key)
             .outerjoin(segment_packs, segment_packs.c.pack_id == blob_packs.c.id)
-            .where(blob_packs.c.id.in_(some))
+            .where(blob_packs.c.id.in_(chunk))
         )
         for pack, blobs, key in rows:
             keys = result.setdefault(pack, (blobs, []))[1]
@@ -154,9 +154,9 @@ def copy_links(
     Those that it is linked to otherwise are left out.
     """
     packs: set[str] = set()
-    for some in chunks(replaced):
+    for chunk in chunks(replaced):
         rows = connection.execute(
-            select(segment_packs.c.pack_id).where(segment_packs.c.segment_key.in_(some)).distinct()
+            select(segment_packs.c.pack_id).where(segment_packs.c.segment_key.in_(chunk)).distinct()
         )
         packs.update(row.pack_id for row in rows)
     packs -= set(besides)
@@ -169,8 +169,8 @@ def copy_links(
 
 def forget_links(connection: Connection, segment_keys: Sequence[str]) -> None:
     """Removes the links of segments that are forgotten in this transaction."""
-    for some in chunks(segment_keys):
-        connection.execute(delete(segment_packs).where(segment_packs.c.segment_key.in_(some)))
+    for chunk in chunks(segment_keys):
+        connection.execute(delete(segment_packs).where(segment_packs.c.segment_key.in_(chunk)))
 
 
 def forget_stale_links(connection: Connection, after: str = "", limit: int = 5_000) -> str:
@@ -190,10 +190,10 @@ def forget_stale_links(connection: Connection, after: str = "", limit: int = 5_0
     page = select(key).where(key > after).distinct().order_by(key).limit(limit)
     keys = list(connection.execute(page).scalars())
     known: set[str] = set()
-    for some in chunks(keys):
+    for chunk in chunks(keys):
         for table in (segments, staged_segments):
             known.update(
-                connection.execute(select(table.c.key).where(table.c.key.in_(some))).scalars()
+                connection.execute(select(table.c.key).where(table.c.key.in_(chunk))).scalars()
             )
     forget_links(connection, [each for each in keys if each not in known])
     return keys[-1] if len(keys) == limit else ""
@@ -248,12 +248,12 @@ def forget_packs(connection: Connection, ids: Sequence[str]) -> list[tuple[str, 
     either committed, and is seen, or waits and will find it gone.
     """
     forgotten: list[tuple[str, int]] = []
-    for some in chunks(ids):
+    for chunk in chunks(ids):
         locked = {
             row.id: (row.key, row.bytes)
             for row in connection.execute(
                 select(blob_packs.c.id, blob_packs.c.key, blob_packs.c.bytes)
-                .where(blob_packs.c.id.in_(some))
+                .where(blob_packs.c.id.in_(chunk))
                 .with_for_update()
             )
         }

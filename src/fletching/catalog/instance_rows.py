@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, delete, insert, select, tuple_, update
 
+from fletching.catalog.parameter_chunks import chunks
 from fletching.catalog.schema import instances
 
 __all__ = [
@@ -89,10 +90,11 @@ def ask_to_cancel(connection: Connection, instance_id: str) -> bool:
 
 def asked_to_cancel(connection: Connection, ids: Collection[str]) -> list[str]:
     """Which of some instances somebody wants to end."""
-    rows = connection.execute(
-        select(instances.c.id).where(instances.c.id.in_(sorted(ids)), instances.c.cancel_asked)
-    )
-    return list(rows.scalars())
+    result: list[str] = []
+    for chunk in chunks(sorted(ids)):
+        asked = select(instances.c.id).where(instances.c.id.in_(chunk), instances.c.cancel_asked)
+        result += connection.execute(asked).scalars()
+    return result
 
 
 def find_instance(connection: Connection, project: str, instance_id: str) -> InstanceRow | None:

@@ -148,7 +148,7 @@ def count_small(connection: Connection, segment_bytes: int, at_least: int) -> tu
         .scalar_subquery()
     )
     per_table = (
-        select(func.count().label("found"), func.sum(segments.c.bytes).label("size"))
+        select(func.count().label("segments"), func.sum(segments.c.bytes).label("size"))
         .where(
             segments.c.table_id.in_(many),
             segments.c.removed_version.is_(None),
@@ -160,7 +160,7 @@ def count_small(connection: Connection, segment_bytes: int, at_least: int) -> tu
     )
     row = connection.execute(
         select(
-            func.coalesce(func.sum(per_table.c.found), 0),
+            func.coalesce(func.sum(per_table.c.segments), 0),
             func.coalesce(func.sum(per_table.c.size), 0),
         )
     ).one()

@@ -251,10 +251,10 @@ def _staged(values: Row[tuple[object, ...]]) -> StagedSegmentRow:
 def staged_of_streams(connection: Connection, stream_pks: Sequence[int]) -> list[StagedSegmentRow]:
     """What the given attempts hold, in write order per attempt."""
     result: list[StagedSegmentRow] = []
-    for some in chunks(stream_pks):
+    for chunk in chunks(stream_pks):
         rows = connection.execute(
             select(staged_segments)
-            .where(staged_segments.c.stream_pk.in_(some))
+            .where(staged_segments.c.stream_pk.in_(chunk))
             .order_by(
                 staged_segments.c.stream_pk, staged_segments.c.write_number, staged_segments.c.pk
             )
@@ -269,9 +269,9 @@ def discard_staged(connection: Connection, stream_pks: Sequence[int]) -> list[st
     Deleting the objects is for after the transaction: until it has committed they may be needed.
     """
     keys = [row.segment.key for row in staged_of_streams(connection, stream_pks)]
-    for some in chunks(stream_pks):
-        connection.execute(delete(staged_segments).where(staged_segments.c.stream_pk.in_(some)))
-        connection.execute(delete(accepted_writes).where(accepted_writes.c.stream_pk.in_(some)))
+    for chunk in chunks(stream_pks):
+        connection.execute(delete(staged_segments).where(staged_segments.c.stream_pk.in_(chunk)))
+        connection.execute(delete(accepted_writes).where(accepted_writes.c.stream_pk.in_(chunk)))
     return keys
 
 

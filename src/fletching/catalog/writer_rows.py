@@ -14,6 +14,7 @@ from collections.abc import Collection
 from sqlalchemy import Connection, delete, select, update
 
 from fletching.catalog.database import insert_unless_there
+from fletching.catalog.parameter_chunks import chunks
 from fletching.catalog.schema import writers
 
 __all__ = [
@@ -106,7 +107,8 @@ def remove_silent_writers(connection: Connection, *, silent_since: float) -> fro
 
 def missing_writers(connection: Connection, ids: Collection[str]) -> frozenset[str]:
     """Which writers were taken for dead; the others stay known until the transaction ends."""
-    rows = connection.execute(
-        select(writers.c.id).where(writers.c.id.in_(sorted(ids))).with_for_update(read=True)
-    )
-    return frozenset(ids) - frozenset(rows.scalars())
+    missing = set(ids)
+    for chunk in chunks(sorted(ids)):
+        known = select(writers.c.id).where(writers.c.id.in_(chunk)).with_for_update(read=True)
+        missing.difference_update(connection.execute(known).scalars())
+    return frozenset(missing)

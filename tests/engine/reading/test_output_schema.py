@@ -34,7 +34,7 @@ def test_places_are_of_data_then_partition_columns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "partition", "places"),
+    ("data", "partition", "indices"),
     [
         ([], [], (0, 1, 2, 3, 4)),
         (["u", "ID"], [], (0, 2)),

@@ -32,7 +32,7 @@ def projection(version: int, *indices: int) -> PhysicalProjection:
 
 
 @pytest.mark.parametrize(
-    ("version", "places", "segment", "source", "flags"),
+    ("version", "indices", "segment", "source", "flags"),
     [
         # flags: whole, converts, appendable, same, selected
         (1, (0, 1), 1, (0, 1), (True, False, True, True, True)),
