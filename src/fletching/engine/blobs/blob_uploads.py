@@ -15,7 +15,6 @@ from sqlalchemy import Connection
 from typing_extensions import Buffer
 
 from fletching import faultpoints
-from fletching.catalog import write_session_rows as write_sessions
 from fletching.catalog.blob_rows import NewPack, insert_pack
 from fletching.engine.blobs.blob_references import BlobReference, ReferenceKey, pack_key
 from fletching.engine.blobs.packs import MAX_METADATA_BYTES, PackRecord, PackWriter
@@ -25,7 +24,7 @@ from fletching.engine.tables.partitions import matching_values
 from fletching.engine.tables.table_description import table_schema_of
 from fletching.engine.writing.body_upload import BodyUpload
 from fletching.engine.writing.states import SessionEvent
-from fletching.engine.writing.write_targets import WriteTarget, find_session
+from fletching.engine.writing.write_targets import WriteTarget, find_target, keep_alive
 from fletching.errors import (
     InvalidArgumentError,
     PayloadTooLargeError,
@@ -36,7 +35,6 @@ from fletching.objects.store import ObjectSink
 from fletching.protocol.http.layers import blob_write_decoder
 from fletching.protocol.messages.requests import DEFAULT_SESSION_ID, WriteBlob, WriteBlobs
 from fletching.protocol.messages.responses import BlobReferences
-from fletching.protocol.messages.vocabulary import WriteMode
 from fletching.protocol.types.blob_columns import blob_column_ids
 from fletching.types import PartitionSpec
 from fletching.wire.blob_frames import BlobData, BlobDataEnd, BlobDataStart, BlobHeader
@@ -65,30 +63,10 @@ def _checked_target(context: EngineContext, request: WriteBlob | WriteBlobs) -> 
     """The session of an upload, if it takes one; looked at again where it counts, at the end."""
     if request.session_id != DEFAULT_SESSION_ID:
         with context.database.read() as connection:
-            return _find(connection, context, request, lock=False)
+            return find_target(connection, context, request, SessionEvent.WRITE, lock=False)
     # It comes into being at its first use.
     with context.database.write(durable=False) as connection:
-        return _find(connection, context, request, lock=True)
-
-
-def _find(
-    connection: Connection, context: EngineContext, request: WriteBlob | WriteBlobs, *, lock: bool
-) -> WriteTarget:
-    return find_session(
-        connection,
-        context,
-        request.table,
-        request.session_id,
-        WriteMode.BATCH,
-        event=SessionEvent.WRITE,
-        lock=lock,
-    )
-
-
-def _extend(connection: Connection, context: EngineContext, target: WriteTarget) -> None:
-    if not target.is_default:
-        expires_at = context.clock() + context.settings.write_session_seconds
-        write_sessions.extend_write_session(connection, target.session.pk, expires_at)
+        return find_target(connection, context, request, SessionEvent.WRITE)
 
 
 class _Headers:
@@ -263,8 +241,8 @@ class BlobUpload(BodyUpload):
         """The transaction: the session still allows it, and the catalog knows the pack."""
         context = self._context
         check_key(connection, context.server_key)
-        target = _find(connection, context, self._request, lock=True)
-        _extend(connection, context, target)
+        target = find_target(connection, context, self._request, SessionEvent.WRITE)
+        keep_alive(connection, context, target)
         context.check_recordable(connection, [key])
         insert_pack(
             connection,

@@ -8,7 +8,6 @@ segments of the table each time.
 from __future__ import annotations
 
 import bisect
-import dataclasses
 import threading
 from collections.abc import Collection, Sequence
 from typing import TypeAlias
@@ -181,16 +180,7 @@ def _with_all_rows(snapshot: Snapshot) -> Snapshot:
     """The same without any deletion."""
     if not snapshot.selections and not snapshot.has_deletions:
         return snapshot
-    plain = dataclasses.replace(snapshot, rows=snapshot.stored_rows, selections={})
-    plain.carry(
-        kinds=snapshot.kinds,
-        segment_kind=snapshot.segment_kind,
-        segment_ids=snapshot.segment_ids,
-        segment_start=snapshot.segment_start,
-        byte_start=snapshot.byte_start,
-        segment_bytes=snapshot.segment_bytes,
-    )
-    return plain
+    return snapshot.showing(snapshot.stored_rows, {})
 
 
 def _without_segments(snapshot: Snapshot, gone: Collection[int]) -> Snapshot:

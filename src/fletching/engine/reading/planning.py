@@ -180,6 +180,18 @@ class _Builder:
             self.store, row, self.projection.stored(row.schema_version), self.checks
         )
 
+    def _steps(
+        self,
+    ) -> Iterator[tuple[BatchStrategy, int, int, SegmentReader, DictionaryChunks | None]]:
+        """The runs, each with its segment, and with the segment's dictionaries if the reply has any."""
+        reader: SegmentReader | None = None
+        dictionaries: DictionaryChunks | None = None
+        for strategy, first, end in self.runs():
+            previous, reader = reader, self.reader(first, reader)
+            if self.projection.has_dictionaries and reader is not previous:
+                dictionaries = DictionaryChunks(reader, self.projection)
+            yield strategy, first, end, reader, dictionaries
+
     def _rows_of(self, batch: int) -> tuple[int, int]:
         """Which of the rows that a batch shows are wanted."""
         start = self.snapshot.row_start[batch]
@@ -245,14 +257,9 @@ class _Builder:
             total += int(snapshot.message_length[window][strategies == BatchStrategy.AS_IS].sum())
         if not measured and not self.projection.has_dictionaries:
             return total
-        reader: SegmentReader | None = None
-        dictionaries: DictionaryChunks | None = None
         skip = self.options.skip_rows
-        for strategy, first, end in self.runs():
-            previous, reader = reader, self.reader(first, reader)
-            if self.projection.has_dictionaries:
-                if reader is not previous or dictionaries is None:
-                    dictionaries = DictionaryChunks(reader, self.projection)
+        for strategy, first, end, reader, dictionaries in self._steps():
+            if dictionaries is not None:
                 total += dictionaries.length_before(snapshot.offset[end - 1])
             if strategy is BatchStrategy.PROJECT:
                 projection = self._projection(reader, first)
@@ -292,14 +299,9 @@ class _Builder:
         """The stream, made as it is asked for."""
         snapshot = self.snapshot
         yield Literal(self.projection.schema_message)
-        reader: SegmentReader | None = None
-        dictionaries: DictionaryChunks | None = None
         skip = self.options.skip_rows
-        for strategy, first, end in self.runs():
-            previous, reader = reader, self.reader(first, reader)
-            if self.projection.has_dictionaries:
-                if reader is not previous or dictionaries is None:
-                    dictionaries = DictionaryChunks(reader, self.projection)
+        for strategy, first, end, reader, dictionaries in self._steps():
+            if dictionaries is not None:
                 yield from dictionaries.pieces_before(snapshot.offset[end - 1])
             if strategy is BatchStrategy.AS_IS:
                 stop = snapshot.offset[end - 1] + snapshot.message_length[end - 1]

@@ -113,14 +113,6 @@ class RowSelection:
             )
         return mask
 
-    def kept(self, batch: int) -> NDArray[np.int64]:
-        """The rows of a batch that are shown, in order, counted from the batch's first.
-
-        Raises:
-            CorruptObjectError: as `mask`.
-        """
-        return np.flatnonzero(self.mask(batch))
-
 
 class WithoutDeletions(RowSelection):
     """All rows but those of some deletions."""

@@ -153,6 +153,19 @@ class Snapshot:
         """Keeps what would else be worked out segment by segment; names are of cached properties."""
         self.__dict__.update(known)
 
+    def showing(self, rows: ChunkedNumbers, selections: Mapping[int, RowSelection]) -> Snapshot:
+        """The same segments, of which other rows are shown."""
+        other = dataclasses.replace(self, rows=rows, selections=selections)
+        other.carry(
+            kinds=self.kinds,
+            segment_kind=self.segment_kind,
+            segment_ids=self.segment_ids,
+            segment_start=self.segment_start,
+            byte_start=self.byte_start,
+            segment_bytes=self.segment_bytes,
+        )
+        return other
+
     @functools.cached_property
     def size_bytes(self) -> int:
         """About how much memory this takes, with all that is made when it is asked for."""
@@ -202,10 +215,8 @@ class Snapshot:
         Raises:
             CorruptObjectError: what says so is damaged.
         """
-        if not self.is_dirty(batch):
-            return None
-        index = self.batch_segment[batch]
-        return self.selections[index].kept(batch - self.batches_of(index)[0])
+        mask = self.mask(batch)
+        return None if mask is None else np.flatnonzero(mask)
 
     @functools.cached_property
     def kinds(self) -> tuple[tuple[int, str], ...]:
@@ -343,16 +354,7 @@ def without_rows(
         selections[index] = selection
         counts.append((first, selection.counts))
     rows = snapshot.stored_rows.replaced(counts)
-    lessened = dataclasses.replace(snapshot, rows=rows, selections=selections)
-    lessened.carry(
-        kinds=snapshot.kinds,
-        segment_kind=snapshot.segment_kind,
-        segment_ids=snapshot.segment_ids,
-        segment_start=snapshot.segment_start,
-        byte_start=snapshot.byte_start,
-        segment_bytes=snapshot.segment_bytes,
-    )
-    return lessened
+    return snapshot.showing(rows, selections)
 
 
 _SEGMENT_BYTES = 560  # a row's tuple, numbers and texts, and its indices in the arrays

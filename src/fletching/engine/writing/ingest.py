@@ -38,8 +38,8 @@ from fletching.engine.writing.write_targets import (
     WriteTarget,
     check_token,
     check_trace_id,
-    find_session,
     find_stream,
+    find_target,
     stream_name,
 )
 from fletching.errors import (
@@ -86,7 +86,7 @@ def open_ingest(
         request = msgspec.structs.replace(request, stream_version=stream.stream_version)
     else:
         with context.database.read() as connection:
-            target = _find(connection, context, request, lock=False)
+            target = find_target(connection, context, request, SessionEvent.WRITE, lock=False)
             stream = find_stream(connection, target, request.stream_id, request.stream_version)
     with context.database.read() as connection:
         replayed = _replayed(connection, stream, request)
@@ -105,7 +105,7 @@ def _open_block(context: EngineContext, request: WriteTable) -> tuple[WriteTarge
     A `WriteBlock` begins a new version of the stream instead: the highest closed one is committed.
     """
     with context.database.write() as connection:
-        target = _find(connection, context, request, lock=True)
+        target = find_target(connection, context, request, SessionEvent.WRITE)
         if isinstance(request, WriteBlock):
             versions = write_streams.list_write_streams(
                 connection, target.session.pk, request.stream_id
@@ -130,20 +130,6 @@ def _open_block(context: EngineContext, request: WriteTable) -> tuple[WriteTarge
         )
     context.delete_objects(keys)
     return target, stream
-
-
-def _find(
-    connection: Connection, context: EngineContext, request: WriteTable, *, lock: bool
-) -> WriteTarget:
-    return find_session(
-        connection,
-        context,
-        request.table,
-        request.session_id,
-        request.write_mode,
-        event=SessionEvent.WRITE,
-        lock=lock,
-    )
 
 
 def _replayed(
@@ -402,7 +388,7 @@ class StreamIngest(Ingest):
         context, request = self._context, self._write
         segments, unused = written.segments, list[str]()
         now = context.clock()
-        target = _find(connection, context, request, lock=True)
+        target = find_target(connection, context, request, SessionEvent.WRITE)
         stream = find_stream(connection, target, request.stream_id, request.stream_version)
         replayed = _replayed(connection, stream, request)
         if replayed is not None:

@@ -42,7 +42,7 @@ from fletching.engine.writing.states import (
     next_session_state,
 )
 from fletching.engine.writing.upload_parts import BlockMessage, block_order
-from fletching.engine.writing.write_targets import WriteTarget, find_session, session_state
+from fletching.engine.writing.write_targets import WriteTarget, find_target, session_state
 from fletching.errors import ConflictError, InvalidArgumentError, ThrottledError
 from fletching.protocol.messages.requests import (
     DEFAULT_SESSION_ID,
@@ -161,15 +161,7 @@ class WriteSessions:
         context = self._context
         # A default session is there from its first use on; before that it is empty, not unknown.
         with context.database.write(durable=False) as connection:
-            target = find_session(
-                connection,
-                context,
-                request.table,
-                request.session_id,
-                request.write_mode,
-                event=SessionEvent.LOOK,
-                lock=True,
-            )
+            target = find_target(connection, context, request, SessionEvent.LOOK)
             streams = write_streams.list_write_streams(connection, target.session.pk)
             opened = _opened_schema(connection, target.table, target.session)
         closed = {row.stream_id: row.stream_version for row in highest_closed(streams)}
@@ -205,15 +197,7 @@ class WriteSessions:
             if request.session_id == DEFAULT_SESSION_ID:
                 table = catalog_tables.get_table(connection, request.table)
                 return WriteSchema(schema=write_schema(table, ()), route_token=route_token)
-            target = find_session(
-                connection,
-                context,
-                request.table,
-                request.session_id,
-                WriteMode.BATCH,
-                event=SessionEvent.LOOK,
-                lock=False,
-            )
+            target = find_target(connection, context, request, SessionEvent.LOOK, lock=False)
             opened = _opened_schema(connection, target.table, target.session)
         return WriteSchema(
             schema=write_schema(target.table, bound_names(target.session)),
@@ -236,15 +220,7 @@ class WriteSessions:
         wanted = _commit_request(request)
         merge = self._merge_of(request)
         with context.database.write() as connection:
-            target = find_session(
-                connection,
-                context,
-                request.table,
-                request.session_id,
-                request.write_mode,
-                event=SessionEvent.COMMIT,
-                lock=True,
-            )
+            target = find_target(connection, context, request, SessionEvent.COMMIT)
             session = target.session
             if target.is_default:
                 # Every write of it is visible already.
@@ -280,15 +256,7 @@ class WriteSessions:
             table = catalog_tables.get_table(connection, request.table)
             if not table.keyed or request.session_id == DEFAULT_SESSION_ID:
                 return None
-            target = find_session(
-                connection,
-                context,
-                request.table,
-                request.session_id,
-                request.write_mode,
-                event=SessionEvent.COMMIT,
-                lock=False,
-            )
+            target = find_target(connection, context, request, SessionEvent.COMMIT, lock=False)
             committed = session_state(target.session, context.clock()) is SessionState.COMMITTED
             if target.is_default or target.mode.is_streaming or committed:
                 return None
@@ -396,15 +364,7 @@ class WriteSessions:
         context = self._context
         keys: list[str] = []
         with context.database.write() as connection:
-            target = find_session(
-                connection,
-                context,
-                request.table,
-                request.session_id,
-                request.write_mode,
-                event=SessionEvent.ABORT,
-                lock=True,
-            )
+            target = find_target(connection, context, request, SessionEvent.ABORT)
             session = target.session
             if target.is_default:
                 raise ConflictError("the default session cannot be aborted: its rows are visible")

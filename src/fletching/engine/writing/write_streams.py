@@ -9,7 +9,6 @@ import pyarrow as pa
 from sqlalchemy import Connection
 
 from fletching import faultpoints
-from fletching.catalog import write_session_rows as write_sessions
 from fletching.catalog import write_stream_rows as write_streams
 from fletching.catalog.blob_rows import forget_links
 from fletching.catalog.table_rows import TableRow
@@ -28,8 +27,9 @@ from fletching.engine.writing.write_targets import (
     WriteTarget,
     check_stream_name,
     check_trace_id,
-    find_session,
     find_stream,
+    find_target,
+    keep_alive,
     stream_name,
     token_digest,
 )
@@ -125,7 +125,7 @@ def create_attempt(
             }
         write_streams.update_write_stream(connection, existing.pk, **changes)
         stream = find_stream(connection, target, stream_id, version)
-    _keep_alive(connection, context, target)
+    keep_alive(connection, context, target)
     return stream, token, keys
 
 
@@ -140,15 +140,6 @@ def _check_count(connection: Connection, context: EngineContext, target: WriteTa
         )
 
 
-def _keep_alive(connection: Connection, context: EngineContext, target: WriteTarget) -> None:
-    if not target.is_default:
-        write_sessions.extend_write_session(
-            connection,
-            target.session.pk,
-            context.clock() + context.settings.write_session_seconds,
-        )
-
-
 class WriteStreams:
     """The requests about write streams."""
 
@@ -160,7 +151,7 @@ class WriteStreams:
         context = self._context
         check_trace_id(request.retry_trace_id)
         with context.database.write() as connection:
-            target = self._target(connection, request, SessionEvent.WRITE)
+            target = find_target(connection, context, request, SessionEvent.WRITE)
             stream, token, keys = create_attempt(
                 connection,
                 context,
@@ -183,14 +174,14 @@ class WriteStreams:
         context = self._context
         check_stream_name(request.stream_id, request.stream_version)
         with context.database.write() as connection:
-            target = self._target(connection, request, SessionEvent.LOOK)
+            target = find_target(connection, context, request, SessionEvent.LOOK)
             stream = write_streams.find_write_stream(
                 connection, target.session.pk, request.stream_id, request.stream_version
             )
             token: str | None = None
             keys: list[str] = []
             if stream is None:
-                target = self._target(connection, request, SessionEvent.WRITE)
+                target = find_target(connection, context, request, SessionEvent.WRITE)
                 stream, token, keys = create_attempt(
                     connection,
                     context,
@@ -200,7 +191,7 @@ class WriteStreams:
                     exactly_once=request.exactly_once,
                 )
             elif request.exactly_once:
-                target = self._target(connection, request, SessionEvent.WRITE)
+                target = find_target(connection, context, request, SessionEvent.WRITE)
                 token = secrets.token_urlsafe(24)
                 write_streams.update_write_stream(
                     connection,
@@ -209,7 +200,7 @@ class WriteStreams:
                     token_digest=token_digest(token),
                     modified_at=context.clock(),
                 )
-                _keep_alive(connection, context, target)
+                keep_alive(connection, context, target)
         context.delete_objects(keys)
         return self._response(target, stream, token)
 
@@ -217,7 +208,7 @@ class WriteStreams:
         """Ends an attempt: it takes no more writes, and a commit may choose it. Idempotent."""
         context = self._context
         with context.database.write() as connection:
-            target = self._target(connection, request, SessionEvent.WRITE)
+            target = find_target(connection, context, request, SessionEvent.WRITE)
             stream = find_stream(connection, target, request.stream_id, request.stream_version)
             state = next_stream_state(
                 StreamState(stream.state),
@@ -228,25 +219,9 @@ class WriteStreams:
                 write_streams.update_write_stream(
                     connection, stream.pk, state=state.value, modified_at=context.clock()
                 )
-                _keep_alive(connection, context, target)
+                keep_alive(connection, context, target)
         faultpoints.reach("stream.closed")
         return Done(session_id=target.session.id, route_token=context.settings.route_token)
-
-    def _target(
-        self,
-        connection: Connection,
-        request: CreateWriteStream | GetWriteStream | CloseWriteStream,
-        event: SessionEvent,
-    ) -> WriteTarget:
-        return find_session(
-            connection,
-            self._context,
-            request.table,
-            request.session_id,
-            request.write_mode,
-            event=event,
-            lock=True,
-        )
 
     def _response(
         self, target: WriteTarget, stream: WriteStreamRow, token: str | None

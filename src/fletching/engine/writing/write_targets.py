@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import hmac
 import re
+from typing import Protocol
 
 from sqlalchemy import Connection
 
@@ -32,6 +33,8 @@ __all__ = [
     "check_trace_id",
     "find_session",
     "find_stream",
+    "find_target",
+    "keep_alive",
     "session_state",
     "stream_name",
     "token_digest",
@@ -116,6 +119,40 @@ def find_session(
         raise NotFoundError(f"there is no write session {session_id[:80]!r} of table {name}")
     next_session_state(session_state(session, now), event, session_id)
     return WriteTarget(table, session, WriteMode(session.write_mode), is_default)
+
+
+class SessionRequest(Protocol):
+    """A request about a write session; of one that says no mode it is ``BATCH``."""
+
+    @property
+    def table(self) -> TableName:
+        """The session's table."""
+
+    @property
+    def session_id(self) -> str:
+        """The session."""
+
+
+def find_target(
+    connection: Connection,
+    context: EngineContext,
+    request: SessionRequest,
+    event: SessionEvent,
+    *,
+    lock: bool = True,
+) -> WriteTarget:
+    """What a request is about; see `find_session`."""
+    mode: WriteMode = getattr(request, "write_mode", WriteMode.BATCH)
+    return find_session(
+        connection, context, request.table, request.session_id, mode, event=event, lock=lock
+    )
+
+
+def keep_alive(connection: Connection, context: EngineContext, target: WriteTarget) -> None:
+    """Lets a session live on from now: somebody writes to it."""
+    if not target.is_default:
+        expires_at = context.clock() + context.settings.write_session_seconds
+        write_sessions.extend_write_session(connection, target.session.pk, expires_at)
 
 
 def check_stream_name(stream_id: str, version: int) -> None:
