@@ -60,7 +60,7 @@ def directions(plan: Any, **changed: Any) -> Manifest | None:
     def names(objects: Sequence[StoredObject]) -> list[Source]:
         return [Source(each.length, each.key) for each in objects]
 
-    builder = plan.pieces._builder
+    builder = plan.pieces._make.__self__
     made = manifests.make_manifest(
         builder,
         Recorded(),  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ import csv
 import functools
 import io
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from email.utils import formatdate
 
 import msgspec
@@ -18,7 +18,7 @@ from fletching.engine.query.local_times import in_local_time
 from fletching.engine.query.result_segments import ResultSegments
 from fletching.engine.query.value_text import csv_cells
 from fletching.engine.reading.batch_strategies import batch_rows, buffer_codec
-from fletching.engine.reading.read_plan import Computed, Literal, Piece, ReadPlan
+from fletching.engine.reading.read_plan import Computed, Literal, Piece, ReadPlan, Repeatable
 from fletching.errors import ConflictError, InvalidArgumentError, NotFoundError
 from fletching.ipc.encoding import encode_batch, encode_schema
 from fletching.ipc.message import END_OF_STREAM
@@ -216,7 +216,7 @@ class Results:
 
         schema, _ = self._batches(selection, 0, 0, request.columns)
         return ReadPlan(
-            schema=schema, rows=count, length=None, pieces=_Again(pieces), batches=batches
+            schema=schema, rows=count, length=None, pieces=Repeatable(pieces), batches=batches
         )
 
     def _batches(
@@ -238,16 +238,6 @@ class Results:
             return whole.schema, (b for b in whole.slice(offset, count).to_batches() if b.num_rows)
         plan = self._segments.plan(selection.listing, offset, count, columns)
         return plan.schema, plan.batches() if count else iter(())
-
-
-class _Again:
-    """Pieces that are made anew by each iteration."""
-
-    def __init__(self, make: Callable[[], Iterator[Piece]]) -> None:
-        self._make = make
-
-    def __iter__(self) -> Iterator[Piece]:
-        return self._make()
 
 
 def _has_rows(row: InstanceRow) -> bool:

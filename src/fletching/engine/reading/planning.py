@@ -39,7 +39,14 @@ from fletching.engine.reading.physical_projection import (
     PhysicalProjection,
     stored_columns,
 )
-from fletching.engine.reading.read_plan import Computed, Extent, Literal, Piece, ReadPlan
+from fletching.engine.reading.read_plan import (
+    Computed,
+    Extent,
+    Literal,
+    Piece,
+    ReadPlan,
+    Repeatable,
+)
 from fletching.engine.reading.segment_reader import ColumnChunks, DictionaryChunks, SegmentReader
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.errors import CorruptObjectError
@@ -91,21 +98,11 @@ def plan_rows(
         schema=projection.schema,
         rows=None if options.row_filter else wanted.length,
         length=builder.length,
-        pieces=_Repeatable(builder),
+        pieces=Repeatable(builder.pieces),
         batches=builder.batches,
         # A filter decides by values, which only the service looks at.
         manifest=None if options.row_filter else functools.partial(make_manifest, builder, checks),
     )
-
-
-class _Repeatable:
-    """The builder's pieces, as often as they are asked for."""
-
-    def __init__(self, builder: _Builder) -> None:
-        self._builder = builder
-
-    def __iter__(self) -> Iterator[Piece]:
-        return self._builder.pieces()
 
 
 class _Builder:

@@ -26,6 +26,7 @@ __all__ = [
     "MakeManifest",
     "Piece",
     "ReadPlan",
+    "Repeatable",
     "SourceNames",
 ]
 
@@ -90,6 +91,18 @@ class MakeManifest(Protocol):
     ) -> DirectRead | None:
         """The manifest; None where the plain reply is better."""
         ...
+
+
+class Repeatable:
+    """Pieces that are made anew as often as they are asked for."""
+
+    def __init__(self, make: Callable[[], Iterator[Piece]]) -> None:
+        """Knows how to make them."""
+        self._make = make
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Makes them."""
+        return self._make()
 
 
 class ReadPlan:
