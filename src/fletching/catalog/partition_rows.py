@@ -267,10 +267,10 @@ def page_of_partitions(
     """
     key = partitions.c.sort_key
     statement = select(*_COLUMNS).where(partitions.c.table_id == table_id)
-    leading = list(itertools.takewhile(lambda place: place in wanted, itertools.count()))
+    leading = list(itertools.takewhile(lambda index: index in wanted, itertools.count()))
     columns = len(leading)
     if columns:
-        prefix = "\0".join(wanted[place] for place in leading).encode()
+        prefix = "\0".join(wanted[index] for index in leading).encode()
         # What follows the prefix is a zero byte, or nothing where all values are named.
         statement = statement.where(key >= prefix, key < prefix + b"\x01")
     if marker is not None:
@@ -284,7 +284,7 @@ def page_of_partitions(
     with connection.execute(statement, execution_options={"yield_per": 1000}) as result:
         for text, *others in result:
             row = PartitionRow(decode_partition(text), *others)
-            if all(row.values[place] == value for place, value in wanted.items()):
+            if all(row.values[index] == value for index, value in wanted.items()):
                 page.append(row)
                 if len(page) == limit:
                     break

@@ -139,7 +139,7 @@ class _Window:
         order = sorted(range(len(ranges)), key=ranges.__getitem__)
         self._requests: list[tuple[list[int], JoinedRange, Future[list[memoryview]]]] = []
         for run in _without_overlaps(order, ranges):
-            wanted = [ranges[place] for place in run]
+            wanted = [ranges[index] for index in run]
             for joined in join_ranges(
                 wanted, bytes_per_request=bytes_per_request, spare_bytes=spare_bytes
             ):
@@ -155,8 +155,8 @@ class _Window:
             for (index, _, _), view in zip(joined.parts, future.result(), strict=True):
                 pieces.setdefault(run[index], []).append(view)
         self._requests.clear()
-        for place in range(len(self._ranges)):
-            result = pieces.pop(place, [])
+        for position in range(len(self._ranges)):
+            result = pieces.pop(position, [])
             if len(result) == 1:
                 yield result[0]
             else:
@@ -172,16 +172,16 @@ class _Window:
 def _fetched(get: Get, joined: JoinedRange) -> list[memoryview]:
     """The wanted parts of one request's bytes."""
     data = get(joined.start, joined.end)
-    places = [(start - joined.start, end - joined.start) for _, start, end in joined.parts]
-    wanted = sum(end - start for start, end in places)
+    indices = [(start - joined.start, end - joined.start) for _, start, end in joined.parts]
+    wanted = sum(end - start for start, end in indices)
     if wanted > MOSTLY_WANTED * joined.length:
-        return [data[start:end] for start, end in places]
+        return [data[start:end] for start, end in indices]
     # A copy of what is wanted, so that what lies between is not held until it is sent. The thread gives the memory
     # of its request back itself, which costs no new pages the next time.
-    memory = memoryview(pa.allocate_buffer(wanted + _ALIGNMENT * len(places))).cast("B")
+    memory = memoryview(pa.allocate_buffer(wanted + _ALIGNMENT * len(indices))).cast("B")
     parts: list[memoryview] = []
     position = 0
-    for start, end in places:
+    for start, end in indices:
         # Where values are aligned in the object, they stay so.
         position += (joined.start + start - position) % _ALIGNMENT
         part = memory[position : position + end - start]
@@ -194,13 +194,13 @@ def _fetched(get: Get, joined: JoinedRange) -> list[memoryview]:
 def _without_overlaps(order: Sequence[int], ranges: Sequence[Range]) -> list[list[int]]:
     """The places of ascending ranges in runs that do not overlap; nearly always one."""
     runs: list[list[int]] = []
-    for place in order:
+    for index in order:
         for run in runs:
-            if ranges[run[-1]][1] <= ranges[place][0]:
-                run.append(place)
+            if ranges[run[-1]][1] <= ranges[index][0]:
+                run.append(index)
                 break
         else:
-            runs.append([place])
+            runs.append([index])
     return runs
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fletching.engine.changes.block_search import common_places, lower_bound
+from fletching.engine.changes.block_search import common_indices, lower_bound
 
 
 def test_each_row_is_searched_as_far_as_it_counts() -> None:
@@ -38,5 +38,5 @@ def test_pairs_of_equal_numbers(greatest: int) -> None:
             for place, number in enumerate(rows.tolist())
             for other in np.flatnonzero(wanted == np.uint64(number)).tolist()
         ]
-        places, others = common_places(rows.reshape(70, 6), wanted)
+        places, others = common_indices(rows.reshape(70, 6), wanted)
         assert list(zip(places.tolist(), others.tolist(), strict=True)) == expected

@@ -50,9 +50,9 @@ def find(house: Any) -> dict[tuple[str, int], int]:
         for hit in located(
             context.store, connection, table.id, segments, wanted, indexes=run_indexes()
         ):
-            for place, row in zip(hit.places.tolist(), hit.rows.tolist(), strict=True):
-                assert (hit.segment.key, place) not in found
-                found[hit.segment.key, place] = row
+            for index, row in zip(hit.indices.tolist(), hit.rows.tolist(), strict=True):
+                assert (hit.segment.key, index) not in found
+                found[hit.segment.key, index] = row
     return found
 
 

@@ -14,8 +14,8 @@ from fletching.engine.changes.key_values import (
     check_key_type,
     is_exact,
     key_numbers,
+    last_indices,
     last_of_key,
-    last_places,
     same_keys,
 )
 from fletching.errors import InvalidArgumentError
@@ -104,7 +104,7 @@ def test_places_are_sorted_by_numbers_of_any_width(spread: int) -> None:
         numbers = random.integers(0, spread, count, dtype=np.uint64, endpoint=True)
         numbers[::3] ^= np.uint64(1)
         numbers[1::7] = numbers[random.integers(0, count, len(numbers[1::7]))]
-        places, ordered = last_places(numbers, None)
+        places, ordered = last_indices(numbers, None)
         last = {number: place for place, number in enumerate(numbers.tolist())}
         assert dict(zip(ordered.tolist(), places.tolist(), strict=True)) == last
         assert ordered.tolist() == sorted(last)

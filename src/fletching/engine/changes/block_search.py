@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["common_places", "lower_bound"]
+__all__ = ["common_indices", "lower_bound"]
 
 _U64 = NDArray[np.uint64]
 
@@ -17,7 +17,7 @@ _MOST_SLOTS = 1 << 24
 def lower_bound(
     numbers: _U64, row: NDArray[np.int64], counts: NDArray[np.int64], wanted: _U64
 ) -> NDArray[np.int64]:
-    """For each wanted number the first place in its row of numbers that is not below it."""
+    """For each wanted number the first index in its row of numbers that is not below it."""
     low = np.zeros(len(row), dtype=np.int64)
     high = counts.astype(np.int64)
     last = numbers.shape[1] - 1
@@ -28,8 +28,8 @@ def lower_bound(
     return low
 
 
-def common_places(numbers: _U64, wanted: _U64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where two ascending lists of numbers are equal: (place in ``numbers``, place in ``wanted``) of each pair.
+def common_indices(numbers: _U64, wanted: _U64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where two ascending lists of numbers are equal: (index in ``numbers``, index in ``wanted``) of each pair.
 
     Args:
         numbers: in rows of equal length, counted as if they were one; need not be contiguous.
@@ -49,8 +49,8 @@ def common_places(numbers: _U64, wanted: _U64) -> tuple[NDArray[np.int64], NDArr
     seen[((wanted - first) >> shift).view(np.int64)] = True
     scratch = np.empty((_ROWS_AT_ONCE, numbers.shape[1]), dtype=np.uint64)
     near_one = np.empty(scratch.shape, dtype=bool)
-    places: list[NDArray[np.int64]] = []
-    found: list[_U64] = []
+    indices: list[NDArray[np.int64]] = []
+    result: list[_U64] = []
     for start in range(0, len(numbers), _ROWS_AT_ONCE):
         part = numbers[start : start + _ROWS_AT_ONCE]
         slot, hit = scratch[: len(part)], near_one[: len(part)]
@@ -62,12 +62,12 @@ def common_places(numbers: _U64, wanted: _U64) -> tuple[NDArray[np.int64], NDArr
         # What is less than the first has wrapped around, beyond the last.
         np.take(seen, slot.view(np.int64), out=hit, mode="clip")
         near = np.flatnonzero(hit)
-        places.append(near + start * numbers.shape[1])
-        found.append(part[np.divmod(near, numbers.shape[1])])
-    place, number = np.concatenate(places), np.concatenate(found)
+        indices.append(near + start * numbers.shape[1])
+        result.append(part[np.divmod(near, numbers.shape[1])])
+    index, number = np.concatenate(indices), np.concatenate(result)
     left = np.searchsorted(wanted, number, side="left")
     equal = np.flatnonzero(wanted[np.minimum(left, len(wanted) - 1)] == number)
-    place, number, left = place[equal], number[equal], left[equal]
+    index, number, left = index[equal], number[equal], left[equal]
     counts = np.searchsorted(wanted, number, side="right") - left
     before = np.repeat(np.cumsum(counts) - counts, counts)
-    return np.repeat(place, counts), np.repeat(left, counts) + np.arange(len(before)) - before
+    return np.repeat(index, counts), np.repeat(left, counts) + np.arange(len(before)) - before

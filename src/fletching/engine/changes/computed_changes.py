@@ -54,7 +54,7 @@ class ComputedChanges:
         """Changes ``view``."""
         self._context = context
         self.view = view
-        self._places = {row.id: place for place, row in enumerate(view.snapshot.segments)}
+        self._indices = {row.id: index for index, row in enumerate(view.snapshot.segments)}
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -64,16 +64,16 @@ class ComputedChanges:
         """Rows that a predicate of a scan may choose, with their segments and numbers behind them."""
         view = self.view
         names = view.scan_schema.columns
-        places = [names.indices[name.casefold()] for name in columns if name not in hidden]
-        projection = view.projection(places)
+        indices = [names.indices[name.casefold()] for name in columns if name not in hidden]
+        projection = view.projection(indices)
         chosen = None if predicate is None else RowFilter(predicate, view.scan_schema)
-        fields = [names.field(place).remove_metadata() for place in places]
+        fields = [names.field(index).remove_metadata() for index in indices]
         schema = pa.schema([*map(_plain, fields), *(pa.field(name, pa.int64()) for name in hidden)])
 
         def made() -> Iterator[pa.RecordBatch]:
             for matches, batch in view.chosen_rows(chosen, projection):
-                place, rows = view.positions(matches)
-                segment = np.full(len(rows), view.snapshot.segments[place].id, dtype=np.int64)
+                index, rows = view.positions(matches)
+                segment = np.full(len(rows), view.snapshot.segments[index].id, dtype=np.int64)
                 arrays = [
                     column.storage if isinstance(column, pa.ExtensionArray) else column
                     for column in batch.columns
@@ -111,7 +111,7 @@ class ComputedChanges:
                 [self.view.scan_schema.columns.indices[name.casefold()] for name in keys],
                 self._context.key_seed(self.view.table.id),
             )
-            work = _Work(self.view, self._places, writer, actions, inserted=inserted)
+            work = _Work(self.view, self._indices, writer, actions, inserted=inserted)
             return work.draft(self._context, batches)
         except BaseException:
             writer.abort()
@@ -122,14 +122,14 @@ class _Work:
     def __init__(
         self,
         view: PinnedTable,
-        places: Mapping[int, int],
+        indices: Mapping[int, int],
         writer: RowWriter,
         actions: Sequence[RowAction],
         *,
         inserted: InsertedKeys,
     ) -> None:
         self._view = view
-        self._places = places
+        self._indices = indices
         self._writer = writer
         self._actions = actions
         known = view.scan_schema.columns
@@ -148,13 +148,13 @@ class _Work:
             self._columns.append(dict(zip(own, range(first, first + len(own)), strict=True)))
             first += len(own)
             for name in action.columns:
-                place = known.indices[name.casefold()]
+                index = known.indices[name.casefold()]
                 if action.kind == "update" and name.casefold() in keys:
                     raise InvalidArgumentError(
                         f"column {name} is part of the primary key; delete the row and append another"
                     )
-                self._blobs |= contains_blob(known.field(place).type)
-                self._moves |= action.kind == "update" and place >= len(view.schema)
+                self._blobs |= contains_blob(known.field(index).type)
+                self._moves |= action.kind == "update" and index >= len(view.schema)
         self._width = first
 
     def draft(self, context: EngineContext, batches: Iterator[pa.RecordBatch]) -> Draft:
@@ -193,11 +193,11 @@ class _Work:
                 self._insert(rows, columns)
                 continue
             segments = rows.column(0).to_numpy(zero_copy_only=False)
-            places = rows.column(1).to_numpy(zero_copy_only=False)
+            indices = rows.column(1).to_numpy(zero_copy_only=False)
             for segment in np.unique(segments).tolist():
-                self._gone[segment] |= BitMap(places[segments == segment].astype(np.uint32))
+                self._gone[segment] |= BitMap(indices[segments == segment].astype(np.uint32))
             if action.kind == "update":
-                self._update(rows, segments, places, columns)
+                self._update(rows, segments, indices, columns)
 
     def _check_once(self, batch: pa.RecordBatch, numbers: NDArray[np.generic]) -> None:
         """Rows come in order, so that two decisions about one stand beside each other.
@@ -208,16 +208,16 @@ class _Work:
         if not updates.any() or not batch.num_rows:
             return
         named = batch.column(0).is_valid().to_numpy(zero_copy_only=False)
-        segments, places = (
+        segments, indices = (
             batch.column(i).fill_null(-1).to_numpy(zero_copy_only=False) for i in range(2)
         )
         changed = updates[numbers]
-        same = (np.diff(segments) == 0) & (np.diff(places) == 0) & named[1:]
+        same = (np.diff(segments) == 0) & (np.diff(indices) == 0) & named[1:]
         again = bool((same & (changed[1:] | changed[:-1])).any())
-        first = (int(segments[0]), int(places[0]))
+        first = (int(segments[0]), int(indices[0]))
         if self._last is not None and self._last[0] == first and named[0]:
             again |= bool(changed[0]) or self._last[1]
-        self._last = ((int(segments[-1]), int(places[-1])), bool(changed[-1]))
+        self._last = ((int(segments[-1]), int(indices[-1])), bool(changed[-1]))
         if again:
             raise InvalidArgumentError(
                 "several rows of the source are for one row of the table; nothing was changed"
@@ -227,7 +227,7 @@ class _Work:
         self,
         rows: pa.RecordBatch,
         segments: NDArray[np.int64],
-        places: NDArray[np.int64],
+        indices: NDArray[np.int64],
         columns: Mapping[int, int],
     ) -> None:
         """Writes rows anew: what is assigned from the query, the rest as it is stored."""
@@ -238,15 +238,15 @@ class _Work:
         self._updated += rows.num_rows
         snapshot = view.snapshot
         for segment in np.unique(segments).tolist():
-            place = self._places[segment]
-            row = snapshot.segments[place]
+            index = self._indices[segment]
+            row = snapshot.segments[index]
             self._sources[row.key] = None
             inside = np.flatnonzero(segments == segment)
-            first, starts = snapshot.batches_of(place)[0], view.batch_starts(place)
-            owner = np.searchsorted(starts, places[inside], side="right") - 1
+            first, starts = snapshot.batches_of(index)[0], view.batch_starts(index)
+            owner = np.searchsorted(starts, indices[inside], side="right") - 1
             for number in np.unique(owner).tolist():
                 mine = inside[owner == number]
-                matches = Matches(first + number, places[mine] - starts[number])
+                matches = Matches(first + number, indices[mine] - starts[number])
                 ((_, old),) = view.rows(iter([matches]), projection)
                 new = rows.take(pa.array(mine))
                 arrays = [
@@ -264,7 +264,7 @@ class _Work:
         assigned: Collection[int],
     ) -> None:
         made = pa.RecordBatch.from_arrays(arrays[:count], schema=self._view.schema)
-        if partition is not None and not any(place >= count for place in assigned):
+        if partition is not None and not any(index >= count for index in assigned):
             self._writer.write(partition, made, codec)
             return
         columns = self._view.table.partition_columns
@@ -285,8 +285,8 @@ class _Work:
         ]
         self._write(arrays, len(self._view.schema), None, None, columns)
 
-    def _value(self, rows: pa.RecordBatch, column: int, place: int) -> pa.Array:
-        return self._view.computed_value(rows.column(column), place)
+    def _value(self, rows: pa.RecordBatch, column: int, index: int) -> pa.Array:
+        return self._view.computed_value(rows.column(column), index)
 
     def _check_free(self, merge: KeyedMerge, staged: Sequence[pa.Array]) -> None:
         """Refuses rows that would come to stand beside another with their key."""

@@ -204,9 +204,9 @@ class ExpressionFilter:
             text, {name.casefold(): name for name in columns.names}, table=table
         )
         names = compiled.columns or columns.names[:1]
-        places = [columns.indices[name.casefold()] for name in names]
+        indices = [columns.indices[name.casefold()] for name in names]
         as_stored = ArrowOptions(timestamp_unit=None, datetime_unit=None)
-        outputs = output_columns(columns, places, as_stored, verbatim_types=True)
+        outputs = output_columns(columns, indices, as_stored, verbatim_types=True)
         self.projection = PhysicalProjection(columns, outputs, scan_schema.versions)
         self._text = text
         self._lock = threading.Lock()

@@ -43,7 +43,7 @@ class KeyColumns:
         ids = [current.column_ids[at[name]][0] for name in names]
         self.types = [schemas[table.schema_version].field(at[name]).type for name in names]
         self._schemas = schemas
-        self._places = {
+        self._indices = {
             version: [
                 [each[0] for each in row.column_ids[: len(schemas[version])]].index(number)
                 for number in ids
@@ -59,8 +59,8 @@ class KeyColumns:
             CorruptObjectError: the segment is damaged.
         """
         version = segment.schema_version
-        places = self._places[version]
-        batch = rows_of_segment(self.store, segment, self._schemas[version], places, rows)
+        indices = self._indices[version]
+        batch = rows_of_segment(self.store, segment, self._schemas[version], indices, rows)
         result = []
         for column, data_type in zip(batch.columns, self.types, strict=True):
             plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
@@ -113,13 +113,13 @@ def rows_of_segment(
         mine = wanted[owners == owner] - starts[owner]
         batches.append(decoded.take(pa.array(mine)))
     if not batches:
-        empty = pa.schema([schema.field(place) for place in columns])
+        empty = pa.schema([schema.field(position) for position in columns])
         return pa.RecordBatch.from_arrays(
             [pa.array([], field.type) for field in empty], schema=empty
         )
     table = pa.Table.from_batches(batches).combine_chunks()
     order = pa.array(inverse.reshape(-1))
-    result = table.take(order).select([narrow.index(place) for place in columns])
+    result = table.take(order).select([narrow.index(position) for position in columns])
     (batch,) = result.combine_chunks().to_batches() or [None]
     assert batch is not None
     return batch

@@ -29,7 +29,7 @@ class Located(NamedTuple):
     """Entries of one segment that have some of the wanted numbers."""
 
     segment: SegmentRow
-    places: NDArray[np.int64]
+    indices: NDArray[np.int64]
     """Among the wanted numbers of the segment's partition, for each entry."""
     rows: NDArray[np.uint32]
     """Of the segment."""
@@ -111,22 +111,22 @@ def located(
                 owners = [left.get(key) for key in row.owner_keys()]
                 if not any(owners):
                     continue
-                found = wanted[row.partition].among(open_merged(store, row, indexes))
+                result = wanted[row.partition].among(open_merged(store, row, indexes))
             except (CorruptObjectError, ObjectNotFoundError):
                 continue
             for segment in filter(None, owners):
                 del left[segment.key]
-            if found is not None:
-                yield from _by_owner(owners, *found)
+            if result is not None:
+                yield from _by_owner(owners, *result)
     for segment in left.values():
-        found = wanted[segment.partition].among(open_run(store, segment, indexes))
-        if found is not None and len(found[0]):
-            yield Located(segment, found[0], found[1])
+        result = wanted[segment.partition].among(open_run(store, segment, indexes))
+        if result is not None and len(result[0]):
+            yield Located(segment, result[0], result[1])
 
 
 def _by_owner(
     owners: Sequence[SegmentRow | None],
-    places: NDArray[np.int64],
+    indices: NDArray[np.int64],
     rows: NDArray[np.uint32],
     who: NDArray[np.uint32] | None,
 ) -> Iterator[Located]:
@@ -136,4 +136,4 @@ def _by_owner(
         number = int(who[group[0]]) if len(group) else len(owners)
         segment = owners[number] if number < len(owners) else None
         if segment is not None:
-            yield Located(segment, places[group], rows[group])
+            yield Located(segment, indices[group], rows[group])

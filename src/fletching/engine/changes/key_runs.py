@@ -11,7 +11,7 @@ bytes                   type         meaning
 ======================  ===========  ==================================================================
 each block: 8 B         uint64 LE    the keys' numbers (see `key_values`), ascending over all blocks
 4 B                     uint32 LE    the row in its segment that has the key, for each
-4 B, if merged          uint32 LE    which segment that is: its place in the catalog's list
+4 B, if merged          uint32 LE    which segment that is: its index in the catalog's list
 to a multiple of 8                   zeros
 behind the blocks: 8 b  uint64 LE    the first number of each block
 8                       uint64 LE    the last number of all; 0 if there is none
@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 from fletching.catalog.segment_rows import SegmentRow
 from fletching.engine.cache import RecentlyUsed
-from fletching.engine.changes.block_search import common_places, lower_bound
+from fletching.engine.changes.block_search import common_indices, lower_bound
 from fletching.errors import CorruptObjectError
 from fletching.objects.store import ObjectStore, StoredObject
 
@@ -375,11 +375,11 @@ class KeyRun:
         if block < 0:
             return 0
         start = block * index.block_entries
-        found = self.between(start, min(start + index.block_entries, index.entries))
-        return start + int(np.searchsorted(found.numbers, wanted, side="left"))
+        result = self.between(start, min(start + index.block_entries, index.entries))
+        return start + int(np.searchsorted(result.numbers, wanted, side="left"))
 
     def find(self, wanted: _U64) -> _Found:
-        """The entries with some numbers: (place in ``wanted``, row, owner), one per entry.
+        """The entries with some numbers: (index in ``wanted``, row, owner), one per entry.
 
         Reads the blocks that the first numbers point at; ``wanted`` is ascending. Errors as of `between`.
         """
@@ -394,8 +394,8 @@ class KeyRun:
         start = max(int(np.searchsorted(index.first_numbers, near[0], side="left")) - 1, 0)
         end = int(np.searchsorted(index.first_numbers, near[-1], side="right"))
         dense = len(near) * _DENSE >= (end - start) * index.block_entries
-        found = self._find_many(near, start, end) if dense else self._find_some(near)
-        return found[0] + low, *found[1:]
+        result = self._find_many(near, start, end) if dense else self._find_some(near)
+        return result[0] + low, *result[1:]
 
     @property
     def range(self) -> tuple[int, int]:
@@ -413,11 +413,11 @@ class KeyRun:
         index = self._index
         numbers, rows, owners = self._columns(self._read(start, end))
         last = index.entries - start * index.block_entries
-        entries, places = common_places(numbers, wanted)
+        entries, indices = common_indices(numbers, wanted)
         # Behind the last entry a block is filled up.
-        entries, places = entries[entries < last], places[entries < last]
+        entries, indices = entries[entries < last], indices[entries < last]
         row, at = np.divmod(entries, index.block_entries)
-        return places, rows[row, at], None if owners is None else owners[row, at]
+        return indices, rows[row, at], None if owners is None else owners[row, at]
 
     def _find_some(self, wanted: _U64) -> _Found:
         """What `find` gives where few blocks have some: searches each number in its block."""
@@ -426,24 +426,24 @@ class KeyRun:
         right = np.searchsorted(first, wanted, side="right") - 1
         left = np.maximum(np.searchsorted(first, wanted, side="left") - 1, 0)
         spans = right - left + 1
-        places = np.repeat(np.arange(len(wanted)), spans)
+        indices = np.repeat(np.arange(len(wanted)), spans)
         before = np.repeat(np.cumsum(spans) - spans, spans)
-        block = np.repeat(left, spans) + np.arange(len(places)) - before
+        block = np.repeat(left, spans) + np.arange(len(indices)) - before
         blocks, row = self._spread(block)
         columns = self._columns(blocks)
         counts = np.minimum(index.entries - block * index.block_entries, index.block_entries)
-        at = lower_bound(columns[0], row, counts, wanted[places])
-        found: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
-        while len(places):
+        at = lower_bound(columns[0], row, counts, wanted[indices])
+        result: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
+        while len(indices):
             # One round finds all; more only where a number repeats.
             there = at < counts
-            there[there] = columns[0][row[there], at[there]] == wanted[places[there]]
-            places, row, at, counts = places[there], row[there], at[there], counts[there]
-            found.append((places, row, at))
+            there[there] = columns[0][row[there], at[there]] == wanted[indices[there]]
+            indices, row, at, counts = indices[there], row[there], at[there], counts[there]
+            result.append((indices, row, at))
             at = at + 1
-        places, row, at = (np.concatenate([each[n] for each in found]) for n in range(3))
+        indices, row, at = (np.concatenate([each[n] for each in result]) for n in range(3))
         owners = columns[2]
-        return places, columns[1][row, at], None if owners is None else owners[row, at]
+        return indices, columns[1][row, at], None if owners is None else owners[row, at]
 
     def _read(self, first: int, end: int) -> NDArray[np.uint8]:
         """Blocks that follow each other, one in each row; proven."""
@@ -466,12 +466,12 @@ class KeyRun:
             return np.frombuffer(view, dtype=np.uint8).reshape(-1, stride), wanted - first
         starts = (self._offset + needed * stride).tolist()
         ranges = ((start, start + stride) for start in starts)
-        found = bytearray(len(needed) * stride)
+        result = bytearray(len(needed) * stride)
         views = fetch(ranges, bytes_per_request=_GAP_BYTES)
-        for start, view in zip(range(0, len(found), stride), views, strict=True):
-            found[start : start + stride] = view
-        self._prove(needed, memoryview(found), None)
-        array = np.frombuffer(found, dtype=np.uint8).reshape(-1, stride)
+        for start, view in zip(range(0, len(result), stride), views, strict=True):
+            result[start : start + stride] = view
+        self._prove(needed, memoryview(result), None)
+        array = np.frombuffer(result, dtype=np.uint8).reshape(-1, stride)
         return array, np.searchsorted(needed, wanted)
 
     def _prove(self, blocks: NDArray[np.int64], data: memoryview, first: int | None) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fletching.errors import InvalidArgumentError
 
-__all__ = ["check_key_type", "is_exact", "key_numbers", "last_of_key", "last_places", "same_keys"]
+__all__ = ["check_key_type", "is_exact", "key_numbers", "last_indices", "last_of_key", "same_keys"]
 
 _U64 = NDArray[np.uint64]
 
@@ -146,8 +146,8 @@ def _mixer(column: pa.Array) -> Callable[[_U64, int, _U64], None]:
             words = words[column.offset : column.offset + len(column)]
 
         def mix_words(total: _U64, start: int, scratch: _U64) -> None:
-            for place in range(words.shape[1]):
-                _mix(total, words[start : start + len(total), place], scratch)
+            for index in range(words.shape[1]):
+                _mix(total, words[start : start + len(total), index], scratch)
 
         return mix_words
     wide = pa.types.is_large_string(column.type) or pa.types.is_large_binary(column.type)
@@ -185,21 +185,21 @@ def _mix_texts(
     every: _U64 = np.ndarray(
         shape=(end - first + 1,), dtype="<u8", buffer=padded.data, strides=(1,)
     )
-    place = offsets[:-1] - first
+    index = offsets[:-1] - first
     for _ in range(least >> 3):  # words that all rows have: nothing to choose from
-        _mix(total, every[place], scratch)
-        place += 8
+        _mix(total, every[index], scratch)
+        index += 8
     left = lengths - (least & ~7)
     rows = np.flatnonzero(left)
-    left, place = left[rows], place[rows]
+    left, index = left[rows], index[rows]
     while len(rows):
-        words = every[place]
+        words = every[index]
         words &= _MASKS[np.minimum(left, 8)]
         some = total[rows]
         _mix(some, words, scratch)
         total[rows] = some
         more = left > 8
-        rows, left, place = rows[more], left[more] - 8, place[more] + 8
+        rows, left, index = rows[more], left[more] - 8, index[more] + 8
 
 
 def same_keys(left: Sequence[pa.Array], right: Sequence[pa.Array]) -> NDArray[np.bool_]:
@@ -228,23 +228,23 @@ def last_of_key(
         columns: gives the key columns of some rows; None where the numbers are exact.
     """
     last = np.zeros(len(numbers), dtype=bool)
-    last[last_places(numbers, columns)[0]] = True
+    last[last_indices(numbers, columns)[0]] = True
     return last
 
 
-def last_places(
+def last_indices(
     numbers: _U64, columns: Callable[[NDArray[np.int64]], Sequence[pa.Array]] | None
 ) -> tuple[NDArray[np.int64], _U64]:
     """The rows of which no later one has the key, ascending by number, and their numbers.
 
     Arguments as of `last_of_key`.
     """
-    places, ordered = _last(numbers)
-    if columns is None or len(places) == len(numbers):
-        return places, ordered
+    indices, ordered = _last(numbers)
+    if columns is None or len(indices) == len(numbers):
+        return indices, ordered
     # Rows whose number another row has, too: whether they have the same key, their values tell.
     alone = np.zeros(len(numbers), dtype=bool)
-    alone[places] = True
+    alone[indices] = True
     doubtful = np.flatnonzero(np.isin(numbers, np.unique(numbers[~alone])))
     codes = [
         column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
@@ -258,13 +258,13 @@ def last_places(
     _, groups = np.unique(table, axis=0, return_inverse=True)
     alone[doubtful] = False
     alone[doubtful[_last(groups.reshape(-1).astype(np.uint64))[0]]] = True
-    places = np.flatnonzero(alone)
-    order, ordered = _ascending(numbers[places])
-    return places[order], ordered
+    indices = np.flatnonzero(alone)
+    order, ordered = _ascending(numbers[indices])
+    return indices[order], ordered
 
 
 def _last(values: _U64) -> tuple[NDArray[np.int64], _U64]:
-    """The last place of each value, ascending by value, and the values."""
+    """The last index of each value, ascending by value, and the values."""
     if (values[1:] > values[:-1]).all():
         return np.arange(len(values)), values
     order, ordered = _ascending(values)
@@ -276,9 +276,9 @@ def _last(values: _U64) -> tuple[NDArray[np.int64], _U64]:
 
 
 def _ascending(values: _U64) -> tuple[NDArray[np.int64], _U64]:
-    """The places of values in ascending order, equal ones as they stand, and the values in it.
+    """The indices of values in ascending order, equal ones as they stand, and the values in it.
 
-    Numbers are sorted several times faster than places by numbers. So the places are sorted as the
+    Numbers are sorted several times faster than indices by numbers. So the indices are sorted as the
     lowest bits of the values; what that hides of the values is put in order afterwards.
     """
     count = len(values)

@@ -30,7 +30,7 @@ from fletching.catalog.write_stream_rows import NewSegment, StagedRows, StagedSe
 from fletching.engine.changes.key_columns import KeyColumns
 from fletching.engine.changes.key_lookup import Located, Wanted, located
 from fletching.engine.changes.key_runs import Entries, KeyRun, RunIndexes, open_run
-from fletching.engine.changes.key_values import key_numbers, last_places, same_keys
+from fletching.engine.changes.key_values import key_numbers, last_indices, same_keys
 from fletching.engine.context import EngineContext
 from fletching.errors import (
     ConflictError,
@@ -60,7 +60,7 @@ def staged_rows(staged: Iterable[StagedSegmentRow]) -> list[StagedRows]:
 
 
 def as_row(segment: NewSegment, number: int = -1) -> SegmentRow:
-    """A segment that is in no version yet, as those that are; ``number`` is its id and its place."""
+    """A segment that is in no version yet, as those that are; ``number`` is its id and its index."""
     return SegmentRow(
         id=number,
         key=segment.key,
@@ -229,9 +229,9 @@ class KeyedMerge:
         """Cuts runs where some numbers stand, so that a key's entries stay together."""
         runs = [self._open(number) for number in numbers]
         first = np.sort(np.concatenate([run.first_numbers for run in runs]))
-        places = np.arange(1, count) * len(first) // count
+        indices = np.arange(1, count) * len(first) // count
         starts = [0] * len(runs)
-        for bound in np.unique(first[places]).tolist():
+        for bound in np.unique(first[indices]).tolist():
             ends = [run.below(bound) for run in runs]
             yield _Piece(partition, list(zip(numbers, starts, ends, strict=True)))
             starts = ends
@@ -246,10 +246,10 @@ class KeyedMerge:
             yield self._folded_once
             return
         for pieces in self._rounds:
-            found = {piece.partition: self._fold_of(piece) for piece in pieces}
+            result = {piece.partition: self._fold_of(piece) for piece in pieces}
             if len(self._rounds) == 1:
-                self._folded_once = found
-            yield found
+                self._folded_once = result
+            yield result
 
     def _fold_of(self, piece: _Piece) -> _Fold:
         if len(piece.entries) > 1:
@@ -272,7 +272,7 @@ class KeyedMerge:
             def columns(chosen: NDArray[np.int64]) -> list[pa.Array]:
                 return self._columns_of_staged(source[chosen], rows[chosen])
 
-            last, ordered = last_places(numbers, None if self._keys.exact else columns)
+            last, ordered = last_indices(numbers, None if self._keys.exact else columns)
             if len(last) < len(numbers):
                 beaten = np.ones(len(numbers), dtype=bool)
                 beaten[last] = False
@@ -293,25 +293,25 @@ class KeyedMerge:
     def _entries(self, number: int, start: int, end: int | None) -> Entries:
         """Keys of one write, without those of rows that do not come."""
         run = self._open(number)
-        found = run.between(start, run.count if end is None else end)
+        result = run.between(start, run.count if end is None else end)
         out = self._without.get(self._staged[number].segment.key)
         if not out:
-            return found
-        stays = ~_are_in(found.rows, out)
-        return Entries(found.numbers[stays], found.rows[stays])
+            return result
+        stays = ~_are_in(result.rows, out)
+        return Entries(result.numbers[stays], result.rows[stays])
 
     def _columns_of_staged(
         self, source: NDArray[np.int64], rows: NDArray[np.uint32]
     ) -> list[pa.Array]:
         """Key columns of staged rows, in the order asked for."""
         parts: list[list[pa.Array]] = []
-        places: list[NDArray[np.int64]] = []
+        indices: list[NDArray[np.int64]] = []
         for number in np.unique(source).tolist():
             mine = np.flatnonzero(source == number)
             segment = as_row(self._staged[number].segment)
             parts.append(self._keys.columns(segment, rows[mine]))
-            places.append(mine)
-        back = pa.array(np.argsort(np.concatenate(places), kind="stable"))
+            indices.append(mine)
+        back = pa.array(np.argsort(np.concatenate(indices), kind="stable"))
         return [
             pa.concat_arrays([part[number] for part in parts]).take(back)
             for number in range(len(self._keys.types))
@@ -345,10 +345,10 @@ class KeyedMerge:
 
     def _take(self, hit: Located, winners: _Winners, gone: BitMap) -> None:
         """Notes the rows of a segment that winners replace or take away."""
-        segment, places, rows = hit
+        segment, indices, rows = hit
         stays = ~_are_in(rows, gone)
         if not self._keys.exact and stays.any():
-            near = places[stays]
+            near = indices[stays]
             there = self._keys.columns(segment, rows[stays])
             # Single columns of a message have no checksum of their own; the run's numbers do.
             if not np.array_equal(key_numbers(there, self._seed), winners.numbers[near]):
@@ -358,7 +358,7 @@ class KeyedMerge:
             stays[stays] = same_keys(
                 there, self._columns_of_staged(winners.source[near], winners.rows[near])
             )
-        takes = winners.deletes[places]
+        takes = winners.deletes[indices]
         self._replaced[segment.id] |= BitMap(rows[stays & ~takes])
         self._taken[segment.id] |= BitMap(rows[stays & takes])
 
@@ -375,8 +375,8 @@ class KeyedMerge:
         known = self._replaced
         self._replaced = defaultdict(BitMap)
         self._probe(connection, table.id, table.version, after=after)
-        found, self._replaced = self._replaced, known
-        if any(found.values()):
+        result, self._replaced = self._replaced, known
+        if any(result.values()):
             raise RowsChangedError("rows came with keys of the rows that the change brings")
 
     def is_of(self, staged: Sequence[StagedSegmentRow]) -> bool:

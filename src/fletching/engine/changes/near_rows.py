@@ -33,7 +33,7 @@ class NearRows(NamedTuple):
 
     batch: int
     rows: NDArray[np.int64]
-    """Their places in the batch as stored."""
+    """Their indices in the batch as stored."""
     columns: Callable[[], list[pa.Array]]
     """Gives the values of their keys."""
     numbers: NDArray[np.uint64]
@@ -41,13 +41,13 @@ class NearRows(NamedTuple):
 
 
 def near_by_scan(
-    view: PinnedTable, places: Sequence[int], wanted: NDArray[np.uint64], seed: bytes
+    view: PinnedTable, indices: Sequence[int], wanted: NDArray[np.uint64], seed: bytes
 ) -> Iterator[NearRows]:
     """Looks at all rows.
 
     Args:
         view: the table.
-        places: the columns of the keys; a row with a null in one has none.
+        indices: the columns of the keys; a row with a null in one has none.
         wanted: the numbers of the keys.
         seed: of the numbers.
     """
@@ -61,16 +61,16 @@ def near_by_scan(
             columns = [column.take(pa.array(valid)) for column in columns]
         numbers = key_numbers(columns, seed)
         near = np.flatnonzero(seen.take(_slots(numbers, len(seen)).view(np.int64)))
-        found = near if valid is None else valid[near]
+        result = near if valid is None else valid[near]
         if shown is not None:
-            near, found = near[shown[found]], found[shown[found]]
+            near, result = near[shown[result]], result[shown[result]]
 
         def values() -> list[pa.Array]:
             return [column.take(pa.array(near)) for column in columns]
 
-        return NearRows(batch, found, values, numbers[near])
+        return NearRows(batch, result, values, numbers[near])
 
-    return view.stored(view.projection(places), look, _TASK_BATCHES)
+    return view.stored(view.projection(indices), look, _TASK_BATCHES)
 
 
 def near_by_key(
@@ -88,7 +88,7 @@ def near_by_key(
         NoSuchTableError: the table has been dropped.
     """
     snapshot = view.snapshot
-    places = {segment.id: place for place, segment in enumerate(snapshot.segments)}
+    indices = {segment.id: index for index, segment in enumerate(snapshot.segments)}
     distinct = np.unique(wanted)
     by_partition = dict.fromkeys(
         (segment.partition for segment in snapshot.segments), Wanted.of(distinct)
@@ -108,18 +108,18 @@ def near_by_key(
                 indexes=context.run_indexes,
             )
         )
-    for hit in sorted(hits, key=lambda each: places[each.segment.id]):
-        yield from _by_batch(view, keys, places[hit.segment.id], hit, distinct)
+    for hit in sorted(hits, key=lambda each: indices[each.segment.id]):
+        yield from _by_batch(view, keys, indices[hit.segment.id], hit, distinct)
 
 
 def _by_batch(
-    view: PinnedTable, keys: KeyColumns, place: int, hit: Located, wanted: NDArray[np.uint64]
+    view: PinnedTable, keys: KeyColumns, index: int, hit: Located, wanted: NDArray[np.uint64]
 ) -> Iterator[NearRows]:
     """The rows of one segment that are shown."""
     snapshot = view.snapshot
     order = np.argsort(hit.rows, kind="stable")
-    rows, numbers = hit.rows[order].astype(np.int64), wanted[hit.places[order]]
-    first, starts = snapshot.batches_of(place)[0], view.batch_starts(place)
+    rows, numbers = hit.rows[order].astype(np.int64), wanted[hit.indices[order]]
+    first, starts = snapshot.batches_of(index)[0], view.batch_starts(index)
     owner = np.searchsorted(starts, rows, side="right") - 1
     for mine in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(owner)) + 1):
         if not len(mine):

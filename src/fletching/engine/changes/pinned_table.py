@@ -62,7 +62,7 @@ class Matches:
 
     Attributes:
         batch: which of the snapshot's.
-        rows: their places in the batch as stored, ascending.
+        rows: their indices in the batch as stored, ascending.
     """
 
     batch: int
@@ -130,13 +130,13 @@ class PinnedTable:
         """The data columns as stored."""
         return self.scan_schema.columns.data
 
-    def stored_value(self, column: pa.Array, place: int) -> pa.Array:
+    def stored_value(self, column: pa.Array, index: int) -> pa.Array:
         """New values of a column as they are stored; references to blobs are proven.
 
         Raises:
             InvalidArgumentError: a value does not fit, or is no reference to a blob of the table.
         """
-        field = self.scan_schema.columns.field(place)
+        field = self.scan_schema.columns.field(index)
         try:
             made = convert(column, field.type, field.name)
         except UsageError as error:
@@ -148,19 +148,19 @@ class PinnedTable:
         batch = pa.RecordBatch.from_arrays([made], schema=schema)
         return self.checker.check_batch(batch, schema).column(0)
 
-    def computed_value(self, column: pa.Array, place: int) -> pa.Array:
+    def computed_value(self, column: pa.Array, index: int) -> pa.Array:
         """The same for values that a database computed.
 
         Raises:
             InvalidArgumentError: as `stored_value`.
         """
-        field = self.scan_schema.columns.field(place)
-        return self.stored_value(computed(column, field.type, field.name), place)
+        field = self.scan_schema.columns.field(index)
+        return self.stored_value(computed(column, field.type, field.name), index)
 
-    def projection(self, places: Sequence[int]) -> PhysicalProjection:
+    def projection(self, indices: Sequence[int]) -> PhysicalProjection:
         """Some columns (data columns, then partition columns) as they are stored."""
         columns = self.scan_schema.columns
-        outputs = output_columns(columns, places, _AS_STORED, verbatim_types=True)
+        outputs = output_columns(columns, indices, _AS_STORED, verbatim_types=True)
         return PhysicalProjection(columns, outputs, self.scan_schema.versions)
 
     @functools.cached_property
@@ -181,10 +181,10 @@ class PinnedTable:
         except InvalidArgumentError as error:
             # Scans know no arithmetic and no functions.
             try:
-                found = ExpressionFilter(where, self.scan_schema, table=name)
+                result = ExpressionFilter(where, self.scan_schema, table=name)
             except InvalidArgumentError:
                 raise error from None
-            return found.__enter__()  # closed with the last reference to it
+            return result.__enter__()  # closed with the last reference to it
 
     # --- choosing ------------------------------------------------------------------------------
 
@@ -198,53 +198,53 @@ class PinnedTable:
             CorruptObjectError: what is stored is damaged.
         """
         snapshot, condition = self.snapshot, self.filter(where)
-        found: dict[int, BitMap] = {}
-        for place, segment in enumerate(snapshot.segments):
-            partition = snapshot.partitions[snapshot.segment_partition[place]]
+        result: dict[int, BitMap] = {}
+        for index, segment in enumerate(snapshot.segments):
+            partition = snapshot.partitions[snapshot.segment_partition[index]]
             if condition is not None and not condition.may_match(segment, partition):
                 continue
             if condition is None or condition.surely_matches(segment, partition):
-                rows = self._shown(place)
+                rows = self._shown(index)
             else:
-                rows = self._chosen_in(place, condition)
+                rows = self._chosen_in(index, condition)
             if rows:
-                found[segment.id] = rows
-        return found
+                result[segment.id] = rows
+        return result
 
-    def _chosen_in(self, place: int, condition: RowFilter | ExpressionFilter) -> BitMap:
+    def _chosen_in(self, index: int, condition: RowFilter | ExpressionFilter) -> BitMap:
         rows, first, starts = (
             GatheredRows(),
-            self.snapshot.batches_of(place)[0],
-            self.batch_starts(place),
+            self.snapshot.batches_of(index)[0],
+            self.batch_starts(index),
         )
-        for matches in self._matches_in(place, condition):
+        for matches in self._matches_in(index, condition):
             rows.add((matches.rows + starts[matches.batch - first]).astype(np.uint32))
         return rows.bitmap()
 
-    def _shown(self, place: int) -> BitMap:
-        selection = self.snapshot.selections.get(place)
+    def _shown(self, index: int) -> BitMap:
+        selection = self.snapshot.selections.get(index)
         if selection is not None:
             return selection.rows()
         shown = BitMap()
-        shown.add_range(0, self.snapshot.segments[place].rows)
+        shown.add_range(0, self.snapshot.segments[index].rows)
         return shown
 
     def matches(self, condition: RowFilter | ExpressionFilter | None) -> Iterator[Matches]:
         """The chosen rows batch by batch, in row order; batches without one are left out."""
         snapshot = self.snapshot
-        for place, segment in enumerate(snapshot.segments):
-            partition = snapshot.partitions[snapshot.segment_partition[place]]
+        for index, segment in enumerate(snapshot.segments):
+            partition = snapshot.partitions[snapshot.segment_partition[index]]
             if condition is None or condition.may_match(segment, partition):
-                yield from self._matches_in(place, condition)
+                yield from self._matches_in(index, condition)
 
     def _matches_in(
-        self, place: int, condition: RowFilter | ExpressionFilter | None
+        self, index: int, condition: RowFilter | ExpressionFilter | None
     ) -> Iterator[Matches]:
-        return self._worked_in(place, condition, lambda _reader, matches: matches, _TASK_BATCHES)
+        return self._worked_in(index, condition, lambda _reader, matches: matches, _TASK_BATCHES)
 
     def _worked_in(
         self,
-        place: int,
+        index: int,
         condition: RowFilter | ExpressionFilter | None,
         work: Callable[[SegmentReader, Matches], _Made],
         at_once: int,
@@ -254,12 +254,12 @@ class PinnedTable:
         In threads where the segment has enough work for two, so many batches in each task.
         """
         snapshot = self.snapshot
-        first, end = snapshot.batches_of(place)
+        first, end = snapshot.batches_of(index)
         rows = snapshot.rows[first:end].tolist()
         zones = None
         if isinstance(condition, RowFilter):
-            zones = zones_of_batches(snapshot, place, condition)
-        reader = self.reader(place)
+            zones = zones_of_batches(snapshot, index, condition)
+        reader = self.reader(index)
         columns: tuple[int, ...] = ()
         if condition is not None:
             version = reader.row.schema_version
@@ -274,8 +274,8 @@ class PinnedTable:
         ]
 
         def made(few: Sequence[_StoredBatch]) -> list[_Made]:
-            found = (self._matches_of(reader, each, condition, columns) for each in few)
-            return [work(reader, matches) for matches in found if len(matches.rows)]
+            result = (self._matches_of(reader, each, condition, columns) for each in few)
+            return [work(reader, matches) for matches in result if len(matches.rows)]
 
         # A batch is too little work for a task, and in a small segment all of them are for a thread.
         tasks = (
@@ -310,20 +310,20 @@ class PinnedTable:
         partition = snapshot.partition_of(stored.batch)
         mask = condition.mask(decoded, version, partition, columns)
         if mask is None:
-            places = np.arange(decoded.num_rows)
+            indices = np.arange(decoded.num_rows)
         else:
             # Null is not true.
-            places = pc.indices_nonzero(mask).to_numpy().astype(np.int64)
+            indices = pc.indices_nonzero(mask).to_numpy().astype(np.int64)
         if kept is not None:
-            return Matches(stored.batch, kept[places])
+            return Matches(stored.batch, kept[indices])
         shown = snapshot.mask(stored.batch) if dirty else None
-        return Matches(stored.batch, places if shown is None else places[shown[places]])
+        return Matches(stored.batch, indices if shown is None else indices[shown[indices]])
 
     # --- reading -------------------------------------------------------------------------------
 
-    def reader(self, place: int) -> SegmentReader:
+    def reader(self, index: int) -> SegmentReader:
         """A segment of the snapshot, opened when it is first needed."""
-        row = self.snapshot.segments[place]
+        row = self.snapshot.segments[index]
         stored = self.data_projection.stored(row.schema_version)
         return SegmentReader(self.store, row, stored, self.checks)
 
@@ -349,8 +349,8 @@ class PinnedTable:
     ) -> Iterator[tuple[Matches, pa.RecordBatch]]:
         """What `rows` gives of all `matches`: each batch is looked at and taken from in one go."""
         snapshot = self.snapshot
-        for place, segment in enumerate(snapshot.segments):
-            partition = snapshot.partitions[snapshot.segment_partition[place]]
+        for index, segment in enumerate(snapshot.segments):
+            partition = snapshot.partitions[snapshot.segment_partition[index]]
             if condition is not None and not condition.may_match(segment, partition):
                 continue
             columns = stored_columns(projection, schema_version=segment.schema_version)
@@ -366,10 +366,10 @@ class PinnedTable:
                 return matches, mapping.apply(take_rows(batch, matches.rows))
 
             # Fewer, as the rows of all are in memory until they are used.
-            yield from self._worked_in(place, condition, taken, _TASK_BATCHES_TAKEN)
+            yield from self._worked_in(index, condition, taken, _TASK_BATCHES_TAKEN)
 
     def rows(
-        self, found: Iterator[Matches], projection: PhysicalProjection
+        self, result: Iterator[Matches], projection: PhysicalProjection
     ) -> Iterator[tuple[Matches, pa.RecordBatch]]:
         """The chosen rows with the columns of a projection; some batches ahead, in threads."""
 
@@ -378,7 +378,7 @@ class PinnedTable:
         ) -> tuple[Matches, pa.RecordBatch]:
             return matches, mapping.apply(take_rows(batch, matches.rows))
 
-        pairs = ((matches.batch, functools.partial(taken, matches)) for matches in found)
+        pairs = ((matches.batch, functools.partial(taken, matches)) for matches in result)
         return self._worked(pairs, projection)
 
     def stored(
@@ -415,13 +415,13 @@ class PinnedTable:
         by_segment = itertools.groupby(
             wanted, key=lambda each: self.snapshot.batch_segment[each[0]]
         )
-        for place, batches in by_segment:
-            reader = self.reader(place)
+        for index, batches in by_segment:
+            reader = self.reader(index)
             columns = stored_columns(projection, schema_version=reader.row.schema_version)
             mapping = OutputMapping(
                 projection,
                 reader.row.schema_version,
-                self.snapshot.partitions[self.snapshot.segment_partition[place]],
+                self.snapshot.partitions[self.snapshot.segment_partition[index]],
                 columns,
             )
 
@@ -439,14 +439,14 @@ class PinnedTable:
                 yield from made
 
     def positions(self, matches: Matches) -> tuple[int, NDArray[np.uint32]]:
-        """The segment's place in the snapshot, and the rows' numbers in the segment."""
+        """The segment's index in the snapshot, and the rows' numbers in the segment."""
         snapshot = self.snapshot
-        place = snapshot.batch_segment[matches.batch]
-        return place, (matches.rows + self.first_row(matches.batch)).astype(np.uint32)
+        index = snapshot.batch_segment[matches.batch]
+        return index, (matches.rows + self.first_row(matches.batch)).astype(np.uint32)
 
-    def batch_starts(self, place: int) -> NDArray[np.int64]:
-        """The number, in the segment at a place, of each of its batches' first stored row."""
-        first, end = self.snapshot.batches_of(place)
+    def batch_starts(self, index: int) -> NDArray[np.int64]:
+        """The number, in the segment at an index, of each of its batches' first stored row."""
+        first, end = self.snapshot.batches_of(index)
         stored = self.snapshot.stored_rows[first:end]
         return np.cumsum(stored) - stored
 

@@ -86,8 +86,8 @@ class RowMerge:
         self._on = columns.find(request.on, among=range(len(columns.names)), what="table")
         if not self._on:
             raise InvalidArgumentError("a merge needs columns to match rows on")
-        for place in self._on:
-            check_key_type(columns.names[place], columns.field(place).type)
+        for index in self._on:
+            check_key_type(columns.names[index], columns.field(index).type)
         self._columns = (
             columns.find(request.columns, among=range(len(view.schema)), what="data")
             if request.columns
@@ -109,13 +109,13 @@ class RowMerge:
         source = self._source
         projection = source.projection(self._on)
         for matches, batch in source.rows(source.matches(None), projection):
-            place, rows = source.positions(matches)
+            index, rows = source.positions(matches)
             valid = without_nulls(batch)
             chosen = np.flatnonzero(valid)
             parts.append([column.take(pa.array(chosen)) for column in batch.columns])
-            number = source.snapshot.segments[place].id
+            number = source.snapshot.segments[index].id
             entries.append((rows.astype(np.int64) + self._starts[number])[chosen])
-        types = [self._view.scan_schema.columns.field(place).type for place in self._on]
+        types = [self._view.scan_schema.columns.field(index).type for index in self._on]
         columns = [
             _joined([part[number] for part in parts], data_type)
             for number, data_type in enumerate(types)
@@ -136,7 +136,7 @@ class RowMerge:
 
     @property
     def _exact(self) -> bool:
-        return is_exact([self._view.scan_schema.columns.field(place).type for place in self._on])
+        return is_exact([self._view.scan_schema.columns.field(index).type for index in self._on])
 
     def _last(self, source: _Source) -> NDArray[np.bool_]:
         """For each key whether no later row of the session has it, too."""
@@ -174,8 +174,8 @@ class RowMerge:
         gathered: dict[int, GatheredRows] = defaultdict(GatheredRows)
         if request.when_matched is not None:
             for matches, _ in hits:
-                place, rows = view.positions(matches)
-                gathered[view.snapshot.segments[place].id].add(rows)
+                index, rows = view.positions(matches)
+                gathered[view.snapshot.segments[index].id].add(rows)
         gone: dict[int, BitMap] = defaultdict(BitMap)
         gone.update({number: rows.bitmap() for number, rows in gathered.items()})
         every = np.concatenate([np.zeros(0, np.int64), *(entries for _, entries in hits)])
@@ -287,7 +287,7 @@ class RowMerge:
         counts = np.searchsorted(source.numbers, numbers[hit], side="right") - left
         at = np.repeat(hit, counts)
         before = np.repeat(np.cumsum(counts) - counts, counts)
-        found = np.repeat(left, counts) + np.arange(len(at)) - before
+        result = np.repeat(left, counts) + np.arange(len(at)) - before
         starts = np.cumsum([0, *(len(each.rows) for each in group)])
         if not self._exact and len(at):
             cuts = np.searchsorted(at, starts)
@@ -299,13 +299,13 @@ class RowMerge:
                 if end > first
             ]
             there = [_joined(list(column), column[0].type) for column in zip(*parts, strict=True)]
-            same = same_keys(there, [column.take(pa.array(found)) for column in source.columns])
-            at, found = at[same], found[same]
+            same = same_keys(there, [column.take(pa.array(result)) for column in source.columns])
+            at, result = at[same], result[same]
         if self._request.last_wins:
-            at, found = at[last[found]], found[last[found]]
-        self._check_single(at, found, source)
+            at, result = at[last[result]], result[last[result]]
+        self._check_single(at, result, source)
         cuts = np.searchsorted(at, starts).tolist()
-        entries = source.entry[found]
+        entries = source.entry[result]
         for number, each in enumerate(group):
             first, end = cuts[number], cuts[number + 1]
             if end > first:
@@ -317,18 +317,18 @@ class RowMerge:
         """Whether the columns to match on are the table's primary key: its runs know where each is."""
         table = self._view.table
         names = self._view.scan_schema.columns.names
-        on = [names[place].casefold() for place in self._on]
+        on = [names[index].casefold() for index in self._on]
         return table.keyed and on == [name.casefold() for name in table.primary_key]
 
     def _check_single(
-        self, places: NDArray[np.int64], found: NDArray[np.int64], source: _Source
+        self, indices: NDArray[np.int64], result: NDArray[np.int64], source: _Source
     ) -> None:
-        if self._request.when_matched != "update" or len(np.unique(places)) == len(places):
+        if self._request.when_matched != "update" or len(np.unique(indices)) == len(indices):
             return
-        twice = int(np.flatnonzero(np.diff(places) == 0)[0])
+        twice = int(np.flatnonzero(np.diff(indices) == 0)[0])
         key = ", ".join(
-            f"{self._view.scan_schema.columns.names[place]}={column[int(found[twice])].as_py()!r}"
-            for place, column in zip(self._on, source.columns, strict=True)
+            f"{self._view.scan_schema.columns.names[index]}={column[int(result[twice])].as_py()!r}"
+            for index, column in zip(self._on, source.columns, strict=True)
         )
         raise InvalidArgumentError(
             f"several rows of the source are for one row of the table: {key[:300]}; "
@@ -344,8 +344,8 @@ class RowMerge:
         projection = view.data_projection
         for matches, entries in hits:
             ((_, old),) = view.rows(iter([matches]), projection)
-            place = view.snapshot.batch_segment[matches.batch]
-            segment = view.snapshot.segments[place]
+            index = view.snapshot.batch_segment[matches.batch]
+            segment = view.snapshot.segments[index]
             new = self._rows_of(entries)
             arrays = [
                 new.column(number) if number in columns else old.column(number)
@@ -362,14 +362,14 @@ class RowMerge:
         order: list[NDArray[np.int64]] = []
         snapshot = source.snapshot
         for batch in range(snapshot.batch_count):
-            place = snapshot.batch_segment[batch]
-            base = int(self._starts[snapshot.segments[place].id]) + source.first_row(batch)
+            index = snapshot.batch_segment[batch]
+            base = int(self._starts[snapshot.segments[index].id]) + source.first_row(batch)
             low, high = np.searchsorted(wanted, [base, base + snapshot.stored_rows[batch]])
             if low == high:
                 continue
             rows = Matches(batch, wanted[low:high] - base)
-            ((_, found),) = source.rows(iter([rows]), source.data_projection)
-            parts.append(found)
+            ((_, result),) = source.rows(iter([rows]), source.data_projection)
+            parts.append(result)
             order.append(np.arange(low, high))
         table = pa.Table.from_batches(parts).combine_chunks()
         back = np.argsort(np.concatenate(order), kind="stable")[inverse.reshape(-1)]
@@ -383,8 +383,8 @@ class RowMerge:
         view = self._view
         matched: dict[int, BitMap] = defaultdict(BitMap)
         for matches, _ in hits:
-            place, rows = view.positions(matches)
-            matched[view.snapshot.segments[place].id] |= BitMap(rows)
+            index, rows = view.positions(matches)
+            matched[view.snapshot.segments[index].id] |= BitMap(rows)
         for number, shown in view.chosen("").items():
             gone[number] |= shown - matched[number]
 
@@ -409,7 +409,7 @@ def replace_draft(
         raise InvalidArgumentError("a predicate is needed; without one overwrite the table")
     rows: list[SegmentRow] = [as_row(each.segment, n) for n, each in enumerate(staged)]
     source = PinnedTable(view.table, view.scan_schema, Snapshot.of(rows), view.store)
-    fitting = sum(len(found) for found in source.chosen(request.where).values())
+    fitting = sum(len(result) for result in source.chosen(request.where).values())
     total = sum(row.rows for row in rows)
     if fitting != total:
         raise InvalidArgumentError(
@@ -423,8 +423,8 @@ def replace_draft(
     if view.table.keyed:
         merge = KeyedMerge.prepare(context, view.table.id, staged, version=view.table.version)
         absent = merge.absent
-        for number, found in merge.replaced().items():
-            gone[number] |= found
+        for number, result in merge.replaced().items():
+            gone[number] |= result
 
     def check(came: PinnedTable) -> None:
         if came.chosen(request.where):

@@ -66,22 +66,22 @@ class RowUpdate:
                 raise InvalidArgumentError(f"column {name} is assigned twice")
         if values is not None:
             for name, column in zip(values.schema.names, values.columns, strict=True):
-                place = self._place(name)
-                self._plain[place] = view.stored_value(column, place)
+                index = self._index(name)
+                self._plain[index] = view.stored_value(column, index)
         known = {name.casefold(): name for name in columns.names}
         for name, text in expressions.items():
             from fletching.sql.queries.value_expressions import compile_expression
 
-            place = self._place(name)
+            index = self._index(name)
             compiled = compile_expression(text, known, table=view.table.name.name)
-            self._computed[place] = compiled.duckdb
+            self._computed[index] = compiled.duckdb
             self._used |= {columns.indices[each.casefold()] for each in compiled.columns}
 
-    def _place(self, name: str) -> int:
+    def _index(self, name: str) -> int:
         view = self._view
         columns = view.scan_schema.columns
-        place = columns.indices.get(name.casefold())
-        if place is None:
+        index = columns.indices.get(name.casefold())
+        if index is None:
             raise InvalidArgumentError(f"table {view.table.name} has no column {name!r}")
         if view.table.keyed and name.casefold() in {
             each.casefold() for each in view.table.primary_key
@@ -89,10 +89,10 @@ class RowUpdate:
             raise InvalidArgumentError(
                 f"column {name} is part of the primary key; delete the row and append another"
             )
-        if place in self._plain or place in self._computed:
+        if index in self._plain or index in self._computed:
             raise InvalidArgumentError(f"column {name} is assigned twice")
-        self._blobs |= contains_blob(columns.field(place).type)
-        return place
+        self._blobs |= contains_blob(columns.field(index).type)
+        return index
 
     def work(self, where: str) -> Draft:
         """Finds the rows and writes them anew.
@@ -112,7 +112,7 @@ class RowUpdate:
         columns = view.scan_schema.columns
         count = len(view.schema)
         condition = view.filter(where)
-        moved = any(place >= count for place in (*self._plain, *self._computed))
+        moved = any(index >= count for index in (*self._plain, *self._computed))
         # Partition values come with the rows where an expression may ask for them.
         projection = view.projection(range(len(columns.names)))
         gathered: dict[int, GatheredRows] = defaultdict(GatheredRows)
@@ -121,8 +121,8 @@ class RowUpdate:
         with Evaluator(list(self._computed.values())) as evaluate:
             for group in self._groups(view.chosen_rows(condition, projection)):
                 for matches, batch in group:
-                    place, rows = view.positions(matches)
-                    segment = view.snapshot.segments[place]
+                    index, rows = view.positions(matches)
+                    segment = view.snapshot.segments[index]
                     gathered[segment.id].add(rows)
                     sources[segment.key] = None
                     total += batch.num_rows
@@ -158,7 +158,7 @@ class RowUpdate:
         return draft
 
     def _groups(
-        self, found: Iterator[tuple[Matches, pa.RecordBatch]]
+        self, result: Iterator[tuple[Matches, pa.RecordBatch]]
     ) -> Iterator[list[tuple[Matches, pa.RecordBatch]]]:
         """Chosen rows of many batches, as long as they may be written beside each other.
 
@@ -169,7 +169,7 @@ class RowUpdate:
         group: list[tuple[Matches, pa.RecordBatch]] = []
         rows = size = 0
         alike: tuple[str, str] | None = None
-        for matches, batch in found:
+        for matches, batch in result:
             segment = snapshot.segments[snapshot.batch_segment[matches.batch]]
             mine = (segment.partition, segment.codecs)
             bytes_here = bytes_of(batch)
@@ -190,14 +190,14 @@ class RowUpdate:
         """The columns of the rows with their new values, all worked out from the old ones."""
         arrays = list(batch.columns)
         used = batch.select(sorted(self._used)) if self._used else batch.select([])
-        for place, array in zip(
+        for index, array in zip(
             self._computed, evaluate(used) if self._computed else [], strict=True
         ):
-            arrays[place] = self._view.computed_value(array, place)
-        for place, value in self._plain.items():
+            arrays[index] = self._view.computed_value(array, index)
+        for index, value in self._plain.items():
             one = pa.RecordBatch.from_arrays([value], names=["value"])
             again = pa.array(np.zeros(batch.num_rows, dtype=np.int64))
-            arrays[place] = take_rows(one, again).column(0)
+            arrays[index] = take_rows(one, again).column(0)
         return arrays
 
     def _check_free(
@@ -218,10 +218,10 @@ def _joined(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
     if len(batches) == 1:
         return batches
     try:
-        found: list[pa.RecordBatch] = pa.Table.from_batches(batches).combine_chunks().to_batches()
+        result: list[pa.RecordBatch] = pa.Table.from_batches(batches).combine_chunks().to_batches()
     except (pa.ArrowException, NotImplementedError):
         return batches
-    return found
+    return result
 
 
 def by_partition(
@@ -245,8 +245,8 @@ def by_partition(
         texts.append(pa.array(spelt).take(encoded.indices).dictionary_encode())
     codes = np.stack([each.indices.to_numpy(zero_copy_only=False) for each in texts], axis=1)
     distinct, inverse = np.unique(codes, axis=0, return_inverse=True)
-    found = []
+    result = []
     for number, row in enumerate(distinct.tolist()):
         values = [text.dictionary[code].as_py() for text, code in zip(texts, row, strict=True)]
-        found.append((encode_partition(values), np.flatnonzero(inverse.reshape(-1) == number)))
-    return found
+        result.append((encode_partition(values), np.flatnonzero(inverse.reshape(-1) == number)))
+    return result

@@ -141,16 +141,16 @@ class InsertedKeys:
     need not be so, which makes a change begin anew that could have been committed.
     """
 
-    def __init__(self, view: PinnedTable, places: Sequence[int], seed: bytes) -> None:
+    def __init__(self, view: PinnedTable, indices: Sequence[int], seed: bytes) -> None:
         """Of no rows yet.
 
         Args:
             view: the table as the change read it.
-            places: the columns, data columns first, then partition columns.
+            indices: the columns, data columns first, then partition columns.
             seed: 16 secret bytes, the table's.
         """
         self._view = view
-        self._places = tuple(places)
+        self._indices = tuple(indices)
         self._seed = seed
         self._parts: list[NDArray[np.uint64]] = []
         self._usable: tuple[int, ...] | None = None
@@ -166,8 +166,8 @@ class InsertedKeys:
             known = self._view.scan_schema.columns
             self._usable = tuple(
                 number
-                for number, (place, column) in enumerate(zip(self._places, columns, strict=True))
-                if _kind(column.type) and _kind(column.type) == _kind(known.field(place).type)
+                for number, (index, column) in enumerate(zip(self._indices, columns, strict=True))
+                if _kind(column.type) and _kind(column.type) == _kind(known.field(index).type)
             )
         if self._usable:
             self._parts.append(_numbers([columns[number] for number in self._usable], self._seed))
@@ -179,7 +179,7 @@ class InsertedKeys:
         if not self._usable:
             return True
         wanted = np.concatenate(self._parts)
-        projection = came.projection([self._places[number] for number in self._usable])
+        projection = came.projection([self._indices[number] for number in self._usable])
         return any(
             bool(np.isin(_numbers(batch.columns, self._seed), wanted).any())
             for _, batch in came.rows(came.matches(None), projection)

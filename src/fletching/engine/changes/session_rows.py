@@ -72,7 +72,7 @@ class SessionRows:
             raise ConflictError(f"write session {session_id} is committed")
         streams = write_streams.list_write_streams(connection, target.session.pk)
         chosen = sorted(highest_closed(streams), key=block_order)
-        order = {row.pk: place for place, row in enumerate(chosen)}
+        order = {row.pk: index for index, row in enumerate(chosen)}
         staged = write_streams.staged_of_streams(connection, [row.pk for row in chosen])
         staged.sort(key=lambda row: (order[row.stream_pk], row.write_number, row.pk))
         if any(row.kind for row in staged):

@@ -362,8 +362,8 @@ class Body:
             return
         data = self._converted(batch)
         for partition, rows in groups:
-            places = np.arange(batch.num_rows) if rows is None else np.asarray(rows)
-            stays, goes = places[~deletes[places]], places[deletes[places]]
+            indices = np.arange(batch.num_rows) if rows is None else np.asarray(rows)
+            stays, goes = indices[~deletes[indices]], indices[deletes[indices]]
             if len(stays):
                 whole = len(stays) == batch.num_rows
                 written = data if whole else partition_rows(data, pa.array(stays))

@@ -18,7 +18,7 @@ from pyroaring import BitMap
 
 from fletching.catalog.write_stream_rows import NewSegment, StagedRows
 from fletching.engine.changes.key_runs import encode_run
-from fletching.engine.changes.key_values import is_exact, key_numbers, last_places
+from fletching.engine.changes.key_values import is_exact, key_numbers, last_indices
 from fletching.errors import InvalidArgumentError
 
 __all__ = ["KEYS_AT_ONCE", "OPERATION", "KeyedRows", "deletes_of", "staged_rows_of"]
@@ -134,7 +134,7 @@ class KeyedRows:
                 columns = [_joined(column) for column in zip(*parts, strict=True)]
                 return [column.take(pa.array(rows)) for column in columns]
 
-            last, ordered = last_places(numbers, chosen if parts else None)
+            last, ordered = last_indices(numbers, chosen if parts else None)
             if not some_go:
                 none = last[:0]
                 each.stored = [len(numbers), 0]

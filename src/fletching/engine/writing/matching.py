@@ -91,25 +91,25 @@ def match_schema(
     fields = list(_named_by_place(incoming, stored, partition_fields) if by_place else incoming)
     operation = _place_of(fields, operation_name)
     wanted = list(stored)
-    places = list(range(len(fields)))
+    indices = list(range(len(fields)))
     if operation is not None:
         # Rows that only delete have nothing but their keys.
         wanted = [
             field if field.name.casefold() in keys else field.with_nullable(True)
             for field in stored
         ]
-        del fields[operation], places[operation]
+        del fields[operation], indices[operation]
     try:
         plan = column_plan(fields, [*needed, *wanted], what="column")
     except UsageError as error:
         raise InvalidArgumentError(error.message) from error
     identical = True
-    for place, (number, field) in enumerate(zip(plan, [*needed, *wanted], strict=True)):
+    for index, (number, field) in enumerate(zip(plan, [*needed, *wanted], strict=True)):
         if number is None:
             identical = False
             continue
         source = fields[number]
-        if place < len(needed) and is_spelt(source.type, field.type):
+        if index < len(needed) and is_spelt(source.type, field.type):
             continue
         result = relation(source.type, field.type)
         if result is Relation.REFUSED:
@@ -117,10 +117,10 @@ def match_schema(
                 f"column {field.name!r} is {source.type} in the data and {field.type} in the table: "
                 f"{refusal(source.type, field.type)}"
             )
-        if result is not Relation.AS_IS and place >= len(needed):
+        if result is not Relation.AS_IS and index >= len(needed):
             identical = False
     count = len(needed)
-    columns = tuple(None if number is None else places[number] for number in plan[count:])
+    columns = tuple(None if number is None else indices[number] for number in plan[count:])
     missing = tuple(
         at for at, number in enumerate(columns) if number is None and not stored.field(at).nullable
     )
@@ -130,7 +130,7 @@ def match_schema(
         kind = MatchKind.VERBATIM
     else:
         kind = MatchKind.PROJECT
-    dynamic = tuple(places[number] for number in plan[:count] if number is not None)
+    dynamic = tuple(indices[number] for number in plan[:count] if number is not None)
     return Match(kind, columns, dynamic, missing, operation)
 
 

@@ -405,7 +405,7 @@ def _operation(table: TableRow, session: WriteSessionRow) -> str:
 
 def _staged(connection: Connection, chosen: Sequence[WriteStreamRow]) -> list[StagedSegmentRow]:
     """What streams hold, in the order of a commit."""
-    order = {row.pk: place for place, row in enumerate(sorted(chosen, key=block_order))}
+    order = {row.pk: index for index, row in enumerate(sorted(chosen, key=block_order))}
     staged = write_streams.staged_of_streams(connection, [row.pk for row in chosen])
     staged.sort(key=lambda row: (order[row.stream_pk], row.write_number, row.pk))
     return staged
