@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-__all__ = ["IDLE_SECONDS", "Budget", "RecentlyUsed"]
+__all__ = ["Budget", "RecentlyUsed"]
 
 IDLE_SECONDS = 300.0
 """Of what is known of one version, session or segment: of a table that changes all day, most are never asked
@@ -140,7 +140,7 @@ class RecentlyUsed(Generic[Key, Value]):
 
     def oldest_use(self) -> float:
         """See `Budget`."""
-        return next(iter(self._values.values())).used if self._values else math.inf
+        return next(iter(self._values.values())).used if self._values else float("inf")
 
     def drop_oldest(self) -> None:
         """See `Budget`."""

@@ -25,7 +25,7 @@ from fletching.catalog.segment_rows import (
     segments_since,
     visible_segments,
 )
-from fletching.engine.cache import IDLE_SECONDS, Budget, RecentlyUsed
+from fletching.engine.cache import Budget, RecentlyUsed
 from fletching.engine.reading.change_feed import changes_between
 from fletching.engine.reading.chunked_lists import ChunkedNumbers, SegmentList
 from fletching.engine.reading.output_schema import PartitionFilter
@@ -49,7 +49,7 @@ class Snapshots:
         self._database = database
         self._store = store
         self._kept = RecentlyUsed[SnapshotKey, Snapshot](
-            budget, weight=lambda snapshot: snapshot.size_bytes, idle_seconds=IDLE_SECONDS
+            budget, weight=lambda snapshot: snapshot.size_bytes
         )
         self._newest = RecentlyUsed[str, int](budget, weight=lambda _: _NEWEST_BYTES)
         self._loading = threading.Lock()

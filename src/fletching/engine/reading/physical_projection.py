@@ -14,10 +14,11 @@ from fletching.engine.reading.output_schema import OutputColumn, TableColumns, r
 from fletching.errors import InvalidArgumentError, UsageError
 from fletching.ipc import Message
 from fletching.ipc.batches import BatchDecoder
+from fletching.ipc.constant_arrays import Constant
 from fletching.ipc.dictionaries import has_dictionary
 from fletching.ipc.encoding import encode_schema
 from fletching.ipc.metadata import HeaderReader
-from fletching.ipc.projection import Constant, Projector
+from fletching.ipc.projection import Projector
 from fletching.ipc.schema_header import schema_header, schema_message_of
 from fletching.ipc.type_tree import any_below
 from fletching.ipc.validation import BatchValidator

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from fletching.catalog.database import Database
 from fletching.catalog.table_rows import TableRow, get_table
-from fletching.engine.cache import IDLE_SECONDS, Budget, RecentlyUsed
+from fletching.engine.cache import Budget, RecentlyUsed
 from fletching.engine.reading.batch_strategies import (
     KeptSegments,
     ReadOptions,
@@ -170,9 +170,7 @@ class Reading:
             written_at_once=written_at_once,
             budget=budget,
         )
-        self._splits = RecentlyUsed[str, Splits](
-            budget, weight=lambda splits: splits.size_bytes, idle_seconds=IDLE_SECONDS
-        )
+        self._splits = RecentlyUsed[str, Splits](budget, weight=lambda splits: splits.size_bytes)
         self.checks = MessageChecks(budget)
         self.create_session = self._sessions.create
         self.get_session = self._sessions.get

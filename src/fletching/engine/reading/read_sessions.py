@@ -31,7 +31,7 @@ from fletching.catalog.read_session_rows import (
 )
 from fletching.catalog.segment_rows import visible_partitions
 from fletching.catalog.table_rows import TableRow, get_table, table_by_id
-from fletching.engine.cache import IDLE_SECONDS, Budget, RecentlyUsed
+from fletching.engine.cache import Budget, RecentlyUsed
 from fletching.engine.reading.change_feed import (
     begin_incremental,
     choose_incremental,
@@ -152,7 +152,7 @@ class ReadSessions:
         self._patience = None if written_at_once else QUICK_SECONDS
         self.scan_schemas = ScanSchemas(budget)
         self._sessions = RecentlyUsed[str, OpenSession](
-            budget, weight=lambda session: session.size_bytes, idle_seconds=IDLE_SECONDS
+            budget, weight=lambda session: session.size_bytes
         )
         self._snapshots = snapshots
 

@@ -90,7 +90,7 @@ class ScanSchema:
             self.columns.partition,
             primary_key=self.primary_key,
             column_ids=self.columns.column_ids,
-            places=self.indices,
+            indices=self.indices,
         )
 
     def projection_of(self, names: Sequence[str], *, unordered: bool) -> PhysicalProjection:

@@ -324,7 +324,7 @@ class ColumnChunks:
         """The bytes that a plan of the batch at ``offset`` consists of."""
         yield Literal(plan.prefix)
         body = offset + metadata_length
-        for piece in plan.pieces:
+        for piece in plan.slices:
             if isinstance(piece, bytes):
                 yield Literal(piece)
             else:
@@ -352,7 +352,7 @@ class ColumnChunks:
             if pieces is None:
                 parts = [_bytes_of(each) for each in self.pieces(offset, metadata_length, plan)]
             else:
-                parts = [each.data for each in itertools.islice(pieces, 1 + len(plan.pieces))]
+                parts = [each.data for each in itertools.islice(pieces, 1 + len(plan.slices))]
             view = memoryview(b"".join(parts))
             try:
                 message = message_at(view, 0, len(view), DEFAULT_LIMITS)
