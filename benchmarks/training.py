@@ -134,7 +134,8 @@ class _Files:
 
     def __getitem__(self, place: int) -> tuple[bytes, int]:
         path, label = self._files[place]
-        with Path(path).open("rb") as file:
+        # As torchvision's loaders open them.
+        with open(path, "rb") as file:  # noqa: PTH123  # a Path takes a quarter of the time more
             return file.read(), label
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import itertools
 import queue
 import threading
@@ -131,13 +132,15 @@ def _asked(
         count = min(sizes.fitting, 4 * count, MOST_BATCHES)
 
 
+@functools.cache
 def _keep_freed_memory() -> None:
     """Lets the C library keep up to some tens of megabytes that are freed, for what is fetched next.
 
     It else returns the end of its heap to the system whenever a group of blobs is let go of, and each page
     of the next is a fault: two thirds of the time that a blob of 32 KiB took. glibc keeps twice as much as
     the largest block that was mapped for itself and freed; so such a block is made, never touched, and
-    freed. Other C libraries, and settings in the environment (``MALLOC_TRIM_THRESHOLD_``), stay as they are.
+    freed; once, for the next would be taken of what is kept, and filled with zeros. Other C libraries, and
+    settings in the environment (``MALLOC_TRIM_THRESHOLD_``), stay as they are.
     """
     bytes(KEPT_BYTES)
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import torch
 
 from fletching.client import Scan, Table
-from fletching.client.blobs.blob_access import contents_ahead
+from fletching.client.blobs.contents_reader import ContentsReader
 from fletching.client.reading.planned_scan import plan
 from fletching.client.reading.read_session import ReadSession, release_quietly
 from fletching.errors import UsageError
@@ -28,6 +28,9 @@ class TrainingSnapshot:
     The process that opened it keeps it while it lives, and gives it up with it. Readers keep it for
     another while when half of its time is over, so that training may last longer than a session.
     """
+
+    _reader: tuple[int, SnapshotReader] | None = None
+    """Of which process, and the reader."""
 
     def __init__(self, scan: Scan) -> None:
         self._scan = scan
@@ -101,10 +104,17 @@ class TrainingSnapshot:
         return self.session.filters
 
     def opened(self) -> SnapshotReader:
-        """A reader for this process: a forked worker must not share its parent's connections."""
-        if self._process == os.getpid():
-            return SnapshotReader(self.session)
-        return SnapshotReader(pickle.loads(pickle.dumps(self.session)))  # noqa: S301  # our own
+        """The reader of this process: a forked worker must not share its parent's connections.
+
+        One for all epochs, since it keeps connections and packs of blobs open.
+        """
+        own = os.getpid()
+        if self._reader is None or self._reader[0] != own:
+            session = self.session
+            if self._process != own:
+                session = pickle.loads(pickle.dumps(session))  # noqa: S301  # our own
+            self._reader = own, SnapshotReader(session)
+        return self._reader[1]
 
     def __reduce__(self) -> tuple[object, ...]:
         scan = self._scan
@@ -137,6 +147,7 @@ class SnapshotReader:
     def __init__(self, session: ReadSession) -> None:
         self._session = session
         self._renew_at = _half_time(session)
+        self._contents = ContentsReader(session.channel, session.table.project)
 
     def rows(self, ranges: Sequence[tuple[int, int]]) -> pa.Table:
         """The rows of half-open ranges, one after the other."""
@@ -148,7 +159,7 @@ class SnapshotReader:
 
     def blobs(self, column: pa.ChunkedArray) -> Iterator[bytes | None]:
         """What the references of a column refer to."""
-        return contents_ahead(self._session.channel, self._session.table.project, column)
+        return self._contents.ahead(column)
 
 
 def _half_time(session: ReadSession) -> float:

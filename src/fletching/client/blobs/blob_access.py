@@ -333,11 +333,21 @@ def get_contents(
 
 
 def contents_ahead(
-    channel: Channel, project: str, references: pa.ChunkedArray | pa.Array
+    channel: Channel,
+    project: str,
+    references: pa.ChunkedArray | pa.Array,
+    *,
+    replied: Callable[[Sequence[str], BlobEvents], None] = lambda _texts, _events: None,
 ) -> Iterator[bytes | None]:
     """As `get_contents`, asked for when this returns, and in memory then unless they are on this host.
 
     What is on this host is read when the iterator comes to it: a processor's cache still has it then.
+
+    Args:
+        channel: how to call.
+        project: of the client.
+        references: a column.
+        replied: is shown each reply, with the references that were asked for.
 
     Raises:
         As `get_contents`; also from the iterator.
@@ -364,6 +374,7 @@ def contents_ahead(
             references: Sequence[str], events: BlobEvents, on_host: list[bool] = on_host
         ) -> Iterator[bytes]:
             on_host.append(events.on_this_host)
+            replied(references, events)
             return _contents_of(references, events)
 
         fetched_items = _fetched(channel, project, wanted[start : start + READ_REFERENCES], read)

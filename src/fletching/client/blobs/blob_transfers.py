@@ -11,6 +11,7 @@ from crc32c import crc32c
 from typing_extensions import Buffer
 
 from fletching.client.blobs.blob_values import BlobSource
+from fletching.client.blobs.open_pack import OpenPack
 from fletching.client.call_options import CallOptions
 from fletching.client.retry import RetrySequence
 from fletching.hashing import RunningMd5
@@ -205,6 +206,13 @@ class BlobEvents(Protocol):
 
     def contents(self) -> Iterator[bytes]:
         """Likewise, the data of each alone, in memory of its own."""
+        ...
+
+    def packs(self) -> Iterator[tuple[int, OpenPack, int]]:
+        """The packs that may be read here as a whole.
+
+        Of each a blob in it, by its number in the request, the pack, and where that blob's data begin.
+        """
         ...
 
     def close(self) -> None:

@@ -275,6 +275,8 @@ class BlobReadPlan:
             their own, with the checksums between the data; or, of stored blobs, views of their packs.
         records: makes the same blobs without any layer, for readers in the same process.
         contents: likewise, of nothing but their data.
+        packs: opens the packs, one after the other: of each a blob in it and its number. A pack is open until
+            the next is asked for.
         tables: whose blobs these are, for whoever decides on access.
     """
 
@@ -285,6 +287,7 @@ class BlobReadPlan:
     buffers: Callable[[], Iterator[Buffer]]
     records: Callable[[], Iterator[BlobRecord]]
     contents: Callable[[], Iterator[bytes]]
+    packs: Callable[[], Iterator[tuple[int, BlobReference, StoredObject]]]
     tables: tuple[TableName, ...] = ()
 
     @property
@@ -345,6 +348,17 @@ def plan_reply(
         finally:
             packs.close()
 
+    def opened() -> Iterator[tuple[int, BlobReference, StoredObject]]:
+        told: set[str] = set()
+        packs = Packs(store)
+        try:
+            for number, reference in enumerate(references):
+                if reference.pack not in told:
+                    told.add(reference.pack)
+                    yield number, reference, packs.get(reference)
+        finally:
+            packs.close()
+
     def as_stored() -> Iterator[Buffer]:
         yield stored_list((each.metadata_length, each.crc32c, each.length) for each in references)
         packs = Packs(store)
@@ -362,7 +376,7 @@ def plan_reply(
             yield from encoder.encode(payload)
         yield from encoder.finish()
 
-    return BlobReadPlan(coding, framed, stored, references, buffers, records, contents)
+    return BlobReadPlan(coding, framed, stored, references, buffers, records, contents, opened)
 
 
 def _payload(records: Iterator[BlobRecord], *, framed: bool) -> Iterator[Buffer]:

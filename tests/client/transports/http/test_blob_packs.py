@@ -16,6 +16,7 @@ import pytest
 from crc32c import crc32c
 
 import fletching
+from fletching.client.blobs import open_pack
 from fletching.client.blobs.blob_access import get_contents
 from fletching.client.blobs.blob_transfers import BlobInfo
 from fletching.client.transports.http import blob_packs, http_blobs
@@ -64,7 +65,7 @@ def file(tmp_path: Path) -> File:
 def test_a_blob_is_read_whole_verified_and_by_ranges(
     file: File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blob_packs, "READ_BYTES", 1000)  # larger ones are read by pieces
+    monkeypatch.setattr(open_pack, "READ_BYTES", 1000)  # larger ones are read by pieces
     blobs = [(0, 10, 5, 100, crc32c(DATA[15:115])), (0, 0, 0, 5000, crc32c(DATA[:5000]))]
     small, large = OpenPacks().take([file.open()], message(*blobs))
     assert small.record() == (DATA[10:15], DATA[15:115])

@@ -7,6 +7,7 @@ not computed. Writes go through the same ingest as those of a server, so the sam
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -21,6 +22,7 @@ from fletching.client.blobs.blob_transfers import (
     UploadChecksum,
     whole_of,
 )
+from fletching.client.blobs.open_pack import OpenPack
 from fletching.client.call_options import CallOptions
 from fletching.client.cancellation import Cancellation
 from fletching.client.retry import RetrySequence
@@ -389,6 +391,13 @@ class EmbeddedBlobEvents:
         """The blobs' data; errors of the engine as they are."""
         contents: Iterator[bytes] = self._plan.contents()
         return contents
+
+    def packs(self) -> Iterator[tuple[int, OpenPack, int]]:
+        """See `BlobEvents.packs`; none where they are not files of this host."""
+        for number, reference, pack in self._plan.packs():
+            descriptor = getattr(pack, "descriptor", None)
+            if descriptor is not None:
+                yield number, OpenPack(os.dup(descriptor), pack.length), reference.data_start
 
     def close(self) -> None:
         """Closes the packs."""

@@ -7,7 +7,6 @@ whole is compared with its checksum, as what comes through a socket is.
 
 from __future__ import annotations
 
-import io
 import os
 import threading
 from collections import OrderedDict
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING
 from crc32c import crc32c
 
 from fletching.client.blobs.blob_transfers import BlobEvents, BlobFileOnHost, BlobInfo
-from fletching.errors import ChecksumMismatchError, CorruptObjectError, ProtocolError
+from fletching.client.blobs.open_pack import OpenPack
+from fletching.errors import ChecksumMismatchError, ProtocolError
 from fletching.protocol.messages.mapped_blobs import MappedBlobs
 from fletching.wire.blob_frames import BlobData, BlobDataEnd, BlobDataStart, BlobHeader
 from fletching.wire.stored_blobs import header_of
@@ -25,79 +25,35 @@ from fletching.wire.stored_blobs import header_of
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["OpenPack", "OpenPacks", "PackedBlob", "PackedBlobEvents", "PackedBlobRange"]
+__all__ = ["OpenPacks", "PackedBlob", "PackedBlobEvents", "PackedBlobRange"]
 
 KEPT_PACKS = 64
 """Packs that stay open for the next read of their blobs."""
-
-READ_BYTES = 1 << 20
-"""How much of a large blob is read before its checksum is taken, while the processor's cache still has it."""
-
-
-class OpenPack:
-    """A pack's file, open for reading; closed when nobody has it any more."""
-
-    def __init__(self, descriptor: int, length: int) -> None:
-        """Takes the descriptor over."""
-        self._descriptor = descriptor
-        self.length = length
-
-    def read(self, start: int, length: int) -> bytes:
-        """So many bytes from ``start`` on.
-
-        Raises:
-            CorruptObjectError: the file was cut since.
-        """
-        if length <= READ_BYTES:
-            data = os.pread(self._descriptor, length, start)
-            if len(data) == length:
-                return data
-        # A file in memory gives its bytes away without a copy.
-        file = io.BytesIO(bytes(length))
-        with file.getbuffer() as view:
-            self.readinto(view, start)
-        return file.getvalue()
-
-    def readinto(self, view: memoryview, start: int) -> None:
-        """Fills a buffer; errors as `read`."""
-        received = 0
-        while received < len(view):
-            count = os.preadv(self._descriptor, [view[received:]], start + received)
-            if not count:
-                size = os.fstat(self._descriptor).st_size
-                raise CorruptObjectError(
-                    f"a pack of blobs ends at byte {size}; it had {self.length}"
-                )
-            received += count
-
-    @property
-    def is_deleted(self) -> bool:
-        """Whether the file has no name any more, so that only descriptors keep its disk space."""
-        return os.fstat(self._descriptor).st_nlink == 0
-
-    def __del__(self) -> None:
-        """Closes the file."""
-        os.close(self._descriptor)
 
 
 class PackedBlob:
     """Where one blob is; a `fletching.client.blobs.blob_transfers.BlobFileOnHost`."""
 
-    __slots__ = ("_metadata", "_pack", "_start", "crc32c", "length")
+    __slots__ = ("_metadata", "_start", "crc32c", "length", "pack")
 
     def __init__(
         self, pack: OpenPack | None, start: int, metadata: int, length: int, checksum: int
     ) -> None:
-        self._pack = pack
+        self.pack = pack
         self._start = start
         self._metadata = metadata
         self.length = length
         self.crc32c = checksum
 
     @property
+    def data_start(self) -> int:
+        """Where the data begin in the pack."""
+        return self._start + self._metadata
+
+    @property
     def is_shared(self) -> bool:
         """Whether it is in a pack that came along."""
-        return self._pack is not None
+        return self.pack is not None
 
     def record(self) -> tuple[bytes, bytes]:
         """The metadata and the data; errors as `data`."""
@@ -131,9 +87,9 @@ class PackedBlob:
 
     @property
     def _opened(self) -> OpenPack:
-        if self._pack is None:
+        if self.pack is None:
             raise ProtocolError("the service gave no pack for a blob", side="remote")
-        return self._pack
+        return self.pack
 
 
 class OpenPacks:
@@ -220,6 +176,15 @@ class PackedBlobEvents:
                 continue
             sent = sent or self._asked().whole()
             yield next(sent)
+
+    def packs(self) -> Iterator[tuple[int, OpenPack, int]]:
+        """See `BlobEvents.packs`."""
+        told: set[int] = set()
+        for number, blob in enumerate(self._blobs):
+            pack = blob.pack
+            if pack is not None and id(pack) not in told:
+                told.add(id(pack))
+                yield number, pack, blob.data_start
 
     def contents(self) -> Iterator[bytes]:
         """The blobs' data, verified."""

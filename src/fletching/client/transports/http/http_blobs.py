@@ -21,6 +21,7 @@ from fletching.client.blobs.blob_transfers import (
     UploadChecksum,
     whole_of,
 )
+from fletching.client.blobs.open_pack import OpenPack
 from fletching.client.call_options import CallOptions
 from fletching.client.retry import RetrySequence
 from fletching.client.transports.http.blob_packs import (
@@ -151,6 +152,10 @@ class HttpBlobEvents:
     def contents(self) -> Iterator[bytes]:
         """The blobs' data; errors as of the events."""
         return (data for _, data in (self._stored_blobs() if self._stored else whole_of(self)))
+
+    def packs(self) -> Iterator[tuple[int, OpenPack, int]]:
+        """None: blobs are sent."""
+        return iter(())
 
     def _stored_blobs(self) -> Iterator[tuple[bytes, bytes]]:
         try:

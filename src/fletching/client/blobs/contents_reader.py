@@ -1,0 +1,140 @@
+"""Reads the contents of BLOB columns again and again, without a request for packs that are open already.
+
+For whoever reads many batches of one snapshot, as a training does. A reference tells where in which pack its
+blob is. So once the service has passed a pack, for which it looked at what its caller may read, every
+other blob of the pack is a read of that file, and its checksum; in later epochs nobody is asked for anything.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+
+import pyarrow as pa
+from crc32c import crc32c
+
+from fletching.client.blobs.blob_access import contents_ahead
+from fletching.client.blobs.blob_transfers import BlobEvents
+from fletching.client.blobs.open_pack import OpenPack
+from fletching.client.transports.channel import Channel
+from fletching.errors import CorruptObjectError
+from fletching.protocol.types.blob_places import BlobPlaces, pack_of
+
+__all__ = ["ContentsReader"]
+
+KEPT_PACKS = 256
+"""Each is a file descriptor, of which a process may have some thousand."""
+
+MAPPED_BYTES = 1 << 30
+"""Bytes of packs that are kept mapped at most, about."""
+
+
+class ContentsReader:
+    """Reads blobs of one snapshot, and keeps their packs open. Thread-safe.
+
+    It is for one snapshot, that its user keeps: in a pack that is open, blobs are read whatever has become of
+    their rows in later versions.
+    """
+
+    def __init__(self, channel: Channel, project: str) -> None:
+        """Reads by `channel` what it has not open."""
+        self._channel = channel
+        self._project = project
+        self._packs: OrderedDict[bytes, OpenPack] = OrderedDict()
+        self._mapped = 0
+        self._lock = threading.Lock()
+
+    def ahead(self, column: pa.ChunkedArray) -> Iterator[bytes | None]:
+        """As `fletching.client.blobs.blob_access.contents_ahead`."""
+        if not column.null_count:
+            return self._found(column)
+        there = column.is_valid().to_pylist()
+        places = pa.array([n for n, each in enumerate(there) if each], pa.int64())
+        found = self._found(column.take(places))
+        return (next(found) if each else None for each in there)
+
+    def _found(self, column: pa.ChunkedArray) -> Iterator[bytes | None]:
+        places = BlobPlaces.of(column)
+        if places is None:
+            return self._asked(column)
+        packs = self._opened(places.packs)
+        missing = [number for number, pack in enumerate(packs) if pack is None]
+        if missing and len(missing) == len(packs):
+            return self._asked(column)
+        asked = self._asked(column.take(pa.array(missing, pa.int64()))) if missing else iter(())
+        self._account(sum(places.lengths))
+        return self._read(column, places, _copiers(packs, places), asked)
+
+    def _read(
+        self,
+        column: pa.ChunkedArray,
+        places: BlobPlaces,
+        copiers: Sequence[Callable[[int, int], bytes] | None],
+        asked: Iterator[bytes | None],
+    ) -> Iterator[bytes | None]:
+        for number, (copy, start, length, checksum) in enumerate(
+            zip(copiers, places.starts, places.lengths, places.checksums, strict=True)
+        ):
+            if copy is None:
+                yield next(asked)
+                continue
+            try:
+                data = copy(start, length)
+                if len(data) == length and crc32c(data) == checksum:
+                    yield data
+                    continue
+            except CorruptObjectError:
+                pass
+            self._forget(places.packs[number])
+            # The service has another copy of it, or says what is damaged.
+            yield next(self._asked(column.slice(number, 1)))
+
+    def _asked(self, column: pa.ChunkedArray) -> Iterator[bytes | None]:
+        return contents_ahead(self._channel, self._project, column, replied=self._learn)
+
+    def _opened(self, names: Sequence[bytes]) -> list[OpenPack | None]:
+        with self._lock:
+            for name in set(names) & self._packs.keys():
+                self._packs.move_to_end(name)
+            return [self._packs.get(name) for name in names]
+
+    def _account(self, count: int) -> None:
+        """Bounds what of the packs is in the process's page tables, where it counts as its memory."""
+        with self._lock:
+            self._mapped += count
+            if self._mapped > MAPPED_BYTES:
+                self._mapped = count
+                for pack in self._packs.values():
+                    pack.unmap()
+
+    def _learn(self, references: Sequence[str], events: BlobEvents) -> None:
+        for number, pack, start in events.packs():
+            name = pack_of(references[number], start)
+            if name is not None:
+                self._keep(name, pack)
+
+    def _keep(self, name: bytes, pack: OpenPack) -> None:
+        with self._lock:
+            # One that was deleted keeps its disk space until it is closed.
+            for key in [key for key, each in self._packs.items() if each.is_deleted]:
+                del self._packs[key]
+            self._packs[name] = pack
+            if len(self._packs) > KEPT_PACKS:
+                self._packs.popitem(last=False)
+
+    def _forget(self, name: bytes) -> None:
+        with self._lock:
+            self._packs.pop(name, None)
+
+
+def _copiers(
+    packs: Sequence[OpenPack | None], places: BlobPlaces
+) -> list[Callable[[int, int], bytes] | None]:
+    """What copies each blob out of its pack; None where that is not open."""
+    by_pack: dict[OpenPack, list[tuple[int, int]]] = {}
+    for pack, start, length in zip(packs, places.starts, places.lengths, strict=True):
+        if pack is not None:
+            by_pack.setdefault(pack, []).append((start, start + length))
+    copiers = {pack: pack.copier(ranges) for pack, ranges in by_pack.items()}
+    return [None if pack is None else copiers[pack] for pack in packs]

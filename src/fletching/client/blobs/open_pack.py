@@ -1,0 +1,128 @@
+"""A pack of blobs on this host, open for reading."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import mmap
+import os
+from collections.abc import Callable, Sequence
+
+from fletching.errors import CorruptObjectError
+
+__all__ = ["OpenPack"]
+
+READ_BYTES = 1 << 20
+"""How much of a large blob is read before its checksum is taken, while the processor's cache still has it."""
+
+GAP_BYTES = 64 << 10
+"""Unwanted bytes between two ranges that cost less to get than another request to the disk."""
+
+SAMPLES = 4
+"""Ranges of which it is asked whether they are in memory."""
+
+_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
+_DROP: int | None = getattr(mmap, "MADV_DONTNEED", None)
+
+
+class OpenPack:
+    """A pack's file, open for reading; closed when nobody has it any more."""
+
+    def __init__(self, descriptor: int, length: int) -> None:
+        """Takes the descriptor over."""
+        self._descriptor = descriptor
+        self._mapping: mmap.mmap | None = None
+        self.length = length
+
+    def read(self, start: int, length: int) -> bytes:
+        """So many bytes from ``start`` on.
+
+        Raises:
+            CorruptObjectError: the file was cut since.
+        """
+        if length <= READ_BYTES:
+            data = os.pread(self._descriptor, length, start)
+            if len(data) == length:
+                return data
+        # A file in memory gives its bytes away without a copy.
+        file = io.BytesIO(bytes(length))
+        with file.getbuffer() as view:
+            self.readinto(view, start)
+        return file.getvalue()
+
+    def readinto(self, view: memoryview, start: int) -> None:
+        """Fills a buffer; errors as `read`."""
+        received = 0
+        while received < len(view):
+            count = os.preadv(self._descriptor, [view[received:]], start + received)
+            if not count:
+                size = os.fstat(self._descriptor).st_size
+                raise CorruptObjectError(
+                    f"a pack of blobs ends at byte {size}; it had {self.length}"
+                )
+            received += count
+
+    def copier(self, ranges: Sequence[tuple[int, int]]) -> Callable[[int, int], bytes]:
+        """What copies some of half-open ranges, by a start and a length, in the way that is best for them all.
+
+        What is in memory is copied out of a mapping, at half the cost of a read. Else the system is told to get
+        all of it, without waiting, and it is read then. Whether it is in memory is judged by some of it:
+        what was put together is there together, or not. A copy may be short where the file was
+        cut: compare it with its checksum.
+        """
+        step = max(1, len(ranges) // SAMPLES)
+        if any(map(self._is_absent, ranges[::step])):
+            self._advise(sorted(ranges))
+            return self.read
+        # To use a page behind the end of the file would be a fatal signal.
+        if os.fstat(self._descriptor).st_size < self.length:
+            return self.read
+        if self._mapping is None:
+            try:
+                self._mapping = mmap.mmap(self._descriptor, self.length, access=mmap.ACCESS_READ)
+            except (OSError, ValueError):
+                return self.read
+        return self._copy
+
+    def _copy(self, start: int, length: int) -> bytes:
+        assert self._mapping is not None
+        return self._mapping[start : start + length]
+
+    def unmap(self) -> None:
+        """Takes the mapping's pages out of the process's account; they stay in memory, and are used again."""
+        if self._mapping is not None and _DROP is not None:
+            self._mapping.madvise(_DROP)
+
+    def _advise(self, ranges: Sequence[tuple[int, int]]) -> None:
+        start, end = ranges[0]
+        # Where advice cannot be taken, reading waits as it would have.
+        with contextlib.suppress(OSError):
+            for first, last in ranges:
+                if first - end > GAP_BYTES:
+                    os.posix_fadvise(self._descriptor, start, end - start, os.POSIX_FADV_WILLNEED)
+                    start, end = first, last
+                end = max(end, last)
+            os.posix_fadvise(self._descriptor, start, end - start, os.POSIX_FADV_WILLNEED)
+
+    def _is_absent(self, some: tuple[int, int]) -> bool:
+        if _NOWAIT is None:
+            return True  # nothing can be known without waiting
+        start, end = some
+        probe = [bytearray(1)]
+        try:
+            for offset in (start, max(start, end - 1)):
+                os.preadv(self._descriptor, probe, offset, _NOWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False  # a file system that cannot tell
+        return False
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the file has no name any more, so that only descriptors keep its disk space."""
+        return os.fstat(self._descriptor).st_nlink == 0
+
+    def __del__(self) -> None:
+        """Closes the file."""
+        os.close(self._descriptor)
