@@ -1,8 +1,9 @@
 """Images for training: by our PyTorch dataset, as files of a folder, and as WebDataset's tar files.
 
-Each gives shuffled batches of 64 images, as bytes beside their labels, for to decode them costs all the same.
-An epoch in this process, and in two workers of a ``DataLoader`` that stay from epoch to epoch. ``cold``
-epochs begin with none of the images' pages in memory, as where a training set is larger than that.
+Each gives shuffled batches of 64 images, as bytes beside their labels, for to decode them costs all the same;
+and, where Pillow is installed, ``decoded`` by it from JPEG to tensors, which is most of such an epoch. An epoch in
+this process, and in two workers of a ``DataLoader`` that stay from epoch to epoch. ``cold`` epochs begin with
+none of the images' pages in memory, as where a training set is larger than that.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import io
 import os
 import shutil
 import sys
@@ -46,24 +48,57 @@ def measured(folder: Path, total_bytes: int, rounds: int, *, small: bool) -> lis
         print("training is not measured: without torch", file=sys.stderr)
         return []
     results: list[Result] = []
-    with _images(folder, max(2 * BATCH, total_bytes // IMAGE_BYTES)) as images:
+    count = max(2 * BATCH, total_bytes // IMAGE_BYTES)
+    with _images(folder, _random(count)) as images:
         for workers in (0,) if small else (0, 2):
             with _contenders(images, workers) as made:
                 results += compare("training", f"{workers} workers", made, rounds)
         results += compare("training", "cold, 0 workers", _cold(images), max(1, rounds // 2))
+    if small or importlib.util.find_spec("PIL") is None:
+        return results
+    # To decode takes a hundred times as long as to read: fewer images do.
+    with _images(folder, _pictures(max(2 * BATCH, count // 8))) as images:
+        for workers in (0, 2):
+            with _contenders(images, workers, decode=_decoded) as made:
+                results += compare("training", f"decoded, {workers} workers", made, rounds)
     return results
+
+
+def _random(count: int) -> list[bytes]:
+    rng = np.random.default_rng(7)
+    lengths = rng.integers(IMAGE_BYTES // 2, IMAGE_BYTES * 3 // 2, count)
+    return [rng.bytes(int(length)) for length in lengths]
+
+
+def _pictures(count: int) -> list[bytes]:
+    """JPEGs of 224 by 224, of about `IMAGE_BYTES`; each of them several times."""
+    from PIL import Image
+
+    rng = np.random.default_rng(7)
+    made = []
+    for _ in range(min(count, 64)):
+        coarse = Image.fromarray(rng.integers(0, 255, (28, 28, 3), np.uint8)).resize((224, 224))
+        fine = np.asarray(coarse).astype(np.int16) + rng.integers(-16, 16, (224, 224, 3))
+        file = io.BytesIO()
+        Image.fromarray(fine.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=85)
+        made.append(file.getvalue())
+    return [made[number % len(made)] for number in range(count)]
+
+
+def _decoded(data: bytes) -> Any:
+    import torch
+    from PIL import Image
+
+    return torch.from_numpy(np.array(Image.open(io.BytesIO(data)).convert("RGB")))
 
 
 class _Images:
     """The same images in all forms."""
 
-    def __init__(self, folder: Path, count: int) -> None:
-        rng = np.random.default_rng(7)
-        lengths = rng.integers(IMAGE_BYTES // 2, IMAGE_BYTES * 3 // 2, count)
-        data = [rng.bytes(int(length)) for length in lengths]
+    def __init__(self, folder: Path, data: Sequence[bytes]) -> None:
+        count = len(data)
         self.folder = folder
-        self.count = count
-        self.bytes = int(lengths.sum())
+        self.bytes = sum(map(len, data))
         self.files: list[tuple[str, int]] = []
         for number, image in enumerate(data):
             path = folder / "files" / str(number % 10) / f"{number:08}.jpg"
@@ -106,37 +141,43 @@ def _shards(folder: Path, data: Sequence[bytes]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _images(folder: Path, count: int) -> Iterator[_Images]:
+def _images(folder: Path, data: Sequence[bytes]) -> Iterator[_Images]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        yield _Images(folder, count)
+        yield _Images(folder, data)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _collated(samples: Sequence[tuple[bytes, int]]) -> dict[str, Any]:
+Decoder = Callable[[bytes], Any]
+
+
+def _collated(samples: Sequence[tuple[Any, int]], decode: Decoder | None = None) -> dict[str, Any]:
     import torch
 
+    images = [image for image, _ in samples]
     return {
-        "image": [image for image, _ in samples],
+        "image": images if decode is None else torch.utils.data.default_collate(images),
         "label": torch.tensor([int(label) for _, label in samples]),
     }
 
 
 class _Files:
-    """A dataset of files, as ImageFolder is one; not decoded."""
+    """A dataset of files, as ImageFolder is one."""
 
-    def __init__(self, files: list[tuple[str, int]]) -> None:
+    def __init__(self, files: list[tuple[str, int]], decode: Decoder | None) -> None:
         self._files = files
+        self._decode = decode
 
     def __len__(self) -> int:
         return len(self._files)
 
-    def __getitem__(self, place: int) -> tuple[bytes, int]:
+    def __getitem__(self, place: int) -> tuple[Any, int]:
         path, label = self._files[place]
         # As torchvision's loaders open them.
         with open(path, "rb") as file:  # noqa: PTH123  # a Path takes a quarter of the time more
-            return file.read(), label
+            data = file.read()
+        return (data if self._decode is None else self._decode(data)), label
 
 
 def _epoch(images: _Images, loader: Any, _started: float) -> Outcome:
@@ -150,39 +191,46 @@ def _loader(dataset: Any, workers: int, **options: Any) -> Any:
     return DataLoader(dataset, num_workers=workers, persistent_workers=workers > 0, **options)
 
 
-def _files_loader(images: _Images, workers: int) -> Any:
-    options = {"batch_size": BATCH, "shuffle": True, "collate_fn": _collated}
-    return _loader(_Files(images.files), workers, **options)
+def _files_loader(images: _Images, workers: int, decode: Decoder | None = None) -> Any:
+    collated = functools.partial(_collated, decode=decode)
+    options = {"batch_size": BATCH, "shuffle": True, "collate_fn": collated}
+    return _loader(_Files(images.files, decode), workers, **options)
 
 
-def _tar_loader(images: _Images, workers: int) -> Any:
+def _tar_loader(images: _Images, workers: int, decode: Decoder | None = None) -> Any:
     import webdataset
 
     dataset = webdataset.WebDataset(images.shards, shardshuffle=SHARDS)
     samples = dataset.shuffle(1000).to_tuple("jpg", "cls")
-    return _loader(samples.batched(BATCH, collation_fn=_collated), workers, batch_size=None)
+    if decode is not None:
+        samples = samples.map_tuple(decode, int)
+    collated = functools.partial(_collated, decode=decode)
+    return _loader(samples.batched(BATCH, collation_fn=collated), workers, batch_size=None)
 
 
-def _our_loader(client: Any, workers: int) -> Any:
+def _our_loader(client: Any, workers: int, decode: Decoder | None = None) -> Any:
     from fletching.connectors.torch import FletchingDataset
 
-    dataset = FletchingDataset(client.table("images"), BATCH, shuffle=True, seed=1)
+    decoders = None if decode is None else {"image": decode}
+    dataset = FletchingDataset(client.table("images"), BATCH, shuffle=True, seed=1, decode=decoders)
     return _loader(dataset, workers, batch_size=None)
 
 
 @contextlib.contextmanager
-def _contenders(images: _Images, workers: int) -> Iterator[list[Contender]]:
+def _contenders(
+    images: _Images, workers: int, decode: Decoder | None = None
+) -> Iterator[list[Contender]]:
     with contextlib.ExitStack() as stack:
         near = stack.enter_context(fletching.connect(images.data, project=tables.PROJECT))
         service = stack.enter_context(server("fletching", folder=images.data))
         sent = stack.enter_context(reading.connect(service, direct="auto"))
         loaders = {
-            "fletching, a folder": _our_loader(near, workers),
-            "fletching, HTTP": _our_loader(sent, workers),
-            "files": _files_loader(images, workers),
+            "fletching, a folder": _our_loader(near, workers, decode),
+            "fletching, HTTP": _our_loader(sent, workers, decode),
+            "files": _files_loader(images, workers, decode),
         }
         if images.shards:
-            loaders["WebDataset"] = _tar_loader(images, workers)
+            loaders["WebDataset"] = _tar_loader(images, workers, decode)
         yield [
             Contender(
                 name,

@@ -16,7 +16,7 @@ import pyarrow as pa
 from fletching.connectors.sampling import Position
 from fletching.protocol.types.blob_type import is_blob
 
-__all__ = ["OrderedRows", "ahead", "take", "with_contents"]
+__all__ = ["OrderedRows", "ahead", "keep_freed_memory", "take", "with_contents"]
 
 CONTENT_BYTES = 16 << 20
 """About so many bytes of blobs are asked for at once, and held if they are sent; one batch's may be more."""
@@ -88,7 +88,7 @@ def with_contents(
     if not columns:
         yield from ((rows, position, {}) for rows, position in batches)
         return
-    _keep_freed_memory()
+    keep_freed_memory()
     sizes = _Sizes()
     for group, asked in ahead(_asked(batches, columns, fetch, sizes), int(ahead_of_use)):
         size = 0
@@ -133,7 +133,7 @@ def _asked(
 
 
 @functools.cache
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Lets the C library keep up to some tens of megabytes that are freed, for what is fetched next.
 
     It else returns the end of its heap to the system whenever a group of blobs is let go of, and each page

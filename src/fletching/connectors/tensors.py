@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import torch
+import torch.utils.data
 from numpy.typing import NDArray
 
 from fletching.errors import UsageError
@@ -73,5 +74,8 @@ def stacked(values: list[object]) -> object:
     if values and len(tensors) == len(values):
         first = tensors[0]
         if all(v.shape == first.shape and v.dtype == first.dtype for v in tensors):
-            return torch.stack(tensors)
+            if any(v.requires_grad for v in tensors):
+                return torch.stack(tensors)
+            # In a worker, straight into the memory in which the batch travels.
+            return torch.utils.data.default_collate(tensors)
     return values

@@ -34,6 +34,7 @@ try:
         TrainingSnapshot,
         agreed,
     )
+    from fletching.connectors.worker_contents import Contents
 except ImportError as error:
     raise missing("torch", error) from error
 
@@ -398,7 +399,7 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
         if blobs is not None:
             decode = self._decode.get(field.name)
             if decode is None:
-                return blobs
+                return Contents(blobs)
             return stacked([None if each is None else decode(each) for each in blobs])
         return column_tensor(field, column, self._fill_null.get(field.name))
 
