@@ -176,7 +176,21 @@ TARGETS: dict[str, float] = {
         for case in ("0 workers", "2 workers", "cold, 0 workers")
         for rival, least in (("files", 1.5), ("WebDataset", 1.0))
     },
+    # Both spend their time in the decoder.
+    **{
+        f"training, decoded, {workers} workers: fletching / {rival}": 0.9
+        for workers in (0, 2)
+        for rival in ("files", "WebDataset")
+    },
 }
+
+TRAINING_CASES = (
+    "0 workers",
+    "2 workers",
+    "cold, 0 workers",
+    "decoded, 0 workers",
+    "decoded, 2 workers",
+)
 
 CHECKED = (
     "default read, sent / raw socket",
@@ -409,7 +423,7 @@ def _in_engines(
                 ratio(f"{case}: fletching / {rival}", ours, pick("engines", case, rival))
             two, one = (pick("engines", case, name) for name in workers.get(engine, ("", "")))
             ratio(f"{case}: 2 workers / 1", two, one)
-    for case in ("0 workers", "2 workers", "cold, 0 workers"):
+    for case in TRAINING_CASES:
         ours = pick("training", case, "fletching, a folder")
         for rival in ("files", "WebDataset"):
             ratio(f"training, {case}: fletching / {rival}", ours, pick("training", case, rival))

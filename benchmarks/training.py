@@ -80,7 +80,7 @@ def _pictures(count: int) -> list[bytes]:
         coarse = Image.fromarray(rng.integers(0, 255, (28, 28, 3), np.uint8)).resize((224, 224))
         fine = np.asarray(coarse).astype(np.int16) + rng.integers(-16, 16, (224, 224, 3))
         file = io.BytesIO()
-        Image.fromarray(fine.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=85)
+        Image.fromarray(fine.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=92)
         made.append(file.getvalue())
     return [made[number % len(made)] for number in range(count)]
 

@@ -12,7 +12,7 @@ import contextlib
 import mmap
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.reduction import DupFd, ForkingPickler
 from typing import Protocol, Self
 
@@ -120,7 +120,7 @@ class _Slots:
 _own: _Slots | None = None
 
 
-def _reduced(contents: Contents) -> tuple[object, ...]:
+def _reduced(contents: Contents) -> tuple[Callable[..., Contents], tuple[object, ...]]:
     """What multiprocessing pickles in place of a batch's contents."""
     global _own  # noqa: PLW0603  # there is one for a process
     size = sum(len(each) for each in contents if each is not None)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 import fletching
-from fletching.client.blobs import contents_reader
+from fletching.client.blobs import blob_access, contents_reader
 from fletching.client.blobs.contents_reader import ContentsReader
 from fletching.client.blobs.open_pack import OpenPack
 from fletching.errors import CorruptObjectError, DamagedDataError
@@ -51,7 +51,7 @@ def appended(client: fletching.Client, images: list[bytes | None]) -> pa.Chunked
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many blobs each request was for."""
     found: list[int] = []
-    ahead = contents_reader.contents_ahead
+    ahead = blob_access.contents_ahead
 
     def counted(channel: Any, project: str, column: pa.ChunkedArray, **options: Any) -> Any:
         found.append(len(column))
@@ -146,7 +146,12 @@ def test_the_page_tables_are_bounded(
     column = appended(client, [*IMAGES])
     dropped: list[OpenPack] = []
     unmap: Callable[[OpenPack], None] = OpenPack.unmap
-    monkeypatch.setattr(OpenPack, "unmap", lambda self: (dropped.append(self), unmap(self)))
+
+    def noted(pack: OpenPack) -> None:
+        dropped.append(pack)
+        unmap(pack)
+
+    monkeypatch.setattr(OpenPack, "unmap", noted)
     monkeypatch.setattr(contents_reader, "MAPPED_BYTES", 3 * sum(map(len, IMAGES)))
     reader = ContentsReader(client.channel, "p")
     for _ in range(8):
