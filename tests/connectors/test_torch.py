@@ -15,6 +15,7 @@ import pytest
 
 import fletching
 from fletching.client import Client, Scan, Table
+from fletching.client.blobs import blob_access, contents_reader
 from fletching.errors import UsageError, VersionNotFoundError
 from fletching.testing.contracts import ConnectorContract
 from fletching.testing.engine_rows import sql_of
@@ -348,6 +349,32 @@ def test_blobs_are_fetched_and_decoded(client: Client) -> None:
     raw = next(iter(FletchingDataset(table, 20)))["image"]
     assert raw[3] == bytes([3] * 12)
     assert raw[19] is None
+
+
+def test_later_epochs_ask_for_no_blobs_until_the_dataset_is_closed(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = pa.schema([("id", pa.int64()), ("image", fletching.blob())])
+    table = client.create_table("images", schema)
+    images = [bytes([n]) * 20_000 for n in range(12)]
+    table.append({"id": range(12), "image": images})
+    asked: list[int] = []
+    ahead = blob_access.contents_ahead
+
+    def counted(channel: Any, project: str, column: pa.ChunkedArray, **options: Any) -> Any:
+        asked.append(len(column))
+        return ahead(channel, project, column, **options)
+
+    monkeypatch.setattr(contents_reader, "contents_ahead", counted)
+    dataset = FletchingDataset(table, batch_size=12, shuffle=True)
+    for epoch in range(3):
+        dataset.set_epoch(epoch)
+        (batch,) = dataset
+        assert batch["image"] == [images[n] for n in batch["id"].tolist()]
+    assert asked == [12]
+    assert dataset._snapshot.opened() is dataset._snapshot.opened()
+    dataset.close()
+    assert dataset._snapshot._reader is None
 
 
 def test_leaving_early_ends_the_thread(table: Table) -> None:

@@ -43,6 +43,7 @@ class TrainingSnapshot:
 
     def close(self) -> None:
         """Gives the snapshot up: nobody reads it any longer. Idempotent."""
+        self._reader = None  # and what it has open
         if self._process == os.getpid():
             self._end()
 
