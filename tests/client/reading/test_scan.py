@@ -109,6 +109,25 @@ def test_a_limit_takes_the_first_rows(filled: fletching.Table, limit: int) -> No
     assert ids(filled.scan(limit=limit).with_options(split_bytes=700)) == expected
 
 
+def test_splits_say_about_how_large_they_are(filled: fletching.Table) -> None:
+    with filled.scan().session() as session:
+        size = session.byte_size
+    for splits in (
+        filled.scan().splits(),
+        filled.scan().splits(3),
+        filled.scan().splits(split_bytes=700),
+        filled.scan(limit=1000).splits(3),
+        filled.scan(filter="id > 5").splits(2),
+    ):
+        sizes = [split.byte_size or 0 for split in splits]
+        assert size - len(splits) < sum(sizes) <= size
+        assert max(sizes) - min(sizes) <= 1
+        assert all(pickle.loads(pickle.dumps(split)).byte_size for split in splits)
+    few = [split.byte_size or 0 for split in filled.scan(limit=30).splits(2)]
+    assert size // 10 - 2 < sum(few) <= size // 10
+    assert filled.scan(limit=0).splits() == []
+
+
 def test_a_filter_is_exact(filled: fletching.Table) -> None:
     assert ids(filled.scan(filter="id >= 98 and id < 103")) == [98, 99, 100, 101, 102]
     assert ids(filled.scan(filter="pt = '20260103' and id < 202")) == [200, 201]
