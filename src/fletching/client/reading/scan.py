@@ -316,7 +316,6 @@ class Scan(Readable):
         self, session: ReadSessionReply, ranges: Sequence[dict[str, Any]]
     ) -> list[Split]:
         name = self.table.full_name
-        # Splits of a size, or of a number, are about equal: the service counts the rows of all alone.
         size, rows = session.estimated_bytes, max(session.record_count, 1)
         return SplitList(
             Split(
@@ -326,7 +325,9 @@ class Scan(Readable):
                 self._schema_of(session),
                 asked_range.get("length"),
                 self.channel,
-                size * place["length"] // rows if "length" in place else size // len(places),
+                size * asked_range["length"] // rows
+                if "length" in asked_range
+                else size // len(ranges),
                 _session_token=session.session_token,
             )
             for asked_range in ranges
