@@ -7,12 +7,13 @@ import socket
 import threading
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 import pytest
 from tests.server.conftest import Run, read_all, read_reply
 
+from fletching.errors import ServiceError
 from fletching.server.http.connection import Connection
 from fletching.server.http.connection_states import State
 from fletching.server.http.exchange import Exchange
@@ -521,7 +522,9 @@ class Untaken(asyncio.Transport):
 class Desk:
     """A connection without a socket: linger 10 s, stall 60 s, 100 bytes of a body in 20 s."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, answer: Callable[[Exchange], Coroutine[Any, Any, None]] | None = None
+    ) -> None:
         settings = ServerSettings(
             linger_seconds=10.0,
             reader_stall_seconds=60.0,
@@ -534,12 +537,14 @@ class Desk:
             total_requests=0, connections=set(), tasks=set(), default_headers=[]
         )
 
-        async def answer(exchange: Exchange) -> None:
+        async def refuse(exchange: Exchange) -> None:
             await exchange.reply(b"no", status=413)
 
         room = memoryview(bytearray(1 << 16))
-        self.connection = Connection(answer, settings, cast("Any", state), room)
+        self.connection = Connection(answer or refuse, settings, cast("Any", state), room)
         self.time = Timers()
+        # Who waits for a body asks the running loop itself.
+        cast("Any", asyncio.get_running_loop()).time = self.time.time
         self.connection._loop = cast("Any", self.time)
         self.transport = Untaken()
         self.connection.connection_made(self.transport)
@@ -602,6 +607,77 @@ def test_a_connection_that_ends_waits_for_its_reader_and_not_for_nothing() -> No
                 desk.time.advance(60)
             assert desk.transport.done == ["end", "abort"], sizes
             assert desk.time.time() == ends
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("spans", "status"),
+    [
+        ([0], 408),
+        ([99], 408),
+        ([100, 99], 408),
+        ([100, 5000, 100, 5000 - 300], 200),  # each span is one by itself
+        ([100, 100, 100], None),  # slow, and in time
+    ],
+)
+def test_a_body_is_waited_for_while_enough_of_it_comes(
+    spans: list[int], status: int | None
+) -> None:
+    async def answer(exchange: Exchange) -> None:
+        try:
+            await exchange.read_body()
+        except ServiceError as error:
+            await exchange.reply(b"slow", status=error.http_status)
+        else:
+            await exchange.reply(b"all")
+
+    async def run() -> None:
+        desk = Desk(answer)
+        written: list[bytes] = []
+        desk.transport.write = lambda data: written.append(bytes(data))  # type: ignore[method-assign]
+        await desk.receive(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9900\r\n\r\n")
+        assert desk.connection.state is State.BODY
+        for size in spans:
+            assert not written
+            await desk.receive(b"x" * size)
+            desk.time.advance(20)
+            await desk.receive(b"")
+        if status is None:
+            assert not written
+            assert desk.connection.state is State.BODY
+            return
+        assert b"".join(written).startswith(b"HTTP/1.1 %d" % status)
+        # What comes behind a body that was given up is never taken for a request.
+        assert desk.connection.state is (State.IDLE if status == 200 else State.LINGER)
+
+    asyncio.run(run())
+
+
+def test_time_that_the_application_takes_is_not_the_senders() -> None:
+    async def run() -> None:
+        turn = asyncio.Event()
+        outcomes: list[int] = []
+
+        async def answer(exchange: Exchange) -> None:
+            await turn.wait()
+            try:
+                outcomes.append(len(await exchange.read_body()))
+            except ServiceError as error:
+                outcomes.append(error.http_status)
+            await exchange.reply(b"")
+
+        desk = Desk(answer)
+        await desk.receive(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\n")
+        desk.time.advance(500)
+        turn.set()
+        await desk.receive(b"")
+        desk.time.advance(19)
+        await desk.receive(b"")
+        assert not outcomes  # waited for these 19 s, not for the 500 before
+        desk.time.advance(1)
+        await desk.receive(b"")
+        assert outcomes == [408]
 
     asyncio.run(run())
 
