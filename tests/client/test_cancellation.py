@@ -23,6 +23,7 @@ import pyarrow as pa
 import pytest
 
 import fletching
+from fletching.client import result
 from fletching.client.cancellation import Cancellation, join_within
 from fletching.errors import FletchingError, OperationCancelledError
 from fletching.testing.replay import Answer, ReplayPeer, ReplayRequest
@@ -341,6 +342,91 @@ def test_an_abort_that_nobody_answers_keeps_nobody(
         write()
     script.silent = lambda _: None
     assert table.count_rows() == 40_000
+
+
+def interrupted_in_silence(script: Forward, work: Callable[[], object]) -> float:
+    """Runs what Ctrl-C interrupts once nobody answers; returns how long it took to end after that."""
+    moments: list[float] = []
+    over = threading.Event()
+
+    def interrupt() -> None:
+        while not script.silenced and not over.wait(0.01):
+            pass
+        if not over.is_set():
+            moments.append(time.monotonic())
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    def watched() -> None:
+        threading.Thread(target=interrupt, daemon=True).start()
+        try:
+            work()
+        finally:
+            over.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        watched()
+    return time.monotonic() - moments[0]
+
+
+@pytest.mark.parametrize("answered", [0, 1])
+def test_statements_are_interrupted_though_nobody_hears_of_it(
+    forward: tuple[Forward, fletching.Client], answered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(result, "_FIRST_SECONDS", 0.01)
+    script, client = forward
+    client.sql("create table t (n bigint); insert into t select explode(sequence(1, 300))")
+    asked: list[str] = []
+
+    def silent(action: str) -> int | None:
+        asked.append(action)
+        return 0 if len(asked) > answered else None
+
+    script.silent = silent
+    text = "select count(*) from t a, t b, t c where a.n + b.n + c.n = -1"  # not done at once
+    assert interrupted_in_silence(script, lambda: client.sql(text)) < PROMPT
+    deadline = time.monotonic() + PROMPT
+    while len(asked) < answered + 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(asked) > answered + 1  # it was told, too
+    script.silent = lambda _: None
+
+
+def test_a_table_that_gets_no_rows_is_dropped_without_waiting_for_that(
+    forward: tuple[Forward, fletching.Client],
+) -> None:
+    script, client = forward
+    asked: list[str] = []
+
+    def silent(action: str) -> int | None:
+        asked.append(action)
+        return 0 if len(asked) > 1 else None
+
+    script.silent = silent
+    made = interrupted_in_silence(script, lambda: client.create_table("made", {"n": [1]}))
+    assert made < PROMPT
+
+
+def test_sessions_are_left_without_waiting_for_an_answer(
+    forward: tuple[Forward, fletching.Client],
+) -> None:
+    script, client = forward
+    table = filled(client)
+
+    def leave(*, session: bool) -> None:
+        script.silent = lambda _: None
+        if session:
+            with table.scan().session():
+                script.silent = lambda _: 0
+                raise KeyboardInterrupt
+        batches = table.scan().to_batches()
+        next(batches)
+        script.silent = lambda _: 0
+        batches.close()
+        raise KeyboardInterrupt
+
+    for session in (True, False):
+        with promptly(), pytest.raises(KeyboardInterrupt):
+            leave(session=session)
 
 
 def test_an_append_through_several_streams_is_interrupted(

@@ -23,8 +23,8 @@ from fletching.client.table_info import describe
 from fletching.client.table_schemas import columns_of, gives_columns
 from fletching.client.tabular.catalog_names import TableEntry
 from fletching.client.tabular.tabular_data import BatchStream, batches_of
-from fletching.client.transports.channel import Channel
-from fletching.errors import FletchingError, NoSuchTableError, UsageError
+from fletching.client.transports.channel import Channel, patience
+from fletching.errors import NoSuchTableError, UsageError
 from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.admin import (
     CreateProject,
@@ -163,9 +163,9 @@ class Client:
         if rows is not None:
             try:
                 table.append(rows, progress=progress)
-            except BaseException:
-                with contextlib.suppress(FletchingError):
-                    self.drop_table(name, if_exists=True)
+            except BaseException as error:
+                drop = DropTable(table=self.table_name(name), if_exists=True)
+                self.channel.on_leaving(lambda last: last.call(drop, Done), patience(type(error)))
                 raise
         return table
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from fletching.client.cancellation import Cancellation
 from fletching.client.progress import ProgressLike, progress_meter
 from fletching.client.retry import RetrySequence
-from fletching.client.transports.channel import Channel
+from fletching.client.transports.channel import Channel, patience
 from fletching.client.transports.transport import BatchSource
 from fletching.errors import (
     FletchingError,
@@ -77,9 +77,8 @@ def run_statements(channel: Channel, project: str, schema: str, text: str) -> Re
         raise
     except BaseException:
         # Interrupted before there was an answer: the service may only be about to hear of them.
-        _cancel_unanswered(
-            channel, CancelStatement(instance_id=made, project=project, schema=schema)
-        )
+        cancel = CancelStatement(instance_id=made, project=project, schema=schema)
+        channel.on_leaving(functools.partial(_cancel_unanswered, request=cancel))
         raise
     try:
         while state.running:
@@ -90,9 +89,9 @@ def run_statements(channel: Channel, project: str, schema: str, text: str) -> Re
                 wait_seconds=_WAIT_SECONDS,
             )
             state = channel.call(again, StatementState)
-    except BaseException:
+    except BaseException as error:
         cancel = CancelStatement(instance_id=state.instance_id, project=project, schema=schema)
-        channel.call(cancel, StatementState)
+        channel.on_leaving(lambda last: last.call(cancel, StatementState), patience(type(error)))
         raise
     if state.error is not None:
         status, code, message = state.error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import itertools
 from collections.abc import Callable, Generator, Sequence
@@ -26,7 +27,7 @@ from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.reading.split import Split, SplitList
 from fletching.client.table_info import describe
 from fletching.client.table_schemas import scan_schema
-from fletching.client.transports.channel import Channel, Reopening
+from fletching.client.transports.channel import Channel, Reopening, patience
 from fletching.errors import FletchingError, UsageError
 from fletching.protocol.messages.admin import ListPartitions, PartitionPage
 from fletching.protocol.messages.requests import GetReadSession
@@ -362,7 +363,8 @@ class ReadSession(Readable):
             self.release()
         elif not self._released:
             self._released = True
-            release_quietly(self._channel, self.table, self.id)
+            release = functools.partial(release_quietly, table=self.table, session_id=self.id)
+            self._channel.on_leaving(release, patience(exc_type))
 
     def __repr__(self) -> str:
         """Table, version and size."""
@@ -467,5 +469,8 @@ def released(
     """The same batches; with their end, or with whoever leaves them, the session ends."""
     try:
         yield from batches
-    finally:
-        release_quietly(channel, table, session)
+    except BaseException:
+        # Left early, or failed: a service that is silent now keeps nobody.
+        channel.on_leaving(functools.partial(release_quietly, table=table, session_id=session))
+        raise
+    release_quietly(channel, table, session)

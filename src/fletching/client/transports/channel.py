@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import threading
 from collections.abc import Callable
 from typing import Protocol, TypeVar, Unpack
 
 from fletching.client.call_options import CallOptions, OptionChanges
-from fletching.client.cancellation import Cancellation
+from fletching.client.cancellation import LEAVE_SECONDS, Cancellation, join_within
 from fletching.client.retry import RetrySequence, Timing, retrying
 from fletching.client.transports.transport import BatchSource, Transport
-from fletching.errors import ProtocolError
+from fletching.errors import FletchingError, OperationCancelledError, ProtocolError
 from fletching.protocol.messages.admin import (
     AddColumns,
     CreatePartition,
@@ -31,7 +33,26 @@ from fletching.protocol.messages.requests import (
 )
 from fletching.protocol.messages.responses import ReadSession, Response
 
-__all__ = ["Channel", "is_repeatable"]
+__all__ = ["Channel", "is_repeatable", "patience"]
+
+_LAST_WORDS: OptionChanges = {
+    "timeouts": {"connect": 5.0, "first_byte": 30.0, "idle": 30.0},
+    "retry": {"budget_seconds": 0.0},
+}
+"""Options of what ends something that is left: nobody waits for it, and what it does expires by itself."""
+
+_PATIENT_SECONDS = 2.0
+"""How long an error waits for that, so that it has usually happened when the error arrives."""
+
+
+def patience(error: type[BaseException] | None) -> float:
+    """How long whoever leaves by an exception of this type waits for what ends there."""
+    if error is None or (
+        issubclass(error, Exception) and not issubclass(error, OperationCancelledError)
+    ):
+        return _PATIENT_SECONDS
+    return LEAVE_SECONDS
+
 
 _R = TypeVar("_R", bound=Response)
 
@@ -169,6 +190,31 @@ class Channel:
             trace_id=trace_id,
             cancellation=cancellation or self.cancellation,
         )
+
+    def on_leaving(self, work: Callable[[Channel], object], seconds: float = LEAVE_SECONDS) -> None:
+        """Ends something that is left, at the service; waits so long for that, and for no error of it.
+
+        Whoever leaves, by Ctrl-C for one, does not wait for a peer that is silent or gone: the requests go
+        on in a thread of their own for a while. Without a service they are done when this returns.
+
+        Args:
+            work: is given a channel to ask through: outside of the scope that was cancelled, where that is
+                why something is left, and without a repetition.
+            seconds: see `patience`.
+        """
+        last = dataclasses.replace(self.changed(**_LAST_WORDS), scope=None)
+
+        def run() -> None:
+            with contextlib.suppress(FletchingError):
+                work(last)
+
+        if not self.transport.supports_parallel_reads:
+            run()
+            return
+        thread = threading.Thread(target=run, name="fletching-leave", daemon=True)
+        with contextlib.suppress(RuntimeError):  # the interpreter ends, and starts none any more
+            thread.start()
+            join_within([thread], seconds)
 
     def sequence(self, cancellation: Cancellation | None = None) -> RetrySequence:
         """A retry sequence of this channel's policy; ``cancellation`` is the client's if None."""

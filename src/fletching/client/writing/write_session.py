@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import threading
 from collections.abc import Iterable, Sized
 from typing import Self
@@ -13,16 +11,14 @@ from typing_extensions import deprecated
 
 from fletching.client.blobs.blob_access import BlobPutter
 from fletching.client.blobs.blob_streams import BlobStreamWriter
-from fletching.client.call_options import OptionChanges
-from fletching.client.cancellation import LEAVE_SECONDS, join_within
 from fletching.client.change_reports import ChangeReport
 from fletching.client.progress import ProgressLike, progress_meter
 from fletching.client.retry import Effect, effect_of
-from fletching.client.transports.channel import Channel, Reopening
+from fletching.client.transports.channel import Channel, Reopening, patience
 from fletching.client.transports.stream_files import StreamWriter
 from fletching.client.writing.arrow_writer import ArrowWriter
 from fletching.client.writing.commit_message import CommitMessage
-from fletching.errors import FletchingError, OperationCancelledError, ServiceError, UsageError
+from fletching.errors import ServiceError, UsageError
 from fletching.protocol.messages.changes import ChangeRequest
 from fletching.protocol.messages.requests import (
     AbortWriteSession,
@@ -37,16 +33,6 @@ from fletching.protocol.messages.vocabulary import WriteMode
 from fletching.types import PartitionLike, PartitionSpec, TableName
 
 __all__ = ["WriteSession"]
-
-
-_LAST_WORDS: OptionChanges = {
-    "timeouts": {"connect": 5.0, "first_byte": 30.0, "idle": 30.0},
-    "retry": {"budget_seconds": 0.0},
-}
-"""Options of the abort of a session that is left because of an error."""
-
-_PATIENT_SECONDS = 2.0
-"""How long an error waits for that abort, so that it has usually happened when the error arrives."""
 
 
 class WriteSession:
@@ -415,24 +401,17 @@ class WriteSession:
                 # Refused for good, so that nothing of it will ever be visible. (After a failure that
                 # leaves it open whether the commit was done, nothing is aborted.)
                 if effect_of(error) is Effect.REFUSED:
-                    self._abort_quietly(_PATIENT_SECONDS)
+                    self._abort_quietly(type(error))
                 raise
-        elif issubclass(exc_type, Exception) and not issubclass(exc_type, OperationCancelledError):
-            self._abort_quietly(_PATIENT_SECONDS)
         else:
-            self._abort_quietly(LEAVE_SECONDS)
+            self._abort_quietly(exc_type)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickles by id; the copy knows no writers and no versions of this object."""
         return _reopened, (self._channel.reopen, self._table, self.id, self._write_mode)
 
-    def _abort_quietly(self, seconds: float) -> None:
-        """Aborts, and waits for that so long: the block's own error matters more.
-
-        Whoever leaves, by Ctrl-C for one, does not wait for a peer that is silent or gone: the
-        request goes on in a thread of its own for a while, and a session that could not be aborted
-        expires by itself.
-        """
+    def _abort_quietly(self, error: type[BaseException]) -> None:
+        """Aborts, because of an error that matters more; a session that could not be aborted expires."""
         for writer in self._writers:
             writer.cancel()
             writer.abandon()
@@ -440,19 +419,7 @@ class WriteSession:
         request = AbortWriteSession(
             table=self._table, session_id=self.id, write_mode=self._write_mode
         )
-        # Outside of the scope that was cancelled, where that is why it is left.
-        channel = dataclasses.replace(self._channel.changed(**_LAST_WORDS), scope=None)
-
-        def abort() -> None:
-            with contextlib.suppress(FletchingError):
-                channel.call(request, Done)
-
-        if not channel.transport.supports_parallel_reads:
-            abort()
-            return
-        thread = threading.Thread(target=abort, name="fletching-abort", daemon=True)
-        thread.start()
-        join_within([thread], seconds)
+        self._channel.on_leaving(lambda channel: channel.call(request, Done), patience(error))
 
     def _check_open(self) -> None:
         if self._ended is not None:

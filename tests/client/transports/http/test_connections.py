@@ -12,7 +12,12 @@ from typing import Any
 
 import pytest
 import urllib3
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+)
 
 from fletching.client.cancellation import Cancellation
 from fletching.client.transports.http.connections import (
@@ -108,6 +113,30 @@ def test_an_interruption_ends_the_wait_for_a_reply(peer: Any, manager: urllib3.P
         interrupter.check()
     with pytest.raises(OperationCancelledError):
         Interrupter(cancellation)
+
+
+def test_an_interruption_ends_the_handshake_of_tls(manager: urllib3.PoolManager) -> None:
+    """Of a peer that takes the connection and says nothing."""
+    cancellation = Cancellation()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+
+        def cancel() -> None:
+            peer, _ = silent.accept()
+            with peer:
+                assert peer.recv(1)  # the client has begun
+                cancellation.cancel("enough")
+                waiting.wait(600)
+
+        waiting = threading.Event()
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        interrupter = Interrupter(cancellation)
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/"
+        with pytest.raises(HTTPError), interrupter.around():
+            manager.urlopen("GET", url, timeout=600, **OPTIONS)
+        assert interrupter.interrupted
+        waiting.set()
+        thread.join()
 
 
 def test_what_has_ended_is_not_interrupted(peer: Any, manager: urllib3.PoolManager) -> None:

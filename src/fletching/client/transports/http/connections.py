@@ -168,6 +168,10 @@ class ReplyConnection:
 
     def connect(self) -> None:
         """Connects; TLS too, where it is used."""
+        exchange = _exchange.get()
+        if exchange is not None:
+            # urllib3 lets TLS shake hands before it hands the request over.
+            exchange.attach(self)
         try:
             super().connect()  # type: ignore[misc]  # the connection this is mixed into has it
             self._shut_down_if_interrupted()
@@ -327,8 +331,9 @@ class DirectConnection(_HttpConnection):
         """
         sock = DescriptorSocket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            sock.setblocking(False)
+            sock.connect(self._socket_address)  # at once, or not at all: its queue is full then
             sock.settimeout(self.timeout)
-            sock.connect(self._socket_address)
         except BaseException:
             sock.close()
             raise
