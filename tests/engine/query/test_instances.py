@@ -78,6 +78,26 @@ def test_ddl_runs_and_is_remembered(house: Any, instances: Instances) -> None:
         instances.get("other", row.id)
 
 
+def test_a_statement_that_nests_too_deeply_is_refused_and_a_long_one_runs(
+    house: Any, instances: Instances
+) -> None:
+    house.create(pa.schema([("a", pa.int64())]))
+    house.append(pa.record_batch({"a": [1, 2]}))
+    length = 1_500
+    for deep in [
+        "+".join(["a"] * length),
+        "||".join(["a"] * length),
+        "(" * length + "a" + ")" * length,
+    ]:
+        row = instances.run(f"select {deep} from t", HERE)
+        assert "nests too deeply" in row.result, deep[:9]
+    row = instances.run(" union all ".join(["select a from t"] * length), HERE)
+    assert "nests too deeply" in row.result
+    chain = " or ".join(f"a = {number}" for number in range(2, length))
+    row = instances.run(f"select a from t where {chain}", HERE)
+    assert rows(house, row.id) == [{"a": 2}]
+
+
 @pytest.mark.parametrize(
     ("statement", "code"),
     [

@@ -96,6 +96,18 @@ def test_long_lists_have_no_node_for_each_value_and_are_written_again() -> None:
     assert len(short.expressions) == 2
 
 
+def test_long_chains_of_conditions_are_not_deep() -> None:
+    """Depth is what costs: Python's own stack ends at a thousand calls."""
+    for word, kind in [("OR", exp.Or), ("AND", exp.And)]:
+        names = [f"c{number}" for number in range(2_001)]
+        where = parse_one(f"SELECT 1 FROM t WHERE {f' {word} '.join(names)}").args["where"].this
+        assert isinstance(where, kind)
+        assert [node.name for node in where.find_all(exp.Column, bfs=False)] == names
+        assert max(node.depth for node in where.find_all(exp.Column)) < 20
+    mixed = "a AND b OR c AND (d OR e)"
+    assert sql_text(parse_one(f"SELECT {mixed}")) == f"SELECT {mixed}"
+
+
 def test_a_filter_is_one_condition() -> None:
     assert isinstance(parse_predicate("a = 1 and b = 2"), exp.And)
     for text in ("a = 1 order by a", "a = 1 limit 3", "a = 1; select 2", "", "a = 1)"):

@@ -58,6 +58,7 @@ from fletching.errors import (
     OperationCancelledError,
     ServiceError,
     ServiceUnavailableError,
+    SqlSyntaxError,
 )
 from fletching.ipc.encoding import encode_schema
 from fletching.protocol.http.error_codec import to_service_error
@@ -286,6 +287,9 @@ class Instances:
             fault = to_service_error(error, run.row.id)
             if fault.http_status in {401, 403} or fault.http_status >= 500:
                 refused = error
+        except RecursionError:
+            # Of whatever goes into a tree's depth; the statement is at fault, not the service.
+            fault = to_service_error(SqlSyntaxError("the statement nests too deeply"), run.row.id)
         except Exception as error:  # noqa: BLE001 - whoever waits for the outcome gets one
             fault, refused = to_service_error(error, run.row.id), error
         selection = Selection()

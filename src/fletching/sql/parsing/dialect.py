@@ -53,6 +53,9 @@ MAX_SQL_TEXT = 8 * 1024 * 1024
 LITERALS = "literals"
 """Key in the ``meta`` of an IN with a long list: (text, whether it is quoted) of each literal."""
 
+_LONG_CHAIN = 16
+"""Conditions that AND or OR joins from which their tree is made flat."""
+
 _LONG_LIST = 32
 """Entries from which an IN list is read without a tree node for each."""
 
@@ -378,7 +381,37 @@ def _tree(dialect: Odps, chunk: list[Token], text: str) -> exp.Expr:
     nodes = dialect.parser().parse(chunk, text)
     if len(nodes) != 1 or nodes[0] is None:
         raise SqlSyntaxError(f"expected one statement, got {len(nodes)}")
-    return nodes[0]
+    return _balanced(nodes[0])
+
+
+def _balanced(tree: exp.Expr) -> exp.Expr:
+    """The tree with long chains of AND, or of OR, halved and halved again, so that they are not deep.
+
+    A chain is as deep as it is long when it is parsed, and whatever looks at a tree goes into its depth.
+    """
+    tops = [
+        node
+        for node in tree.find_all(exp.And, exp.Or)
+        if type(node.parent) is not type(node) and isinstance(node.this, type(node))
+    ]
+    for top in tops:
+        members: list[exp.Expr] = []
+        left: exp.Expr = top
+        while type(left) is type(top):
+            members.append(left.expression)
+            left = left.this
+        members.append(left)
+        if len(members) > _LONG_CHAIN:
+            members.reverse()
+            while len(members) > 2:
+                pairs = (members[at : at + 2] for at in range(0, len(members), 2))
+                members = [
+                    type(top)(this=pair[0], expression=pair[1]) if len(pair) == 2 else pair[0]
+                    for pair in pairs
+                ]
+            top.set("this", members[0])
+            top.set("expression", members[1])
+    return tree
 
 
 def _assignment(dialect: Odps, chunk: list[Token], text: str, written: str) -> Parsed:
