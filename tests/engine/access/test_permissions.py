@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from tests.folding import folded
 
@@ -13,7 +14,7 @@ from fletching.engine.access.permissions import (
 from fletching.errors import (
     NoPermissionError,
 )
-from fletching.protocol.messages import admin, requests
+from fletching.protocol.messages import admin, changes, requests
 from fletching.protocol.messages.requests import Request
 from fletching.types import TableName
 
@@ -82,6 +83,26 @@ def test_grants_allow_what_their_patterns_match(grants: list[str], allowed: str)
                     snapshot.check(key, request)
                 assert caught.value.http_status == 403
         assert snapshot.may_read(key, T) is bool(allowed)
+
+
+def test_a_table_is_not_renamed_out_of_what_was_granted() -> None:
+    key = AccessKey("id", "id", "secret")
+    snapshot = AccessSnapshot({}, {"id": [Grant("id", "demo", "ev*", Permission.ADMIN)]})
+    snapshot.check(key, changes.RenameTable(table=T, new_name="evenings"))
+    with pytest.raises(NoPermissionError, match=r"may not admin table demo.default.payroll"):
+        snapshot.check(key, changes.RenameTable(table=T, new_name="payroll"))
+    with pytest.raises(NoPermissionError, match=r"may not admin table demo.default.other"):
+        snapshot.check(
+            key, changes.RenameTable(table=TableName("demo", "other"), new_name="events")
+        )
+    # Whoever adds a request that names a second table says so where permissions are checked.
+    second = {
+        kind.__name__
+        for kind in everything(requests.TableRequest)
+        for field in msgspec.structs.fields(kind)
+        if (field.type is TableName and field.name != "table") or field.name == "new_name"
+    }
+    assert second == {"RenameColumn", "RenameTable"}
 
 
 def test_requests_about_a_project() -> None:

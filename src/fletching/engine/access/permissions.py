@@ -165,8 +165,10 @@ class AccessSnapshot:
         permission = needed_permission(type(request))
         granted = [g for g in self.grants_of(key) if g.permission.rank >= permission.rank]
         if isinstance(request, TableRequest):
-            allowed = any(grant.covers(request.table) for grant in granted)
-            what = f"table {request.table}"
+            names = _tables_of(request)
+            refused = [name for name in names if not any(g.covers(name) for g in granted)]
+            allowed = not refused
+            what = f"table {(refused or names)[0]}"
         else:
             project = _project_of(request)
             what = f"project {project}"
@@ -200,6 +202,14 @@ class AccessSnapshot:
     def may_read(self, key: AccessKey, table: TableName) -> bool:
         """Whether a key may know of a table."""
         return any(grant.covers(table) for grant in self.grants_of(key))
+
+
+def _tables_of(request: TableRequest) -> list[TableName]:
+    """The tables that a request names: one that gets another name is a table of that name from then on."""
+    table = request.table
+    if isinstance(request, changes.RenameTable):
+        return [table, TableName(table.project, request.new_name, table.schema)]
+    return [table]
 
 
 def _project_of(request: Request) -> str:
