@@ -90,3 +90,22 @@ def test_nobody_sees_more_than_they_may(filled: Sql) -> None:
         "show schemas",
     ):
         assert "not for you" in filled.fails(statement, **limits)
+
+
+def test_names_belong_to_what_there_is(open_house: Any) -> None:
+    sql = Sql(open_house(create_projects=False))
+    sql("create schema s")
+    for statement, said in (
+        ("use nowhere", "nowhere"),
+        ("use nowhere.s", "nowhere"),
+        ("use demo.t", "no schema t in project demo"),
+        ("use schema t", "no schema t in project demo"),
+    ):
+        assert said in sql.fails(statement)
+    sql("use demo; use demo.S; use schema default; use schema s")
+
+
+def test_a_project_may_come_into_being_by_use(sql: Sql) -> None:
+    sql("use other; create table t (x bigint); use schema default")
+    assert sql.rows("select x from other.t") == []
+    assert "no project another" in sql.fails("use another.s")

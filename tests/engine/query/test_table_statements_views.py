@@ -54,6 +54,21 @@ def test_cloned(shop: fletching.Client) -> None:
     assert len(shop.sql("select id from copied")) == 2
 
 
+def test_tables_and_views_are_dropped_as_what_they_are(shop: fletching.Client) -> None:
+    shop.sql("create view v as select id from sale")
+    for statement in ("drop table v", "drop table if exists v"):
+        with pytest.raises(
+            InvalidArgumentError, match=r"v is a view: DROP VIEW drops it, at line 1"
+        ):
+            shop.sql(statement)
+    for statement in ("drop view sale", "drop view if exists sale"):
+        with pytest.raises(InvalidArgumentError, match="sale is a table: DROP TABLE drops it"):
+            shop.sql(statement)
+    assert len(shop.sql("select * from v")) == 2
+    shop.sql("drop view v; drop table sale; drop view if exists v; drop table if exists sale")
+    assert shop.sql("show tables").text == ""
+
+
 def test_missing_columns(shop: fletching.Client) -> None:
     for _ in range(2):
         shop.sql("alter table sale add columns if not exists (ID bigint, note string)")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import duckdb
@@ -51,6 +52,17 @@ def value(sql: str) -> Any:
         ("'1e3'", STRING, BIGINT, None),
         ("'1_0'", STRING, DOUBLE, None),
         ("'1e3'", STRING, DOUBLE, 1000.0),
+        ("'1e308'", STRING, DOUBLE, 1e308),
+        ("'-1e400'", STRING, DOUBLE, None),
+        ("' 1E-400 '", STRING, DOUBLE, None),
+        ("'0e-400'", STRING, DOUBLE, 0.0),
+        ("'1e39'", STRING, SqlType("FLOAT"), None),
+        ("'1e-50'", STRING, SqlType("FLOAT"), None),
+        ("repeat('9', 400)", STRING, DOUBLE, None),
+        ("'0.' || repeat('0', 400) || '1'", STRING, DOUBLE, None),
+        ("'-Infinity'", STRING, DOUBLE, -math.inf),
+        ("repeat(' ', 40) || 'inf'", STRING, DOUBLE, math.inf),
+        (" || ".join(["'12'", *["''"] * 30]), STRING, DOUBLE, 12.0),
         ("1.9::double", DOUBLE, BIGINT, 1),
         ("'epoch'", STRING, DATETIME, None),
         ("'2024/01/01'", STRING, DATE, None),

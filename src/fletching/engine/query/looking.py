@@ -44,7 +44,7 @@ from fletching.sql.statements.statement_kinds import (
     ShowTablesQuery,
     Statement,
 )
-from fletching.types import PartitionSpec, TableName
+from fletching.types import DEFAULT_SCHEMA, PartitionSpec, TableName
 
 __all__ = ["Looking", "all_partitions"]
 
@@ -113,11 +113,7 @@ class Looking:
             case ShowSchemasQuery(project=project):
                 return "\n".join(info.schema for info in self._schemas(project))
             case DescribeSchemaQuery(project=project, schema=schema):
-                wanted = schema.casefold()
-                for item in self._schemas(project):
-                    if item.schema.casefold() == wanted:
-                        return schema_description(item)
-                raise NoSuchSchemaError(f"there is no schema {schema} in project {project}")
+                return schema_description(self._schema(project, schema))
             case ShowCreateQuery(table=table):
                 return creating_statement(self._table(table))
             case DescribeQuery():
@@ -130,6 +126,26 @@ class Looking:
             case ShowHistoryQuery(table=table):
                 return self._history(table)
         raise InvalidArgumentError("the statement is not supported")
+
+    def check_namespace(self, project: str, schema: str) -> None:
+        """Looks whether there are a project and, if it is named, a schema.
+
+        Raises:
+            NoSuchProjectError: no such project, and none comes into being with its first table.
+            NoSuchSchemaError: no such schema.
+        """
+        request = ListTables(project=project, max_items=1)
+        self._authorize(request)
+        self._verbs.call(request)
+        if schema and schema.casefold() != DEFAULT_SCHEMA:
+            self._schema(project, schema)
+
+    def _schema(self, project: str, schema: str) -> SchemaInfo:
+        wanted = schema.casefold()
+        for item in self._schemas(project):
+            if item.schema.casefold() == wanted:
+                return item
+        raise NoSuchSchemaError(f"there is no schema {schema} in project {project}")
 
     def _schemas(self, project: str) -> tuple[SchemaInfo, ...]:
         request = ListSchemas(project=project)

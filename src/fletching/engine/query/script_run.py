@@ -28,6 +28,7 @@ from fletching.protocol.messages.admin import (
     CreatePartition,
     DescribeTable,
     DropPartition,
+    DropTable,
     TableInfo,
 )
 from fletching.protocol.messages.changes import (
@@ -89,6 +90,7 @@ _OF_TABLES = (
     CreatePartition,
     DropColumns,
     DropPartition,
+    DropTable,
     RenameColumn,
     TouchTable,
     TruncateTable,
@@ -127,16 +129,22 @@ class ScriptRun:
         return time_zone_of(self.flags)
 
     def check_tables(self, requests: Iterable[Request]) -> None:
-        """Refuses what changes a table's rows, columns or partitions if it is about a view.
+        """Refuses what changes or drops a table if it is about a view.
 
         Raises:
             InvalidArgumentError: naming the view.
         """
-        for table in {item.table for item in requests if isinstance(item, _OF_TABLES)}:
+        about = {
+            (item.table, isinstance(item, DropTable))
+            for item in requests
+            if isinstance(item, _OF_TABLES)
+        }
+        for table, dropped in about:
             with contextlib.suppress(NotFoundError):  # whoever changes it says so
                 info = self.verbs.call(DescribeTable(table=table))
                 if isinstance(info, TableInfo) and VIEW_TEXT in info.properties:
-                    raise InvalidArgumentError(f"{info.table} is a view: it has no rows of its own")
+                    why = "DROP VIEW drops it" if dropped else "it has no rows of its own"
+                    raise InvalidArgumentError(f"{info.table} is a view: {why}")
 
     def query(self, tree: exp.Expr, changed: ChangedTable | None = None) -> Query:
         """Opens a query; raises as `QueryRunner.open`."""

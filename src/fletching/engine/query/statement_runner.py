@@ -230,9 +230,13 @@ def _done(run: ScriptRun, statement: Statement) -> Outcome | None:
                 name = TIME_ZONE
             run.flags[name] = value
             run.namespace = namespace_after(statement, run.namespace)
-        case Use():
+        case Use(project=project, schema=schema):
+            _looking(run).check_namespace(project, schema)
             run.namespace = namespace_after(statement, run.namespace)
         case _:
-            looking = Looking(run.verbs, run.authorize, run.visible, run.flags)
-            return Outcome(printed=looking.printed(statement))
+            return Outcome(printed=_looking(run).printed(statement))
     return None
+
+
+def _looking(run: ScriptRun) -> Looking:
+    return Looking(run.verbs, run.authorize, run.visible, run.flags)

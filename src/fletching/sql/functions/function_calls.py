@@ -29,6 +29,7 @@ __all__ = [
     "NullConstantError",
     "Result",
     "between",
+    "beyond",
     "converted",
     "convertible",
     "counted_arguments",
@@ -69,6 +70,9 @@ def counted_arguments(count: int | str) -> str:
 _WHOLE_TEXT = "'^\\s*([+-]?\\d+)(?:\\.\\d*)?\\s*$'"
 YEAR = "(?:[1-9]\\d{0,3}|0[1-9]\\d{0,2}|00[1-9]\\d?|000[1-9])"
 """A year from 1 to 9999, as a regular expression."""
+
+_SHORT = 100
+"""A value of more characters of SQL is computed once and has a name, where it is needed several times."""
 
 _DATE_TEXT = f"'^\\s*{YEAR}-\\d{{1,2}}-\\d{{1,2}}(?:[ T].*)?$'"
 """Texts that have a form as a whole number, or as a date or time: DuckDB takes ``1_0``, ``0x1`` and ``epoch``."""
@@ -125,6 +129,12 @@ def converted(text: str, given: SqlType, wanted: SqlType, zone: str = "") -> str
         elif given.kind == "time":
             # Of milliseconds DuckDB would make nanoseconds, which end in the year 2262.
             text = f"epoch({to_utc(f'CAST({text} AS TIMESTAMP)', zone)})"
+    elif wanted.kind == "double" and given.kind == "text":
+        wrong = f"contains({{0}}, '_') OR {beyond('{0}', target)}"
+        body = f"CASE WHEN NOT ({wrong}) THEN TRY_CAST({{0}} AS {target}) END"
+        if len(text) <= _SHORT:
+            return body.format(text)
+        return let(["written"], [text], body.format("written"))
     elif wanted.kind in {"double", "decimal"}:
         if given.kind == "text":
             text = f"CASE WHEN NOT contains({text}, '_') THEN {text} END"
@@ -147,6 +157,19 @@ def converted(text: str, given: SqlType, wanted: SqlType, zone: str = "") -> str
     elif wanted.name == "BOOLEAN" and given.kind in {"double", "decimal"}:
         return f"({text} <> 0)"
     return f"TRY_CAST({text} AS {target})"
+
+
+def beyond(text: str, target: str) -> str:
+    """Whether a text is a number above the greatest FLOAT or DOUBLE, or nearer to zero than any.
+
+    DuckDB gives infinity or zero for it. Texts that are too short for such a number are not read twice.
+    """
+    number = f"TRY_CAST({text} AS {target})"
+    return (
+        f"((strlen({text}) > 38 OR contains({text}, 'e') OR contains({text}, 'E'))"
+        f" AND (isinf({number}) AND regexp_matches({text}, '[0-9]')"
+        f" OR {number} = 0 AND regexp_matches({text}, '^[^eE]*[1-9]')))"
+    )
 
 
 def decimal_text(value: str) -> str:

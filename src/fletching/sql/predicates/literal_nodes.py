@@ -19,6 +19,7 @@ from fletching.sql.predicates.literals import (
     parse_double,
     parse_moment,
     parse_number,
+    rounded,
     to_double,
     to_float32,
 )
@@ -172,13 +173,11 @@ def _whole(bits: int) -> Callable[[Value, exp.DataType], int | None]:
 
 
 def _double(value: Value, _type: exp.DataType) -> float | None:
-    number = _as_number(value)
-    return None if number is None else to_double(number)
+    return rounded(_as_number(value), to_double)
 
 
 def _float(value: Value, _type: exp.DataType) -> float | None:
-    number = _as_number(value)
-    return None if number is None else to_float32(number)
+    return rounded(_as_number(value), to_float32)
 
 
 def _decimal(value: Value, data_type: exp.DataType) -> Decimal | None:

@@ -16,6 +16,7 @@ import functools
 import math
 import re
 import struct
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 
@@ -24,7 +25,7 @@ import pyarrow as pa
 from fletching.errors import InvalidArgumentError
 from fletching.sql.predicates.bounds import Physical
 
-__all__ = ["Moment", "Place", "Value", "parse_number", "place_of", "scalar_of"]
+__all__ = ["Moment", "Place", "Value", "parse_number", "place_of", "rounded", "scalar_of"]
 
 MAX_DIGITS = 400
 """Digits of a numeric literal, and its greatest power of ten: double's range is below."""
@@ -213,6 +214,17 @@ def to_float32(number: float | Decimal) -> float:
     return result
 
 
+def rounded(
+    number: float | Decimal | None, rounding: Callable[[float | Decimal], float]
+) -> float | None:
+    """A number as a DOUBLE or FLOAT; None if it is written in digits that would be infinity or zero there."""
+    if number is None:
+        return None
+    value = rounding(number)
+    changed = math.isinf(value) or (value == 0) != (number == 0)
+    return None if changed and isinstance(number, Decimal | int) else value
+
+
 def _number(value: object, *, approximate: bool) -> float | Decimal | None:
     """A literal as a number; text may spell one."""
     if isinstance(value, bool):
@@ -220,7 +232,10 @@ def _number(value: object, *, approximate: bool) -> float | Decimal | None:
     if isinstance(value, int | float | Decimal):
         return value
     if isinstance(value, str):
-        return parse_double(value) if approximate else parse_number(value)
+        if not approximate:
+            return parse_number(value)
+        number = parse_double(value)
+        return None if rounded(number, to_double) is None else number
     return None
 
 
