@@ -79,12 +79,12 @@ def many_batches() -> list[bytes]:
             [pa.nulls(3), pa.array([1, 2, 3], pa.date32()).cast(pa.date64())], ["null", "date"]
         ),
     }
-    found = []
+    result = []
     for chosen in (*([name] for name in columns), list(columns)):
         part = pa.record_batch({name: columns[name] for name in chosen})
         sink = io.BytesIO()
         ipc.write_stream([part] * 5, sink)
-        found.append(sink.getvalue())
+        result.append(sink.getvalue())
     sink = io.BytesIO()
     options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
     grown = [
@@ -94,7 +94,7 @@ def many_batches() -> list[bytes]:
         for n in range(5)
     ]
     ipc.write_stream(grown, sink, options=options)
-    return [*found, sink.getvalue()]
+    return [*result, sink.getvalue()]
 
 
 def shaped_files() -> list[bytes]:
@@ -102,7 +102,7 @@ def shaped_files() -> list[bytes]:
     sink = io.BytesIO()
     ipc.write_stream([batch().select(["n", "d"])] * 2, sink)
     schema, *rest = ipc.messages(sink.getvalue())
-    found = []
+    result = []
     for start, version in ((b"ARROW1".ljust(64, b"\0"), True), (b"ARROW1\0\0", False)):
         data = bytearray(start)
         places: dict[str, list[Block]] = {"dictionary batch": [], "record batch": []}
@@ -116,40 +116,40 @@ def shaped_files() -> list[bytes]:
         )
         if not version:
             footer[12:14] = bytes(2)
-        found.append(bytes(data) + footer + len(footer).to_bytes(4, "little") + b"ARROW1")
-    return found
+        result.append(bytes(data) + footer + len(footer).to_bytes(4, "little") + b"ARROW1")
+    return result
 
 
 def seeds() -> list[bytes]:
     """Small streams and files: one column each, all together, compressed, old forms; golden files."""
-    found: list[bytes] = []
+    result: list[bytes] = []
     whole = batch()
     for chosen in (*([name] for name in whole.schema.names), whole.schema.names):
         part = whole.select(chosen)
         for codec in (None, "lz4", "zstd"):
             sink = io.BytesIO()
             ipc.write_stream([part, part.slice(1)], sink, compression=codec)
-            found.append(sink.getvalue())
+            result.append(sink.getvalue())
         sink = io.BytesIO()
         with pa.ipc.new_file(sink, part.schema) as writer:
             writer.write_batch(part)
-        found.append(sink.getvalue())
+        result.append(sink.getvalue())
         sink = io.BytesIO()
         options = pa.ipc.IpcWriteOptions(
             use_legacy_format=True, metadata_version=pa.ipc.MetadataVersion.V4
         )
         with pa.ipc.new_stream(sink, part.schema, options=options) as writer:
             writer.write_batch(part)
-        found.append(sink.getvalue())
-    found += many_batches() + shaped_files()
+        result.append(sink.getvalue())
+    result += many_batches() + shaped_files()
     empty = io.BytesIO()
     ipc.write_stream(whole.slice(0, 0), empty)
-    found.append(empty.getvalue())
+    result.append(empty.getvalue())
     section = io.BytesIO()
-    ipc.write_prefixed(section, found[0], alignment=64)
-    found.append(section.getvalue())
+    ipc.write_prefixed(section, result[0], alignment=64)
+    result.append(section.getvalue())
     golden = Path(os.environ.get("ARROW_TEST_DATA", ROOT.parent / "shared" / "arrow-testing"))
-    return found + [
+    return result + [
         path.read_bytes()
         for path in sorted(golden.rglob("*"))
         if path.is_file() and path.stat().st_size <= MAX_SEED_BYTES and path.suffix != ".md"

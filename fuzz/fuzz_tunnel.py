@@ -38,22 +38,22 @@ VALUES = {
 
 def seeds() -> list[bytes]:
     """Whole inputs of every kind."""
-    found: list[bytes] = [b"\x00"]
+    result: list[bytes] = [b"\x00"]
     for number, table in enumerate(tunnel_oracle.TABLES):
         encoder = RecordEncoder(table)
         columns = [pa.array(VALUES[str(layout.type)] * 3, layout.type) for layout in table]
         body = bytes(encoder.encode(columns)) + encoder.finish()
-        found += [bytes([number]) + body, bytes([number]) + RecordEncoder(table).finish()]
+        result += [bytes([number]) + body, bytes([number]) + RecordEncoder(table).finish()]
     kinds = len(tunnel_oracle.TABLES)
     text = b"some text, some text, and some more of it " * 20
     snappy = SnappyEncoder()
     parts = [*snappy.encode(text), *snappy.encode(random.Random(0).randbytes(300))]
-    found.append(bytes([kinds]) + b"".join(map(bytes, parts)))
+    result.append(bytes([kinds]) + b"".join(map(bytes, parts)))
     for size in (7, 64, 65536):
         chunks = ChunkEncoder(size)
         framed = [*chunks.encode(text), *chunks.finish()]
-        found.append(bytes([kinds + 1]) + b"".join(map(bytes, framed)))
-    return found
+        result.append(bytes([kinds + 1]) + b"".join(map(bytes, framed)))
+    return result
 
 
 def main() -> None:

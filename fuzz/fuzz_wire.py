@@ -31,7 +31,7 @@ from fletching.wire.blob_frames import BlobHeader, ChecksumType
 
 def seeds() -> list[bytes]:
     """Whole inputs of every nesting."""
-    found = [b"\x00"]
+    result = [b"\x00"]
     frames = b"".join(
         bytes(piece)
         for kind in ChecksumType
@@ -45,13 +45,13 @@ def seeds() -> list[bytes]:
         blocks = crc32c_blocks.Encoder()
         framed = b"".join([*blocks.encode(coded), *blocks.finish()])
         width = len(wire_oracle.CODINGS)
-        found += [bytes([number]) + coded, bytes([3 * width + number]) + framed]
+        result += [bytes([number]) + coded, bytes([3 * width + number]) + framed]
     width = len(wire_oracle.CODINGS)
     blocks = crc32c_blocks.Encoder()
     noise = random.Random(0).randbytes(9000)
-    found.append(bytes([2 * width]) + b"".join([*blocks.encode(noise), *blocks.finish()]))
-    found.append(bytes([width]) + frames)
-    return found
+    result.append(bytes([2 * width]) + b"".join([*blocks.encode(noise), *blocks.finish()]))
+    result.append(bytes([width]) + frames)
+    return result
 
 
 def mutated(chance: random.Random, pool: list[bytes]) -> bytes:

@@ -39,12 +39,12 @@ TABLES: list[list[RecordLayout]] = [
 
 def rows_of(table: list[RecordLayout], data: bytes, chunk: int) -> list[Any]:
     decoder = RecordDecoder(table, decode_bytes=max(chunk, 16), max_row_bytes=1 << 20)
-    found: list[Any] = []
+    result: list[Any] = []
 
     def take(columns: list[pa.Array]) -> None:
         for column in columns:
             column.validate(full=True)
-        found.extend(zip(*(column.to_pylist() for column in columns), strict=True))
+        result.extend(zip(*(column.to_pylist() for column in columns), strict=True))
 
     for start in range(0, len(data), chunk):
         decoder.feed(data[start : start + chunk])
@@ -53,8 +53,8 @@ def rows_of(table: list[RecordLayout], data: bytes, chunk: int) -> list[Any]:
     decoder.finish()
     for columns in decoder.batches():
         take(columns)
-    assert len(found) == decoder.rows
-    return found
+    assert len(result) == decoder.rows
+    return result
 
 
 def content_of(data: bytes, chunk: int, *, snappy: bool) -> bytes:

@@ -138,7 +138,7 @@ def choose(count: int, seed: int, only: str) -> list[tuple[Path, Mutation]]:
             module = path.relative_to(SOURCE)
             if only in module.as_posix():
                 name = module.as_posix().removesuffix(".py")
-                pool.extend((module, found) for found in mutations(name, path.read_text()))
+                pool.extend((module, result) for result in mutations(name, path.read_text()))
     return sorted(pool, key=lambda item: lot(item[1].name, seed))[:count]
 
 

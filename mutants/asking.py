@@ -155,8 +155,8 @@ class Fork:
         """Waits for the end of what has closed its pipe; then as `end`."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if found is not None:
+            result = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if result is not None:
                 break
             time.sleep(0.01)
         return self.end()

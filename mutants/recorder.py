@@ -69,7 +69,7 @@ class Recorder:
         usable = {name: spent for name, spent in self._tests.items() if name not in self._failed}
         files = sorted({name.partition("::")[0] for name in self._tests})
         sources = sorted((ROOT / "src" / "fletching").rglob("*.py"))
-        found = {
+        result = {
             "tests": usable,
             "files": {name: fingerprint(ROOT / name) for name in files},
             "modules": {
@@ -77,7 +77,7 @@ class Recorder:
                 for path in sources
             },
         }
-        self._target.write_text(json.dumps(found))
+        self._target.write_text(json.dumps(result))
 
 
 def pytest_configure(config: pytest.Config) -> None:

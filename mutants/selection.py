@@ -106,9 +106,9 @@ def mentions(module: Path) -> list[str]:
         rf"^ *(from {parent}\.{stem} import|from {parent} import .*\b{stem}\b)", re.MULTILINE
     )
     files = sorted((ROOT / "tests").rglob("test_*.py"))
-    found = [path.relative_to(ROOT) for path in files if wanted.search(path.read_text())]
-    found.sort(key=lambda path: path.parent != Path("tests") / module.parent)
-    return [path.as_posix() for path in found]
+    result = [path.relative_to(ROOT) for path in files if wanted.search(path.read_text())]
+    result.sort(key=lambda path: path.parent != Path("tests") / module.parent)
+    return [path.as_posix() for path in result]
 
 
 def nearest(module: Path) -> list[str]:

@@ -158,11 +158,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _send(self, *, with_body: bool) -> None:
         key, _ = self._parse()
-        found = self.server.objects.get(key)
-        if found is None:
+        result = self.server.objects.get(key)
+        if result is None:
             self._answer(404)
             return
-        data, marks = found
+        data, marks = result
         facts = self._facts(data, marks)
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", ""))
         if not with_body:

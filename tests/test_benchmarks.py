@@ -222,9 +222,9 @@ def test_the_corpus_is_the_same_each_time(benchmarks: Any) -> None:
 def test_the_picture_of_the_readme_is_of_recorded_results(benchmarks: Any) -> None:
     speed = importlib.import_module("benchmarks.speed_picture")
     text = speed.PICTURE.read_text()
-    found = re.search(r"<!-- results (\S+) -->", text)
-    assert found is not None
-    path = speed.FOLDER / "results" / found[1]
+    result = re.search(r"<!-- results (\S+) -->", text)
+    assert result is not None
+    path = speed.FOLDER / "results" / result[1]
     assert text == speed.drawn(json.loads(path.read_text()), path.stem)
     root = ET.fromstring(text)
     label = str(root.get("aria-label"))
@@ -266,6 +266,6 @@ def test_a_small_catalog_is_measured(
     benchmarks: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     catalog = importlib.import_module("benchmarks.bench_catalog")
-    found = catalog.run(str(tmp_path / "data"), 300, 10, None, as_json=True).results
-    assert found["open a session"]["statements"] <= 3
-    assert json.loads(capsys.readouterr().out.splitlines()[-1]).keys() == found.keys()
+    result = catalog.run(str(tmp_path / "data"), 300, 10, None, as_json=True).results
+    assert result["open a session"]["statements"] <= 3
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]).keys() == result.keys()

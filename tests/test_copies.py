@@ -39,7 +39,7 @@ def received(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 def in_place(batches: list[pa.RecordBatch], received: list[tuple[int, int]]) -> tuple[int, int]:
     """Bytes of payload, and how many of them lie where they were received."""
-    payload = found = 0
+    payload = result = 0
     for batch in batches:
         for column in batch.columns:
             for buffer in column.buffers():
@@ -47,11 +47,11 @@ def in_place(batches: list[pa.RecordBatch], received: list[tuple[int, int]]) -> 
                     continue
                 payload += buffer.size
                 start, end = buffer.address, buffer.address + buffer.size
-                found += sum(
+                result += sum(
                     max(0, min(end, at + length) - max(start, at)) for at, length in received
                 )
-    assert found <= payload
-    return payload, found
+    assert result <= payload
+    return payload, result
 
 
 def test_received_payload_is_not_copied_again(

@@ -49,10 +49,10 @@ def documents() -> list[dict[str, Any]]:
 
 
 def kind(name: str, wanted: str) -> dict[str, Any]:
-    (found,) = [
+    (result,) = [
         each for each in documents() if (each["kind"], each["metadata"]["name"]) == (wanted, name)
     ]
-    return found
+    return result
 
 
 def seconds(text: str) -> float:
@@ -148,9 +148,9 @@ def test_every_variable_is_one_of_ours() -> None:
 
 
 def containers(document: dict[str, Any]) -> list[dict[str, Any]]:
-    found = document.get("spec", {}).get("template", {}).get("spec", {}).get("containers", [])
-    assert isinstance(found, list)
-    return found
+    result = document.get("spec", {}).get("template", {}).get("spec", {}).get("containers", [])
+    assert isinstance(result, list)
+    return result
 
 
 def test_every_command_is_one_of_ours() -> None:

@@ -34,9 +34,9 @@ FENCE = re.compile(
 def blocks(page: Path, language: str) -> list[tuple[int, str]]:
     text = page.read_text()
     return [
-        (text[: found.start()].count("\n") + 2, textwrap.dedent(found["body"]))
-        for found in FENCE.finditer(text)
-        if found["language"] == language
+        (text[: result.start()].count("\n") + 2, textwrap.dedent(result["body"]))
+        for result in FENCE.finditer(text)
+        if result["language"] == language
     ]
 
 

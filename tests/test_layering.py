@@ -76,8 +76,8 @@ def parsed(path: Path) -> ast.Module:
 
 def imports(path: Path) -> Iterator[str]:
     package = ["fletching", *path.relative_to(SOURCE).parts[:-1]]
-    found = import_statements(path)
-    for node in found.run + found.types + found.inside:
+    result = import_statements(path)
+    for node in result.run + result.types + result.inside:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         else:
@@ -157,10 +157,10 @@ NAMES = {name_of(path) for path in modules()}
 
 def needed_by(path: Path) -> set[str]:
     """The modules of ours that this one imports anywhere; of a package, while it is imported itself."""
-    found = import_statements(path)
+    result = import_statements(path)
     # A package shows names to type checkers that it imports when they are first used.
     return named_in(
-        found.run if path.stem == "__init__" else found.run + found.types + found.inside
+        result.run if path.stem == "__init__" else result.run + result.types + result.inside
     )
 
 
@@ -190,21 +190,21 @@ class Imports(NamedTuple):
 
 @functools.cache
 def import_statements(path: Path) -> Imports:
-    found = Imports([], [], [])
+    result = Imports([], [], [])
 
     def look(statements: Iterable[ast.AST], kind: list[Import]) -> None:
         for node in statements:
             if isinstance(node, Import):
                 kind.append(node)
             elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                look(node.body, found.inside)
+                look(node.body, result.inside)
             elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-                look(ast.iter_child_nodes(node), found.types)
+                look(ast.iter_child_nodes(node), result.types)
             elif not isinstance(node, ast.expr):
                 look(ast.iter_child_nodes(node), kind)
 
-    look(parsed(path).body, found.run)
-    return found
+    look(parsed(path).body, result.run)
+    return result
 
 
 SPARED_TIME = {
@@ -237,7 +237,7 @@ def with_packages(name: str) -> set[str]:
 def libraries_of(name: str) -> frozenset[str]:
     """The libraries of others that are imported with a module of ours."""
     seen: set[str] = set()
-    found: set[str] = set()
+    result: set[str] = set()
     ahead = with_packages(name)
     while ahead:
         module = ahead.pop()
@@ -247,10 +247,10 @@ def libraries_of(name: str) -> frozenset[str]:
             ahead |= with_packages(needed) - seen
         for node in statements:
             if isinstance(node, ast.Import):
-                found |= {alias.name.partition(".")[0] for alias in node.names}
+                result |= {alias.name.partition(".")[0] for alias in node.names}
             elif node.module is not None:
-                found.add(node.module.partition(".")[0])
-    return frozenset(found - sys.stdlib_module_names - {"fletching"})
+                result.add(node.module.partition(".")[0])
+    return frozenset(result - sys.stdlib_module_names - {"fletching"})
 
 
 LONG = 500
@@ -297,8 +297,8 @@ def lines_of_any(path: Path) -> set[int]:
 
 
 def test_any_stays_rare() -> None:
-    found = {path.relative_to(SOURCE).as_posix(): lines_of_any(path) for path in modules()}
-    assert sum(map(len, found.values())) <= MOST_LINES_OF_ANY
+    result = {path.relative_to(SOURCE).as_posix(): lines_of_any(path) for path in modules()}
+    assert sum(map(len, result.values())) <= MOST_LINES_OF_ANY
 
 
 @pytest.mark.parametrize("name", FRONT_DOORS)

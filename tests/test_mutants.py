@@ -28,13 +28,13 @@ def between(low: int, value: int, high: int) -> bool:
 
 
 def test_every_mutation_compiles_and_differs_from_the_source() -> None:
-    found = list(mutations("module", SOURCE))
+    result = list(mutations("module", SOURCE))
     plain = ast.dump(ast.parse(SOURCE))
-    assert found
-    for mutation in found:
+    assert result
+    for mutation in result:
         assert ast.dump(ast.parse(mutation.source)) != plain, mutation
-    assert len({mutation.name for mutation in found}) == len(found)
-    assert len({mutation.source for mutation in found}) == len(found)
+    assert len({mutation.name for mutation in result}) == len(result)
+    assert len({mutation.source for mutation in result}) == len(result)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,8 @@ def test_operators(before: str, after: str) -> None:
 
 def test_how_much_is_taken_at_a_time_is_a_cost() -> None:
     source = "SIZE = 8 << 20\nWIDTH = 4\n\ndef f(x: int) -> int:\n    return x << 8\n"
-    found = {(m.before, m.after) for m in mutations("module", source)}
-    assert found == {("4", "5"), ("x << 8", "x >> 8"), ("8", "9")}
+    result = {(m.before, m.after) for m in mutations("module", source)}
+    assert result == {("4", "5"), ("x << 8", "x >> 8"), ("8", "9")}
 
 
 def test_a_refusal_can_be_forgotten() -> None:
@@ -117,9 +117,9 @@ def test_a_test_file_that_no_record_knows_is_asked_first(tmp_path: Path) -> None
 
 
 def test_what_a_module_sets_up_is_asked_of_all_its_tests() -> None:
-    found = {m.before: asked_of(m) for m in mutations("module", "SIZE = 4\n" + SOURCE)}
-    assert found["4"] is None
-    assert found["2"] == range(7, 8)
+    result = {m.before: asked_of(m) for m in mutations("module", "SIZE = 4\n" + SOURCE)}
+    assert result["4"] is None
+    assert result["2"] == range(7, 8)
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_a_kill_is_believed_when_it_happens_again_and_never_without_the_mutation
     changed = mutants.__main__.place(tmp_path, module)
     changed.parent.mkdir(parents=True)
     changed.write_text("changed")
-    found = mutants.__main__.doubts(ended, outcome, tmp_path, module, selection)
-    assert found == doubt
+    result = mutants.__main__.doubts(ended, outcome, tmp_path, module, selection)
+    assert result == doubt
     plain = (SOURCE_FOLDER / module).read_text()
     wanted = [(["t::a"], "changed"), (["t::a"], plain)]
     assert [(names, changed_text) for names, changed_text in asked] == (

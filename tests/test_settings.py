@@ -109,11 +109,11 @@ def test_keywords_come_before_the_environment_before_the_file(tmp_path: Path) ->
         'server_key_file = "keys/server.key"\n[server]\nport = 1\n',
     )
     environment = {"FLETCHING_CATALOG": CATALOG, "FLETCHING_OBJECTS": "s3://environment/x"}
-    found, file = storage_settings(environment, config=path, objects=OBJECTS, catalog_migrate=None)
-    assert (found.catalog, found.objects, found.catalog_pool) == (CATALOG, OBJECTS, 7)
+    result, file = storage_settings(environment, config=path, objects=OBJECTS, catalog_migrate=None)
+    assert (result.catalog, result.objects, result.catalog_pool) == (CATALOG, OBJECTS, 7)
     # A path is relative to the file that says it.
-    assert found.server_key_file == str(tmp_path / "keys" / "server.key")
-    assert found.catalog_migrate is True
+    assert result.server_key_file == str(tmp_path / "keys" / "server.key")
+    assert result.catalog_migrate is True
     assert file is not None
     server = ServerSettings.from_environment({}, file.table("server"), host="::1")
     assert (server.host, server.port) == ("::1", 1)
@@ -126,8 +126,8 @@ def test_the_server_key_that_was_said_with_more_weight_counts(tmp_path: Path) ->
     key = "ab" * 32
     environment = {"FLETCHING_SERVER_KEY": key}
     assert storage_settings(environment)[0].server_key == key
-    found, _ = storage_settings(environment, server_key_file=tmp_path / "k")
-    assert (found.server_key, found.server_key_file) == (None, str(tmp_path / "k"))
+    result, _ = storage_settings(environment, server_key_file=tmp_path / "k")
+    assert (result.server_key, result.server_key_file) == (None, str(tmp_path / "k"))
     both = {**environment, "FLETCHING_SERVER_KEY_FILE": "k"}
     with pytest.raises(UsageError, match="twice"):
         storage_settings(both)
@@ -188,13 +188,13 @@ def test_every_setting_is_documented(field: dataclasses.Field[object]) -> None:
 
 
 def test_secrets_are_not_printed() -> None:
-    found = StorageSettings(
+    result = StorageSettings(
         catalog="postgresql://me:sesame@host/x?password=sesame",
         objects=OBJECTS,
         server_key="5e" * 32,
     )
-    assert "sesame" not in f"{found} {found!r}"
-    assert "5e5e" not in f"{found} {found!r} {EngineSettings.of(found)!r}"
+    assert "sesame" not in f"{result} {result!r}"
+    assert "5e5e" not in f"{result} {result!r} {EngineSettings.of(result)!r}"
 
 
 # --- a data set of this process, without a server ---

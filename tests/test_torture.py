@@ -47,8 +47,8 @@ def check(events: list[dict[str, Any]]) -> list[str]:
 
 def contents(events: list[dict[str, Any]], number: int = 0) -> dict[str, Any]:
     snapshots = [event for event in events if event["event"] == "snapshot"]
-    found: dict[str, Any] = snapshots[number]["contents"]
-    return found
+    result: dict[str, Any] = snapshots[number]["contents"]
+    return result
 
 
 def change(event: str, **facts: Any) -> Callable[[list[dict[str, Any]]], None]:
@@ -89,7 +89,7 @@ def test_a_good_history_has_no_problems() -> None:
 def test_a_bad_history_is_told(spoil: Callable[[Any], Any], problem: str) -> None:
     events = history()
     spoil(events)
-    assert any(problem in found for found in check(events))
+    assert any(problem in result for result in check(events))
 
 
 def ledger(events: list[tuple[str, str, int]], now: str, at: dict[int, str]) -> list[str]:

@@ -410,9 +410,9 @@ def final_state(folder: Path, checker: Checker) -> list[str]:
     ahead = 90_000.0
     with Engine.open(where, settings=settings, clock=lambda: time.time() + ahead) as engine:
         for table, check in ((MAIN, checker.check_main), (REGISTER, checker.check_register)):
-            found = len(checker.problems)
+            result = len(checker.problems)
             check("the end", contents(read(engine, table)), now, now)
-            problems += checker.problems[found:]
+            problems += checker.problems[result:]
         problems += final_pictures(engine, checker, now)
         problems += final_ledger(
             checker.events,
@@ -436,9 +436,9 @@ def final_state(folder: Path, checker: Checker) -> list[str]:
 def final_pictures(engine: Engine, checker: Checker, now: float) -> list[str]:
     """Every blob that a row refers to, byte for byte."""
     problems = []
-    found: dict[str, list[int]] = {}
+    result: dict[str, list[int]] = {}
     for row in read(engine, PICTURES).to_pylist():
-        entry = found.setdefault(row["src"], [0, 0, -1, row["total"]])
+        entry = result.setdefault(row["src"], [0, 0, -1, row["total"]])
         entry[0] += 1
         entry[2] = max(entry[2], row["n"])
         slice_ = engine.blobs.slice(row["image"].decode())
@@ -446,7 +446,7 @@ def final_pictures(engine: Engine, checker: Checker, now: float) -> list[str]:
         if data != picture(row["src"], row["n"]):
             problems.append(f"blob {row['n']} of {row['src']} is not what was sent")
     before = len(checker.problems)
-    checker.check_pictures("the end", found, now, now)
+    checker.check_pictures("the end", result, now, now)
     return problems + checker.problems[before:]
 
 

@@ -99,10 +99,10 @@ class Checker:
         self.check_committed(label, contents, before, pictures=False)
         for src, offsets in self.acknowledged.items():
             known = last(offsets, before)
-            found = contents.get(src, [0])[0]
-            if found < known:
+            result = contents.get(src, [0])[0]
+            if result < known:
                 self.problem(
-                    label, f"{src}: {known} rows were acknowledged before, {found} are there"
+                    label, f"{src}: {known} rows were acknowledged before, {result} are there"
                 )
 
     def check_committed(

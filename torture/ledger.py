@@ -39,10 +39,10 @@ Rows = dict[int, int]
 
 
 def counted(batches: Iterable[Any]) -> Counter[tuple[int, int]]:
-    found: Counter[tuple[int, int]] = Counter()
+    result: Counter[tuple[int, int]] = Counter()
     for batch in batches:
-        found.update(zip(batch["id"].to_pylist(), batch["n"].to_pylist(), strict=True))
-    return found
+        result.update(zip(batch["id"].to_pylist(), batch["n"].to_pylist(), strict=True))
+    return result
 
 
 def as_text(rows: Iterable[tuple[int, int]]) -> str:
@@ -137,8 +137,8 @@ class Changer(Worker):
 
     def change(self, request: ChangeRequest) -> Changed | None:
         request = msgspec.structs.replace(request, idempotency_key=str(uuid.uuid4()))
-        found: Changed | None = self.settle(lambda trace: self.call(request, trace=trace))
-        return found
+        result: Changed | None = self.settle(lambda trace: self.call(request, trace=trace))
+        return result
 
     def settle(self, what: Any) -> Any:
         """As `insist`; nobody else changes the table, so that no conflict can be."""
@@ -198,10 +198,10 @@ class Watcher(Worker):
         opened = self.insist(lambda trace: self.call(opening, trace=trace))
         if opened is None:
             raise LostError
-        found = self.read(LEDGER, opened.session_id)
-        if sum(batch.num_rows for batch in found) != opened.record_count:
+        result = self.read(LEDGER, opened.session_id)
+        if sum(batch.num_rows for batch in result) != opened.record_count:
             self.say("violation", what=f"a session of {opened.record_count} rows gave others")
-        return found
+        return result
 
 
 def final_ledger(events: list[dict[str, Any]], now: Counter[tuple[int, int]], at: Any) -> list[str]:

@@ -186,7 +186,7 @@ class Worker:
                 else writes for long is in the memory of its server alone for a moment.
         """
         try:
-            found: list[Any] | None = self.insist(
+            result: list[Any] | None = self.insist(
                 lambda trace: self.ask(
                     lambda attempt: self.fetch(table, session, attempt), trace=trace
                 )
@@ -194,9 +194,9 @@ class Worker:
         except NotFoundError as error:
             self.say("lost", session=session)
             raise LostError from error
-        if found is None:
+        if result is None:
             raise LostError
-        return found
+        return result
 
 
 class ExactlyOnce(Worker):
@@ -210,11 +210,11 @@ class ExactlyOnce(Worker):
         stream = {"table": MAIN, "session_id": "default", "stream_id": self.name}
         if self.token is None:
             try:
-                found = self.call(GetWriteStream(**stream, exactly_once=True))
+                actual = self.call(GetWriteStream(**stream, exactly_once=True))
             except UncertainError:
                 self.pause(0.1)
                 return
-            self.token, self.offset = found.access_token, found.row_offset
+            self.token, self.offset = actual.access_token, actual.row_offset
             self.say("look", offset=self.offset)
             if self.offset < self.acknowledged:
                 self.say(
@@ -397,15 +397,15 @@ class Pictures(Worker):
         for n in range(total):
             body = PictureBody(picture(src, n))
             upload = WriteBlob(**names, column_id=4)
-            found = self.insist(
+            result = self.insist(
                 lambda trace, body=body, upload=upload: self.ask(
                     lambda attempt: self.transport.upload_blobs(upload, body, OPTIONS, attempt),
                     trace=trace,
                 )
             )
-            if found is None:
+            if result is None:
                 return
-            references.append(found.references[0].encode())
+            references.append(result.references[0].encode())
         batch = pa.record_batch(
             [
                 pa.array([src] * total, pa.string()),
@@ -458,13 +458,13 @@ class Viewer(Worker):
                     self.say(
                         "violation", what=f"blob {row['n']} of {row['src']} is not what was sent"
                     )
-        found: dict[str, list[int]] = {}
+        result: dict[str, list[int]] = {}
         for row in rows:
-            entry = found.setdefault(row["src"], [0, 0, -1, row["total"]])
+            entry = result.setdefault(row["src"], [0, 0, -1, row["total"]])
             entry[0] += 1
             entry[1] += 1
             entry[2] = max(entry[2], row["n"])
-        self.say("snapshot", table="pictures", before=before, after=after, contents=found)
+        self.say("snapshot", table="pictures", before=before, after=after, contents=result)
         self.pause(0.3)
 
     def look(self, request: ReadBlobs, attempt: RetrySequence) -> list[bytes]:
@@ -510,18 +510,18 @@ class Reader(Worker):
 
 def contents(table: Any) -> dict[str, list[int]]:
     """Per source [rows, distinct rows, highest, total]; bad payloads under ``?``."""
-    found: dict[str, list[int]] = {}
+    result: dict[str, list[int]] = {}
     seen: dict[str, set[int]] = {}
     for src, n, total, text in zip(*(column.to_pylist() for column in table.columns), strict=True):
         if text != payload(src, n):
-            found.setdefault("?", [0, 0, 0, 0])[0] += 1
-        entry = found.setdefault(src, [0, 0, -1, total])
+            result.setdefault("?", [0, 0, 0, 0])[0] += 1
+        entry = result.setdefault(src, [0, 0, -1, total])
         numbers = seen.setdefault(src, set())
         numbers.add(n)
         entry[0] += 1
         entry[1] = len(numbers)
         entry[2] = max(entry[2], n)
-    return found
+    return result
 
 
 KINDS: dict[str, type[Worker]] = {

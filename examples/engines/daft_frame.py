@@ -18,6 +18,6 @@ if __name__ == "__main__":
         with kept.write_session() as session, session.writer() as writer:
             for batch in totals.to_arrow_iter():
                 writer.write(batch)
-        found = sorted(kept.to_table().to_pylist(), key=lambda row: row["shop"])
-        print(found)
-        assert found == [{"shop": "a", "total": 4.0}, {"shop": "b", "total": 2.0}]
+        rows = sorted(kept.to_table().to_pylist(), key=lambda row: row["shop"])
+        print(rows)
+        assert rows == [{"shop": "a", "total": 4.0}, {"shop": "b", "total": 2.0}]

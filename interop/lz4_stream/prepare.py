@@ -58,15 +58,15 @@ def apt_install(*packages: str) -> bool:
 
 
 def compiler() -> str:
-    found = shutil.which("gcc") or shutil.which("cc")
-    if found is None and apt_install("gcc", "libc6-dev"):
-        found = shutil.which("gcc")
-    if found is None:
+    result = shutil.which("gcc") or shutil.which("cc")
+    if result is None and apt_install("gcc", "libc6-dev"):
+        result = shutil.which("gcc")
+    if result is None:
         sys.exit(
             "interop-lz4: no C compiler found, and lz4.stream is only available as source. "
             "Install gcc (Debian: gcc libc6-dev; Fedora: gcc; macOS: the command line tools)."
         )
-    return found
+    return result
 
 
 def build_lz4_stream() -> None:

@@ -74,9 +74,9 @@ def test_reflection(engine: sa.Engine, service: Service, table: str) -> None:
     assert not inspector.has_table("this_does_not_exist")
     assert inspector.get_table_comment(table)["text"] == "about"
     assert [column["name"] for column in inspector.get_columns(table)] == ["id", "name", "x"]
-    found = sa.Table(table, sa.MetaData(), autoload_with=engine)
-    assert isinstance(found.c.id.type, sa.types.BigInteger)
-    assert isinstance(found.c.x.type, sa.types.Float)
+    result = sa.Table(table, sa.MetaData(), autoload_with=engine)
+    assert isinstance(result.c.id.type, sa.types.BigInteger)
+    assert isinstance(result.c.x.type, sa.types.Float)
     with pytest.raises(sa.exc.NoSuchTableError):
         sa.Table("this_does_not_exist", sa.MetaData(), autoload_with=engine)
     by_project = sa.create_engine(
@@ -87,12 +87,12 @@ def test_reflection(engine: sa.Engine, service: Service, table: str) -> None:
 
 
 def test_selecting_and_inserting(engine: sa.Engine, table: str) -> None:
-    found = sa.Table(table, sa.MetaData(), autoload_with=engine)
+    result = sa.Table(table, sa.MetaData(), autoload_with=engine)
     made = sa.Table(
         f"{table}_2", sa.MetaData(), sa.Column("a", sa.Integer), sa.Column("s", sa.String(20))
     )
     with engine.connect() as connection:
-        chosen = sa.select(found.c.id, found.c.name).where(found.c.id == 1)
+        chosen = sa.select(result.c.id, result.c.name).where(result.c.id == 1)
         assert [tuple(row) for row in connection.execute(chosen)] == [(1, "a")]
         made.drop(engine, checkfirst=True)
         made.create(engine)
@@ -102,7 +102,7 @@ def test_selecting_and_inserting(engine: sa.Engine, table: str) -> None:
         assert [tuple(row) for row in rows] == [(1, "a"), (1, "x"), (2, "it's")]
         length = sa.select(sa.func.char_length(made.c.s)).where(made.c.a == 2)
         assert connection.execute(length).scalar() == 4
-        text = sa.select(sa.bindparam("好", "中文")).select_from(found).limit(1)
+        text = sa.select(sa.bindparam("好", "中文")).select_from(result).limit(1)
         assert connection.execute(text).scalar() == "中文"
         described = connection.execute(sa.text(f"desc {table}")).fetchall()
         assert (len(described), len(described[0])) == (1, 1)

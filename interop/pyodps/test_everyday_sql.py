@@ -65,13 +65,13 @@ def test_every_type_survives(o: ODPS) -> None:
         " named_struct('x', 7, 'y', 'q') as s, 'a\\001b\\nc\"d,' as c"
     )
     with made.open_reader(tunnel=True) as reader:
-        (found,) = values(reader)
-    assert (found[0], str(found[1]), str(found[2])) == (True, "12.30", "2026-01-02")
-    assert (found[5], dict(found[6])) == ([1, None, 3], {"k": 1, "m": None})
-    assert tuple(found[7].values() if isinstance(found[7], dict) else found[7]) == (7, "q")
-    assert found[8] == 'a\x01b\nc"d,'
-    assert isinstance(found[3], dt.datetime)
-    assert "123456" in str(found[4])
+        (result,) = values(reader)
+    assert (result[0], str(result[1]), str(result[2])) == (True, "12.30", "2026-01-02")
+    assert (result[5], dict(result[6])) == ([1, None, 3], {"k": 1, "m": None})
+    assert tuple(result[7].values() if isinstance(result[7], dict) else result[7]) == (7, "q")
+    assert result[8] == 'a\x01b\nc"d,'
+    assert isinstance(result[3], dt.datetime)
+    assert "123456" in str(result[4])
     with made.open_reader(tunnel=True, arrow=True) as reader:
         batch = reader.read_all()
     assert batch["a"].to_pylist() == [[1, None, 3]]
@@ -116,9 +116,9 @@ def test_results_have_the_types_of_their_columns(o: ODPS, name: str, zone: str |
 def test_text_results(o: ODPS, instance: Any) -> None:
     with instance.open_reader(tunnel=False) as reader:
         assert reader.raw.splitlines()[0] == '"id","name","x"'
-        found = values(reader)
+        result = values(reader)
     # Since 0.13 columns come with their types.
-    assert found == (ROWS if SINCE_0_13 else [["1", "a", "1.5"], ["2", None, None]])
+    assert result == (ROWS if SINCE_0_13 else [["1", "a", "1.5"], ["2", None, None]])
     options.tunnel.use_instance_tunnel = False
     try:
         with instance.open_reader() as reader:

@@ -179,12 +179,12 @@ def test_uploads_into_tables_with_keys(o: ODPS, name: str) -> None:
                     writer.write(session.new_record(row))
         session.commit(list(blocks))
 
-    def found() -> list[list[Any]]:
+    def result() -> list[list[Any]]:
         return sorted(values(table.open_reader(reopen=True)))
 
     # Whatever order blocks came in, those with higher numbers count.
     upload({1: [[1, "late"]], 0: [[1, "early"], [2, "old"], [2, "new"]]})
-    assert found() == [[1, "late"], [2, "new"]]
+    assert result() == [[1, "late"], [2, "new"]]
     with pytest.raises(errors.ODPSError, match="primary key"):
         upload({0: [[None, "n"]]})
     upload({0: [[5, "only"]]}, overwrite=True)
@@ -192,7 +192,7 @@ def test_uploads_into_tables_with_keys(o: ODPS, name: str) -> None:
     with stream.open_record_writer() as writer:
         writer.write(stream.new_record([5, "streamed"]))
         writer.write(stream.new_record([6, "more"]))
-    assert found() == [[5, "streamed"], [6, "more"]]
+    assert result() == [[5, "streamed"], [6, "more"]]
     assert tunnel.create_download_session(name).count == 2
 
 
@@ -215,8 +215,8 @@ def test_partitions_that_are_made_by_expressions(o: ODPS, name: str) -> None:
         "pt='2025-02-21'",
         "pt='2025-02-22'",
     ]
-    found = o.execute_sql(f"select n from {name} where pt = '2025-02-22'")
-    assert sorted(values(found.open_reader())) == [[2], [3]]
+    result = o.execute_sql(f"select n from {name} where pt = '2025-02-22'")
+    assert sorted(values(result.open_reader())) == [[2], [3]]
 
 
 def test_first_rows_with_nulls_inside(o: ODPS, name: str) -> None:
@@ -292,16 +292,16 @@ def test_attributes(o: ODPS, name: str) -> None:
         partitions=[Partition(name="ds", type="string", comment="分区注释")],
     )
     table = o.create_table(name, schema)
-    found = o.get_table(name)
-    assert [column.comment for column in found.table_schema.columns] == ["注释", "分区注释"]
-    assert found.owner == "ak"
-    assert found.lifecycle == -1
-    assert isinstance(found.table_label, str)
-    assert found.is_virtual_view is False
-    assert found.is_archived is False
-    assert found.physical_size >= 0
-    assert found.size >= 0
-    assert found.creation_time <= found.last_data_modified_time
+    result = o.get_table(name)
+    assert [column.comment for column in result.table_schema.columns] == ["注释", "分区注释"]
+    assert result.owner == "ak"
+    assert result.lifecycle == -1
+    assert isinstance(result.table_label, str)
+    assert result.is_virtual_view is False
+    assert result.is_archived is False
+    assert result.physical_size >= 0
+    assert result.size >= 0
+    assert result.creation_time <= result.last_data_modified_time
     assert name in [each.name for each in o.list_tables(prefix=name, owner="ak")]
     assert o.list_tables(prefix=name, owner="nobody") is not None
     assert list(o.list_tables(prefix=name, owner="nobody")) == []

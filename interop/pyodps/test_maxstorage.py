@@ -51,21 +51,21 @@ def write(
 
 def read(client: Any, table: str, reader: dict[str, Any] | None = None, **more: Any) -> pa.Table:
     session = client.create_table_read_session(table, **more)
-    found = []
+    result = []
     for split in session.splits:
         with session.open_arrow_reader(split, **(reader or {})) as stream:
-            found += list(stream)
-    return pa.Table.from_batches(found) if found else pa.table({})
+            result += list(stream)
+    return pa.Table.from_batches(result) if result else pa.table({})
 
 
-def same(found: pa.Table, expected: Any) -> None:
+def same(result: pa.Table, expected: Any) -> None:
     if isinstance(expected, pa.RecordBatch):
         expected = pa.Table.from_batches([expected])
-    assert found.column_names == expected.column_names
-    assert found.num_rows == expected.num_rows
+    assert result.column_names == expected.column_names
+    assert result.num_rows == expected.num_rows
     for name in expected.column_names:
-        assert found[name].type == expected[name].type, name
-        assert found[name].to_pylist() == expected[name].to_pylist(), name
+        assert result[name].type == expected[name].type, name
+        assert result[name].to_pylist() == expected[name].to_pylist(), name
 
 
 # --- tables ----------------------------------------------------------------------------------
@@ -105,10 +105,10 @@ def test_several_batches_streams_and_flushes(client: Any, o: ODPS, name: str) ->
                 if part == 1:
                     writer.flush()
     session.commit()
-    found = read(client, name)
-    assert found.num_rows == 120
+    result = read(client, name)
+    assert result.num_rows == 120
     wanted = sorted(n for s in range(3) for n in range(s * 100, s * 100 + 40) if n % 7 != 6)
-    assert sorted(n for n in found["a"].to_pylist() if n is not None) == wanted
+    assert sorted(n for n in result["a"].to_pylist() if n is not None) == wanted
 
 
 def test_columns_in_another_order_and_missing_ones(client: Any, o: ODPS, name: str) -> None:
@@ -132,11 +132,11 @@ def test_record_writer_and_reader(client: Any, o: ODPS, name: str) -> None:
     session.commit()
     reading = client.create_table_read_session(table)
     with reading.open_arrow_reader(reading.splits[0]) as reader:
-        found = [list(record.values) for record in reader.get_as_record_reader()]
-    assert found[0][:3] == [1, "x", 1.5]
-    assert found[0][3].replace(tzinfo=None) == moment
-    assert found[0][4] == ["p", None]
-    assert found[1] == [None] * 6
+        result = [list(record.values) for record in reader.get_as_record_reader()]
+    assert result[0][:3] == [1, "x", 1.5]
+    assert result[0][3].replace(tzinfo=None) == moment
+    assert result[0][4] == ["p", None]
+    assert result[1] == [None] * 6
 
 
 # --- splits ----------------------------------------------------------------------------------
@@ -148,8 +148,8 @@ def test_size_splits_cover_every_row_once(client: Any, o: ODPS, name: str) -> No
     options = SplitOptions(split_mode=SplitMode.SIZE, split_number=50_000)
     session = client.create_table_read_session(name, split_options=options)
     assert len(session.splits) > 1
-    found = read(client, name, split_options=options)
-    assert sorted(found["i"].drop_null().to_pylist()) == sorted(
+    result = read(client, name, split_options=options)
+    assert sorted(result["i"].drop_null().to_pylist()) == sorted(
         -n for n in range(3000) if n % 7 != 6
     )
 
@@ -206,9 +206,9 @@ def test_timestamps_in_the_unit_asked_for(client: Any, o: ODPS, name: str) -> No
         {"t": pa.array([moment], pa.timestamp("ns")), "d": pa.array([moment], pa.timestamp("ms"))}
     )
     write(client, name, [batch])
-    found = read(client, name, arrow_options={"TimestampUnit": "micro", "DatetimeUnit": "second"})
-    assert found.schema.types == [pa.timestamp("us"), pa.timestamp("s")]
-    assert found.to_pylist() == [{"t": moment, "d": moment}]
+    result = read(client, name, arrow_options={"TimestampUnit": "micro", "DatetimeUnit": "second"})
+    assert result.schema.types == [pa.timestamp("us"), pa.timestamp("s")]
+    assert result.to_pylist() == [{"t": moment, "d": moment}]
 
 
 # --- partitions ------------------------------------------------------------------------------
@@ -224,8 +224,8 @@ def test_static_and_dynamic_partitions_and_overwrite(client: Any, o: ODPS, name:
     )
 
     def values(partition: str) -> list[int]:
-        found = read(client, name, partitions=[partition])
-        return sorted(found["a"].to_pylist()) if found.num_rows else []
+        result = read(client, name, partitions=[partition])
+        return sorted(result["a"].to_pylist()) if result.num_rows else []
 
     assert values("p=x") == [1, 4]
     assert values("p=y/q=2") == [3]
@@ -262,8 +262,8 @@ def test_filters(client: Any, o: ODPS, name: str) -> None:
         write(client, name, [batch], f"pt={pt}")
 
     def chosen(predicate: str) -> list[Any]:
-        found = read(client, name, filter_predicate=predicate)
-        return found.to_pylist() if found.num_rows else []
+        result = read(client, name, filter_predicate=predicate)
+        return result.to_pylist() if result.num_rows else []
 
     assert [row["a"] for row in chosen("`a` > 1 and pt = '2'")] == [2, 3]
     assert len(chosen("(`a` = 1) or (`b` is null)")) == 4
@@ -397,9 +397,9 @@ def test_block_mode(client: Any, o: ODPS, name: str, algorithm: str | None) -> N
         results.append(writer.commit())
     assert [result.record_count for result in results] == [2, 2, 2]
     session.commit(block_results=results)
-    found = read(client, name)
-    assert sorted(found["a"].to_pylist()) == [0, 1, 2, 10, 11, 12]
-    assert set(found["pt"].to_pylist()) == {"1"}
+    actual = read(client, name)
+    assert sorted(actual["a"].to_pylist()) == [0, 1, 2, 10, 11, 12]
+    assert set(actual["pt"].to_pylist()) == {"1"}
 
 
 @needs_new
@@ -455,8 +455,8 @@ def test_single_and_batch_blobs(client: Any, o: ODPS, name: str, algorithm: str 
             pa.record_batch({"a": pa.array(range(5)), "b": pa.array([*cells, None], pa.binary())})
         )
     session.commit()
-    found = read(client, name).sort_by("a")
-    stored = found["b"].to_pylist()
+    result = read(client, name).sort_by("a")
+    stored = result["b"].to_pylist()
     assert stored[4] is None
     manager = client.open_blob_manager(name)
     expected = [big, b"one", b"", b"three" * 1000]
@@ -491,10 +491,10 @@ def test_blobs_uploaded_with_their_rows(client3: Any, o: ODPS, name: str) -> Non
         )
         writer.write_batch(pa.record_batch({"a": [3], "b": pa.array([None], pa.binary())}))
     session.commit()
-    found = read(client3, name).sort_by("a")["b"].to_pylist()
-    assert found[1] is None
-    assert found[3] is None
-    records = list(client3.open_blob_manager(name).read_blobs([found[0], found[2]]))
+    result = read(client3, name).sort_by("a")["b"].to_pylist()
+    assert result[1] is None
+    assert result[3] is None
+    records = list(client3.open_blob_manager(name).read_blobs([result[0], result[2]]))
     assert [record.data for record in records] == [b"x", b"y" * 5000]
     assert [record.mime_type for record in records] == ["image/png"] * 2
     assert [record.custom_file_name for record in records] == ["p.png"] * 2
@@ -510,12 +510,12 @@ def test_nested_blobs_by_records(client3: Any, o: ODPS, name: str) -> None:
         records.write([2, None, None])
         records.close()
     session.commit()
-    found = read(client3, name).sort_by("a").to_pylist()
-    assert found[1]["l"] is None
+    result = read(client3, name).sort_by("a").to_pylist()
+    assert result[1]["l"] is None
     manager = client3.open_blob_manager(name)
-    references = [found[0]["l"][0], found[0]["l"][2], dict(found[0]["m"])["k"]]
+    references = [result[0]["l"][0], result[0]["l"][2], dict(result[0]["m"])["k"]]
     assert [record.data for record in manager.read_blobs(references)] == [b"l0", b"l2", b"mb"]
-    assert found[0]["l"][1] is None
+    assert result[0]["l"][1] is None
 
 
 def test_blobs_by_the_manager_alone(client: Any, o: ODPS, name: str) -> None:
@@ -541,8 +541,8 @@ def test_results_of_queries(client: Any, o: ODPS, name: str) -> None:
     session = client.create_instance_read_session(instance)
     assert session.record_count == 4
     with session.open_arrow_reader() as reader:
-        found = [row for batch in reader for row in batch.to_pylist()]
-    assert found == [{"b": "x", "a": n} for n in range(4, 8)]
+        result = [row for batch in reader for row in batch.to_pylist()]
+    assert result == [{"b": "x", "a": n} for n in range(4, 8)]
     with session.open_arrow_reader(offset=1, count=2) as reader:
         assert [row["a"] for batch in reader for row in batch.to_pylist()] == [5, 6]
     everything = client.create_instance_read_session(o.execute_sql(f"select * from {name}"))
@@ -595,8 +595,8 @@ def test_rows_are_put_and_taken_by_key(client3: Any, o: ODPS, name: str, streami
             writer.write([4, "four", round_])
         if not streaming:
             session.commit()
-    found = sorted(read(client3, name).to_pylist(), key=lambda row: row["id"])
-    assert found == [
+    result = sorted(read(client3, name).to_pylist(), key=lambda row: row["id"])
+    assert result == [
         {"id": 1, "v": "one", "n": 1},
         {"id": 2, "v": "two again", "n": 11},
         {"id": 4, "v": "four", "n": 1},

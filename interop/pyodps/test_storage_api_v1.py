@@ -69,9 +69,9 @@ def test_rows_of_every_type(client: Any, compression: Compression) -> None:
     assert (session.split_count, session.record_count) == (1, 1000)
     names = [column.name for column in session.data_schema.data_columns]
     assert names == SCHEMA.names
-    found = read(client, ReadRowsRequest(session.session_id, compression=compression))
-    assert found.select(SCHEMA.names).to_pylist() == pa.Table.from_batches(blocks).to_pylist()
-    assert set(found["pt"].to_pylist()) == {"1"}
+    result = read(client, ReadRowsRequest(session.session_id, compression=compression))
+    assert result.select(SCHEMA.names).to_pylist() == pa.Table.from_batches(blocks).to_pylist()
+    assert set(result["pt"].to_pylist()) == {"1"}
     again = client.get_read_session(SessionRequest(session.session_id, refresh=True))
     assert again.session_status == SessionStatus.NORMAL
 
@@ -94,8 +94,8 @@ def test_splits_and_filters(client: Any) -> None:
     session = client.create_read_session(
         TableBatchScanRequest(required_data_columns=["e"], filter_predicate="a < 5")
     )
-    found = read(client, ReadRowsRequest(session.session_id))
-    assert (found.num_rows, found.schema.names) == (5, ["e"])
+    result = read(client, ReadRowsRequest(session.session_id))
+    assert (result.num_rows, result.schema.names) == (5, ["e"])
 
 
 def test_overwriting_with_dynamic_partitions(client: Any) -> None:
@@ -119,8 +119,8 @@ def test_a_stream_of_messages_written_by_hand(client: Any) -> None:
         message, done = writer.finish()
         assert done
         client.commit_write_session(SessionRequest(session.session_id), [message])
-        found = client.create_read_session(TableBatchScanRequest(required_partitions=["pt=1"]))
-        assert found.record_count == 15
+        result = client.create_read_session(TableBatchScanRequest(required_partitions=["pt=1"]))
+        assert result.record_count == 15
 
 
 def test_partitions_named_by_place_and_by_integers(client: Any) -> None:

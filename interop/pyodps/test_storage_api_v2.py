@@ -75,10 +75,10 @@ def write(
 
 
 def drain(reader: Any) -> pa.Table:
-    found = []
+    result = []
     while (batch := reader.read()) is not None:
-        found.append(batch)
-    return pa.Table.from_batches(found) if found else pa.table({})
+        result.append(batch)
+    return pa.Table.from_batches(result) if result else pa.table({})
 
 
 def read(client: Any, compression: Any = None, **more: Any) -> pa.Table:
@@ -93,11 +93,11 @@ def read(client: Any, compression: Any = None, **more: Any) -> pa.Table:
     return pa.concat_tables(parts) if parts else pa.table({})
 
 
-def same(found: pa.Table, expected: pa.RecordBatch) -> None:
-    assert found.column_names == expected.schema.names
-    for name in found.column_names:
-        assert found[name].type == expected.schema.field(name).type, name
-        assert found[name].to_pylist() == expected.column(name).to_pylist(), name
+def same(result: pa.Table, expected: pa.RecordBatch) -> None:
+    assert result.column_names == expected.schema.names
+    for name in result.column_names:
+        assert result[name].type == expected.schema.field(name).type, name
+        assert result[name].to_pylist() == expected.column(name).to_pylist(), name
 
 
 @pytest.mark.parametrize("algorithm", [None, "ZSTD", "LZ4_FRAME"])
@@ -138,8 +138,8 @@ def test_splits_by_size_and_by_rows(o: ODPS, name: str, version: str) -> None:
     session = client.create_read_session(split_options=options)
     assert session.session_status in {SessionStatus.INIT, SessionStatus.NORMAL}
     assert session.splits_count > 1
-    found = read(client, split_options=options)
-    assert found.num_rows == 2000
+    result = read(client, split_options=options)
+    assert result.num_rows == 2000
     options.split_mode = SplitOptions.SplitMode.ROW_OFFSET
     session = client.create_read_session(split_options=options)
     assert session.record_count == 2000
@@ -224,8 +224,8 @@ def test_units_of_timestamps(o: ODPS, name: str, version: str) -> None:
     write(client, [pa.record_batch({"t": pa.array([1_000_000_000], pa.timestamp("ns"))})])
     options = ArrowOptions()
     options.timestamp_unit = ArrowOptions.TimestampUnit.MILLI
-    found = read(client, arrow_options=options)
-    assert found.schema.types == [pa.timestamp("ms")]
+    result = read(client, arrow_options=options)
+    assert result.schema.types == [pa.timestamp("ms")]
 
 
 def test_streaming(o: ODPS, name: str) -> None:
@@ -281,8 +281,8 @@ def test_results_of_queries(o: ODPS, name: str, version: str) -> None:
     client = open_client(o, instance, version)
     session = client.create_read_session()
     assert session.record_count == 3
-    found = drain(client.read_rows_arrow(session.session_id))
-    assert found.to_pylist() == [{"a": 1}, {"a": 2}, {"a": 3}]
+    result = drain(client.read_rows_arrow(session.session_id))
+    assert result.to_pylist() == [{"a": 1}, {"a": 2}, {"a": 3}]
     assert client.get_read_session(session.session_id).record_count == 3
 
 

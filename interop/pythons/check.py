@@ -29,9 +29,9 @@ TESTS = (
 
 
 def candidates(version: str) -> Iterator[str]:
-    found = shutil.which(f"python{version}")
-    if found is not None:
-        yield found
+    result = shutil.which(f"python{version}")
+    if result is not None:
+        yield result
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     for path in sorted(pyenv.glob(f"versions/{version}.*/bin/python"), reverse=True):
         yield str(path)

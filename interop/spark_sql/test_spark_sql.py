@@ -70,16 +70,16 @@ def test_statements_mean_what_they_mean_in_spark(spark: Any) -> None:
     differ: set[str] = set()
     for text, statement, expected in asked:
         try:
-            found = peer.answer(spark, statement)
+            result = peer.answer(spark, statement)
         except peer.Missing as error:
             missing.append(f"{text}: {error}")
             continue
-        if peer.alike(expected, found):
+        if peer.alike(expected, result):
             alike += 1
             continue
         why = reason(text)
         if why is None:
-            wrong.append(f"{text}: ours {expected!r}, Spark's {found!r}")
+            wrong.append(f"{text}: ours {expected!r}, Spark's {result!r}")
         else:
             differ.add(why)
     print(f"{alike} alike, {len(missing)} that Spark lacks, {len(differ)} kinds of differences")

@@ -48,7 +48,7 @@ def chromium() -> str | None:
     """The browser that the machine has."""
     given = os.environ.get("FLETCHING_TEST_CHROMIUM")
     names = [given] if given else ["chromium", "chromium-browser", "google-chrome"]
-    return next((found for name in names if (found := shutil.which(name))), None)
+    return next((result for name in names if (result := shutil.which(name))), None)
 
 
 class Running(NamedTuple):
@@ -250,9 +250,9 @@ def engine() -> Iterator[Any]:
     if path is None:
         pytest.skip("there is no Chromium here (Debian: apt-get install chromium)")
     with playwright.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield found
-        found.close()
+        result = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield result
+        result.close()
 
 
 class Visitor:
@@ -288,10 +288,10 @@ class Visitor:
 
     def check(self) -> None:
         """Fails with what the browser complained about."""
-        found = [
+        result = [
             text for text in self.complaints if not any(part in text for part in self.expected)
         ]
-        assert found == []
+        assert result == []
 
     def go(self, path: str = "") -> Any:
         return self.page.goto(f"{self.url}/console{path}")
@@ -317,11 +317,11 @@ def visit(engine: Any, server: Running, request: pytest.FixtureRequest) -> Itera
     opened: list[Visitor] = []
 
     def open_(*, url: str = "", signed_in: bool = True, **options: Any) -> Visitor:
-        found = Visitor(engine, url or server.url, **options)
-        opened.append(found)
+        result = Visitor(engine, url or server.url, **options)
+        opened.append(result)
         if signed_in:
-            found.sign_in(server.access_id, server.secret)
-        return found
+            result.sign_in(server.access_id, server.secret)
+        return result
 
     yield open_
     failed = request.session.testsfailed

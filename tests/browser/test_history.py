@@ -26,9 +26,9 @@ def test_versions_are_compared_named_and_restored(visitor: Visitor, server: Runn
     page.wait_for_url("**/history")
     assert "restore" in page.locator(".timeline li").first.inner_text()
     with server.connect() as client:
-        found = client.table("travelled")
-        assert sorted(found.to_table()["id"].to_pylist()) == [1, 2]
-        assert found.tags() == {"before": 1}
+        result = client.table("travelled")
+        assert sorted(result.to_table()["id"].to_pylist()) == [1, 2]
+        assert result.tags() == {"before": 1}
     page.get_by_role("link", name="Forget tag before").click()
     page.get_by_role("button", name="Forget it").click()
     page.wait_for_url("**/history")

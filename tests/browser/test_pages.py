@@ -47,10 +47,10 @@ DRESSES: dict[str, dict[str, Any]] = {
 def serious(page: Any) -> list[str]:
     """What axe finds that matters."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    found = axe.Axe().run(page).response["violations"]
+    result = axe.Axe().run(page).response["violations"]
     return [
         f"{each['id']} ({each['impact']}): {each['help']}: {[node['target'] for node in each['nodes']][:5]}"
-        for each in found
+        for each in result
         if each["impact"] in {"serious", "critical"}
     ]
 
@@ -76,7 +76,7 @@ def test_pages_are_accessible_in_every_dress(visit: Visit, dress: str) -> None:
         if width > 0:
             wrong[name].append(f"{width} pixels wider than the window")
         visitor.picture(f"{name}-{dress}")
-    assert {name: found for name, found in wrong.items() if found} == {}
+    assert {name: result for name, result in wrong.items() if result} == {}
 
 
 @pytest.mark.parametrize("dress", DRESSES)
@@ -127,7 +127,7 @@ def test_the_keyboard_is_enough(visitor: Visitor) -> None:
 def test_a_page_of_rows_comes_at_once_wherever_it_is(visitor: Visitor, server: Running) -> None:
     """Measured, not judged: the report is for people, since machines differ."""
     get = visitor.context.request.get
-    found: dict[str, float] = {}
+    result: dict[str, float] = {}
     for offset in (0, 500_000, 999_900):
         address = f"{server.url}/console{TABLE}?offset={offset}"
         get(address)
@@ -136,8 +136,8 @@ def test_a_page_of_rows_comes_at_once_wherever_it_is(visitor: Visitor, server: R
             started = time.perf_counter()
             assert get(address).status == 200
             times.append(time.perf_counter() - started)
-        found[str(offset)] = round(1000 * sorted(times)[4], 1)
-    print("milliseconds for a page of rows:", json.dumps(found))
+        result[str(offset)] = round(1000 * sorted(times)[4], 1)
+    print("milliseconds for a page of rows:", json.dumps(result))
 
 
 @pytest.mark.parametrize(

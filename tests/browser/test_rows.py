@@ -132,8 +132,8 @@ def test_every_page_can_be_copied_as_code_or_read_as_json(visitor: Visitor, path
     visitor.go(path)
     page = visitor.page
     address = page.get_by_role("link", name="This page as JSON").get_attribute("href")
-    found = visitor.context.request.get(visitor.url + str(address))
-    assert isinstance(found.json(), dict)
+    result = visitor.context.request.get(visitor.url + str(address))
+    assert isinstance(result.json(), dict)
     if path != "/overview":
         page.get_by_text("The same as code").click()
         assert "fletching.connect(" in page.locator("details code").first.inner_text()

@@ -44,13 +44,13 @@ def test_counting(at: Path) -> None:
 def test_describing(at: Path) -> None:
     told = json.loads(run(at, "describe", "t", "--json").stdout)
     assert told["rows"] == ROWS
-    found = {column["column"]: column for column in told["columns"]}
-    assert (found["id"]["least"], found["id"]["most"], found["id"]["mean"]) == (0, 4999, 2499.5)
-    assert found["x"]["nulls"] == ROWS // 10
-    assert found["text"]["most"] == "row 04999"
-    assert found["nested"]["least"] is None
-    assert found["empty"]["nulls"] == ROWS
-    assert found["odd"]["mean"] is None
+    result = {column["column"]: column for column in told["columns"]}
+    assert (result["id"]["least"], result["id"]["most"], result["id"]["mean"]) == (0, 4999, 2499.5)
+    assert result["x"]["nulls"] == ROWS // 10
+    assert result["text"]["most"] == "row 04999"
+    assert result["nested"]["least"] is None
+    assert result["empty"]["nulls"] == ROWS
+    assert result["odd"]["mean"] is None
     shown = run(at, "describe", "t", "--columns", "ID,text", "--filter", "id < 3").stdout
     assert shown.splitlines()[1].split("\t")[3:5] == ["0", "2"]
     assert json.loads(run(at, "describe", "none", "--json").stdout)["rows"] == 0

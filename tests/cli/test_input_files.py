@@ -18,8 +18,8 @@ def test_a_folder_is_walked_in_order_without_what_is_hidden(tmp_path: Path) -> N
     touch(
         tmp_path, "b.csv", "a/x.parquet", "c.csv.gz", "_SUCCESS", "_meta/x.csv", ".x.csv", "n.txt"
     )
-    found = input_files([str(tmp_path)])
-    assert [Path(each.path).relative_to(tmp_path).as_posix() for each in found] == [
+    result = input_files([str(tmp_path)])
+    assert [Path(each.path).relative_to(tmp_path).as_posix() for each in result] == [
         "a/x.parquet",
         "b.csv",
         "c.csv.gz",
@@ -28,11 +28,11 @@ def test_a_folder_is_walked_in_order_without_what_is_hidden(tmp_path: Path) -> N
 
 def test_keys_are_read_from_the_folders_above_a_file(tmp_path: Path) -> None:
     touch(tmp_path, "lake/year=2024/city=S%C3%A3o%20Paulo/x.csv")
-    (found,) = input_files([str(tmp_path / "lake")])
-    assert found.keys == (("year", "2024"), ("city", "São Paulo"))
+    (result,) = input_files([str(tmp_path / "lake")])
+    assert result.keys == (("year", "2024"), ("city", "São Paulo"))
     (part,) = input_files([str(tmp_path / "lake" / "year=2024")])
-    assert part.keys == found.keys
-    (alone,) = input_files([found.path])
+    assert part.keys == result.keys
+    (alone,) = input_files([result.path])
     assert alone.keys == ()
 
 

@@ -27,12 +27,12 @@ def batch(rows: int) -> pa.RecordBatch:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    found = tmp_path / "x.arrow"
-    with found.open("wb") as file, ipc.FileWriter(file, batch(1).schema) as writer:
+    result = tmp_path / "x.arrow"
+    with result.open("wb") as file, ipc.FileWriter(file, batch(1).schema) as writer:
         for _ in range(50):
             writer.write(batch(20))
         writer.close({b"made by": b"a test"})
-    return found
+    return result
 
 
 def run(
@@ -107,11 +107,11 @@ class Page(HTMLParser):
         self.open: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = {name: value or "" for name, value in attrs}
-        self.fetched += [found[name] for name in ("src", "href") if name in found]
+        result = {name: value or "" for name, value in attrs}
+        self.fetched += [result[name] for name in ("src", "href") if name in result]
         if tag == "rect":
             self.rects.append(
-                (float(found["x"]), float(found["y"]), float(found["width"]), found["class"])
+                (float(result["x"]), float(result["y"]), float(result["width"]), result["class"])
             )
         if tag not in ("meta", "link", "br"):
             self.open.append(tag)
@@ -133,18 +133,18 @@ def test_the_page_is_self_contained_and_drawn_to_scale(
     out = path.with_suffix(".html")
     assert run(monkeypatch, capsys, str(path), "--html", str(out))[0] == 0
     text = out.read_text()
-    found = drawn(text)
-    assert found.fetched == []
+    result = drawn(text)
+    assert result.fetched == []
     assert "<script" not in text
     assert "@import" not in text
     assert "url(" not in text
     # Padding is drawn below the buffers, everything else side by side: widths add up to the file.
     report = ipc.inspect_bytes(path.read_bytes())
     per_row = int(re.search(r"([\d,]+) bytes to a row", text)[1].replace(",", ""))  # type: ignore[index]  # it is there
-    covered = sum(width for _, _, width, kind in found.rects if kind != "column")
+    covered = sum(width for _, _, width, kind in result.rects if kind != "column")
     assert covered * per_row / 1200 == pytest.approx(report.length, rel=0.01)
     stored = sum(c.stored_bytes for m in report.parts[0].messages for c in m.columns)
-    columns = sum(width for _, _, width, kind in found.rects if kind == "column")
+    columns = sum(width for _, _, width, kind in result.rects if kind == "column")
     assert columns * per_row / 1200 == pytest.approx(stored, rel=0.01)
 
 

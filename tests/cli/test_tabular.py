@@ -155,10 +155,10 @@ def test_options_of_csv(tmp_path: Path) -> None:
 
     def given(**options: Any) -> list[dict[str, Any]]:
         with open_batches(str(path), None, ReadOptions(**options)) as opened:
-            found: list[dict[str, Any]] = pa.Table.from_batches(
+            result: list[dict[str, Any]] = pa.Table.from_batches(
                 opened.batches, opened.schema
             ).to_pylist()
-            return found
+            return result
 
     assert given(delimiter=";", encoding="latin-1", nulls=("", "NA")) == [
         {"id": 1, "name": "Müller", "n": None},

@@ -52,7 +52,7 @@ def test_the_body_behind_an_upgrade_is_a_body(run_app: Run) -> None:
             connection.sendall(whole[cut:])
             connection.shutdown(socket.SHUT_WR)
             received = read_all(connection)
-        bodies = [json.loads(found) for found in re.findall(rb"\{[^}]*\}", received)]
+        bodies = [json.loads(result) for result in re.findall(rb"\{[^}]*\}", received)]
         assert [(b["path"], b["length"]) for b in bodies] == [("/up", len(SMUGGLED)), ("/next", 3)]
 
 

@@ -45,16 +45,16 @@ def test_every_request_is_a_line_with_its_ids(stream: io.StringIO, tmp_path: Any
             client.create_table("t", "id BIGINT").append({"id": [1]})
             with pytest.raises(ServiceError) as caught:
                 client.table("nowhere")
-    found = [line for line in lines(stream) if line["event"] == "fletching.access"]
-    made = next(line for line in found if line["action"] == "CreateTable")
+    result = [line for line in lines(stream) if line["event"] == "fletching.access"]
+    made = next(line for line in result if line["action"] == "CreateTable")
     assert made["access_id"] == access_id
     assert made["status"] in {200, 201}
     assert made["duration_seconds"] > 0
     assert made["time"].endswith("Z")
-    failed = next(line for line in found if line["request_id"] == caught.value.request_id)
+    failed = next(line for line in result if line["request_id"] == caught.value.request_id)
     assert (failed["status"], failed["outcome"]) == (404, "NoSuchTableError")
     assert secret not in stream.getvalue()
-    assert len({line["request_id"] for line in found}) == len(found)
+    assert len({line["request_id"] for line in result}) == len(result)
 
 
 def test_lines_in_threads_of_a_request_bear_its_id(stream: io.StringIO) -> None:

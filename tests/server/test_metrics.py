@@ -194,8 +194,8 @@ def test_scrapes_while_load_runs_are_whole_and_go_up_alone(server: Server) -> No
         for thread in threads:
             thread.join()
     assert failures == []
-    found = {family.name for family in text_string_to_metric_families(last)}
-    assert {"fletching_catalog_transaction_duration_seconds", "fletching_cache_hits"} <= found
+    result = {family.name for family in text_string_to_metric_families(last)}
+    assert {"fletching_catalog_transaction_duration_seconds", "fletching_cache_hits"} <= result
     promtool = shutil.which("promtool")
     if promtool is not None:
         checked = subprocess.run(

@@ -7,7 +7,7 @@ from fletching.server.monitor import BOUNDS, RECENT_EXCHANGES, SLOT_SECONDS, Mon
 
 
 def exchange(number: int = 0, **facts: Any) -> Any:
-    found = {
+    result = {
         "request_id": f"r{number}",
         "access_id": "ann",
         "method": "GET",
@@ -18,7 +18,7 @@ def exchange(number: int = 0, **facts: Any) -> Any:
         "outcome": "ok",
         "body": SimpleNamespace(body_bytes=3),
     }
-    return SimpleNamespace(**{**found, **facts})
+    return SimpleNamespace(**{**result, **facts})
 
 
 def test_exchanges_are_live_until_they_end_and_then_remembered_for_a_while() -> None:

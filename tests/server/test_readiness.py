@@ -128,8 +128,8 @@ def test_a_server_is_not_ready_without_its_database_or_its_objects(
             def becomes(status: int, part: bytes) -> None:
                 deadline = time.monotonic() + 600
                 while True:
-                    found, said = ready()
-                    if found == status:
+                    result, said = ready()
+                    if result == status:
                         assert part in said
                         return
                     assert time.monotonic() < deadline, said

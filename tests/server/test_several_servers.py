@@ -124,8 +124,8 @@ def test_pyodps_writes_through_one_and_reads_through_the_other(start: Start) -> 
     session.commit()
     session = reading.create_table_read_session("t")
     assert session.record_count == 3
-    found = []
+    result = []
     for split in session.splits:
         with session.open_arrow_reader(split) as stream:
-            found += list(stream)
-    assert pa.Table.from_batches(found) == pa.Table.from_batches([batch])
+            result += list(stream)
+    assert pa.Table.from_batches(result) == pa.Table.from_batches([batch])

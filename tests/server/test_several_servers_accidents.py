@@ -177,8 +177,8 @@ def test_what_a_network_swallows_is_done_once(postgresql: Databases, s3: ObjectS
         plain = stack.enter_context(
             fletching.connect(servers[1].url, access_id="ak", access_key="sk")
         )
-        found = plain.table("t").to_table()["id"].to_pylist()
-        assert {number: found.count(number) for number in set(found)} == {
+        result = plain.table("t").to_table()["id"].to_pylist()
+        assert {number: result.count(number) for number in set(result)} == {
             **dict.fromkeys(range(12), 10),
             **dict.fromkeys(range(1000, 1012), 20),
         }

@@ -89,15 +89,15 @@ def data_set(postgresql: Databases, s3: ObjectStorage) -> dict[str, str]:
 
 @pytest.fixture
 def servers(data_set: dict[str, str]) -> Iterator[list[ServerProcess]]:
-    found = [ServerProcess(data_set) for _ in range(3)]
+    result = [ServerProcess(data_set) for _ in range(3)]
     try:
-        for each in found:
+        for each in result:
             each.start()
-        for each in found:
+        for each in result:
             each.await_ready()
-        yield found
+        yield result
     finally:
-        for each in found:
+        for each in result:
             each.kill()
 
 

@@ -45,10 +45,10 @@ def test_a_call_is_one_trace_from_the_program_to_the_catalog(spans: Any, tmp_pat
             client.create_table("t", "id BIGINT").append({"id": [1, 2]})
             with pytest.raises(fletching.FletchingError):
                 client.table("nowhere")
-    found = spans.get_finished_spans()
-    by_id = {span.context.span_id: span for span in found}
-    assert len({span.context.trace_id for span in found}) == 1
-    servers = [span for span in found if span.kind is trace.SpanKind.SERVER]
+    result = spans.get_finished_spans()
+    by_id = {span.context.span_id: span for span in result}
+    assert len({span.context.trace_id for span in result}) == 1
+    servers = [span for span in result if span.kind is trace.SpanKind.SERVER]
     made = next(span for span in servers if span.name == "POST CreateTable")
     assert made.attributes["enduser.id"] == access_id
     assert made.attributes["http.response.status_code"] in {200, 201}
@@ -56,12 +56,12 @@ def test_a_call_is_one_trace_from_the_program_to_the_catalog(spans: Any, tmp_pat
     assert (asked.kind, asked.name) == (trace.SpanKind.CLIENT, "POST tables")
     assert asked.attributes["fletching.request_id"] == made.attributes["fletching.request_id"]
     assert by_id[asked.parent.span_id].name == "the program"
-    parts = [span for span in found if span.parent and span.parent.span_id == made.context.span_id]
+    parts = [span for span in result if span.parent and span.parent.span_id == made.context.span_id]
     assert "catalog write" in {span.name for span in parts}
     assert all(made.start_time <= span.start_time <= span.end_time for span in parts)
     failed = next(span for span in servers if span.attributes.get("error.type"))
     assert failed.attributes["error.type"] == "NoSuchTableError"
-    text = str([dict(span.attributes) for span in found])
+    text = str([dict(span.attributes) for span in result])
     assert secret not in text
     assert "Signature" not in text
 

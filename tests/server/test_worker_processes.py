@@ -32,11 +32,11 @@ PATIENCE_SECONDS = 120.0
 
 def answering(url: str, asks: int = 60) -> set[str]:
     """Which processes answer: their request ids begin alike. Each request is a connection of its own."""
-    found = set()
+    result = set()
     for _ in range(asks):
         with urllib.request.urlopen(f"{url}/healthz") as reply:
-            found.add(reply.headers["x-odps-request-id"].split("-")[0])
-    return found
+            result.add(reply.headers["x-odps-request-id"].split("-")[0])
+    return result
 
 
 def is_alive(pid: int) -> bool:

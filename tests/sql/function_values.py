@@ -34,11 +34,11 @@ def cases_of(functions: Mapping[str, Any]) -> list[Case]:
         EVERYDAY_EXPRESSIONS,
         FURTHER_EXPRESSIONS,
     )
-    found = [case for table in tables for group in table.values() for case in group]
+    result = [case for table in tables for group in table.values() for case in group]
     folded = {"max_pt", "table_exists", "partition_exists"}
     return [
         case
-        for case in found
+        for case in result
         if called(case[0]) & set(functions)
         and not called(case[0]) & folded
         # These digests are functions of the engine's, proven with it.
@@ -62,13 +62,13 @@ def same(one: Any, other: Any) -> bool:
 def differences(cases: Iterable[Case]) -> list[str]:
     """The cases whose values are others."""
     listed = list(cases)
-    found: list[Any] = []
+    result: list[Any] = []
     for start in range(0, len(listed), 60):
         few = listed[start : start + 60]
         (row,) = computed("select " + ",\n".join(text for text, _ in few))
-        found += row
+        result += row
     return [
         f"{text}: {value!r}, not {expected!r}"
-        for (text, expected), value in zip(listed, found, strict=True)
+        for (text, expected), value in zip(listed, result, strict=True)
         if not same(value, expected)
     ]

@@ -259,7 +259,7 @@ TIMES = ["d", "us", "ms"]
 def disagreements(seed: int, count: int) -> list[str]:
     """Conditions on which the two differ, or whose rows pruning would lose."""
     rand = random.Random(seed)
-    found: list[str] = []
+    result: list[str] = []
     connection = duckdb.connect()
     try:
         done = 0
@@ -284,7 +284,7 @@ def disagreements(seed: int, count: int) -> list[str]:
                 try:
                     predicate = compile_predicate(text, fields)
                 except FletchingError as error:
-                    found.append(f"{text}: refused: {error.message}")
+                    result.append(f"{text}: refused: {error.message}")
                     continue
                 got = evaluated(table, predicate.expression)
 
@@ -295,13 +295,13 @@ def disagreements(seed: int, count: int) -> list[str]:
                     )
 
                 if got != expected:
-                    found.append(f"{text}: {got}, {their_text}: {expected}")
+                    result.append(f"{text}: {got}, {their_text}: {expected}")
                 elif True in got and not predicate.may_match(bounds):
-                    found.append(f"{text}: pruned, though rows match")
+                    result.append(f"{text}: pruned, though rows match")
             connection.unregister("t")
     finally:
         connection.close()
-    return found
+    return result
 
 
 def evaluated(table: pa.Table, expression: Any) -> list[bool | None]:
@@ -314,7 +314,7 @@ def evaluated(table: pa.Table, expression: Any) -> list[bool | None]:
 
 
 if __name__ == "__main__":
-    found = disagreements(int(sys.argv[2]) if len(sys.argv) > 2 else 1, int(sys.argv[1]))
-    print(f"{len(found)} disagreements")
-    print("\n".join(found[:20]))
-    sys.exit(bool(found))
+    answers = disagreements(int(sys.argv[2]) if len(sys.argv) > 2 else 1, int(sys.argv[1]))
+    print(f"{len(answers)} disagreements")
+    print("\n".join(answers[:20]))
+    sys.exit(bool(answers))

@@ -108,9 +108,9 @@ def _steps(
     yield f"read 1 of {COLUMNS} columns", read(1, [batches[0].schema.names[0]])
 
 
-def _print(found: dict[str, list[Step]], *, as_json: bool) -> None:
+def _print(results: dict[str, list[Step]], *, as_json: bool) -> None:
     if as_json:
-        print_json([dataclasses.asdict(step) for steps in found.values() for step in steps])
+        print_json([dataclasses.asdict(step) for steps in results.values() for step in steps])
         return
     print_table(
         None,
@@ -129,7 +129,7 @@ def _print(found: dict[str, list[Step]], *, as_json: bool) -> None:
                 f"{min(speeds):.2f}",
                 f"{max(speeds):.2f}",
             )
-            for name, steps in found.items()
+            for name, steps in results.items()
             for speeds in [[step.gigabytes_per_second for step in steps]]
         ],
         caption="Median, least and most of the rounds. Writes include the fsync.",

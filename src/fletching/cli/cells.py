@@ -121,9 +121,9 @@ def _told(value: object) -> str | None:
 def printable(text: str) -> str:
     """The text on one line, with control characters spelt out."""
     return _CONTROL.sub(
-        lambda found: {"\n": r"\n", "\t": r"\t", "\r": r"\r"}.get(
-            found[0],
-            f"\\x{ord(found[0]):02x}" if ord(found[0]) < 256 else f"\\u{ord(found[0]):04x}",
+        lambda match: {"\n": r"\n", "\t": r"\t", "\r": r"\r"}.get(
+            match[0],
+            f"\\x{ord(match[0]):02x}" if ord(match[0]) < 256 else f"\\u{ord(match[0]):04x}",
         ),
         text,
     )

@@ -151,8 +151,8 @@ def _moved(
                 present = [each for each in references if each is not None]
                 # One blob at a time is in memory, on its way from one side to the other.
                 contents = (each for each in reading.get_blobs(present) if each is not None)
-                found = iter(session.put_blobs(contents, name))
-                texts = [None if each is None else next(found).encode() for each in references]
+                stored = iter(session.put_blobs(contents, name))
+                texts = [None if each is None else next(stored).encode() for each in references]
                 columns[index] = pa.ExtensionArray.from_storage(
                     columns[index].type, pa.array(texts, pa.binary())
                 )

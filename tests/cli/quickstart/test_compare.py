@@ -21,9 +21,9 @@ def test_one_changed_value_is_found_where_it_is(row: int) -> None:
     values = TABLE["b"].to_pylist()
     values[row] = "changed"
     changed = TABLE.set_column(1, "b", [values])
-    found = first_difference(TABLE.to_batches(9), changed.to_batches(20))
-    assert found is not None
-    assert (found.row, found.column) == (row, "b")
+    result = first_difference(TABLE.to_batches(9), changed.to_batches(20))
+    assert result is not None
+    assert (result.row, result.column) == (row, "b")
 
 
 def test_missing_and_surplus_rows_are_differences() -> None:
@@ -40,9 +40,9 @@ def test_order_names_and_types_matter() -> None:
     assert first_difference(TABLE.to_batches(), TABLE.take(list(range(99, -1, -1))).to_batches())
     assert first_difference(TABLE.to_batches(), TABLE.rename_columns(["x", "b"]).to_batches())
     cast = TABLE.cast(pa.schema([("a", pa.int32()), ("b", pa.string())]))
-    found = first_difference(TABLE.to_batches(), cast.to_batches())
-    assert found is not None
-    assert "type is int32" in str(found)
+    result = first_difference(TABLE.to_batches(), cast.to_batches())
+    assert result is not None
+    assert "type is int32" in str(result)
 
 
 def test_floats_compare_by_their_bits() -> None:

@@ -123,8 +123,8 @@ def test_versions_are_looked_for_until_there_are_some(monkeypatch: pytest.Monkey
 
         async def call(request: WaitForVersion) -> Response:
             told.append(request)
-            found: Any = ["a version"] if len(told) > looks else []
-            return VersionPage(versions=found)
+            result: Any = ["a version"] if len(told) > looks else []
+            return VersionPage(versions=result)
 
         service: Any = SimpleNamespace(
             call=call, draining=draining, calls=SimpleNamespace(enter=contextlib.nullcontext)

@@ -237,9 +237,9 @@ class TestRead:
         reply = pictures.storage("BlobRead", body=body, target="generic.blob")
         assert reply.headers["x-fletching-framing"] == "stored"
         assert int(reply.headers["content-length"]) == len(reply.body)
-        found = list(stored_blobs([memoryview(reply.body)], 4))
-        assert [blob for _, blob in found] == [data[n] for n in order]
-        assert {header_of(metadata).content_type for metadata, _ in found} == {None}
+        result = list(stored_blobs([memoryview(reply.body)], 4))
+        assert [blob for _, blob in result] == [data[n] for n in order]
+        assert {header_of(metadata).content_type for metadata, _ in result} == {None}
 
     @pytest.mark.parametrize("coding", ["zstd", "x-lz4-frame"])
     def test_compressed(self, pictures: RawClient, coding: str) -> None:
@@ -431,8 +431,8 @@ class TestAddress:
     def test_a_content_type_that_is_none(self, pictures: RawClient) -> None:
         assert upload_many(pictures, frame(b"x", ContentType="text/html\r\nx: y")).status == 400
         for text in ("é/é", "plain", "text/html; x"):
-            (found,) = upload_many(pictures, frame(b"x", ContentType=text)).json["BlobReferences"]
-            reply = self.get(pictures, found)
+            (result,) = upload_many(pictures, frame(b"x", ContentType=text)).json["BlobReferences"]
+            reply = self.get(pictures, result)
             assert reply.headers["content-type"] == "application/octet-stream"
 
     @pytest.mark.parametrize("reference", ["", "nope", "A" * 80, "%2e%2e"])

@@ -61,10 +61,10 @@ def test_claims_count_up_to_the_limits_and_broken_messages_for_nothing() -> None
         broken = bytearray(data)
         broken[batch.offset + 8 + cut] ^= 0xFF
         try:
-            found = list(ipc.messages(bytes(broken)))
+            result = list(ipc.messages(bytes(broken)))
         except WireError:
             continue
-        assert decoding_need(found, LIMITS).passing <= 100 * MIB
+        assert decoding_need(result, LIMITS).passing <= 100 * MIB
 
 
 def resident() -> int:

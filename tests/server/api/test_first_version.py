@@ -248,8 +248,8 @@ def test_what_is_refused(client: RawClient, server: Any) -> None:
         (lambda: ask(client, "GET", "t/commit"), 405),
         (lambda: ask(client, "POST", "a.b/sessions", session_type="batch_read"), 400),
     ]
-    found = [call().status for call, _ in asked]
-    assert found == [status for _, status in asked]
+    result = [call().status for call, _ in asked]
+    assert result == [status for _, status in asked]
 
 
 @pytest.mark.parametrize(

@@ -95,16 +95,16 @@ def test_another_process_reads_by_it_alone(client: Client, tmp_path: Path) -> No
         "t = s.to_table(); r = s.to_reader(1); r.read_all(); r.close();"
         "print(t['id'].to_pylist(), hash(s))"
     )
-    found, hashes = [], []
+    result, hashes = [], []
     for number in range(2):
         out = subprocess.run(
             [sys.executable, "-c", program, str(tmp_path / f"{number}")],
             capture_output=True, text=True, check=True, cwd=tmp_path,
         ).stdout  # fmt: skip
         numbers, _, told = out.rpartition(" ")
-        found += [int(n) for n in numbers.strip("[] \n").split(",")]
+        result += [int(n) for n in numbers.strip("[] \n").split(",")]
         hashes.append(int(told))
-    assert found == list(range(10, 100))
+    assert result == list(range(10, 100))
     # The same in every process, though the hash of text is not.
     assert hashes == [hash(split) for split in session.splits(2)]
 

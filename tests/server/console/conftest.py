@@ -76,9 +76,9 @@ class Browser:
 
     @property
     def csrf(self) -> str:
-        found = re.search(r'name="csrf" value="([0-9a-f]+)"', self("/query").text)
-        assert found is not None
-        return found[1]
+        result = re.search(r'name="csrf" value="([0-9a-f]+)"', self("/query").text)
+        assert result is not None
+        return result[1]
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +101,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def browser(server: Server) -> Browser:
-    found = Browser(server)
-    assert found.sign_in(*server.access_key).status == 303
-    return found
+    result = Browser(server)
+    assert result.sign_in(*server.access_key).status == 303
+    return result
 
 
 def limited(server: Server) -> tuple[str, str]:
@@ -152,9 +152,9 @@ def console_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 
 @pytest.fixture
 def pages(console_server: Server) -> Pages:
-    found = Pages(console_server)
-    assert found.sign_in(*console_server.access_key).status == 303
-    return found
+    result = Pages(console_server)
+    assert result.sign_in(*console_server.access_key).status == 303
+    return result
 
 
 ORDERS = "/tables/demo/default/orders"

@@ -48,19 +48,19 @@ class Page(HTMLParser):
         self.text = " ".join(" ".join(self.words).split())
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        found = {name: value or "" for name, value in attributes}
+        result = {name: value or "" for name, value in attributes}
         if tag == "a":
-            self.links.append(found["href"])
-        elif tag == "link" and found.get("rel") == "alternate":
-            self.twin = found["href"]
+            self.links.append(result["href"])
+        elif tag == "link" and result.get("rel") == "alternate":
+            self.twin = result["href"]
         elif tag == "form":
-            method = "script" if "data-upload" in found else found.get("method", "get")
-            self.forms.append(Form(method, found.get("action", ""), {}))
-        elif tag == "input" and self.forms and found.get("name"):
-            self.forms[-1].fields[found["name"]] = found.get("value", "")
+            method = "script" if "data-upload" in result else result.get("method", "get")
+            self.forms.append(Form(method, result.get("action", ""), {}))
+        elif tag == "input" and self.forms and result.get("name"):
+            self.forms[-1].fields[result["name"]] = result.get("value", "")
         elif tag in {"img", "input", "textarea", "button"}:
-            self.words.append(found.get("alt", ""))
-        self.words += [found[name] for name in ("value", "title", "aria-label") if name in found]
+            self.words.append(result.get("alt", ""))
+        self.words += [result[name] for name in ("value", "title", "aria-label") if name in result]
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
@@ -96,12 +96,12 @@ def pages(server: Server) -> dict[str, Page]:
     browser.sign_in(*server.access_key)
     browser.query("select id, text from events order by id")
     client_of(server).table("events").write_session().__enter__()
-    found: dict[str, Page] = {}
+    result: dict[str, Page] = {}
     shapes: dict[str, int] = {}
     waiting = ["/tables"]
     while waiting:
         path = waiting.pop(0)
-        if path in found or shapes.get(shape(path), 0) >= 3:
+        if path in result or shapes.get(shape(path), 0) >= 3:
             continue
         parts = urlsplit(path)
         if parts.path.endswith(("/rows", "/query/names")) or "format=json" in parts.query:
@@ -112,13 +112,13 @@ def pages(server: Server) -> dict[str, Page]:
             continue
         assert reply.status == 200, path
         shapes[shape(path)] = shapes.get(shape(path), 0) + 1
-        page = found[path] = Page(reply.text)
+        page = result[path] = Page(reply.text)
         waiting += [below(link) for link in page.links if below(link)]
         for form in page.forms:
             if form.method == "get":
                 given = urlencode({name: value for name, value in form.fields.items() if value})
                 waiting.append(below(form.action) + (f"?{given}" if given else ""))
-    return found
+    return result
 
 
 def client_of(server: Server) -> Any:
@@ -175,12 +175,12 @@ def names(value: Any) -> list[str]:
         return [text for each in value for text in names(each)]
     if not isinstance(value, dict):
         return []
-    found = [text for each in value.values() for text in names(each)]
+    result = [text for each in value.values() for text in names(each)]
     for key in known & set(value):
         each = value[key]
-        found += [each] if isinstance(each, str) else []
-        found += [x for x in each if isinstance(x, str)] if isinstance(each, list) else []
-    return found
+        result += [each] if isinstance(each, str) else []
+        result += [x for x in each if isinstance(x, str)] if isinstance(each, list) else []
+    return result
 
 
 def test_each_page_has_a_twin_that_says_the_same(server: Server, pages: dict[str, Page]) -> None:

@@ -61,26 +61,26 @@ class Checked(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        found = dict(attributes)
+        result = dict(attributes)
         if tag in {"style", "iframe", "object"}:
             self.problems.append(f"<{tag}>")
         if tag == "script":
-            self.scripts.append(found)
+            self.scripts.append(result)
         self.problems += [
-            f"{tag} {name}" for name in found if name.startswith("on") or name == "style"
+            f"{tag} {name}" for name in result if name.startswith("on") or name == "style"
         ]
         for name in ("src", "href", "action"):
-            address = found.get(name) or ""
+            address = result.get(name) or ""
             if urlsplit(address).netloc or address.startswith("javascript"):
                 self.problems.append(f"{tag} {name}={address}")
-        if tag == "img" and "alt" not in found:
+        if tag == "img" and "alt" not in result:
             self.problems.append("img without alt")
-        if tag == "html" and not found.get("lang"):
+        if tag == "html" and not result.get("lang"):
             self.problems.append("no language")
         if tag in {"h1", "h2", "h3"}:
             self.headings.append(tag)
         self.labels += tag == "label"
-        self.inputs += tag in {"input", "textarea", "select"} and found.get("type") != "hidden"
+        self.inputs += tag in {"input", "textarea", "select"} and result.get("type") != "hidden"
 
 
 def test_bytes_that_are_no_text_are_no_failure(browser: Browser) -> None:
@@ -200,12 +200,12 @@ def test_rows_are_paged_filtered_and_read_as_they_were(browser: Browser) -> None
 
 def test_rows_are_sorted_by_a_column_and_paged_by_links(browser: Browser) -> None:
     def page(query: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(browser(f"{TABLE}?format=json&{query}").text)
-        return found
+        result: dict[str, Any] = json.loads(browser(f"{TABLE}?format=json&{query}").text)
+        return result
 
-    def column(found: dict[str, Any], name: str) -> list[str]:
-        place = found["names"].index(name)
-        return [row[place]["text"] for row in found["cells"]]
+    def column(result: dict[str, Any], name: str) -> list[str]:
+        place = result["names"].index(name)
+        return [row[place]["text"] for row in result["cells"]]
 
     everything = [str(n) for n in range(250)]
     first, second = page("sort=id"), page("sort=ID&offset=100")
@@ -234,9 +234,9 @@ def test_rows_are_sorted_by_a_column_and_paged_by_links(browser: Browser) -> Non
 
 def test_an_order_ends_where_pages_do(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows_page, "SORT_ROWS", 150)
-    found = json.loads(browser(f"{TABLE}?format=json&sort=id&offset=9999").text)
-    assert (found["offset"], found["next"]) == (50, None)
-    assert "150" in found["given_up"]
+    result = json.loads(browser(f"{TABLE}?format=json&sort=id&offset=9999").text)
+    assert (result["offset"], result["next"]) == (50, None)
+    assert "150" in result["given_up"]
     monkeypatch.setattr(rows_page, "SORT_SECONDS", -1.0)
     assert "looked at" in browser(f"{TABLE}?sort=id").text
 
@@ -320,13 +320,13 @@ def test_the_grants_of_the_key_hold(server: Server) -> None:
 
 def test_the_operator_finds_a_request_by_its_id(browser: Browser) -> None:
     missing = browser("/tables/demo/default/nowhere")
-    found = re.search(r"Request id <code>([^<]+)</code>", missing.text)
-    assert found is not None
-    page = browser(f"/requests?id={found[1]}").text
-    assert found[1] in page
+    result = re.search(r"Request id <code>([^<]+)</code>", missing.text)
+    assert result is not None
+    page = browser(f"/requests?id={result[1]}").text
+    assert result[1] in page
     assert "NoSuchTableError" in page
     assert browser("/requests?id=nobody").status == 404
-    assert browser(f"/server?id={found[1]}").headers["location"].endswith(f"?id={found[1]}")
+    assert browser(f"/server?id={result[1]}").headers["location"].endswith(f"?id={result[1]}")
     data = json.loads(browser("/overview?format=json").text)
     assert {gate["kind"] for gate in data["gates"]} == {"uploads", "replies", "calls"}
     assert data["healthy"]
@@ -427,12 +427,12 @@ def test_a_file_is_looked_at_made_a_table_and_appended(browser: Browser) -> None
     data = b"id,name,pt\n1,a,x\n2,b,y\n"
     token = {"x-fletching-form": browser.csrf}
     query = "table=from_file&file=f.csv"
-    found = json.loads(posted(browser, f"/upload/schema?{query}", data, token).text)
-    assert [column["type"] for column in found["columns"]] == ["bigint", "string", "string"]
-    assert not found["exists"]
+    result = json.loads(posted(browser, f"/upload/schema?{query}", data, token).text)
+    assert [column["type"] for column in result["columns"]] == ["bigint", "string", "string"]
+    assert not result["exists"]
     made = posted(browser, f"/upload/table?{query}&partition=pt", data, token)
     assert made.status == 201, made.text
-    path = found["rows_address"].removeprefix("/console")
+    path = result["rows_address"].removeprefix("/console")
     assert json.loads(posted(browser, path, data, token).text)["rows"] == 2
     assert json.loads(browser("/tables/demo/default/from_file?format=json").text)["rows"] == 2
     again = json.loads(posted(browser, f"/upload/schema?{query}", data, token).text)
@@ -454,9 +454,9 @@ def test_a_file_is_looked_at_made_a_table_and_appended(browser: Browser) -> None
 def test_keys_are_made_and_their_secrets_shown_once(browser: Browser) -> None:
     form = {"csrf": browser.csrf}
     made = browser("/keys", form | {"action": "create", "access_id": "bob", "days": "3"})
-    found = re.search(r"bob:([\w-]+)", made.text)
-    assert found is not None
-    assert found[1] not in browser("/keys").text + browser("/keys?format=json").text
+    result = re.search(r"bob:([\w-]+)", made.text)
+    assert result is not None
+    assert result[1] not in browser("/keys").text + browser("/keys?format=json").text
     assert browser("/keys", form | {"action": "create", "access_id": "bob"}).status == 400
     grant = {"grantee": "bob", "project": "*", "table": "e*", "permission": "read"}
     assert browser("/keys", form | grant | {"action": "grant"}).status == 303
@@ -464,7 +464,7 @@ def test_keys_are_made_and_their_secrets_shown_once(browser: Browser) -> None:
     assert browser("/keys", form | grant | {"action": "ungrant"}).status == 303
     rotated = browser("/keys", form | {"action": "rotate", "access_id": "bob"})
     assert "bob:" in rotated.text
-    assert found[1] not in rotated.text
+    assert result[1] not in rotated.text
     assert browser("/keys", form | {"action": "revoke", "access_id": "bob"}).status == 303
     me = browser.server.access_key[0]
     for wrong in (
@@ -515,10 +515,10 @@ def test_errors_of_programs_are_found_by_their_ids_too(server: Server, browser: 
     ids = {refused.value.request_id: "NoSuchTable", plain.headers["x-odps-request-id"]: ""}  # type: ignore[attr-defined]  # an error of the service
     ids |= {request: "" for request in [getattr(wrong.value, "request_id", None)] if request}
     for request_id, name in ids.items():
-        found = json.loads(browser(f"/requests?format=json&id={request_id}").text)["requests"]
-        assert [each["request_id"] for each in found] == [request_id]
-        assert found[0]["outcome"] != "ok"
-        assert name in found[0]["outcome"]
+        result = json.loads(browser(f"/requests?format=json&id={request_id}").text)["requests"]
+        assert [each["request_id"] for each in result] == [request_id]
+        assert result[0]["outcome"] != "ok"
+        assert name in result[0]["outcome"]
         assert browser(f"/requests?id={request_id}").status == 200
 
 

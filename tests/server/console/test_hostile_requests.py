@@ -61,9 +61,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def browser(server: Server) -> Browser:
-    found = Browser(server)
-    assert found.sign_in(*server.access_key).status == 303
-    return found
+    result = Browser(server)
+    assert result.sign_in(*server.access_key).status == 303
+    return result
 
 
 def raw(server: Server, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
@@ -222,9 +222,9 @@ def test_names_become_no_headers(server: Server, browser: Browser) -> None:
         "/requests?id=%0d%0aset-cookie:%20a=b",
         "/query?text=%0d%0a%0d%0a<script>",
     ):
-        found = browser(path)
-        assert found.status in {200, 400, 404}
-        assert not {"x", "set-cookie"} & set(found.headers)
+        result = browser(path)
+        assert result.status in {200, 400, 404}
+        assert not {"x", "set-cookie"} & set(result.headers)
 
 
 def test_what_people_write_stays_text_wherever_it_is_shown(browser: Browser) -> None:
@@ -263,12 +263,12 @@ def test_more_columns_than_a_page_holds_are_paged(browser: Browser) -> None:
     seen: list[str] = []
     at: int | None = 0
     while at is not None:
-        found = json.loads(browser(f"{path}?format=json&column={at}&sort=column999").text)
-        assert [cell["text"] for cell in found["cells"][0]] == [
-            name.removeprefix("column") for name in found["names"]
+        result = json.loads(browser(f"{path}?format=json&column={at}&sort=column999").text)
+        assert [cell["text"] for cell in result["cells"][0]] == [
+            name.removeprefix("column") for name in result["names"]
         ]
-        seen += found["names"]
-        at = found["next_column"]
+        seen += result["names"]
+        at = result["next_column"]
     assert seen == [f"column{number}" for number in range(1000)]
     page = browser(f"{path}?column=900&offset=0").text
     assert "columns 900 to 999 of 1,000" in page

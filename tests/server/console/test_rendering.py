@@ -80,8 +80,8 @@ def test_the_policy(options: dict[str, Any], script: str, style: str) -> None:
 
 
 def test_each_page_has_a_nonce_of_its_own(pages: Browsing) -> None:
-    found = {pages("/tables").headers["content-security-policy"] for _ in range(3)}
-    assert len(found) == 3
+    result = {pages("/tables").headers["content-security-policy"] for _ in range(3)}
+    assert len(result) == 3
 
 
 @pytest.mark.parametrize(

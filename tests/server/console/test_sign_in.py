@@ -14,8 +14,8 @@ from fletching.server.server import Server
 
 
 def exchange(**headers: str) -> Any:
-    found = {"host": "here", **{name.replace("_", "-"): value for name, value in headers.items()}}
-    return SimpleNamespace(header=lambda name, default="": found.get(name, default))
+    result = {"host": "here", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return SimpleNamespace(header=lambda name, default="": result.get(name, default))
 
 
 def test_cookies() -> None:

@@ -16,9 +16,12 @@ from fletching.types import TableName
 def visit(
     query: Any = (), *, certificate: str | None = None, operates: bool = False, **headers: str
 ) -> Visit:
-    found = {"host": "here:1", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    result = {
+        "host": "here:1",
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
     exchange: Any = SimpleNamespace(
-        query=list(query), method="GET", header=lambda name: found.get(name, ""), target="/console"
+        query=list(query), method="GET", header=lambda name: result.get(name, ""), target="/console"
     )
     service: Any = SimpleNamespace(
         settings=SimpleNamespace(project="mine", tls_certificate=certificate),

@@ -125,11 +125,11 @@ def test_a_summary_says_what_it_took_once_it_has_ended(
     ended: InstanceRow, running: InstanceRow
 ) -> None:
     assert reports.summary(known(), running) == {}
-    found: Any = reports.summary(known(), ended)["Instance"]
-    assert json.loads(found["JsonSummary"])["RunTimeSeconds"] == 2.5
+    result: Any = reports.summary(known(), ended)["Instance"]
+    assert json.loads(result["JsonSummary"])["RunTimeSeconds"] == 2.5
     # A hundredth of a core's second is what jobs are counted in elsewhere.
-    assert json.loads(found["JsonSummary"])["Cost"] == {"CPU": 250, "Memory": 0, "Input": 77}
-    assert found["Summary"] == "run time: 2.500 s\ninput: 77 bytes"
+    assert json.loads(result["JsonSummary"])["Cost"] == {"CPU": 250, "Memory": 0, "Input": 77}
+    assert result["Summary"] == "run time: 2.500 s\ninput: 77 bytes"
 
 
 def test_a_queue_lists_statements_and_no_sessions(ended: InstanceRow) -> None:

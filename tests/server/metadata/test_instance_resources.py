@@ -145,15 +145,15 @@ def test_listings_are_filtered(client: Any, granted: Any) -> None:
         {"maxitems": "0"},
     ):
         assert get(client, "/instances", **wrong).status == 400
-    found: list[str | None] = []
+    result: list[str | None] = []
     marker = ""
     while True:
         root = xml(get(client, "/instances", maxitems="1", marker=marker))
-        found += [item.text for item in root.iterfind("Instance/Name")]
+        result += [item.text for item in root.iterfind("Instance/Name")]
         marker = root.findtext("Marker") or ""
         if not marker:
             break
-    assert found == everything[::-1]
+    assert result == everything[::-1]
     assert get(client, "/instances", marker="gone").status == 404
     assert xml(get(client, "/cachedinstances")).findtext("Content") == "[]"
     ended = xml(get(client, "/cachedinstances", status="Terminated")).findtext("Content")

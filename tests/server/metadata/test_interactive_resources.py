@@ -29,10 +29,10 @@ def run(client: Any, session: str, text: str) -> dict[str, Any]:
     assert reply.headers["location"]
     number = json.loads(reply.json["result"])["queryId"]
     while True:
-        found: dict[str, Any] = get(client, session, key=f"result_{number}", **TASK).json
-        assert found["subQueryId"] == number
-        if found["status"] != 2:
-            return found
+        result: dict[str, Any] = get(client, session, key=f"result_{number}", **TASK).json
+        assert result["subQueryId"] == number
+        if result["status"] != 2:
+            return result
 
 
 def test_a_session_runs_statements(client: Any) -> None:
@@ -80,8 +80,8 @@ def test_statements_of_others_are_not_seen(client: Any, granted: Any) -> None:
 
 
 def test_the_second_generation_is_a_path_and_a_quota(client: Any) -> None:
-    found = client.request("GET", "/api/connection/mcqa", {"project": "demo", "quota": "q"}).json
-    assert (found["quotaNickName"], found["quotaType"]) == ("q", "FUXI_VW")
+    result = client.request("GET", "/api/connection/mcqa", {"project": "demo", "quota": "q"}).json
+    assert (result["quotaNickName"], result["quotaType"]) == ("q", "FUXI_VW")
     asked = {"project": "demo", "version": "wlm"}
     for agent, answer in (("pyodps/0.12.5.1 CPython", 200), ("pyodps/0.13.1 CPython", 404)):
         headers = {"user-agent": agent}

@@ -16,10 +16,10 @@ def names(client: Any, **query: str) -> list[str | None]:
 
 def test_a_project_is_described_by_the_name_it_was_made_with(client: Any) -> None:
     reply = client.request("GET", "/api/projects/DEMO", {})
-    found = xml(reply)
-    assert found.findtext("Name") == "demo"
-    assert found.findtext("State") == "AVAILABLE"
-    properties = {each.findtext("Name"): each.findtext("Value") for each in found.iter("Property")}
+    result = xml(reply)
+    assert result.findtext("Name") == "demo"
+    assert result.findtext("State") == "AVAILABLE"
+    properties = {each.findtext("Name"): each.findtext("Value") for each in result.iter("Property")}
     assert properties["odps.schema.model.enabled"] in {"true", "false"}
     assert reply.headers["last-modified"] == reply.headers["x-odps-creation-time"]
 
@@ -49,5 +49,5 @@ def test_a_public_host_is_told_instead(start: Start) -> None:
 def test_whether_names_have_schemas(start: Start) -> None:
     for enabled in (True, False):
         client = RawClient(start(schemas_enabled=enabled).url)
-        found = json.loads(client.request("GET", "/api/tenants", {}).body)
-        assert found["Parameters"] == {"odps.namespace.schema": str(enabled).lower()}
+        result = json.loads(client.request("GET", "/api/tenants", {}).body)
+        assert result["Parameters"] == {"odps.namespace.schema": str(enabled).lower()}

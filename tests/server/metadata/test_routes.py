@@ -65,15 +65,15 @@ def test_a_table_is_looked_up(client: Any) -> None:
 def test_tables_come_in_pages(client: Any) -> None:
     for name in ("a1", "a2", "b1"):
         client.create_table(name, SCHEMA)
-    found: list[str | None] = []
+    result: list[str | None] = []
     marker = ""
     while True:
         root = xml(get(client, "/tables", expectmarker="true", maxitems="1", marker=marker))
-        found += [item.text for item in root.iterfind("Table/Name")]
+        result += [item.text for item in root.iterfind("Table/Name")]
         marker = root.findtext("Marker") or ""
         if not marker:
             break
-    assert found == ["a1", "a2", "b1"]
+    assert result == ["a1", "a2", "b1"]
     root = xml(get(client, "/tables", name="a"))
     assert [item.text for item in root.iterfind("Table/Name")] == ["a1", "a2"]
     assert xml(get(client, "/tables", type="VIRTUAL_VIEW")).find("Table") is None

@@ -89,8 +89,8 @@ def test_who_may_do_what_to_a_table(client: Any, reader: Any, chief: Any) -> Non
             assert set(principals(told(chief, query.format(name)))) == everybody
             mine = principals(told(reader, query.format(name)))
             assert list(mine) == [f"user/{reader.access_id}"]
-        found = principals(told(chief, query.format("default.sales_1"), **in_schema))
-        assert set(found) == everybody
+        result = principals(told(chief, query.format("default.sales_1"), **in_schema))
+        assert set(result) == everybody
         hidden = principals(told(chief, query.format("hidden")))
         assert f"user/{reader.access_id}" not in hidden
         for who, name, code in (

@@ -23,10 +23,10 @@ def run(client: Any, statement: str) -> None:
 
 
 def document(client: Any, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(
+    result: dict[str, Any] = json.loads(
         xml(get(client, f"/tables/{name}", extended="")).findtext("Schema") or ""
     )
-    return found
+    return result
 
 
 def columns(client: Any, name: str) -> dict[str, str]:
@@ -38,11 +38,11 @@ def test_comments_of_every_column_are_kept(client: Any) -> None:
         client,
         "create table t (a bigint comment '值') comment 'c' partitioned by (p string comment '分区', q int)",
     )
-    found = document(client, "t")
-    assert [column["comment"] for column in found["columns"]] == ["值"]
-    assert [column["comment"] for column in found["partitionKeys"]] == ["分区", ""]
+    result = document(client, "t")
+    assert [column["comment"] for column in result["columns"]] == ["值"]
+    assert [column["comment"] for column in result["partitionKeys"]] == ["分区", ""]
     run(client, "create table u like t")
-    assert document(client, "u")["partitionKeys"] == found["partitionKeys"]
+    assert document(client, "u")["partitionKeys"] == result["partitionKeys"]
     shown = run_sql(client, "show create table t")
     assert shown
 
@@ -104,10 +104,10 @@ def test_columns_come_and_go(client: Any) -> None:
 
 def test_shards_are_kept_and_reported(client: Any) -> None:
     run(client, "create table t (a bigint) into 10 shards hublifecycle 5")
-    found = document(client, "t")
-    assert found["shardExist"] is True
-    assert (found["shardInfo"]["ShardNum"], found["shardInfo"]["HubLifecycle"]) == (10, 5)
-    assert "tableProperties" not in found
+    result = document(client, "t")
+    assert result["shardExist"] is True
+    assert (result["shardInfo"]["ShardNum"], result["shardInfo"]["HubLifecycle"]) == (10, 5)
+    assert "tableProperties" not in result
     run(client, "create table u (a bigint) lifecycle 3 into 2 shards")
     assert document(client, "u")["shardInfo"]["HubLifecycle"] == 0
     assert document(client, "u")["lifecycle"] == 3
@@ -122,10 +122,14 @@ def test_shards_are_kept_and_reported(client: Any) -> None:
 def test_clusters_and_tiers_are_kept_and_reported(client: Any) -> None:
     run(client, "create table t (a bigint, b string) range clustered by (a) sorted by (b desc)")
     run(client, "alter table t set tblproperties ('storagetier'='lowfrequency')")
-    found = json.loads(document(client, "t")["Reserved"])
-    assert (found["ClusterType"], found["BucketNum"], found["ClusterCols"]) == ("range", 0, ["a"])
-    assert found["SortCols"] == [{"col": "b", "order": "DESC"}]
-    assert found["StorageTier"] == "lowfrequency"
+    result = json.loads(document(client, "t")["Reserved"])
+    assert (result["ClusterType"], result["BucketNum"], result["ClusterCols"]) == (
+        "range",
+        0,
+        ["a"],
+    )
+    assert result["SortCols"] == [{"col": "b", "order": "DESC"}]
+    assert result["StorageTier"] == "lowfrequency"
     run(client, "alter table t drop column b")
     assert "ClusterType" not in json.loads(document(client, "t")["Reserved"])
 
@@ -170,10 +174,10 @@ def test_a_client_may_ask_for_tables_that_say_their_tier(client: Any) -> None:
 def test_views_are_told_apart(client: Any) -> None:
     run(client, "create table t (a bigint)")
     run(client, "create view v as select a from t where a > 1")
-    found = document(client, "v")
-    assert found["isVirtualView"] is True
-    assert "a > 1" in found["viewText"]
-    assert "tableProperties" not in found
+    result = document(client, "v")
+    assert result["isVirtualView"] is True
+    assert "a > 1" in result["viewText"]
+    assert "tableProperties" not in result
     for kind, names in (("VIRTUAL_VIEW", ["v"]), ("managed_table", ["t"]), ("EXTERNAL_TABLE", [])):
         listed = xml(get(client, "/tables", type=kind)).iterfind("Table")
         assert [(item.findtext("Name"), item.findtext("Type")) for item in listed] == [
@@ -239,8 +243,8 @@ def test_a_project_sent_as_a_schema_is_the_default_one(client: Any) -> None:
 def test_a_schema_is_described_as_json(client: Any) -> None:
     run(client, "create schema sales")
     shown = run_sql(client, "desc schema demo.SALES;")
-    found = xml(get(client, f"/instances/{shown}", result="")).findtext("Tasks/Task/Result") or ""
-    described = json.loads(base64.b64decode(found))
+    result = xml(get(client, f"/instances/{shown}", result="")).findtext("Tasks/Task/Result") or ""
+    described = json.loads(base64.b64decode(result))
     assert (described["name"], described["type"]) == ("sales", "MANAGED")
     assert dt.datetime.fromisoformat(described["createTime"])
     missing = run_sql(client, "describe schema nothing")

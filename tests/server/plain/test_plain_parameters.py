@@ -25,8 +25,8 @@ def asked(*query: tuple[str, str]) -> Any:
 
 def test_parameters_are_known_and_given_as_often_as_they_may_be() -> None:
     known = {"limit": False, "partition": True}
-    found = parameters(asked(("partition", "a=1"), ("limit", "3"), ("partition", "a=2")), known)
-    assert found == {"partition": ["a=1", "a=2"], "limit": ["3"]}
+    result = parameters(asked(("partition", "a=1"), ("limit", "3"), ("partition", "a=2")), known)
+    assert result == {"partition": ["a=1", "a=2"], "limit": ["3"]}
     with pytest.raises(InvalidArgumentError, match="there is no parameter 'limits'"):
         parameters(asked(("limits", "3")), known)
     with pytest.raises(InvalidArgumentError, match="limit is given twice"):

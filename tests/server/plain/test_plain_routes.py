@@ -334,7 +334,7 @@ def test_other_peoples_readers(web: Web, tmp_path: Path) -> None:
 
     path = tmp_path / "rows.parquet"
     path.write_bytes(web(format="parquet").body)
-    found = duckdb.execute(f"select count(*), sum(id) from '{path}'").fetchall()
-    assert found == [(ROWS, sum(range(ROWS)))]
+    result = duckdb.execute(f"select count(*), sum(id) from '{path}'").fetchall()
+    assert result == [(ROWS, sum(range(ROWS)))]
     assert len(pd.read_json(io.BytesIO(web(format="jsonl").body), lines=True)) == ROWS
     assert len(pd.read_csv(io.BytesIO(web(format="csv").body))) == ROWS

@@ -95,9 +95,9 @@ def test_hostile_bodies_are_refused_or_read_in_what_memory_there_is(tmp_path: Pa
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    result = json.loads(done.stdout)
     print(done.stdout)
-    for name, (status, said, size, grown, held, _) in found.items():
+    for name, (status, said, size, grown, held, _) in result.items():
         assert size < 16 << 20, name
         assert held == 0, name
         assert grown < 1300, (name, status, said, grown)

@@ -123,11 +123,11 @@ def test_the_rows_that_are_asked_for_are_made_in_a_quarter_of_the_memory(
             assert ids("") == [0, 1, 2, 3, 4, 5]
             assert made == [1 << 18]
             # With a filter, rows are counted among those that it lets through.
-            for query, found in (
+            for query, result in (
                 ("&offset=1&limit=2", [1, 2]),
                 ("&filter=id%3E1", [2, 3, 4, 5]),
                 ("&filter=id%3E1&offset=1", [3, 4, 5]),
                 ("&filter=id%3E1&limit=3", [2, 3, 4]),
                 ("&filter=id%3E1&offset=1&limit=2", [3, 4]),
             ):
-                assert ids(query) == found, query
+                assert ids(query) == result, query

@@ -58,11 +58,11 @@ def rows_of(data: bytes) -> list[Row]:
     decoder = RecordDecoder(LAYOUTS)
     decoder.feed(data)
     decoder.finish()
-    found: list[Row] = []
+    result: list[Row] = []
     for numbers, texts in decoder.batches():
         decoded = [None if text is None else text.decode() for text in texts.to_pylist()]
-        found += zip(numbers.to_pylist(), decoded, strict=True)
-    return found
+        result += zip(numbers.to_pylist(), decoded, strict=True)
+    return result
 
 
 @dataclasses.dataclass
@@ -98,8 +98,8 @@ class Tunnel:
         self.done("PUT", {"uploadid": session, "blockid": number}, records(rows))
 
     def blocks(self, session: str) -> list[int]:
-        found = self.done("GET", {"uploadid": session, "reload": "True"})
-        return [block["BlockID"] for block in found["UploadedBlockList"]]
+        result = self.done("GET", {"uploadid": session, "reload": "True"})
+        return [block["BlockID"] for block in result["UploadedBlockList"]]
 
     def commit(self, session: str) -> str:
         return str(self.done("POST", {"uploadid": session})["Status"])

@@ -147,10 +147,10 @@ def test_partitions(parted: Tunnel) -> None:
         parted.block(session, 0, [(1, name)])
         parted.commit(session)
     assert parted.rows(partition="pt=b") == [(1, "b")]
-    found = parted.download(partition="pt=a")
-    assert found["RecordCount"] == 1
-    assert [each["name"] for each in found["Schema"]["columns"]] == ["id", "text"]
-    assert [each["name"] for each in found["Schema"]["partitionKeys"]] == ["pt"]
+    result = parted.download(partition="pt=a")
+    assert result["RecordCount"] == 1
+    assert [each["name"] for each in result["Schema"]["columns"]] == ["id", "text"]
+    assert [each["name"] for each in result["Schema"]["partitionKeys"]] == ["pt"]
     assert parted.send("POST", {"downloads": ""}).json["Code"] == "InvalidPartitionSpec"
     missing = parted.send("POST", {"downloads": "", "partition": "pt=c"})
     assert (missing.status, missing.json["Code"]) == (404, "NoSuchPartition")

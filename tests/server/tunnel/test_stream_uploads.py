@@ -84,6 +84,6 @@ def test_packs_that_are_refused(tunnel: Tunnel) -> None:
 def test_looking_a_session_up(tunnel: Tunnel) -> None:
     session = begin(tunnel)
     query = {"uploadid": session["session_name"], "read_only": "true"}
-    found = tunnel.done("GET", query, part="/streams")
-    assert found == session
-    assert isinstance(found["schema_version"], str)
+    result = tunnel.done("GET", query, part="/streams")
+    assert result == session
+    assert isinstance(result["schema_version"], str)

@@ -65,8 +65,8 @@ def test_a_partition_in_the_table_s_order() -> None:
     schema = TableSchema(
         partition_columns=(Column(name="pt", type="string"), Column(name="Region", type="string"))
     )
-    found = request_of("partition=REGION=cn,pt=1").whole_partition(schema)
-    assert found == PartitionSpec((("pt", "1"), ("Region", "cn")))
+    result = request_of("partition=REGION=cn,pt=1").whole_partition(schema)
+    assert result == PartitionSpec((("pt", "1"), ("Region", "cn")))
     with pytest.raises(InvalidArgumentError, match=r"Region=\.\."):
         request_of("partition=pt=1").whole_partition(schema)
 

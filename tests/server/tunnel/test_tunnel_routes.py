@@ -76,11 +76,11 @@ def test_every_compression(odps: Any, algorithm: str | None, arrow: bool) -> Non
     session = tunnel.create_download_session(name, compress_algo=algorithm)
     if arrow:
         with session.open_arrow_reader(0, session.count, compress=compress) as reader:
-            found = [list(row.values()) for row in reader.read().to_pylist()]
+            result = [list(row.values()) for row in reader.read().to_pylist()]
     else:
         with session.open_record_reader(0, session.count, compress=compress) as reader:
-            found = [list(record.values) for record in reader]
-    assert found == rows
+            result = [list(record.values) for record in reader]
+    assert result == rows
 
 
 @pytest.mark.parametrize(

@@ -144,8 +144,8 @@ def test_columns_that_went_since_the_session_was_opened(server: Any, tunnel: Tun
 
 
 def test_partition_columns_are_told(parted: Tunnel) -> None:
-    found = parted.done("POST", {"uploads": 1, "partition": "pt=a", "create_partition": "true"})
-    assert [each["name"] for each in found["Schema"]["partitionKeys"]] == ["pt"]
+    result = parted.done("POST", {"uploads": 1, "partition": "pt=a", "create_partition": "true"})
+    assert [each["name"] for each in result["Schema"]["partitionKeys"]] == ["pt"]
 
 
 @pytest.mark.parametrize(
@@ -308,5 +308,5 @@ def test_sessions_are_found_by_every_server_and_after_a_restart(tmp_path: Any) -
         last.commit(other)
         assert last.rows() == []
         assert last.done("GET", {"downloadid": later})["RecordCount"] == 3
-        found = rows_of(last.data(later, 0, 3).body)
-        assert found == [(0, "one"), (1, "two"), (2, "one")]
+        result = rows_of(last.data(later, 0, 3).body)
+        assert result == [(0, "one"), (1, "two"), (2, "one")]

@@ -28,19 +28,19 @@ def commit(tunnel: Tunnel, session: str) -> str:
 
 
 def test_what_a_session_says(keyed: Tunnel) -> None:
-    found = keyed.done("POST", {"slotnum": 1}, part="/upserts")
-    assert found["status"] == "normal"
-    assert found["slots"] == [{"slot_id": "0", "worker_addr": keyed.client.netloc, "buckets": [0]}]
-    assert found["hash_key"] == ["id"]
+    result = keyed.done("POST", {"slotnum": 1}, part="/upserts")
+    assert result["status"] == "normal"
+    assert result["slots"] == [{"slot_id": "0", "worker_addr": keyed.client.netloc, "buckets": [0]}]
+    assert result["hash_key"] == ["id"]
     # Another word is no hash to clients; whether they may leave columns out is told, too.
-    assert (found["hasher"], found["enable_partial_update"]) == ("default", False)
+    assert (result["hasher"], result["enable_partial_update"]) == ("default", False)
     assert (
         keyed.done("POST", {"slotnum": 4, "lifecycle": 24}, part="/upserts")["slots"]
-        == found["slots"]
+        == result["slots"]
     )
     # The client adds its five columns itself.
-    assert [each["name"] for each in found["schema"]["columns"]] == ["id", "text"]
-    assert keyed.done("GET", {"upsertid": found["id"]}, part="/upserts") == found
+    assert [each["name"] for each in result["schema"]["columns"]] == ["id", "text"]
+    assert keyed.done("GET", {"upsertid": result["id"]}, part="/upserts") == result
 
 
 def test_the_last_record_of_a_key_counts(keyed: Tunnel) -> None:

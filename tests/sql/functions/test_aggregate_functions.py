@@ -54,14 +54,14 @@ WINDOWS: list[tuple[str, list[Any]]] = [
 
 @pytest.mark.parametrize(("text", "value"), VALUES, ids=[text for text, _ in VALUES])
 def test_values(text: str, value: Any) -> None:
-    ((found,),) = computed(f"select {text} {ROWS}")
-    assert same(found, value), found
+    ((result,),) = computed(f"select {text} {ROWS}")
+    assert same(result, value), result
 
 
 def test_windows() -> None:
     for text, values in WINDOWS:
-        found = [value for _, value in sorted(computed(f"select k, {text} as w {ROWS}"))]
-        assert all(same(*pair) for pair in zip(found, values, strict=True)), (text, found)
+        result = [value for _, value in sorted(computed(f"select k, {text} as w {ROWS}"))]
+        assert all(same(*pair) for pair in zip(result, values, strict=True)), (text, result)
 
 
 def test_nothing_to_sum_up() -> None:

@@ -36,8 +36,8 @@ def test_quotients_are_exact(types: tuple[int, int, int, int]) -> None:
             expected = None if b == 0 else (a / b).quantize(unit, ROUND_HALF_UP)
             if expected is not None and abs(expected) >= Decimal(10) ** (38 - wanted.scale):
                 continue
-            ((found,),) = connection.execute(f"SELECT {sql}").fetchall()
-            assert found == expected, (a, b)
+            ((result,),) = connection.execute(f"SELECT {sql}").fetchall()
+            assert result == expected, (a, b)
 
 
 def test_products_keep_eighteen_digits_behind_the_point() -> None:
@@ -49,10 +49,10 @@ def test_products_keep_eighteen_digits_behind_the_point() -> None:
         for _ in range(30):
             a, b = drawn(rand, 26, 18), drawn(rand, 26, 18)
             texts = [f"CAST('{one:f}' AS DECIMAL(38, 18))" for one in (a, b)]
-            ((found,),) = connection.execute(
+            ((result,),) = connection.execute(
                 f"SELECT {product(texts[0], wide, texts[1], wide)}"
             ).fetchall()
-            assert abs(found - a * b) <= Decimal("0.0000005000000001"), (a, b)
+            assert abs(result - a * b) <= Decimal("0.0000005000000001"), (a, b)
 
 
 @pytest.mark.parametrize(("precision", "scale"), [(10, 2), (20, 16), (30, 15), (38, 10), (38, 18)])
@@ -66,8 +66,8 @@ def test_means_are_exact(precision: int, scale: int) -> None:
             values = [drawn(rand, min(precision, 30), scale) for _ in range(count)]
             rows = ", ".join(f"(CAST('{value:f}' AS {given.duck()}))" for value in values)
             template = average("x", given).format(distinct="", over="")
-            ((found,),) = connection.execute(
+            ((result,),) = connection.execute(
                 f"SELECT {template} FROM (VALUES {rows}) t(x)"
             ).fetchall()
             unit = Decimal(1).scaleb(-wanted.scale)
-            assert found == (sum(values, Decimal(0)) / count).quantize(unit, ROUND_HALF_UP), values
+            assert result == (sum(values, Decimal(0)) / count).quantize(unit, ROUND_HALF_UP), values

@@ -43,7 +43,7 @@ def value(sql: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("text", "given", "wanted", "found"),
+    ("text", "given", "wanted", "result"),
     [
         ("'12.9'", STRING, BIGINT, 12),
         ("' -7 '", STRING, BIGINT, -7),
@@ -72,8 +72,8 @@ def value(sql: str) -> Any:
         ("TIMESTAMP '1970-01-01 00:00:01.5'", DATETIME, DOUBLE, 1.5),
     ],
 )
-def test_conversions(text: str, given: SqlType, wanted: SqlType, found: Any) -> None:
-    assert value(converted(text, given, wanted)) == found
+def test_conversions(text: str, given: SqlType, wanted: SqlType, result: Any) -> None:
+    assert value(converted(text, given, wanted)) == result
 
 
 def test_which_conversions_there_are() -> None:
@@ -135,17 +135,17 @@ def test_arguments_become_what_a_function_takes() -> None:
 
 
 def test_constants_and_lambdas() -> None:
-    found = call(
+    result = call(
         "'x'", "5", "y", constants=["x", None, None], lambdas=[None, None, Lambda(["a"], "a")]
     )
-    assert found.constant(0, "name") == "x"
-    assert found.number(1, "count") == 5
-    assert found.function(2, [1]).body == "a"
+    assert result.constant(0, "name") == "x"
+    assert result.number(1, "count") == 5
+    assert result.function(2, [1]).body == "a"
     for refused, complaint in (
-        (lambda: found.constant(1, "name"), "constant text for its name"),
-        (lambda: found.number(2, "count"), "constant whole number for its count"),
-        (lambda: found.function(0, [1]), "needs a lambda"),
-        (lambda: found.function(2, [2]), "takes 2 parameters, not 1"),
+        (lambda: result.constant(1, "name"), "constant text for its name"),
+        (lambda: result.number(2, "count"), "constant whole number for its count"),
+        (lambda: result.function(0, [1]), "needs a lambda"),
+        (lambda: result.function(2, [2]), "takes 2 parameters, not 1"),
     ):
         with pytest.raises(InvalidArgumentError, match=complaint):
             refused()

@@ -34,8 +34,8 @@ def client(shared: Any) -> Any:
 
 
 def partitions(client: Any, name: str = "t") -> list[tuple[str, int]]:
-    found = client.sql(f"select pt, count(*) n from {name} group by pt order by pt").to_pylist()
-    return [(row["pt"], row["n"]) for row in found]
+    result = client.sql(f"select pt, count(*) n from {name} group by pt order by pt").to_pylist()
+    return [(row["pt"], row["n"]) for row in result]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ KNOWN = ["length", "lengthb", "cosh", "count", "sum", "wm_concat", "Item"]
 
 
 @pytest.mark.parametrize(
-    ("name", "found"),
+    ("name", "result"),
     [
         ("lenght", ["length"]),  # two letters changed places: one slip
         ("LENGTHH", ["length", "lengthb"]),
@@ -24,8 +24,8 @@ KNOWN = ["length", "lengthb", "cosh", "count", "sum", "wm_concat", "Item"]
         ("x" * 300, []),
     ],
 )
-def test_names_a_slip_away(name: str, found: list[str]) -> None:
-    assert nearest(name, KNOWN) == found
+def test_names_a_slip_away(name: str, result: list[str]) -> None:
+    assert nearest(name, KNOWN) == result
 
 
 def test_the_end_of_a_message() -> None:

@@ -32,9 +32,9 @@ def said(description: str, **place: Any) -> str:
     ],
 )
 def test_descriptions_are_told_in_our_words(description: str, message: str) -> None:
-    found = said(description, line=1, col=8, highlight="sale")
-    assert found.startswith("the statement cannot be parsed: " + message)
-    assert "Token" not in found
+    result = said(description, line=1, col=8, highlight="sale")
+    assert result.startswith("the statement cannot be parsed: " + message)
+    assert "Token" not in result
 
 
 def test_places() -> None:

@@ -58,17 +58,17 @@ def test_a_column_against_a_value_is_as_python_compares(sign: str, negated: bool
     ):
         for other in others:
             text = f"v {sign} {other}"
-            found = chosen(f"not ({text})" if negated else text, values, kind)
-            assert alike(found, [v for v in values if holds(v, other)]), (text, negated)
+            result = chosen(f"not ({text})" if negated else text, values, kind)
+            assert alike(result, [v for v in values if holds(v, other)]), (text, negated)
 
 
 @pytest.mark.parametrize("sign", OPERATORS)
 def test_a_value_between_two_of_the_type_has_no_equal(sign: str) -> None:
-    found = chosen(f"v {sign} 1.5", NUMBERS, pa.int64())
-    assert found == [v for v in NUMBERS if v is not None and OPERATORS[sign](v, 1.5)]
+    result = chosen(f"v {sign} 1.5", NUMBERS, pa.int64())
+    assert result == [v for v in NUMBERS if v is not None and OPERATORS[sign](v, 1.5)]
     # one that no int64 reaches
-    found = chosen(f"v {sign} 9223372036854775808", NUMBERS, pa.int64())
-    assert found == [v for v in NUMBERS if v is not None and OPERATORS[sign](v, 1 << 63)]
+    result = chosen(f"v {sign} 9223372036854775808", NUMBERS, pa.int64())
+    assert result == [v for v in NUMBERS if v is not None and OPERATORS[sign](v, 1 << 63)]
 
 
 @pytest.mark.parametrize("sign", OPERATORS)
@@ -175,8 +175,8 @@ def test_a_listed_condition_keeps_its_values_for_merging() -> None:
 )
 def test_paths(text: str, path: tuple[str, ...] | None) -> None:
     node = parse_predicate(text).this
-    found = path_of(getattr(node, "this", node) if type(node).__name__ == "Paren" else node)
-    assert found == path
+    result = path_of(getattr(node, "this", node) if type(node).__name__ == "Paren" else node)
+    assert result == path
 
 
 def test_days_are_compared_as_days() -> None:

@@ -32,9 +32,9 @@ from fletching.sql.predicates.literal_nodes import (
 def test_values(text: str, value: Any) -> None:
     node = parse_predicate(text)
     assert is_literal(node)
-    found = literal_of(node)
-    assert found == value
-    assert type(found) is type(value) or isinstance(found, Decimal | int)
+    result = literal_of(node)
+    assert result == value
+    assert type(result) is type(value) or isinstance(result, Decimal | int)
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ NESTED = pa.field("S", pa.struct([("A", pa.int64()), ("b", pa.struct([("c", pa.f
 
 
 def test_fields_in_any_case() -> None:
-    found = operand_of(NESTED, ("a",))
-    assert (found.path, found.indices, found.type, found.name) == (
+    result = operand_of(NESTED, ("a",))
+    assert (result.path, result.indices, result.type, result.name) == (
         ("S", "A"),
         (0,),
         pa.int64(),
@@ -58,8 +58,8 @@ def test_pairs_of_columns(left: Any, right: Any, equal: bool, less: bool) -> Non
     table = pa.table({"l": left, "r": right})
     one, other = (operand_of(table.schema.field(name), ()) for name in "lr")
     for operator, expected in (("==", equal), ("!=", not equal), ("<", less)):
-        found = ds.dataset(table).to_table(filter=compared(one, operator, other)).num_rows
-        assert bool(found) is expected, operator
+        result = ds.dataset(table).to_table(filter=compared(one, operator, other)).num_rows
+        assert bool(result) is expected, operator
 
 
 def test_half_floats_are_compared_as_doubles() -> None:

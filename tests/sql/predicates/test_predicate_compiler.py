@@ -32,8 +32,8 @@ def answers(table: Any, text: str) -> list[bool | None]:
     source = acero.Declaration("table_source", acero.TableSourceNodeOptions(table))
     mask = acero.ProjectNodeOptions([predicate.expression], ["chosen"])
     result = acero.Declaration("project", mask, inputs=[source]).to_table(use_threads=False)
-    found: list[bool | None] = result.column(0).to_pylist()
-    return found
+    actual: list[bool | None] = result.column(0).to_pylist()
+    return actual
 
 
 def may_match(table: Any, text: str) -> bool:
@@ -44,10 +44,12 @@ def may_match(table: Any, text: str) -> bool:
     known = read_statistics(builder.encode())
 
     def bounds(column: tuple[str, ...]) -> ColumnBounds | None:
-        found = known.get(column_key(column))
-        if found is None:
+        result = known.get(column_key(column))
+        if result is None:
             return None
-        return ColumnBounds(found.lower, found.upper, found.nulls, found.values, found.unordered)
+        return ColumnBounds(
+            result.lower, result.upper, result.nulls, result.values, result.unordered
+        )
 
     return compile_predicate(text, fields_of(table.schema), table="t").may_match(bounds)
 

@@ -82,12 +82,12 @@ def test_what_is_refused(text: str, complaint: str) -> None:
 def test_what_can_be_computed_before_is_no_obstacle_to_pruning() -> None:
     query = parse_one("select id from t where id = abs(-2)")
     for fold, pushed in ((None, []), (lambda _: exp.Literal.number(2), ["id = ABS(-2)"])):
-        found = translate(query, resolve, now="TIMESTAMP '2024-01-01 00:00:00'", fold=fold)
-        assert found.scans[0].pushed == pushed
+        result = translate(query, resolve, now="TIMESTAMP '2024-01-01 00:00:00'", fold=fold)
+        assert result.scans[0].pushed == pushed
 
 
 @pytest.mark.parametrize(
-    ("call", "types", "found"),
+    ("call", "types", "result"),
     [
         ("trunc(d, 'mm')", (DATE, STRING), STRING),
         ("trunc(x, 1)", (DOUBLE, INT), DOUBLE),
@@ -105,10 +105,10 @@ def test_what_can_be_computed_before_is_no_obstacle_to_pruning() -> None:
     ],
 )
 def test_a_constant_decides_the_type_of_few_calls(
-    call: str, types: tuple[SqlType, ...], found: SqlType
+    call: str, types: tuple[SqlType, ...], result: SqlType
 ) -> None:
     name, _, arguments = call.rstrip(")").partition("(")
     node = exp.Anonymous(
         this=name, expressions=[exp.maybe_parse(each) for each in arguments.split(", ")]
     )
-    assert _call_type(node, types) == found
+    assert _call_type(node, types) == result

@@ -11,16 +11,16 @@ from fletching.sql.queries.query_sources import located
 
 
 def test_each_mention_has_its_own_columns_and_conditions() -> None:
-    found = written(
+    result = written(
         "select a.id from t a join t b on a.id = b.id where a.pt = '1' and b.n > 5 and a.n < b.n"
     ).scans
-    assert [scan.alias for scan in found] == ["a", "b"]
-    assert found[0].columns == ("id", "n", "pt")
-    assert {"id", "n"} <= set(found[1].columns)
-    assert [len(scan.pushed) for scan in found] == [1, 1]
-    assert found[0].predicate is not None
-    assert found[0].predicate.columns == ("pt",)
-    assert len({scan.relation for scan in found}) == 2
+    assert [scan.alias for scan in result] == ["a", "b"]
+    assert result[0].columns == ("id", "n", "pt")
+    assert {"id", "n"} <= set(result[1].columns)
+    assert [len(scan.pushed) for scan in result] == [1, 1]
+    assert result[0].predicate is not None
+    assert result[0].predicate.columns == ("pt",)
+    assert len({scan.relation for scan in result}) == 2
 
 
 def test_a_table_of_which_nothing_is_asked_has_one_column() -> None:

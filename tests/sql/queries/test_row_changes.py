@@ -43,12 +43,12 @@ COLUMNS = ["id", "g", "pt"]
 def test_statements(
     text: str, actions: list[Action], columns: tuple[str, ...], selects: int
 ) -> None:
-    found = row_changes_of(parse_one(text), COLUMNS)
-    assert list(found.actions) == actions
-    assert found.columns == columns
-    assert found.tree.sql().count("SELECT") == selects
-    assert isinstance(found.tree, exp.Query)
-    assert len(found.tree.selects) == 3 + len(columns) + len(found.keys)
+    result = row_changes_of(parse_one(text), COLUMNS)
+    assert list(result.actions) == actions
+    assert result.columns == columns
+    assert result.tree.sql().count("SELECT") == selects
+    assert isinstance(result.tree, exp.Query)
+    assert len(result.tree.selects) == 3 + len(columns) + len(result.keys)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_what_is_refused(text: str, complaint: str) -> None:
 def test_what_rows_are_inserted_for(on: str, keys: tuple[str, ...]) -> None:
     """The columns by which a row that came later is known to be one that was missing."""
     text = f"merge into t using s on {on} when not matched then insert (id) values (1)"
-    found = row_changes_of(parse_one(text), COLUMNS)
-    assert found.keys == keys
+    result = row_changes_of(parse_one(text), COLUMNS)
+    assert result.keys == keys
     matched = f"merge into t using s on {on} when matched then update set g = s.g"
     assert row_changes_of(parse_one(matched), COLUMNS).keys == ()
 
@@ -103,11 +103,11 @@ def test_what_rows_are_inserted_for(on: str, keys: tuple[str, ...]) -> None:
 )
 def test_what_follows_from_what_is_given(text: str, columns: tuple[str, ...], made: int) -> None:
     """The partition that is made of a column, and the defaults of columns that an insert leaves out."""
-    found = row_changes_of(
+    result = row_changes_of(
         parse_one(text),
         COLUMNS,
         generated=GeneratedPartition("PT", "G", "day"),
         defaults={"id": exp.Literal.number(7)},
     )
-    assert found.columns == columns
-    assert found.tree.sql().lower().count("trunc_time") == made
+    assert result.columns == columns
+    assert result.tree.sql().lower().count("trunc_time") == made

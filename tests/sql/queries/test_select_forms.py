@@ -46,8 +46,8 @@ def test_sorting_within_workers_sorts_all() -> None:
 def test_patterns_of_names() -> None:
     tree = parse_one("select `a.b`, `(a|b)?+.+`, `x|y`, `plain`, bare from t")
     choose_by_patterns(tree, {"x|y"})
-    found = [one.meta.get(PATTERN) for one in tree.expressions if isinstance(one, exp.Star)]
-    assert found == ["(a|b)?+.+"]
+    result = [one.meta.get(PATTERN) for one in tree.expressions if isinstance(one, exp.Star)]
+    assert result == ["(a|b)?+.+"]
 
 
 def test_samples_of_buckets() -> None:

@@ -27,7 +27,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         yield opened
 
 
-def found(client: Client, statement: str) -> list[tuple[Any, ...]]:
+def rows_of(client: Client, statement: str) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in client.sql(statement).to_table().to_pylist()]
 
 
@@ -51,7 +51,7 @@ def found(client: Client, statement: str) -> list[tuple[Any, ...]]:
     ],
 )
 def test_versions_in_statements(client: Client, statement: str, expected: list[Any]) -> None:
-    assert sorted(found(client, statement)) == expected
+    assert sorted(rows_of(client, statement)) == expected
 
 
 def test_moments_in_statements(client: Client) -> None:
@@ -59,13 +59,13 @@ def test_moments_in_statements(client: Client) -> None:
     for version in table.versions():
         moment = version.committed_at
         for text in (moment.isoformat(), moment.replace(tzinfo=None).isoformat(" ")):
-            at = found(client, f"select count(*) from t timestamp as of '{text}'")
+            at = rows_of(client, f"select count(*) from t timestamp as of '{text}'")
             assert at == [(version.rows,)]
         if version.version:
             before = moment - dt.timedelta(microseconds=1)
             cast = f"cast('{before}' as timestamp)"
             (older,) = [v for v in table.versions() if v.version == version.version - 1]
-            assert found(client, f"select count(*) from t timestamp as of {cast}") == [
+            assert rows_of(client, f"select count(*) from t timestamp as of {cast}") == [
                 (older.rows,)
             ]
 
@@ -107,7 +107,7 @@ def test_changes_from_what_a_table_was(client: Client) -> None:
         when matched then update set id = old.id + 100
     """
     client.sql(statement)
-    assert sorted(found(client, "select id from copy")) == [(2,), (101,), (102,)]
+    assert sorted(rows_of(client, "select id from copy")) == [(2,), (101,), (102,)]
     client.table("copy").expire_versions(dt.timedelta())
     with pytest.raises(VersionNotFoundError):
         client.sql("select * from copy version as of 1")

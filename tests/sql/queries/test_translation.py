@@ -24,9 +24,9 @@ def test_types_of_results_that_values_do_not_tell() -> None:
 
 
 def test_views_are_their_queries() -> None:
-    found = written("select vid from v")
-    assert [scan.source.name.name for scan in found.scans] == ["t"]
-    assert found.scans[0].columns == ("id", "pt")
+    result = written("select vid from v")
+    assert [scan.source.name.name for scan in result.scans] == ["t"]
+    assert result.scans[0].columns == ("id", "pt")
 
 
 def test_constants_are_folded_by_who_can() -> None:

@@ -21,8 +21,8 @@ COLUMNS = {"id": "Id", "name": "name"}
     ],
 )
 def test_columns_are_the_table_s(text: str, duckdb: str, columns: tuple[str, ...]) -> None:
-    found = compile_expression(text, COLUMNS, table="t")
-    assert (found.duckdb, found.columns) == (duckdb, columns)
+    result = compile_expression(text, COLUMNS, table="t")
+    assert (result.duckdb, result.columns) == (duckdb, columns)
 
 
 @pytest.mark.parametrize(

@@ -103,9 +103,9 @@ def test_what_changes_is_a_list_of_requests(text: str, requests: list[Any] | Non
         with pytest.raises(SqlSyntaxError):
             read(text)
         return
-    found = read(text)
-    assert isinstance(found, Changes)
-    assert list(found.requests) == requests
+    result = read(text)
+    assert isinstance(result, Changes)
+    assert list(result.requests) == requests
 
 
 def test_lifecycle_is_switched_off_and_on() -> None:

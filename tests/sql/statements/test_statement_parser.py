@@ -289,8 +289,8 @@ def test_thousands_of_columns_take_no_time_worth_mentioning() -> None:
 
 
 def test_several_statements() -> None:
-    found = parse_statements("@a := select 1 k; explain select 2;; select ';' -- no; \n;", HERE)
-    assert [type(one) for one in found] == [Assignment, Explanation, QueryStatement]
+    result = parse_statements("@a := select 1 k; explain select 2;; select ';' -- no; \n;", HERE)
+    assert [type(one) for one in result] == [Assignment, Explanation, QueryStatement]
     with pytest.raises(SqlSyntaxError, match="no statement"):
         parse_statements(" ; -- nothing", HERE)
 
@@ -365,9 +365,9 @@ def test_changes_of_rows(text: str, request_: Request) -> None:
     ],
 )
 def test_changes_that_a_query_works_out(text: str, where: str) -> None:
-    found = parse_statement(text, HERE)
-    assert isinstance(found, ComputedChange)
-    assert (found.table, found.where) == (T, where)
+    result = parse_statement(text, HERE)
+    assert isinstance(result, ComputedChange)
+    assert (result.table, result.where) == (T, where)
 
 
 @pytest.mark.parametrize(

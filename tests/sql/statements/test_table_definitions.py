@@ -94,9 +94,9 @@ def test_what_cannot_be_is_refused_by_its_clause(text: str, message: str) -> Non
 
 
 def test_like_takes_a_table_and_a_lifecycle() -> None:
-    found = create_like(parse_one("create table if not exists t like q.s lifecycle 3"), HERE)
-    assert (found.table, found.source) == (TableName("p", "t"), TableName("q", "s"))
-    assert (found.if_not_exists, found.lifecycle_days) == (True, 3)
+    result = create_like(parse_one("create table if not exists t like q.s lifecycle 3"), HERE)
+    assert (result.table, result.source) == (TableName("p", "t"), TableName("q", "s"))
+    assert (result.if_not_exists, result.lifecycle_days) == (True, 3)
     with pytest.raises(InvalidArgumentError, match="LIFECYCLE and nothing else"):
         create_like(parse_one("create table t like s comment 'x'"), HERE)
     with pytest.raises(InvalidArgumentError, match="columns in parentheses"):
@@ -118,8 +118,8 @@ def test_a_view_keeps_its_query_as_text_and_tree() -> None:
 
 
 def test_several_tables_are_dropped_by_one_statement() -> None:
-    found = drop_table(parse_one("drop table if exists a, q.b"), HERE)
-    assert found.requests == (
+    result = drop_table(parse_one("drop table if exists a, q.b"), HERE)
+    assert result.requests == (
         DropTable(table=TableName("p", "a"), if_exists=True),
         DropTable(table=TableName("q", "b"), if_exists=True),
     )

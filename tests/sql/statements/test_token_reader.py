@@ -18,9 +18,9 @@ HERE = Namespace("p", "default")
 def reader(text: str) -> TokenReader:
     """Stands before the word behind SHOW."""
     (parsed,) = parse_all(f"show {text}")
-    found = TokenReader(parsed, HERE)
-    assert found.take("SHOW")
-    return found
+    result = TokenReader(parsed, HERE)
+    assert result.take("SHOW")
+    return result
 
 
 @pytest.mark.parametrize(

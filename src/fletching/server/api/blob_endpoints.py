@@ -296,22 +296,22 @@ async def handle_blob(exchange: Exchange, service: Service) -> None:
 
     with service.reads.enter():
         async with Job.opened(service.workers.cpu, find, _Found.close) as job:
-            found = job.owned
-            fields = _blob_headers(found.slice)
-            if found.status == 304:
+            blob = job.owned
+            fields = _blob_headers(blob.slice)
+            if blob.status == 304:
                 await exchange.start(None, status=304, headers=fields)
                 await exchange.finish()
                 return
-            if found.shared is not None:
-                await _send_shared(exchange, found.shared, fields)
+            if blob.shared is not None:
+                await _send_shared(exchange, blob.shared, fields)
                 return
-            if found.status == 206:
-                fields["content-range"] = content_range(found.slice.range, found.slice.total)
-            await exchange.start(found.slice.length, status=found.status, headers=fields)
-            if found.source is None:
+            if blob.status == 206:
+                fields["content-range"] = content_range(blob.slice.range, blob.slice.total)
+            await exchange.start(blob.slice.length, status=blob.status, headers=fields)
+            if blob.source is None:
                 await exchange.finish()
                 return
-            await send_source(exchange, job, found.source, found.first)
+            await send_source(exchange, job, blob.source, blob.first)
 
 
 class _Found:
@@ -349,21 +349,21 @@ class _Found:
             self.shared.close()
 
 
-def _is_named(found: BlobSlice, header: str) -> bool:
+def _is_named(blob: BlobSlice, header: str) -> bool:
     """Whether an ``If-None-Match`` names what the client would get."""
     tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
-    return f'"{found.etag}"' in tags or "*" in tags
+    return f'"{blob.etag}"' in tags or "*" in tags
 
 
-def _blob_headers(found: BlobSlice) -> dict[str, str]:
-    content_type = found.header.content_type or ""
+def _blob_headers(blob: BlobSlice) -> dict[str, str]:
+    content_type = blob.header.content_type or ""
     if not _MEDIA_TYPE.fullmatch(content_type):
         content_type = header_names.OCTET_STREAM
     return {
         "content-type": content_type,
-        "content-disposition": content_disposition(found.header.file_name),
+        "content-disposition": content_disposition(blob.header.file_name),
         "accept-ranges": "bytes",
-        "etag": f'"{found.etag}"',
+        "etag": f'"{blob.etag}"',
         # What a reference names never changes; who may read it can.
         "cache-control": "private, max-age=3600",
         **_SAFETY_HEADERS,

@@ -217,16 +217,16 @@ async def page(scope: Scope) -> None:
 
 def _listed_instance(row: InstanceRow) -> ET.Element:
     started, ended = reports.times(row)
-    found = element(
+    document = element(
         "Instance",
         element("Name", text=row.id),
         element("Owner", text=row.owner),
         element("StartTime", text=started),
     )
     if ended:
-        found.append(element("EndTime", text=ended))
-    found.append(element("Status", text=reports.status_of(row)))
-    return found
+        document.append(element("EndTime", text=ended))
+    document.append(element("Status", text=reports.status_of(row)))
+    return document
 
 
 async def queueing_page(scope: Scope) -> None:
@@ -245,19 +245,19 @@ async def _listed(scope: Scope, wanted: InstanceFilter) -> tuple[list[InstanceRo
     """Instances that the caller may see, and the marker of the next page."""
     await scope.require_project()
     most = scope.max_items
-    found: list[InstanceRow] = []
+    visible: list[InstanceRow] = []
     marker = scope.query.get("marker", "")
-    while len(found) <= most:
+    while len(visible) <= most:
         rows = await scope.work(
             scope.service.engine.instances.list, scope.project, most + 1, wanted, marker
         )
-        found += [row for row in rows if scope.service.may_see_instance(scope.exchange, row)]
+        visible += [row for row in rows if scope.service.may_see_instance(scope.exchange, row)]
         if len(rows) <= most:
             break
         marker = rows[-1].id
-    more = len(found) > most
-    found = found[:most]
-    return found, found[-1].id if more else ""
+    more = len(visible) > most
+    visible = visible[:most]
+    return visible, visible[-1].id if more else ""
 
 
 def _wanted(scope: Scope) -> InstanceFilter:

@@ -63,14 +63,14 @@ def parse_job(body: bytes) -> Job:
     """
     root = parse_root(body, "Instance")
     tasks = root.find("Job/Tasks")
-    found = [] if tasks is None else list(tasks)
-    if len(found) != 1 or found[0].tag not in _KINDS:
-        others = [task.tag[:40] for task in found if task.tag not in _KINDS]
+    elements = [] if tasks is None else list(tasks)
+    if len(elements) != 1 or elements[0].tag not in _KINDS:
+        others = [task.tag[:40] for task in elements if task.tag not in _KINDS]
         others += [child.tag[:40] for child in root if child.tag != "Job"]
         if others:
             raise MethodNotAllowedError(f"{', '.join(others[:5])}: nothing here runs such tasks")
-        raise InvalidParameterError(f"an instance takes one task; this has {len(found)}")
-    task = found[0]
+        raise InvalidParameterError(f"an instance takes one task; this has {len(elements)}")
+    task = elements[0]
     settings: dict[str, str] = {}
     for item in task.iterfind("Config/Property"):
         if item.findtext("Name") == "settings":

@@ -161,10 +161,10 @@ async def _role(_scope: Scope, match: re.Match[str], _settings: _Settings) -> Js
 
 
 def _always(value: Json) -> _Answer:
-    async def found(_scope: Scope, _match: re.Match[str], _settings: _Settings) -> Json:
+    async def answer_always(_scope: Scope, _match: re.Match[str], _settings: _Settings) -> Json:
         return value
 
-    return found
+    return answer_always
 
 
 def _pattern(text: str) -> re.Pattern[str]:

@@ -83,7 +83,7 @@ class InstanceTunnelRequest:
         instances = self.service.engine.instances
         wanted = instance_id or self.instance_id
 
-        def found() -> _Result | None:
+        def look() -> _Result | None:
             row = instances.get(self.project, wanted)
             self.service.authorize_instance(self.exchange, row)
             if not row.ended_at:
@@ -104,7 +104,7 @@ class InstanceTunnelRequest:
 
         rest, pause = WAIT_SECONDS, 0.01
         while True:
-            result = await self.service.workers.query.run(found)
+            result = await self.service.workers.query.run(look)
             if result is not None:
                 return result
             if rest <= 0:

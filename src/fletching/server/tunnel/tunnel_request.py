@@ -74,10 +74,10 @@ class TunnelRequest:
         Raises:
             InvalidArgumentError: it is missing or empty.
         """
-        found = self.query.get(name, "")
-        if not found:
+        value = self.query.get(name, "")
+        if not value:
             raise InvalidArgumentError(f"the parameter {name} is missing")
-        return found
+        return value
 
     def count(self, name: str) -> int:
         """A parameter that must be a count.
@@ -86,10 +86,10 @@ class TunnelRequest:
             InvalidArgumentError: it is missing, or something else.
         """
         text = self.text(name)
-        found = parse_count(text)
-        if found is None:
+        value = parse_count(text)
+        if value is None:
             raise InvalidArgumentError(f"{name} is {text[:20]!r}, not a count")
-        return found
+        return value
 
     def flag(self, name: str) -> bool:
         """Whether a parameter is there and does not say no."""
@@ -111,8 +111,8 @@ class TunnelRequest:
         partition = self.whole_partition(schema)
         if partition:
             request = ListPartitions(table=self.table, prefix=partition, max_items=1)
-            found: PartitionPage = await self.call(request)
-            if not found.partitions:
+            page: PartitionPage = await self.call(request)
+            if not page.partitions:
                 raise NoSuchPartitionError(
                     f"there is no partition {partition} in table {self.table.name}"
                 )

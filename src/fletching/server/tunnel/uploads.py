@@ -106,8 +106,8 @@ async def find_session(request: TunnelRequest, session_id: str, mode: WriteMode)
     return session
 
 
-def _check_kind(session_id: str, found: WriteMode | None, wanted: WriteMode) -> None:
-    if found is not wanted:
+def _check_kind(session_id: str, mode: WriteMode | None, wanted: WriteMode) -> None:
+    if mode is not wanted:
         raise NotFoundError(f"session {session_id[:80]!r} is not one of this tunnel")
 
 
@@ -173,7 +173,7 @@ async def write(request: TunnelRequest) -> None:
 
 async def receive(
     request: TunnelRequest,
-    found: WriteSchema,
+    write_schema: WriteSchema,
     write_table: WriteTable,
     *,
     arrow: bool = False,
@@ -188,9 +188,9 @@ async def receive(
     """
     exchange, service = request.exchange, request.service
     service.authorize(exchange, write_table)
-    assert found.opened_schema is not None
+    assert write_schema.opened_schema is not None
     # A body does not say which columns it has: those that its client was told.
-    columns = tunnel_columns(found.opened_schema.data_columns)
+    columns = tunnel_columns(write_schema.opened_schema.data_columns)
     coding = exchange.header(CONTENT_ENCODING)
     decoder = (
         arrow_body_decoder(columns, coding)

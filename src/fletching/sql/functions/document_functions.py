@@ -54,10 +54,10 @@ def _json_extract(call: Call) -> str:
 def _json_exists(call: Call) -> str:
     """Whether a path leads anywhere; ``lax`` and ``strict`` before it say what is said of others."""
     path = re.sub(r"^\s*(?:lax|strict)\s+", "", call.constant(1, "path"), flags=re.IGNORECASE)
-    found = f"json_exists(j_, {quoted(_json_path(path))})"
+    exists = f"json_exists(j_, {quoted(_json_path(path))})"
     if "*" in path:
-        found = f"list_contains({found}, true)"
-    return let(["j_"], [call[0]], f"CASE WHEN json_valid(j_) THEN {found} END")
+        exists = f"list_contains({exists}, true)"
+    return let(["j_"], [call[0]], f"CASE WHEN json_valid(j_) THEN {exists} END")
 
 
 _JSON_TYPE = (

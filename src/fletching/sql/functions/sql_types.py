@@ -288,10 +288,10 @@ def _common_number(a: SqlType, b: SqlType) -> SqlType:
     return decimal(before + scale, scale)
 
 
-def undeclared(found: SqlType) -> SqlType:
+def undeclared(sql_type: SqlType) -> SqlType:
     """A type without what it was declared as, for values that were computed."""
-    inner = tuple(map(undeclared, found.inner))
-    return dataclasses.replace(found, inner=inner, declared="")
+    inner = tuple(map(undeclared, sql_type.inner))
+    return dataclasses.replace(sql_type, inner=inner, declared="")
 
 
 def type_of_field(field: pa.Field) -> SqlType:

@@ -51,13 +51,13 @@ def syntax_error(
     return SqlSyntaxError(f"the {what} cannot be parsed: {text[:300]}")
 
 
-def _placed(found: Mapping[str, str | int], before: int, tokens: Sequence[Token]) -> str:
-    line, last = int(found.get("line") or 1), int(found.get("col") or 1)
-    near = str(found.get("highlight") or "")
+def _placed(details: Mapping[str, str | int], before: int, tokens: Sequence[Token]) -> str:
+    line, last = int(details.get("line") or 1), int(details.get("col") or 1)
+    near = str(details.get("highlight") or "")
     column = last - max(len(near) - 1, 0) if "\n" not in near else last
     if line == 1:
         column = max(column - before, 1)
-    text = f"{_said(str(found.get('description')))} at line {line}, column {column}"
+    text = f"{_said(str(details.get('description')))} at line {line}, column {column}"
     near = near.strip()
     if near:
         text += f", near {near[:60]!r}"

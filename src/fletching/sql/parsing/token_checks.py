@@ -133,11 +133,11 @@ def _check_beginning(chunk: Sequence[Token]) -> None:
     if upper in {"CREATE", "DROP"}:
         what = str(chunk[1].text) if len(chunk) > 1 else ""
         if what.upper() not in _CREATED:
-            found = f" {what[:40]!r}" if what else ""
+            shown = f" {what[:40]!r}" if what else ""
             near = did_you_mean(what, _CREATED)
             token = chunk[min(1, len(chunk) - 1)]
             raise _wrong(
-                f"{upper}{found} is not supported; {upper} TABLE, VIEW and SCHEMA are{near}",
+                f"{upper}{shown} is not supported; {upper} TABLE, VIEW and SCHEMA are{near}",
                 token,
                 ",",
             )

@@ -458,8 +458,8 @@ def _constant(node: exp.Expr) -> str | None:
     return node.name if isinstance(node, exp.Literal) and node.is_string else None
 
 
-def _all_types(found: SqlType) -> list[SqlType]:
-    return [found, *(part for item in found.inner for part in _all_types(item))]
+def _all_types(sql_type: SqlType) -> list[SqlType]:
+    return [sql_type, *(part for item in sql_type.inner for part in _all_types(item))]
 
 
 def _is_number(text: str) -> bool:

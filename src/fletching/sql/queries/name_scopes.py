@@ -26,9 +26,9 @@ class Scope:
         """The type of a column, or of a field inside one, as its name is written."""
         scope: Scope | None = self
         while scope is not None:
-            found = scope.own(parts)
-            if found is not None:
-                return found
+            sql_type = scope.own(parts)
+            if sql_type is not None:
+                return sql_type
             scope = scope.outer
         return UNKNOWN
 
@@ -48,10 +48,14 @@ class Scope:
             return field_of(self.sources[first][parts[1]], parts[2:])
         if first in self.names:
             return field_of(self.names[first], parts[1:])
-        found = [columns[first] for columns in self.sources.values() if first in columns]
-        if not found:
+        matches = [columns[first] for columns in self.sources.values() if first in columns]
+        if not matches:
             return None
-        return field_of(found[0], parts[1:]) if all(one == found[0] for one in found) else UNKNOWN
+        return (
+            field_of(matches[0], parts[1:])
+            if all(one == matches[0] for one in matches)
+            else UNKNOWN
+        )
 
     def cte(self, name: str) -> Columns | None:
         """The columns of a query of WITH."""
@@ -63,8 +67,8 @@ class Scope:
         return None
 
 
-def field_of(found: SqlType, path: Sequence[str]) -> SqlType:
+def field_of(sql_type: SqlType, path: Sequence[str]) -> SqlType:
     """The type of a field inside a value, by the names on the way to it."""
     for name in path:
-        found = found.field(name)
-    return found
+        sql_type = sql_type.field(name)
+    return sql_type

@@ -269,10 +269,10 @@ _CHOOSING = frozenset(
 """Functions that give one of the values that they were given, or several."""
 
 
-def _computed(found: SqlType) -> SqlType:
+def _computed(sql_type: SqlType) -> SqlType:
     """The type of what a function computes: a text is any text then, a moment or interval of the kind it was."""
-    kept = found.kind == "time" or found.declared in _INTERVALS
-    return found if kept else undeclared(found)
+    kept = sql_type.kind == "time" or sql_type.declared in _INTERVALS
+    return sql_type if kept else undeclared(sql_type)
 
 
 _INTERVALS = frozenset(one.declared for one in (INTERVAL_DAY_TIME, INTERVAL_YEAR_MONTH))
@@ -383,10 +383,10 @@ def _arithmetic(node: exp.Expr) -> SqlType:
     return decimal(before + scale + (0 if isinstance(node, exp.Mod) else 1), scale, loose=loose)
 
 
-def _add(made: Columns, name: str, found: SqlType) -> None:
+def _add(made: Columns, name: str, sql_type: SqlType) -> None:
     """Adds a column; a name that is there already cannot be meant by it alone."""
     name = name.partition("\0")[0]
-    made[name if name not in made else f"{name}\0{len(made)}"] = found
+    made[name if name not in made else f"{name}\0{len(made)}"] = sql_type
 
 
 _DAYS = frozenset({"DAY", "WEEK", "MONTH", "QUARTER", "YEAR"})
@@ -456,6 +456,6 @@ def _exploded(call: exp.Expr) -> list[SqlType]:
     return [BIGINT, *inner] if name == "posexplode" and inner else inner
 
 
-def set_type(node: exp.Expr, found: SqlType) -> None:
+def set_type(node: exp.Expr, sql_type: SqlType) -> None:
     """Says what type a node that was put in later has."""
-    node.meta[_TYPE] = found
+    node.meta[_TYPE] = sql_type

@@ -100,15 +100,15 @@ def clustering_of_node(
     return clustering(names, ordered, buckets, ranged=ranged)
 
 
-def clustering_clause(found: Clustering) -> str:
+def clustering_clause(declared: Clustering) -> str:
     """What `declared_clustering` gave, as the clause that declares it."""
-    names = ", ".join(f"`{name}`" for name in found["ClusterCols"])
-    ordered = ", ".join(f"`{item['col']}` {item['order']}" for item in found["SortCols"])
+    names = ", ".join(f"`{name}`" for name in declared["ClusterCols"])
+    ordered = ", ".join(f"`{item['col']}` {item['order']}" for item in declared["SortCols"])
     parts = [
-        "RANGE " if found["ClusterType"] == "range" else "",
+        "RANGE " if declared["ClusterType"] == "range" else "",
         f"CLUSTERED BY ({names})",
         f" SORTED BY ({ordered})" if ordered else "",
-        f" INTO {found['BucketNum']} BUCKETS" if found["BucketNum"] else "",
+        f" INTO {declared['BucketNum']} BUCKETS" if declared["BucketNum"] else "",
     ]
     return "".join(parts)
 

@@ -18,12 +18,12 @@ def of(values: list[object], kind: pa.DataType | None = None) -> ColumnProfile:
 
 
 def test_numbers() -> None:
-    found = of([1, 2, 2, None, 9])
-    assert (found.rows, found.nulls, found.distinct) == (5, 1, 3)
-    assert (found.lower, found.upper, found.mean) == ("1", "9", 3.5)
-    assert found.top[0] == ("2", 2)
-    assert sum(count for _, count in found.bars) == 4
-    assert len(found.bars) == BINS
+    result = of([1, 2, 2, None, 9])
+    assert (result.rows, result.nulls, result.distinct) == (5, 1, 3)
+    assert (result.lower, result.upper, result.mean) == ("1", "9", 3.5)
+    assert result.top[0] == ("2", 2)
+    assert sum(count for _, count in result.bars) == 4
+    assert len(result.bars) == BINS
 
 
 @pytest.mark.parametrize(
@@ -39,10 +39,10 @@ def test_numbers() -> None:
     ],
 )
 def test_other_kinds(values: list[object], kind: pa.DataType, ends: tuple[str, str | None]) -> None:
-    found = of(values, kind)
-    assert found.lower == ends[0]
-    assert ends[1] is None or found.upper == ends[1]
-    assert sum(count for _, count in found.bars) == 2
+    result = of(values, kind)
+    assert result.lower == ends[0]
+    assert ends[1] is None or result.upper == ends[1]
+    assert sum(count for _, count in result.bars) == 2
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_other_kinds(values: list[object], kind: pa.DataType, ends: tuple[str, s
     ],
 )
 def test_whatever_a_column_holds_there_is_a_profile(array: pa.Array) -> None:
-    found = profile(pa.chunked_array([array]))
-    assert (found.rows, found.nulls) == (len(array), array.null_count)
+    result = profile(pa.chunked_array([array]))
+    assert (result.rows, result.nulls) == (len(array), array.null_count)
 
 
 def test_lengths_of_lists_and_of_many_different_texts() -> None:
@@ -73,6 +73,6 @@ def test_lengths_of_lists_and_of_many_different_texts() -> None:
 
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True) | st.none(), max_size=40))
 def test_bars_count_every_finite_value(values: list[float | None]) -> None:
-    found = of(list(values), pa.float64())
+    result = of(list(values), pa.float64())
     finite = pc.sum(pc.is_finite(pa.array(values, pa.float64()))).as_py() or 0
-    assert sum(count for _, count in found.bars) == finite
+    assert sum(count for _, count in result.bars) == finite

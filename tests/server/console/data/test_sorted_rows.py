@@ -51,10 +51,10 @@ def test_it_is_the_beginning_of_a_whole_sort(
         for start, end in itertools.pairwise(bounds)
         for batch in table.slice(start, end - start).to_batches()
     ]
-    found = first_in_order(batches, table.schema, "N", count=count, descending=descending)
+    result = first_in_order(batches, table.schema, "N", count=count, descending=descending)
     expected = sorted_plainly(values, descending=descending)[:count]
-    assert found.rows["at"].to_pylist() == found.numbers == expected
-    assert (found.looked, found.whole) == (len(values), True)
+    assert result.rows["at"].to_pylist() == result.numbers == expected
+    assert (result.looked, result.whole) == (len(values), True)
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ def test_types_that_have_an_order(values: pa.Array) -> None:
     table = pa.table({"v": values, "nested": [[1], [2], None, [3]]})
     batches = table.to_batches(max_chunksize=2)
     assert first_in_order(batches, table.schema, "v", count=3).numbers == [1, 0, 3]
-    found = first_in_order(batches, table.schema, "v", count=2, descending=True)
-    assert found.numbers == [3, 0]
-    assert found.rows["nested"].to_pylist() == [[3], [1]]
+    result = first_in_order(batches, table.schema, "v", count=2, descending=True)
+    assert result.numbers == [3, 0]
+    assert result.rows["nested"].to_pylist() == [[3], [1]]
 
 
 def test_what_has_no_order_is_refused() -> None:
@@ -94,7 +94,7 @@ def test_time_that_is_over_gives_what_was_found() -> None:
         yield from table.to_batches()
         raise OperationCancelledError("over")
 
-    found = first_in_order(batches(), table.schema, "v", count=2)
-    assert (found.numbers, found.looked, found.whole) == ([1, 2], 3, False)
+    result = first_in_order(batches(), table.schema, "v", count=2)
+    assert (result.numbers, result.looked, result.whole) == ([1, 2], 3, False)
     nothing = first_in_order([], table.schema, "v", count=2)
     assert (nothing.rows.num_rows, nothing.rows.schema) == (0, table.schema)

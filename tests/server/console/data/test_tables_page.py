@@ -34,8 +34,8 @@ def test_the_largest_come_first_where_that_is_asked_for(
         client.create_table("a_small_one", "id BIGINT")
         try:
             for order, first in (("name", "a_small_one"), ("rows", "orders"), ("bytes", "orders")):
-                found = pages.data(f"/tables?sort={order}")["tables"]
-                assert found[0]["name"] == first
+                result = pages.data(f"/tables?sort={order}")["tables"]
+                assert result[0]["name"] == first
         finally:
             client.drop_table("a_small_one")
 

@@ -9,10 +9,10 @@ from tests.server.console.conftest import Pages
 
 def test_a_request_is_found_by_its_id(pages: Pages) -> None:
     page = pages("/tables/demo/default/nowhere").text
-    found = re.search(r"Request id <code>([^<]+)</code>", page)
-    assert found is not None
-    (row,) = pages.data(f"/requests?id={found[1]}")["requests"]
-    assert row["request_id"] == found[1]
+    result = re.search(r"Request id <code>([^<]+)</code>", page)
+    assert result is not None
+    (row,) = pages.data(f"/requests?id={result[1]}")["requests"]
+    assert row["request_id"] == result[1]
     assert row["outcome"] != "ok"
     assert pages("/requests?id=none").status == 404
 

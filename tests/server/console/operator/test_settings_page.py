@@ -16,10 +16,10 @@ SECRET = "5ec2e7" * 10 + "abcd"
 
 
 def shown(engine: EngineSettings, **asked: str) -> dict[str, dict[str, Any]]:
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
 
     async def show(_template: str, _title: str, data: dict[str, Any], **_: object) -> None:
-        found.update(data)
+        result.update(data)
 
     service = SimpleNamespace(
         settings=ServerSettings(max_reads=7),
@@ -29,7 +29,7 @@ def shown(engine: EngineSettings, **asked: str) -> dict[str, dict[str, Any]]:
         service=service, asked=asked, origin="http://here", pages=SimpleNamespace(show=show)
     )
     asyncio.run(settings_page(cast("Any", visit)))
-    return {each["name"]: each for each in found["settings"]}
+    return {each["name"]: each for each in result["settings"]}
 
 
 def test_secrets_are_not_shown() -> None:
@@ -38,19 +38,19 @@ def test_secrets_are_not_shown() -> None:
         catalog_url="postgresql://ann:zqx9@zqx8@db:5432/f?sslpassword=zqx7&application_name=x",
         objects_url="s3://bucket/prefix?secret_access_key=zqx6",
     )
-    found = shown(engine)
-    text = str(found)
+    result = shown(engine)
+    text = str(result)
     for secret in (SECRET, "zqx9", "zqx8", "zqx7", "zqx6"):
         assert secret not in text
-    assert found["server_key"]["value"] == "***"
-    assert found["catalog_url"]["value"] == "postgresql://db:5432/f"
+    assert result["server_key"]["value"] == "***"
+    assert result["catalog_url"]["value"] == "postgresql://db:5432/f"
 
 
 def test_every_setting_says_where_it_is_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLETCHING_CATALOG", "postgresql://db/f")
-    found = shown(EngineSettings(catalog_url="postgresql://db/f"))
-    assert found["max_reads"]["origin"] == "option or file"
-    assert found["max_calls"]["origin"] == "default"
-    assert found["write_limits"]["origin"] == "default"
-    assert found["catalog_url"]["origin"] == "environment (FLETCHING_CATALOG)"
+    result = shown(EngineSettings(catalog_url="postgresql://db/f"))
+    assert result["max_reads"]["origin"] == "option or file"
+    assert result["max_calls"]["origin"] == "default"
+    assert result["write_limits"]["origin"] == "default"
+    assert result["catalog_url"]["origin"] == "environment (FLETCHING_CATALOG)"
     assert set(shown(EngineSettings(), q="MAX_READS")) == {"max_reads"}

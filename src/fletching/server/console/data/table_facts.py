@@ -79,19 +79,19 @@ def until(seconds: float) -> Callable[[], None]:
     return check
 
 
-def taken(found: SnapshotRows, offset: int, count: int) -> tuple[pa.Table, bool]:
+def taken(snapshot: SnapshotRows, offset: int, count: int) -> tuple[pa.Table, bool]:
     """Rows of a plan, and whether all were looked at that might be among them.
 
     Args:
-        found: the plan.
+        snapshot: the plan.
         offset: with a filter, counted among the rows that it lets through.
         count: most rows.
     """
-    skip = offset if found.plan.rows is None else 0
+    skip = offset if snapshot.plan.rows is None else 0
     parts: list[pa.RecordBatch] = []
     left = count
     whole = True
-    batches = found.plan.batches()
+    batches = snapshot.plan.batches()
     try:
         for batch in batches:
             if skip >= batch.num_rows:
@@ -108,7 +108,7 @@ def taken(found: SnapshotRows, offset: int, count: int) -> tuple[pa.Table, bool]
     finally:
         # What is being computed ahead for it is of no use any more.
         getattr(batches, "close", lambda: None)()
-    return pa.Table.from_batches(parts, found.plan.schema), whole
+    return pa.Table.from_batches(parts, snapshot.plan.schema), whole
 
 
 async def show_table(
