@@ -46,8 +46,8 @@ class Calls:
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
         if self.counts and event == "call" and frame.f_code.co_filename.startswith(SOURCE):
-            place = frame.f_code.co_filename.removeprefix(SOURCE), frame.f_code.co_qualname
-            self.order.setdefault(place, len(self.order))
+            location = frame.f_code.co_filename.removeprefix(SOURCE), frame.f_code.co_qualname
+            self.order.setdefault(location, len(self.order))
 
 
 @pytest.fixture

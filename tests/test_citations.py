@@ -71,13 +71,13 @@ def test_modules_and_files_that_are_cited_are_there() -> None:
     missing = set()
     for path, text in TEXTS.items():
         for name in MODULE.findall(text):
-            place, rest = name.replace(".", "/"), ""
-            while place not in code:
-                place, _, rest = place.rpartition("/")
+            location, rest = name.replace(".", "/"), ""
+            while location not in code:
+                location, _, rest = location.rpartition("/")
             # Keys of metadata and loggers are called fletching.x as well: no module was meant.
-            if place != "fletching" and rest:
+            if location != "fletching" and rest:
                 room = [
-                    text for module, text in code.items() if f"{module}/".startswith(f"{place}/")
+                    text for module, text in code.items() if f"{module}/".startswith(f"{location}/")
                 ]
                 if not any(re.search(rf"\b{rest}\b", text) for text in room):
                     missing.add((told(path), name))

@@ -27,11 +27,11 @@ sys.meta_path.insert(0, Absent())
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("main") / "data"
-    with fletching.connect(place, create=True) as client:
+    location = tmp_path_factory.mktemp("main") / "data"
+    with fletching.connect(location, create=True) as client:
         client.create_table("t", pa.schema([("id", pa.int64())]))
         client.table("t").append({"id": [1, 2, 3]})
-    return place
+    return location
 
 
 def run(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:

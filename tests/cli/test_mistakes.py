@@ -129,25 +129,25 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ("words", "cure"), MISTAKES, ids=[" ".join(words)[:60] for words, _ in MISTAKES]
 )
 def test_a_mistake_is_answered_with_its_cure(
-    place: dict[str, str],
+    location: dict[str, str],
     words: tuple[str, ...],
     cure: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Any,
 ) -> None:
-    monkeypatch.chdir(place["folder"])
+    monkeypatch.chdir(location["folder"])
     for name in [name for name in os.environ if name.startswith("FLETCHING_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("FLETCHING_CONFIG_DIR", str(Path(place["folder"], "config")))
+    monkeypatch.setenv("FLETCHING_CONFIG_DIR", str(Path(location["folder"], "config")))
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    monkeypatch.setattr(sys, "argv", ["fletching", *(each.format(**place) for each in words)])
-    before = sorted(path.name for path in Path(place["folder"]).iterdir())
+    monkeypatch.setattr(sys, "argv", ["fletching", *(each.format(**location) for each in words)])
+    before = sorted(path.name for path in Path(location["folder"]).iterdir())
     with pytest.raises(SystemExit) as ended:
         main()
     said = capsys.readouterr().err
     assert ended.value.code in {1, 2, 3, 4}, said
-    assert cure.format(**place) in said
+    assert cure.format(**location) in said
     assert "Traceback" not in said
     assert len([line for line in said.splitlines() if line.lower().startswith("error")]) == 1
     # A mistake makes nothing.
-    assert sorted(path.name for path in Path(place["folder"]).iterdir()) == before
+    assert sorted(path.name for path in Path(location["folder"]).iterdir()) == before

@@ -422,16 +422,16 @@ def test_a_client_that_disappears_in_mid_body_leaves_nothing(
         part = b"%x\r\n%s\r\n" % (len(part), part) if part else b""
     connection = socket.create_connection(("127.0.0.1", observed.server.port))
     connection.sendall(head + part)
-    gate = observed.server.service.bodies
+    limiter = observed.server.service.bodies
     # The body is not whole, so the request stays until its client goes.
     deadline = time.monotonic() + 600
-    while not gate.open and time.monotonic() < deadline:
+    while not limiter.open and time.monotonic() < deadline:
         threading.Event().wait(0.001)
-    assert gate.open == 1
+    assert limiter.open == 1
     connection.close()
-    while (gate.open or observed.state() != before) and time.monotonic() < deadline:
+    while (limiter.open or observed.state() != before) and time.monotonic() < deadline:
         threading.Event().wait(0.01)
-    assert gate.open == 0
+    assert limiter.open == 0
     assert observed.server.service.memory.held == 0
     assert observed.state() == before
 

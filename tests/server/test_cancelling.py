@@ -305,25 +305,25 @@ async def attempt(house: House, case: Case, step: int, when: When) -> tuple[bool
     steps = 0
     reached = holding = False
     begun = threading.Event()
-    gates: list[threading.Event] = []
+    limiters: list[threading.Event] = []
     start = Pool.start
     loop = asyncio.get_running_loop()
 
     def release() -> None:
-        while not holding and gates:
-            gates.pop().set()
+        while not holding and limiters:
+            limiters.pop().set()
 
     def held_start(pool: Pool, function: Any, *args: Any, **kwargs: Any) -> Any:
         """Each call stops in its thread until the loop has seen what its task does next."""
-        gate = threading.Event()
+        limiter = threading.Event()
 
         def call() -> Any:
             begun.set()
-            assert gate.wait(600)
+            assert limiter.wait(600)
             return function(*args, **kwargs)
 
         begun.clear()
-        gates.append(gate)
+        limiters.append(limiter)
         loop.call_soon(release)
         return start(pool, call)
 
@@ -335,7 +335,7 @@ async def attempt(house: House, case: Case, step: int, when: When) -> tuple[bool
         reached = True
         if when is When.RETURNED and asyncio.isfuture(waited):
             waited.add_done_callback(lambda _: task.cancel())
-        elif when is When.RUNNING and gates:
+        elif when is When.RUNNING and limiters:
             holding = True
             asyncio.create_task(cancel_while_running())  # noqa: RUF006  it ends before the loop
         else:

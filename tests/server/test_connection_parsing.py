@@ -206,10 +206,10 @@ def test_noise_ends_in_replies_or_a_close_and_leaves_nothing(data: bytes, sizes:
 
 def test_behind_a_pipelined_request_the_socket_is_not_read() -> None:
     async def run() -> None:
-        gate = asyncio.Event()
+        limiter = asyncio.Event()
 
         async def slow(scope: Any, receive: Any, send: Any) -> None:
-            await gate.wait()
+            await limiter.wait()
             await app(scope, receive, send)
 
         state = types.SimpleNamespace(
@@ -227,7 +227,7 @@ def test_behind_a_pipelined_request_the_socket_is_not_read() -> None:
             connection.get_buffer(-1)[: len(data)] = data
             connection.buffer_updated(len(data))
         sent = number
-        gate.set()
+        limiter.set()
         for _ in range(400):
             await asyncio.sleep(0)
         assert transport.reading

@@ -95,9 +95,11 @@ def test_queries_name_what_is_exported(families: dict[str, Any], name: str) -> N
 
 
 def test_labels_stay_few() -> None:
-    gate = SimpleNamespace(open=0, limit=1, refused=0)
+    limiter = SimpleNamespace(open=0, limit=1, refused=0)
     memory = SimpleNamespace(held=0, peak=0, limit=1)
-    service = SimpleNamespace(draining=False, bodies=gate, reads=gate, calls=gate, memory=memory)
+    service = SimpleNamespace(
+        draining=False, bodies=limiter, reads=limiter, calls=limiter, memory=memory
+    )
     metrics = Metrics(cast("Any", service))
     for number in range(3 * MAX_ACTIONS):
         exchange = SimpleNamespace(

@@ -9,22 +9,22 @@ from fletching.server.request_limits import Limiter, MemoryBudget
 
 
 def test_a_gate_turns_away_above_its_limit_and_opens_again() -> None:
-    gate = Limiter("uploads", 2, 1.5)
-    with gate.enter(), gate.enter():
-        with pytest.raises(ThrottledError) as caught, gate.enter():
+    limiter = Limiter("uploads", 2, 1.5)
+    with limiter.enter(), limiter.enter():
+        with pytest.raises(ThrottledError) as caught, limiter.enter():
             pass
         assert caught.value.retry_after_seconds == 1.5
-        assert gate.open == 2
-    with gate.enter():
-        assert gate.open == 1
-    assert gate.refused == 1
+        assert limiter.open == 2
+    with limiter.enter():
+        assert limiter.open == 1
+    assert limiter.refused == 1
 
 
 def test_a_gate_gives_places_back_when_a_request_fails() -> None:
-    gate = Limiter("uploads", 1, 1.0)
-    with pytest.raises(KeyError), gate.enter():
+    limiter = Limiter("uploads", 1, 1.0)
+    with pytest.raises(KeyError), limiter.enter():
         raise KeyError
-    assert gate.open == 0
+    assert limiter.open == 0
 
 
 async def spin() -> None:

@@ -14,8 +14,8 @@ import pyarrow as pa
 import typer
 
 from fletching.cli.cli_options import JsonOutput, placed
+from fletching.cli.location import Location
 from fletching.cli.output import bytes_figure, print_json, print_table, progress
-from fletching.cli.place import Place
 from fletching.cli.quickstart.job import Meter, Step
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SEED = 20_260_101
 
 @placed
 def bench(
-    place: Place,
+    location: Location,
     megabytes: Annotated[
         int, typer.Option("--megabytes", min=1, help="Size of the table that is moved.")
     ] = 256,
@@ -47,7 +47,7 @@ def bench(
     batches = _batches(megabytes * 1_000_000)
     rows = sum(batch.num_rows for batch in batches)
     result: dict[str, list[Step]] = {}
-    with place.open(create=True) as client, progress("bench", quiet=as_json) as task:
+    with location.open(create=True) as client, progress("bench", quiet=as_json) as task:
 
         def report(_step: str, moved: int, size: int) -> None:
             task.advance(moved, size)

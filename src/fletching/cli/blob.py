@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fletching.cli.cli_options import JsonOutput, placed
+from fletching.cli.location import Location
 from fletching.cli.named_tables import find_table
 from fletching.cli.output import (
     Figure,
@@ -19,7 +20,6 @@ from fletching.cli.output import (
     progress,
     say,
 )
-from fletching.cli.place import Place
 
 __all__ = ["app"]
 
@@ -47,7 +47,7 @@ Limit = Annotated[int | None, typer.Option("--limit", min=0, help="At most so ma
 @app.command()
 @placed
 def put(
-    place: Place,
+    location: Location,
     table: TableArgument,
     sources: Annotated[
         list[str], typer.Argument(metavar="FOLDER|FILE...", help="Folders and files to store.")
@@ -75,7 +75,7 @@ def put(
     started = time.perf_counter()
     entries = list(files_of(sources))
     with (
-        place.open(create=create) as client,
+        location.open(create=create) as client,
         progress(table, len(entries), unit="files", quiet=as_json) as task,
     ):
         if create:
@@ -94,7 +94,7 @@ def put(
 @app.command()
 @placed
 def get(
-    place: Place,
+    location: Location,
     table: TableArgument,
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Where the files go.")],
     column: Column = None,
@@ -110,7 +110,7 @@ def get(
     from fletching.client.blobs.folders import get_files, list_files
 
     started = time.perf_counter()
-    with place.open() as client, progress(table, unit="files", quiet=as_json) as task:
+    with location.open() as client, progress(table, unit="files", quiet=as_json) as task:
         entries = list_files(
             find_table(client, table), column=column, partitions=partition, where=where, limit=limit
         )
@@ -127,7 +127,7 @@ def get(
 @app.command()
 @placed
 def ls(
-    place: Place,
+    location: Location,
     table: TableArgument,
     column: Column = None,
     partition: Partitions = None,
@@ -138,7 +138,7 @@ def ls(
     """List the files of a table."""
     from fletching.client.blobs.folders import list_files
 
-    with place.open() as client:
+    with location.open() as client:
         entries = list(
             list_files(
                 find_table(client, table),

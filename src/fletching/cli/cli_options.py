@@ -1,7 +1,7 @@
 """The options that every command about tables shares.
 
 `placed` gives a command ``--at``, ``--project``, ``--access-key`` and ``--wait`` and hands it a
-`Place`, so that all commands read them, and the environment, in the same way.
+`Location`, so that all commands read them, and the environment, in the same way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fletching.cli.place import Place
+from fletching.cli.location import Location
 from fletching.errors import UsageError
 from fletching.settings import StorageSettings, parse_setting
 
@@ -134,7 +134,7 @@ def _whole_number(flag: str, text: str) -> int:
 
 
 def placed(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the shared options; it takes what they mean as its first argument, a `Place`."""
+    """Gives a command the shared options; it takes what they mean as its first argument, a `Location`."""
     signature = inspect.signature(command, eval_str=True)
     own = list(signature.parameters.values())[1:]
     storage = storage_options(hidden=True)
@@ -142,7 +142,7 @@ def placed(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**words: Any) -> None:
         said = {name: words.pop(name, None) for name in storage}
-        command(Place(**{name: words.pop(name, None) for name in _OPTIONS}, said=said), **words)
+        command(Location(**{name: words.pop(name, None) for name in _OPTIONS}, said=said), **words)
 
     return with_options(run, signature, own, {**_OPTIONS, **storage})
 

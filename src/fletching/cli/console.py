@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from fletching.cli.cli_options import placed
+from fletching.cli.location import Location
 from fletching.cli.output import say
-from fletching.cli.place import Place
 from fletching.errors import UsageError
 
 __all__ = ["console"]
@@ -17,18 +17,18 @@ __all__ = ["console"]
 
 @placed
 def console(
-    place: Place,
+    location: Location,
     no_open: Annotated[
         bool, typer.Option("--no-open", help="Print the address, and open no browser.")
     ] = False,
 ) -> None:
     """Open the console of a server, or print where it is."""
-    if not place.is_url:
+    if not location.is_url:
         raise UsageError(
-            f"{place.at} ({place.origin}) is a folder: fletching serve {place.at} has the console"
+            f"{location.at} ({location.origin}) is a folder: fletching serve {location.at} has the console"
         )
-    place.await_server()
-    address = f"{place.at.rstrip('/').removesuffix('/api')}/console"
+    location.await_server()
+    address = f"{location.at.rstrip('/').removesuffix('/api')}/console"
     sys.stdout.write(address + "\n")
     if no_open or not sys.stdout.isatty():
         return

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fletching.cli.cli_options import JsonOutput, placed
+from fletching.cli.location import Location
 from fletching.cli.named_tables import columns_named, find_table
 from fletching.cli.output import counted, human_bytes, print_json, progress, say
-from fletching.cli.place import Place
 from fletching.errors import NoSuchProjectError, NoSuchTableError, UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ BLOB_ROWS = 64
 
 @placed
 def copy(
-    place: Place,
+    location: Location,
     source: Annotated[str, typer.Argument(metavar="FROM", help="The table that is read.")],
     target: Annotated[str, typer.Argument(metavar="TO", help="The table that is written.")],
     to: Annotated[
@@ -69,14 +69,14 @@ def copy(
     Blobs are copied too.
     """
     started = time.perf_counter()
-    there = place
+    there = location
     if to is not None:
-        there = Place(to, to_project or place.project, access_key_file=to_access_key_file)
+        there = Location(to, to_project or location.project, access_key_file=to_access_key_file)
     elif to_project is not None:
-        there = place.in_project(to_project)
+        there = location.in_project(to_project)
     rows = size = 0
     with contextlib.ExitStack() as stack:
-        reading = stack.enter_context(place.open())
+        reading = stack.enter_context(location.open())
         origin = find_table(reading, source)
         scan = origin.scan(
             columns=columns_named(origin, columns), partitions=partition or None, filter=where

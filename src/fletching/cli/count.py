@@ -9,6 +9,7 @@ import typer
 
 from fletching.cli.cli_options import JsonOutput, placed
 from fletching.cli.head import JsonRows, Vertical, print_rows
+from fletching.cli.location import Location
 from fletching.cli.named_tables import AsOf, columns_named, table_as_of
 from fletching.cli.output import (
     bytes_figure,
@@ -18,7 +19,6 @@ from fletching.cli.output import (
     print_table,
     progress,
 )
-from fletching.cli.place import Place
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,7 +49,7 @@ def _scan(
 
 @placed
 def count(
-    place: Place,
+    location: Location,
     table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
     partition: Annotated[
         str | None, typer.Option("--partition", metavar="K=V", help="Only of this partition.")
@@ -59,7 +59,7 @@ def count(
     as_json: JsonOutput = False,
 ) -> None:
     """Count a table's rows: from the catalog, or, with a filter, by reading."""
-    with place.open() as client:
+    with location.open() as client:
         rows = table_as_of(client, table, as_of).count_rows(partition, filter=where)
     if as_json:
         print_json({"table": table, "rows": rows})
@@ -69,7 +69,7 @@ def count(
 
 @placed
 def describe(
-    place: Place,
+    location: Location,
     table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
     columns: Columns = "",
     partition: Partitions = None,
@@ -78,7 +78,7 @@ def describe(
     as_json: JsonOutput = False,
 ) -> None:
     """Summarise each column: nulls, least, most and mean value, size. Reads all of it."""
-    with place.open() as client:
+    with location.open() as client:
         scan, total = _scan(table_as_of(client, table, as_of), columns, partition, where)
         result = [_Summary(field) for field in scan.schema]
         rows = 0
@@ -207,7 +207,7 @@ class _Summary:
 
 @placed
 def sample(
-    place: Place,
+    location: Location,
     table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
     rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="How many rows.")] = 10,
     seed: Annotated[
@@ -221,7 +221,7 @@ def sample(
     as_json: JsonRows = False,
 ) -> None:
     """Print rows drawn at random, each as likely as any other. Reads all of it."""
-    with place.open() as client:
+    with location.open() as client:
         scan, total = _scan(table_as_of(client, table, as_of), columns, partition, where)
         with progress(table, total, quiet=as_json) as task:
             drawn = _draw(scan, rows, seed, task)

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from fletching.cli.cli_options import JsonOutput, placed
+from fletching.cli.location import Location
 from fletching.cli.named_tables import names_of
 from fletching.cli.output import counted, print_json, say
-from fletching.cli.place import Place
 from fletching.cli.tabular import FileFormat, open_batches
 from fletching.errors import UsageError
 
@@ -19,7 +19,7 @@ __all__ = ["create"]
 
 @placed
 def create(
-    place: Place,
+    location: Location,
     table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
     columns: Annotated[
         str | None,
@@ -49,7 +49,7 @@ def create(
     if like is not None:
         with open_batches(str(like), file_format) as opened:
             schema = opened.schema.remove_metadata()
-    with place.open(create=True) as client:
+    with location.open(create=True) as client:
         made = client.create_table(
             table, schema, partition_by=names_of(partition_by), if_not_exists=if_not_exists
         )

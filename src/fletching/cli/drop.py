@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from fletching.cli.cli_options import placed
+from fletching.cli.location import Location
 from fletching.cli.named_tables import find_table
 from fletching.cli.output import ExitCode, say
-from fletching.cli.place import Place
 from fletching.errors import NoSuchPartitionError, NotFoundError, UsageError
 
 __all__ = ["drop"]
@@ -18,7 +18,7 @@ __all__ = ["drop"]
 
 @placed
 def drop(
-    place: Place,
+    location: Location,
     table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
     partition: Annotated[
         str | None,
@@ -31,7 +31,7 @@ def drop(
 ) -> None:
     """Drop a table, or one partition of it."""
     what = f"partition {partition} of table {table}" if partition else f"table {table}"
-    with place.open() as client:
+    with location.open() as client:
         try:
             result = find_table(client, table)
             if partition and not result.partitions(partition):

@@ -9,10 +9,10 @@ import pyarrow as pa
 import typer
 
 from fletching.cli.cli_options import placed
+from fletching.cli.location import Location
 from fletching.cli.named_tables import AsOf, columns_named, table_as_of
 from fletching.cli.output import counted, human_bytes, progress, say
 from fletching.cli.output_files import may_write
-from fletching.cli.place import Place
 from fletching.cli.tabular import FileFormat, format_of, write_batches
 
 __all__ = ["get"]
@@ -20,7 +20,7 @@ __all__ = ["get"]
 
 @placed
 def get(
-    place: Place,
+    location: Location,
     table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="The file to write; - writes to a pipe.")
@@ -54,7 +54,7 @@ def get(
     started = time.perf_counter()
     chosen = file_format or format_of(file)
     size = 0
-    with place.open() as client:
+    with location.open() as client:
         source = table_as_of(client, table, as_of)
         scan = source.scan(
             columns=columns_named(source, columns),

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fletching.cli.cli_options import placed
+from fletching.cli.location import Location
 from fletching.cli.named_tables import AsOf, columns_named, table_as_of
 from fletching.cli.output import say, tsv_line
-from fletching.cli.place import Place
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,7 +26,7 @@ JsonRows = Annotated[bool, typer.Option("--json", help="Print one JSON object pe
 
 @placed
 def head(
-    place: Place,
+    location: Location,
     table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
     rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="How many rows.")] = 10,
     partition: Annotated[
@@ -43,7 +43,7 @@ def head(
 
     On a terminal as many columns as fit; elsewhere tab-separated, with \\N for null.
     """
-    with place.open() as client:
+    with location.open() as client:
         source = table_as_of(client, table, as_of)
         result = source.preview(rows, partition=partition, columns=columns_named(source, columns))
     print_rows(result, vertical=vertical, as_json=as_json, empty=f"{table} has no rows here")

@@ -77,10 +77,10 @@ def _told(file: InputFile) -> str:
 
 def _walk(folder: Path) -> list[Path]:
     result = []
-    for place, folders, names in os.walk(folder):
+    for location, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith((".", "_"))]
         for name in names:
-            path = Path(place, name)
+            path = Path(location, name)
             if not name.startswith((".", "_")) and is_tabular(path) and path.is_file():
                 result.append(path)
     return sorted(result)

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fletching.cli.cli_options import placed
+from fletching.cli.location import Location
 from fletching.cli.output import print_json, print_table, say
-from fletching.cli.place import Place
 from fletching.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,17 +56,17 @@ _OWN = "the folder's own, kept in its file access-key; may do everything"
 
 
 @contextlib.contextmanager
-def _opened(place: Place, folder: Path | None) -> Iterator[AccessKeys]:
-    with place.open_engine(folder) as engine:
+def _opened(location: Location, folder: Path | None) -> Iterator[AccessKeys]:
+    with location.open_engine(folder) as engine:
         yield engine.access_keys
 
 
-def _own_key(place: Place, folder: Path | None) -> AccessKey | None:
+def _own_key(location: Location, folder: Path | None) -> AccessKey | None:
     """The key that a service over the folder uses unless it is given others."""
     from fletching.engine.access.permissions import AccessKey
     from fletching.server.auth.key_ring import KEY_FILE, parse_key
 
-    where = place.data_set(folder).folder
+    where = location.data_set(folder).folder
     if where is None:
         return None
     path = Path(where) / KEY_FILE
@@ -138,7 +138,7 @@ def _show_secret(key: AccessKey, *, as_json: bool) -> None:
 @keys.command()
 @placed
 def create(
-    place: Place,
+    location: Location,
     access_id: Annotated[
         str | None, typer.Argument(metavar="ID", help="The access id; by default a new one.")
     ] = None,
@@ -163,7 +163,7 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make an access key and print it, this once."""
-    with _opened(place, folder) as access:
+    with _opened(location, folder) as access:
         key_id = access_id
         grants = [_parse_grant("?", text) for text in grant or ()]
         key = access.create(
@@ -184,11 +184,11 @@ def create(
 
 @keys.command(name="list")
 @placed
-def list_(place: Place, folder: Folder = None, as_json: Json = False) -> None:
+def list_(location: Location, folder: Folder = None, as_json: Json = False) -> None:
     """List the keys of the folder and their grants, without secrets."""
-    with _opened(place, folder) as access:
+    with _opened(location, folder) as access:
         result, grants = access.all_keys(), access.grants()
-    own = _own_key(place, folder)
+    own = _own_key(location, folder)
     if own is not None:
         result = [own, *result]
     if as_json:
@@ -255,10 +255,10 @@ def _granted(key: AccessKey, grants: list[Grant]) -> str:
 
 @keys.command()
 @placed
-def revoke(place: Place, access_id: KeyId, folder: Folder = None) -> None:
+def revoke(location: Location, access_id: KeyId, folder: Folder = None) -> None:
     """End a key for good."""
-    with _opened(place, folder) as access:
-        own = _own_key(place, folder)
+    with _opened(location, folder) as access:
+        own = _own_key(location, folder)
         if own is not None and own.access_id == access_id:
             raise UsageError(
                 f"{access_id} is the folder's own key: fletching keys rotate {access_id} replaces "
@@ -270,13 +270,15 @@ def revoke(place: Place, access_id: KeyId, folder: Folder = None) -> None:
 
 @keys.command()
 @placed
-def rotate(place: Place, access_id: KeyId, folder: Folder = None, as_json: Json = False) -> None:
+def rotate(
+    location: Location, access_id: KeyId, folder: Folder = None, as_json: Json = False
+) -> None:
     """Give a key a new secret and print it, this once; the old one stops working."""
-    with _opened(place, folder) as access:
-        own = _own_key(place, folder)
+    with _opened(location, folder) as access:
+        own = _own_key(location, folder)
         if own is not None and own.access_id == access_id:
             key = dataclasses.replace(own, secret=secrets.token_urlsafe(30))
-            _keep_own(place.folder(folder), key)
+            _keep_own(location.folder(folder), key)
             say("a service that runs now takes it when it is started again")
         else:
             key = access.rotate(access_id)
@@ -302,7 +304,7 @@ def _keep_own(folder: Path, key: AccessKey) -> None:
 @keys.command()
 @placed
 def grant(
-    place: Place,
+    location: Location,
     grantee: Annotated[str, typer.Argument(metavar="GRANTEE", help="An access id or owner.")],
     what: Annotated[
         list[str],
@@ -317,7 +319,7 @@ def grant(
 ) -> None:
     """Allow an access id or owner to do something."""
     grants = [_parse_grant(grantee, text) for text in what]
-    with _opened(place, folder) as access:
+    with _opened(location, folder) as access:
         for item in grants:
             changed = access.revoke_grant(item) if take_back else access.grant(item)
             done = ("took back" if take_back else "granted") if changed else "nothing to do for"
@@ -327,7 +329,7 @@ def grant(
 @keys.command()
 @placed
 def token(
-    place: Place,
+    location: Location,
     access_id: KeyId,
     expires_in: Annotated[
         str, typer.Option(metavar="SPAN", help="When the token ends, like 30m or 12h.")
@@ -337,11 +339,11 @@ def token(
 ) -> None:
     """Print a bearer token that stands for a key until it ends; revoking the key ends it too."""
     expires_at = time.time() + _seconds(expires_in)
-    with _opened(place, folder) as access:
-        own = _own_key(place, folder)
+    with _opened(location, folder) as access:
+        own = _own_key(location, folder)
         known = {key.access_id for key in access.all_keys()} | ({own.access_id} if own else set())
         if access_id not in known:
-            raise UsageError(f"there is no access key {access_id} in {place.data_set(folder)}")
+            raise UsageError(f"there is no access key {access_id} in {location.data_set(folder)}")
         text = access.tokens.sign(access_id, expires_at)
     if as_json:
         print_json({"access_id": access_id, "token": text, "expires_at": int(expires_at)})

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from fletching.cli.cli_options import JsonOutput, placed
+from fletching.cli.location import Location
 from fletching.cli.output import counted, print_json, say
-from fletching.cli.place import Place
 from fletching.errors import FletchingError, NoPermissionError, NoSuchProjectError, UsageError
 
 __all__ = ["login", "logout", "status"]
@@ -53,8 +53,8 @@ def login(
     from fletching.client.profiles import Profile, Profiles, default_name
 
     profiles = Profiles()
-    if not Place(url).is_url:
-        folder = Place(url).folder(Path(url).expanduser()).resolve()
+    if not Location(url).is_url:
+        folder = Location(url).folder(Path(url).expanduser()).resolve()
         profile = Profile(name or default_name(f"x://{folder.name}"), str(folder), project)
         profiles.save(profile)
         say(f"profile {profile.name}: {folder}")
@@ -63,14 +63,14 @@ def login(
     file = None if access_key_file in {None, "-"} else Path(access_key_file or "")
     if given is None and file is None:
         given = _asked()
-    place = Place(url, project, given, file, wait)
-    place.await_server()
-    access_id, secret = place.key()
-    tables = _tried(place, access_id, secret)
+    location = Location(url, project, given, file, wait)
+    location.await_server()
+    access_id, secret = location.key()
+    tables = _tried(location, access_id, secret)
     profile = Profile(name or default_name(url), url.rstrip("/"), project, access_id, secret)
     where = profiles.save(profile, keyring=not no_keyring)
     say(
-        f"signed in to {url} as {access_id}; {counted(tables, 'table')} in project {place.project}\n"
+        f"signed in to {url} as {access_id}; {counted(tables, 'table')} in project {location.project}\n"
         f"profile {profile.name}, its secret in {where}"
     )
 
@@ -81,11 +81,13 @@ def _asked() -> str:
     return getpass.getpass("access key (ID:SECRET, not shown): ")
 
 
-def _tried(place: Place, access_id: str, secret: str) -> int:
+def _tried(location: Location, access_id: str, secret: str) -> int:
     """How many tables the key sees; an error of the server says why it is none."""
     from fletching.client import connect
 
-    with connect(place.at, project=place.project, access_id=access_id, access_key=secret) as client:
+    with connect(
+        location.at, project=location.project, access_id=access_id, access_key=secret
+    ) as client:
         try:
             return len(client.list_tables())
         except (NoPermissionError, NoSuchProjectError) as exc:
@@ -113,15 +115,15 @@ def logout(
 
 
 @placed
-def status(place: Place, as_json: JsonOutput = False) -> None:
+def status(location: Location, as_json: JsonOutput = False) -> None:
     """Say where commands work, as whom, and whether that can be reached."""
     from fletching.client.profiles import Profiles
 
     profiles = Profiles()
     document: dict[str, object] = {
-        "at": place.at,
-        "from": place.origin,
-        "project": place.project,
+        "at": location.at,
+        "from": location.origin,
+        "project": location.project,
         "access_id": None,
         "key_from": None,
         "reachable": False,
@@ -133,11 +135,11 @@ def status(place: Place, as_json: JsonOutput = False) -> None:
     }
     failure: FletchingError | None = None
     try:
-        if place.is_url:
-            document["key_from"] = place.key_source() or None
+        if location.is_url:
+            document["key_from"] = location.key_source() or None
             if document["key_from"]:
-                document["access_id"] = place.key()[0]
-        with place.open() as client:
+                document["access_id"] = location.key()[0]
+        with location.open() as client:
             client.list_tables()
             started = time.perf_counter()
             document["tables"] = len(client.list_tables())

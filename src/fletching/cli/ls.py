@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fletching.cli.cli_options import JsonOutput, placed
+from fletching.cli.location import Location
 from fletching.cli.named_tables import find_table
 from fletching.cli.output import (
     Figure,
@@ -17,7 +18,6 @@ from fletching.cli.output import (
     print_table,
     say,
 )
-from fletching.cli.place import Place
 
 __all__ = ["ls", "when"]
 
@@ -34,14 +34,14 @@ def _iso(seconds: float) -> str:
 
 @placed
 def ls(
-    place: Place,
+    location: Location,
     table: Annotated[
         str | None, typer.Argument(metavar="TABLE", help="A table: list its partitions instead.")
     ] = None,
     as_json: JsonOutput = False,
 ) -> None:
     """List tables, or the partitions of one."""
-    with place.open() as client:
+    with location.open() as client:
         if table is None:
             tables = [each.info for each in client.list_tables()]
             if as_json:
@@ -58,7 +58,7 @@ def ls(
                     ]
                 )
             elif not tables:
-                say(f"no tables in project {place.project}")
+                say(f"no tables in project {location.project}")
             else:
                 print_table(
                     None,

@@ -13,9 +13,9 @@ import typer
 
 from fletching.cli.cli_options import JsonOutput, placed
 from fletching.cli.input_files import InputFile, input_files
+from fletching.cli.location import Location
 from fletching.cli.named_tables import find_table, names_of
 from fletching.cli.output import counted, human_bytes, print_json, progress, say
-from fletching.cli.place import Place
 from fletching.cli.tabular import FileFormat, Opened, ReadOptions, open_batches
 from fletching.errors import NoSuchProjectError, NoSuchTableError, UsageError
 from fletching.protocol.types.constant_columns import scalar_of_text
@@ -87,7 +87,7 @@ def read_options(
 
 @placed
 def put(
-    place: Place,
+    location: Location,
     table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
     files: Annotated[
         list[str],
@@ -142,7 +142,7 @@ def put(
         )
     inputs = input_files(files)
     rows = size = 0
-    with place.open(create=create) as client:
+    with location.open(create=create) as client:
         target = _found(client, table, create=create)
         sources = _Sources(inputs, file_format, options, partition, target)
         lacking: dict[str, str] = {}

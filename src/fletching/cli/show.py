@@ -7,22 +7,22 @@ from typing import Annotated
 import typer
 
 from fletching.cli.cli_options import JsonOutput, placed
+from fletching.cli.location import Location
 from fletching.cli.ls import when
 from fletching.cli.named_tables import find_table
 from fletching.cli.output import counted, human_bytes, print_json, print_table
-from fletching.cli.place import Place
 
 __all__ = ["show"]
 
 
 @placed
 def show(
-    place: Place,
+    location: Location,
     table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
     as_json: JsonOutput = False,
 ) -> None:
     """Show a table's columns, partition columns and figures."""
-    with place.open() as client:
+    with location.open() as client:
         result = find_table(client, table)
         info, schema = result.info, result.schema
     data = [(column, "") for column in info.schema.data_columns]

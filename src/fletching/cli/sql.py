@@ -11,9 +11,9 @@ import typer
 
 from fletching.cli.cli_options import placed
 from fletching.cli.head import JsonRows, Vertical, print_rows
+from fletching.cli.location import Location
 from fletching.cli.output import counted, human_bytes, progress, say
 from fletching.cli.output_files import may_write
-from fletching.cli.place import Place
 from fletching.cli.sql_prompt import run_prompt
 from fletching.cli.tabular import FileFormat, format_of, write_batches
 from fletching.errors import UsageError
@@ -30,7 +30,7 @@ SHOWN_ROWS = 1000
 
 @placed
 def sql(
-    place: Place,
+    location: Location,
     statement: Annotated[
         str | None,
         typer.Argument(
@@ -77,7 +77,7 @@ def sql(
     parameters = _parameters(parameter or [])
     asked = statement is None and file is None and output is None
     if asked and sys.stdin.isatty() and sys.stdout.isatty():
-        with place.open() as client:
+        with location.open() as client:
             run_prompt(
                 lambda text: _show(client, text, parameters, vertical=vertical, as_json=as_json)
             )
@@ -87,7 +87,7 @@ def sql(
         output = "-"
     chosen = None if output is None else file_format or format_of(output)
     replace = output is not None and may_write(output, replace=replace)
-    with place.open() as client:
+    with location.open() as client:
         if output is None:
             _show(client, text, parameters, vertical=vertical, as_json=as_json)
             return

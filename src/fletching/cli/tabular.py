@@ -251,7 +251,7 @@ def write_batches(
         BrokenPipeError: whoever reads stdout went away.
     """
     chosen = file_format or format_of(path)
-    place = "standard output" if path == "-" else path
+    location = "standard output" if path == "-" else path
     rows = 0
     try:
         with writing(path, replace=replace) as file, _compressed(file, path) as sink:
@@ -266,9 +266,9 @@ def write_batches(
     except BrokenPipeError:
         raise
     except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as exc:
-        raise UsageError(f"cannot write {place}: {exc.strerror or exc}") from exc
+        raise UsageError(f"cannot write {location}: {exc.strerror or exc}") from exc
     except OSError as exc:
-        raise StorageError(f"cannot write {place}: {exc.strerror or exc}") from exc
+        raise StorageError(f"cannot write {location}: {exc.strerror or exc}") from exc
     return rows
 
 

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from fletching.cli.cli_options import JsonOutput, placed
+from fletching.cli.location import Location
 from fletching.cli.named_tables import as_moment, find_table
 from fletching.cli.output import print_json, print_table, say
-from fletching.cli.place import Place
 
 __all__ = ["app"]
 
@@ -25,9 +25,9 @@ Name = Annotated[str, typer.Argument(metavar="TAG", help="The tag's name, such a
 
 @app.command("list")
 @placed
-def list_tags(place: Place, table: TableArgument, as_json: JsonOutput = False) -> None:
+def list_tags(location: Location, table: TableArgument, as_json: JsonOutput = False) -> None:
     """List a table's tags and the versions that they name."""
-    with place.open() as client:
+    with location.open() as client:
         tags = find_table(client, table).tags()
     if as_json:
         print_json([{"tag": name, "version": version} for name, version in tags.items()])
@@ -42,7 +42,7 @@ def list_tags(place: Place, table: TableArgument, as_json: JsonOutput = False) -
 @app.command()
 @placed
 def create(
-    place: Place,
+    location: Location,
     table: TableArgument,
     name: Name,
     version: Annotated[
@@ -55,7 +55,7 @@ def create(
     as_json: JsonOutput = False,
 ) -> None:
     """Name a version, so that it is found again and stays readable."""
-    with place.open() as client:
+    with location.open() as client:
         result = find_table(client, table)
         result.create_tag(name, None if version is None else as_moment(version), replace=replace)
         named = result.tags()[name]
@@ -67,8 +67,8 @@ def create(
 
 @app.command()
 @placed
-def delete(place: Place, table: TableArgument, name: Name) -> None:
+def delete(location: Location, table: TableArgument, name: Name) -> None:
     """Forget a tag; its version then stays as long as others do."""
-    with place.open() as client:
+    with location.open() as client:
         find_table(client, table).drop_tag(name)
     say(f"{table} has no tag {name} any more")

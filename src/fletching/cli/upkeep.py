@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fletching.cli.cli_options import JsonOutput, placed
+from fletching.cli.location import Location
 from fletching.cli.output import (
     ExitCode,
     bytes_figure,
@@ -25,7 +26,6 @@ from fletching.cli.output import (
     progress,
     say,
 )
-from fletching.cli.place import Place
 from fletching.errors import UsageError
 from fletching.server.signals import stopping_signals
 from fletching.types import TableName
@@ -44,14 +44,14 @@ Folder = Annotated[
 
 
 @contextlib.contextmanager
-def _opened(place: Place, folder: Path | None, *, looks: bool = False) -> Iterator[Engine]:
-    with place.open_engine(folder, looks=looks) as engine:
+def _opened(location: Location, folder: Path | None, *, looks: bool = False) -> Iterator[Engine]:
+    with location.open_engine(folder, looks=looks) as engine:
         yield engine
 
 
 @placed
 def verify(
-    place: Place,
+    location: Location,
     folder: Folder = None,
     recount: Annotated[
         bool,
@@ -71,7 +71,7 @@ def verify(
     """
     if last and recount:
         raise UsageError("--last changes nothing, and --recount does: give one of them")
-    with _opened(place, folder, looks=not recount) as engine:
+    with _opened(location, folder, looks=not recount) as engine:
         if last:
             _last_verification(engine, json_output=json_output)
             return
@@ -124,7 +124,7 @@ def _last_verification(engine: Engine, *, json_output: bool) -> None:
 
 @placed
 def gc(
-    place: Place,
+    location: Location,
     folder: Folder = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Tell what would go, and keep it.")
@@ -142,7 +142,7 @@ def gc(
     A running server does this by itself.
     """
     with (
-        _opened(place, folder) as engine,
+        _opened(location, folder) as engine,
         progress("collecting", unit="steps", quiet=json_output) as task,
     ):
         report = engine.collect(dry_run=dry_run, force=force, progress=task.reach)
@@ -178,7 +178,7 @@ def gc(
 
 @placed
 def adopt(
-    place: Place,
+    location: Location,
     folder: Folder = None,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Do not ask: you know what was lost.")
@@ -190,7 +190,7 @@ def adopt(
     objects are garbage; without its server key, access keys and blob references are dead. Restore
     what was lost from a backup instead, wherever there is one.
     """
-    storage = place.data_set(folder, create=True)
+    storage = location.data_set(folder, create=True)
     path = None if storage.folder is None else Path(storage.folder)
     if path is not None and (not path.is_dir() or not any(path.iterdir())):
         raise UsageError(f"{path} is no data folder")
@@ -200,13 +200,13 @@ def adopt(
             abort=True,
             err=True,
         )
-    place.open_engine(folder, adopt=True).close()
+    location.open_engine(folder, adopt=True).close()
     say(f"{storage} is accepted as it is")
 
 
 @placed
 def migrate(
-    place: Place,
+    location: Location,
     folder: Folder = None,
     check: Annotated[
         bool, typer.Option("--check", help="Only tell whether it is needed: exits with 3 if so.")
@@ -220,7 +220,7 @@ def migrate(
     from fletching.engine.data_folder import DataFolder
     from fletching.engine.engine_settings import EngineSettings
 
-    storage = place.data_set(folder, create=True)
+    storage = location.data_set(folder, create=True)
     settings = EngineSettings.of(dataclasses.replace(storage, catalog_migrate=True))
     where = None if storage.folder is None else Path(storage.folder)
     before = DataFolder(where, settings).catalog_revision()
@@ -239,14 +239,14 @@ def migrate(
 
 
 @placed
-def servers(place: Place, folder: Folder = None, json_output: JsonOutput = False) -> None:
+def servers(location: Location, folder: Folder = None, json_output: JsonOutput = False) -> None:
     """List the servers that share a data set in PostgreSQL and an object store.
 
     A folder's servers are processes of its machine, and are not kept count of.
     """
     from fletching.engine.presence import DEAD_SECONDS
 
-    with _opened(place, folder) as engine:
+    with _opened(location, folder) as engine:
         now = engine.context.clock()
         result = engine.context.presence.servers()
     if json_output:
@@ -277,7 +277,7 @@ def servers(place: Place, folder: Folder = None, json_output: JsonOutput = False
 
 @placed
 def maintain(
-    place: Place,
+    location: Location,
     folder: Folder = None,
     once: Annotated[
         bool, typer.Option("--once", help="One round of compaction and retention, then end.")
@@ -288,7 +288,7 @@ def maintain(
     Those are started with FLETCHING_MAINTENANCE=false. Several of these may run; one works at a time.
     """
     stopped = threading.Event()
-    with stopping_signals(stopped.set), _opened(place, folder) as engine:
+    with stopping_signals(stopped.set), _opened(location, folder) as engine:
         engine.check_writable()
         if once:
             merged = sum(report.merged for report in engine.compact())
@@ -310,7 +310,7 @@ def maintain(
 
 @placed
 def compact(
-    place: Place,
+    location: Location,
     table: Annotated[
         str | None, typer.Argument(metavar="[TABLE]", help="One table; all of them by default.")
     ] = None,
@@ -334,8 +334,8 @@ def compact(
 
     A running server does this by itself.
     """
-    with _opened(place, folder) as engine:
-        name = None if table is None else TableName(place.project, table)
+    with _opened(location, folder) as engine:
+        name = None if table is None else TableName(location.project, table)
         with progress("compacting", unit="tables", quiet=json_output) as task:
             reports = engine.compact(
                 name, min_segments=min_segments, purge=purge, progress=task.reach

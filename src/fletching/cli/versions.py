@@ -10,6 +10,7 @@ import typer
 
 from fletching.cli.cli_options import JsonOutput, placed
 from fletching.cli.head import JsonRows, Vertical, print_rows
+from fletching.cli.location import Location
 from fletching.cli.named_tables import as_moment, columns_named, find_table
 from fletching.cli.output import (
     ExitCode,
@@ -20,7 +21,6 @@ from fletching.cli.output import (
     print_table,
     say,
 )
-from fletching.cli.place import Place
 from fletching.errors import UsageError
 
 __all__ = ["changes", "delete", "enforce_key", "rename", "restore", "versions"]
@@ -32,13 +32,13 @@ TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="The table's
 
 @placed
 def versions(
-    place: Place,
+    location: Location,
     table: TableArgument,
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="How many.")] = 20,
     as_json: JsonOutput = False,
 ) -> None:
     """List a table's versions, newest first: what was done, by whom, and what it changed."""
-    with place.open() as client:
+    with location.open() as client:
         result = find_table(client, table)
         listed = result.versions(limit)
         tags: dict[int, list[str]] = {}
@@ -109,7 +109,7 @@ def _sure(question: str, *, yes: bool) -> None:
 
 @placed
 def restore(
-    place: Place,
+    location: Location,
     table: TableArgument,
     to: Annotated[
         str, typer.Argument(metavar="VERSION|TIME|TAG", help="What the table is to be again.")
@@ -118,7 +118,7 @@ def restore(
     as_json: JsonOutput = False,
 ) -> None:
     """Make a table what it was at a version; that is a new version, and undone likewise."""
-    with place.open() as client:
+    with location.open() as client:
         result = find_table(client, table)
         moment = as_moment(to)
         # What there is not is said before anybody is asked.
@@ -133,7 +133,7 @@ def restore(
 
 @placed
 def enforce_key(
-    place: Place,
+    location: Location,
     table: TableArgument,
     keep_last: Annotated[
         bool, typer.Option("--keep-last", help="Of rows with one key, keep the last.")
@@ -142,7 +142,7 @@ def enforce_key(
     as_json: JsonOutput = False,
 ) -> None:
     """Keep a table's declared primary key unique from now on; writes all of its rows anew."""
-    with place.open() as client:
+    with location.open() as client:
         result = find_table(client, table)
         if keep_last:
             _sure(f"delete rows of table {table} that a later one has the key of?", yes=yes)
@@ -156,7 +156,7 @@ def enforce_key(
 
 @placed
 def delete(
-    place: Place,
+    location: Location,
     table: TableArgument,
     where: Annotated[
         str, typer.Argument(metavar="PREDICATE", help="Which rows: \"id > 10 AND day = 'd1'\".")
@@ -165,7 +165,7 @@ def delete(
     as_json: JsonOutput = False,
 ) -> None:
     """Delete the rows for which a predicate is true."""
-    with place.open() as client:
+    with location.open() as client:
         result = find_table(client, table)
         if not yes:
             rows = result.count_rows(filter=where)
@@ -179,19 +179,19 @@ def delete(
 
 @placed
 def rename(
-    place: Place,
+    location: Location,
     table: TableArgument,
     new_name: Annotated[str, typer.Argument(metavar="NEW", help="What it is called from now on.")],
 ) -> None:
     """Rename a table; who reads it goes on reading."""
-    with place.open() as client:
+    with location.open() as client:
         made = find_table(client, table).rename(new_name)
     say(f"{table} is now {made.name}")
 
 
 @placed
 def changes(
-    place: Place,
+    location: Location,
     table: TableArgument,
     since: Annotated[
         str, typer.Option("--since", metavar="VERSION|TIME|TAG", help="Changes after this one.")
@@ -210,7 +210,7 @@ def changes(
     """Print the rows that came and went between two versions."""
     import pyarrow as pa
 
-    with place.open() as client:
+    with location.open() as client:
         result = find_table(client, table)
         scan = result.changes(as_moment(since), None if until is None else as_moment(until))
         names = columns_named(scan.table, columns)

@@ -57,10 +57,10 @@ class Durations:
 
     def observe(self, kind: str, seconds: float) -> None:
         """Counts one; kinds are words of ours, so there are few."""
-        place = bisect.bisect_left(self.bounds, seconds)
+        index = bisect.bisect_left(self.bounds, seconds)
         with self._lock:
             counts, total = self._kinds.setdefault(kind, ([0] * (len(self.bounds) + 1), [0.0]))
-            counts[place] += 1
+            counts[index] += 1
             total[0] += seconds
 
     def add_to(self, family: HistogramMetricFamily) -> None:
@@ -309,11 +309,11 @@ class _State(Collector):
         refused = CounterMetricFamily(
             "fletching_http_requests_refused", "Turned away at that limit.", labels=["kind"]
         )
-        gates = (("upload", service.bodies), ("reply", service.reads), ("call", service.calls))
-        for kind, gate in gates:
-            open_.add_metric([kind], gate.open)
-            limit.add_metric([kind], gate.limit)
-            refused.add_metric([kind], gate.refused)
+        limiters = (("upload", service.bodies), ("reply", service.reads), ("call", service.calls))
+        for kind, limiter in limiters:
+            open_.add_metric([kind], limiter.open)
+            limit.add_metric([kind], limiter.limit)
+            refused.add_metric([kind], limiter.refused)
         yield from (open_, limit, refused)
         yield GaugeMetricFamily(
             "fletching_ingest_memory_bytes", "Held by uploads now.", service.memory.held

@@ -141,15 +141,15 @@ def quantile(slots: Iterable[Slot], share: float) -> float | None:
     """Seconds within which that share of the exchanges ended, by the bounds; None without any."""
     totals = [0] * (len(BOUNDS) + 1)
     for slot in slots:
-        for place, count in enumerate(slot.durations):
-            totals[place] += count
+        for index, count in enumerate(slot.durations):
+            totals[index] += count
     wanted, seen = share * sum(totals), 0
     if not wanted:
         return None
-    for place, count in enumerate(totals):
+    for index, count in enumerate(totals):
         if seen + count >= wanted:
-            lower = BOUNDS[place - 1] if place else 0.0
-            upper = BOUNDS[place] if place < len(BOUNDS) else BOUNDS[-1]
+            lower = BOUNDS[index - 1] if index else 0.0
+            upper = BOUNDS[index] if index < len(BOUNDS) else BOUNDS[-1]
             return lower + (upper - lower) * (wanted - seen) / count
         seen += count
     return BOUNDS[-1]

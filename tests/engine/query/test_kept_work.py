@@ -18,12 +18,12 @@ HERE = Namespace("demo", "default")
 def test_only_what_asks_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = KeptStatements()
     for text in ("SELECT 1", "SET a=b; SELECT a FROM t"):
-        assert kept.placed(text, HERE) is kept.placed(text, HERE)
-        assert kept.placed(text, HERE) is not kept.placed(text, Namespace("demo", "other"))
+        assert kept.located(text, HERE) is kept.located(text, HERE)
+        assert kept.located(text, HERE) is not kept.located(text, Namespace("demo", "other"))
     for text in ("INSERT INTO t VALUES (1)", "@a := SELECT 1; SELECT * FROM @a"):
-        assert kept.placed(text, HERE) is not kept.placed(text, HERE)
+        assert kept.located(text, HERE) is not kept.located(text, HERE)
     monkeypatch.setattr(kept_work, "MOST_TEXT", 5)
-    assert kept.placed("SELECT 2", HERE) is not kept.placed("SELECT 2", HERE)
+    assert kept.located("SELECT 2", HERE) is not kept.located("SELECT 2", HERE)
 
 
 def test_a_translation_holds_as_long_as_its_tables_do(

@@ -328,7 +328,7 @@ def test_the_operator_finds_a_request_by_its_id(browser: Browser) -> None:
     assert browser("/requests?id=nobody").status == 404
     assert browser(f"/server?id={result[1]}").headers["location"].endswith(f"?id={result[1]}")
     data = json.loads(browser("/overview?format=json").text)
-    assert {gate["kind"] for gate in data["gates"]} == {"uploads", "replies", "calls"}
+    assert {limiter["kind"] for limiter in data["gates"]} == {"uploads", "replies", "calls"}
     assert data["healthy"]
     assert "NoSuchTableError" in {error["outcome"] for error in data["errors"]}
     data = json.loads(browser("/settings?format=json").text)

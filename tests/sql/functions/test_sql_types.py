@@ -72,8 +72,8 @@ def test_columns(data_type: pa.DataType, duck: str) -> None:
 
 
 def test_what_a_column_is_told_as() -> None:
-    assert array_of(INT).told() == ""
+    assert array_of(INT).declaration() == ""
     inner = dataclasses.replace(INT, declared="interval_year_month")
-    assert array_of(inner).told() == "ARRAY<interval_year_month>"
+    assert array_of(inner).declaration() == "ARRAY<interval_year_month>"
     # What the whole was declared as needs nothing of its parts.
-    assert dataclasses.replace(array_of(inner), declared="array<x>").told() == "array<x>"
+    assert dataclasses.replace(array_of(inner), declared="array<x>").declaration() == "array<x>"

@@ -4,7 +4,7 @@ import pytest
 
 from fletching.errors import SqlSyntaxError
 from fletching.sql.parsing.dialect import Odps
-from fletching.sql.parsing.token_checks import check_tokens, meant_keyword, place_of_token
+from fletching.sql.parsing.token_checks import check_tokens, meant_keyword, location_of_token
 
 
 def check(text: str) -> None:
@@ -71,7 +71,7 @@ def test_what_is_none(text: str, complaint: str) -> None:
 def test_the_keyword_that_was_meant() -> None:
     tokens = Odps().tokenize("select id form sale where id = 1")
     sale = next(token for token in tokens if token.text == "sale")
-    assert place_of_token(sale) == "line 1, column 16"
+    assert location_of_token(sale) == "line 1, column 16"
     assert meant_keyword(tokens, sale.line, sale.col) == "; did you mean FROM for 'form'?"
     assert meant_keyword(tokens, 1, 9) == ""
     assert meant_keyword([], 1, 1) == ""

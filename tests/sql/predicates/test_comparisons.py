@@ -19,7 +19,7 @@ import pytest
 from fletching.errors import InvalidArgumentError
 from fletching.sql.parsing.dialect import parse_predicate
 from fletching.sql.predicates.bounds import ColumnBounds
-from fletching.sql.predicates.comparisons import among, listed_places, not_among, path_of
+from fletching.sql.predicates.comparisons import among, listed_ranges, not_among, path_of
 from fletching.sql.predicates.operands import operand_of
 from fletching.sql.predicates.predicate_compiler import compile_predicate
 
@@ -147,10 +147,10 @@ def test_bounds_leave_out_no_batch_with_a_chosen_row() -> None:
 
 def test_lists_are_taken_apart_into_values_and_ranges() -> None:
     number = operand_of(pa.field("v", pa.int8()), ())
-    assert listed_places(number, [1, 300, -128, 1]) == ({1, -128}, [])
-    assert listed_places(number, [1, None, 2.5]) == ({1}, [])
+    assert listed_ranges(number, [1, 300, -128, 1]) == ({1, -128}, [])
+    assert listed_ranges(number, [1, None, 2.5]) == ({1}, [])
     text = operand_of(pa.field("s", pa.string()), ())
-    assert listed_places(text, ["a", "b"]) == ({"a", "b"}, [])
+    assert listed_ranges(text, ["a", "b"]) == ({"a", "b"}, [])
 
 
 def test_a_listed_condition_keeps_its_values_for_merging() -> None:

@@ -13,11 +13,11 @@ from tests.folding import folded
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.predicates.literals import (
+    EqualRange,
     Moment,
-    Place,
+    equal_range,
     parse_date,
     parse_moment,
-    place_of,
     scalar_of,
 )
 
@@ -27,59 +27,59 @@ F32_MOST = 3.4028234663852886e38
 
 
 @folded(
-    "value, data_type, place",
+    "value, data_type, span",
     [
-        (5, pa.int8(), Place(5, 5)),
-        (Decimal("5.5"), pa.int8(), Place(6, 5)),
-        (Decimal("-5.5"), pa.int8(), Place(-5, -6)),
-        (128, pa.int8(), Place(None, 127)),
-        (-129, pa.int8(), Place(-128, None)),
-        (-1, pa.uint16(), Place(0, None)),
-        (" 7 ", pa.int64(), Place(7, 7)),
-        ("1970-01-02 00:00:01", pa.timestamp("s"), Place(DAY + 1, DAY + 1)),
-        ("1970-01-01 00:00:01.5", pa.timestamp("s"), Place(2, 1)),
-        ("1970-01-01 00:00:01.5", pa.timestamp("ms"), Place(1_500, 1_500)),
-        ("1970-01-01 00:00:01.5", pa.timestamp("us"), Place(1_500_000, 1_500_000)),
-        ("1970-01-01 00:00:01.5", pa.timestamp("ns"), Place(1_500_000_000, 1_500_000_000)),
-        (Decimal("1.25"), pa.decimal128(5, 1), Place(13, 12)),
-        (Decimal("1.2"), pa.decimal128(5, 1), Place(12, 12)),
-        (99_999, pa.decimal128(5, 1), Place(None, 99_999)),
-        (Decimal("0.5"), pa.float32(), Place(0.5, 0.5)),
-        (Decimal("0.1"), pa.float64(), Place(0.1, 0.1)),
-        (Decimal("0.1"), pa.float32(), Place(F32_TENTH, F32_TENTH)),
-        (0.1, pa.float32(), Place(0.1, 0.1)),
-        (2**53 + 1, pa.float64(), Place(2.0**53, 2.0**53)),
-        (10**400, pa.float64(), Place(math.inf, math.nextafter(math.inf, 0))),
-        (-(10**400), pa.float64(), Place(-math.nextafter(math.inf, 0), -math.inf)),
-        (10**39, pa.float32(), Place(math.inf, F32_MOST)),
-        ("inf", pa.float64(), Place(math.inf, math.inf)),
+        (5, pa.int8(), EqualRange(5, 5)),
+        (Decimal("5.5"), pa.int8(), EqualRange(6, 5)),
+        (Decimal("-5.5"), pa.int8(), EqualRange(-5, -6)),
+        (128, pa.int8(), EqualRange(None, 127)),
+        (-129, pa.int8(), EqualRange(-128, None)),
+        (-1, pa.uint16(), EqualRange(0, None)),
+        (" 7 ", pa.int64(), EqualRange(7, 7)),
+        ("1970-01-02 00:00:01", pa.timestamp("s"), EqualRange(DAY + 1, DAY + 1)),
+        ("1970-01-01 00:00:01.5", pa.timestamp("s"), EqualRange(2, 1)),
+        ("1970-01-01 00:00:01.5", pa.timestamp("ms"), EqualRange(1_500, 1_500)),
+        ("1970-01-01 00:00:01.5", pa.timestamp("us"), EqualRange(1_500_000, 1_500_000)),
+        ("1970-01-01 00:00:01.5", pa.timestamp("ns"), EqualRange(1_500_000_000, 1_500_000_000)),
+        (Decimal("1.25"), pa.decimal128(5, 1), EqualRange(13, 12)),
+        (Decimal("1.2"), pa.decimal128(5, 1), EqualRange(12, 12)),
+        (99_999, pa.decimal128(5, 1), EqualRange(None, 99_999)),
+        (Decimal("0.5"), pa.float32(), EqualRange(0.5, 0.5)),
+        (Decimal("0.1"), pa.float64(), EqualRange(0.1, 0.1)),
+        (Decimal("0.1"), pa.float32(), EqualRange(F32_TENTH, F32_TENTH)),
+        (0.1, pa.float32(), EqualRange(0.1, 0.1)),
+        (2**53 + 1, pa.float64(), EqualRange(2.0**53, 2.0**53)),
+        (10**400, pa.float64(), EqualRange(math.inf, math.nextafter(math.inf, 0))),
+        (-(10**400), pa.float64(), EqualRange(-math.nextafter(math.inf, 0), -math.inf)),
+        (10**39, pa.float32(), EqualRange(math.inf, F32_MOST)),
+        ("inf", pa.float64(), EqualRange(math.inf, math.inf)),
         (math.nan, pa.float64(), None),
         ("NaN", pa.float32(), None),
         # what becomes the DOUBLE when it is converted
-        (0.1, pa.decimal128(5, 2), Place(10, 10)),
-        (2.0**53, pa.int64(), Place(2**53, 2**53 + 1)),
-        (2.0**53 + 2, pa.int64(), Place(2**53 + 2, 2**53 + 2)),
-        (2.0**53 + 4, pa.int64(), Place(2**53 + 3, 2**53 + 5)),
-        (1.5, pa.int64(), Place(2, 1)),
-        (1e300, pa.int64(), Place(None, 2**63 - 1)),
-        (math.inf, pa.int8(), Place(None, 127)),
-        (-math.inf, pa.int8(), Place(-128, None)),
+        (0.1, pa.decimal128(5, 2), EqualRange(10, 10)),
+        (2.0**53, pa.int64(), EqualRange(2**53, 2**53 + 1)),
+        (2.0**53 + 2, pa.int64(), EqualRange(2**53 + 2, 2**53 + 2)),
+        (2.0**53 + 4, pa.int64(), EqualRange(2**53 + 3, 2**53 + 5)),
+        (1.5, pa.int64(), EqualRange(2, 1)),
+        (1e300, pa.int64(), EqualRange(None, 2**63 - 1)),
+        (math.inf, pa.int8(), EqualRange(None, 127)),
+        (-math.inf, pa.int8(), EqualRange(-128, None)),
         (math.nan, pa.int8(), None),
-        ("x", pa.string(), Place("x", "x")),
-        ("x", pa.large_binary(), Place(b"x", b"x")),
-        (True, pa.bool_(), Place(True, True)),
-        (dt.date(1970, 1, 2), pa.date32(), Place(1, 1)),
-        ("1970-01-02 00:00:01", pa.date32(), Place(2, 1)),
-        (Moment(1_500_000), pa.timestamp("ms"), Place(2, 1)),
-        (Moment(-1), pa.timestamp("s"), Place(0, -1)),
-        (Moment(2_000_000), pa.timestamp("ms", "UTC"), Place(2, 2)),
-        (Moment(10**30), pa.timestamp("ns"), Place(None, 2**63 - 1)),
+        ("x", pa.string(), EqualRange("x", "x")),
+        ("x", pa.large_binary(), EqualRange(b"x", b"x")),
+        (True, pa.bool_(), EqualRange(True, True)),
+        (dt.date(1970, 1, 2), pa.date32(), EqualRange(1, 1)),
+        ("1970-01-02 00:00:01", pa.date32(), EqualRange(2, 1)),
+        (Moment(1_500_000), pa.timestamp("ms"), EqualRange(2, 1)),
+        (Moment(-1), pa.timestamp("s"), EqualRange(0, -1)),
+        (Moment(2_000_000), pa.timestamp("ms", "UTC"), EqualRange(2, 2)),
+        (Moment(10**30), pa.timestamp("ns"), EqualRange(None, 2**63 - 1)),
     ],
 )
-def test_where_a_literal_lies(value: Any, data_type: Any, place: Place | None) -> None:
-    assert place_of(value, data_type, "c") == place
-    if place is not None and place.first is not None and place.last is not None:
-        assert place.equals is (place.first <= place.last)
+def test_where_a_literal_lies(value: Any, data_type: Any, span: EqualRange | None) -> None:
+    assert equal_range(value, data_type, "c") == span
+    if span is not None and span.first is not None and span.last is not None:
+        assert span.equals is (span.first <= span.last)
 
 
 @pytest.mark.parametrize(
@@ -110,32 +110,32 @@ def test_where_a_literal_lies(value: Any, data_type: Any, place: Place | None) -
 )
 def test_what_cannot_be_compared(value: Any, data_type: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="column c"):
-        place_of(value, data_type, "c")
+        equal_range(value, data_type, "c")
 
 
-def ends_of(place: Place) -> tuple[int, int]:
-    assert isinstance(place.first, int)
-    assert isinstance(place.last, int)
-    return place.first, place.last
+def ends_of(span: EqualRange) -> tuple[int, int]:
+    assert isinstance(span.first, int)
+    assert isinstance(span.last, int)
+    return span.first, span.last
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-1000, max_value=1000))
-def test_a_place_encloses_its_literal(value: Decimal) -> None:
+def test_a_range_encloses_its_literal(value: Decimal) -> None:
     for data_type, scale in ((pa.int16(), 0), (pa.decimal128(20, 3), 3)):
-        place = place_of(value, data_type, "c")
-        assert place is not None
-        low, high = sorted(ends_of(place))
+        span = equal_range(value, data_type, "c")
+        assert span is not None
+        low, high = sorted(ends_of(span))
         assert Decimal(low).scaleb(-scale) <= value <= Decimal(high).scaleb(-scale)
-        assert high - low == (0 if place.equals else 1)
-    double = place_of(value, pa.float64(), "c")
-    assert double == Place(float(value), float(value))
+        assert high - low == (0 if span.equals else 1)
+    double = equal_range(value, pa.float64(), "c")
+    assert double == EqualRange(float(value), float(value))
 
 
 @given(st.floats(-1e6, 1e6), st.integers(-(10**12), 10**12))
 def test_a_double_equals_what_becomes_it(number: float, unscaled: int) -> None:
-    place = place_of(number, pa.decimal128(20, 5), "c")
-    assert place is not None
-    first, last = ends_of(place)
+    span = equal_range(number, pa.decimal128(20, 5), "c")
+    assert span is not None
+    first, last = ends_of(span)
     for candidate in (unscaled, first, last, first - 1, last + 1):
         converted = float(Decimal(candidate).scaleb(-5))
         assert (first <= candidate <= last) is (converted == number)

@@ -265,7 +265,7 @@ class Instances:
         fault: ServiceError | None = None
         try:
             run.check()
-            statements = self._statements.placed(run.row.statement, namespace)
+            statements = self._statements.located(run.row.statement, namespace)
             harmless = all(isinstance(statement, _CHANGE_NOTHING) for statement, _ in statements)
             if run.row.kind == COST:
                 read = [statement for statement, _ in statements]

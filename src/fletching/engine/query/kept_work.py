@@ -12,11 +12,11 @@ import pyarrow as pa
 
 from fletching.engine.cache import RecentlyUsed
 from fletching.sql.parsing.dialect import exp
-from fletching.sql.parsing.statement_places import StatementPlace
+from fletching.sql.parsing.statement_locations import StatementLocation
 from fletching.sql.queries.query_sources import Source
 from fletching.sql.queries.translation import Translation
 from fletching.sql.statements.statement_kinds import Namespace, QueryStatement, Setting, Statement
-from fletching.sql.statements.statement_parser import placed_statements
+from fletching.sql.statements.statement_parser import located_statements
 
 __all__ = ["KeptStatements", "KeptTranslations"]
 
@@ -33,7 +33,7 @@ _KEPT = "fletching_kept"
 
 _Sources = tuple[tuple[Hashable, Source], ...]
 
-_Placed = list[tuple[Statement, StatementPlace]]
+_Located = list[tuple[Statement, StatementLocation]]
 
 
 class KeptStatements:
@@ -41,17 +41,17 @@ class KeptStatements:
 
     def __init__(self) -> None:
         """Knows none."""
-        self._kept = RecentlyUsed[tuple[str, Namespace], tuple[int, _Placed]](
+        self._kept = RecentlyUsed[tuple[str, Namespace], tuple[int, _Located]](
             MOST_CHARACTERS, weight=lambda kept: kept[0]
         )
 
-    def placed(self, text: str, namespace: Namespace) -> _Placed:
-        """As `placed_statements`; what comes back is not to be changed."""
+    def located(self, text: str, namespace: Namespace) -> _Located:
+        """As `located_statements`; what comes back is not to be changed."""
         key = (text, namespace)
         known = self._kept.get(key)
         if known is not None:
             return known[1]
-        result = placed_statements(text, namespace)
+        result = located_statements(text, namespace)
         if len(text) <= MOST_TEXT and all(
             isinstance(statement, QueryStatement | Setting) for statement, _ in result
         ):

@@ -46,7 +46,7 @@ from fletching.protocol.messages.admin import (
 from fletching.protocol.messages.responses import Response
 from fletching.sql.functions.time_zones import TIME_ZONE, checked_time_zone, time_zone_of
 from fletching.sql.parsing.dialect import exp
-from fletching.sql.parsing.statement_places import StatementPlace
+from fletching.sql.parsing.statement_locations import StatementLocation
 from fletching.sql.statements.statement_kinds import (
     AddMissingColumns,
     Assignment,
@@ -84,7 +84,7 @@ class StatementRunner:
 
     def run(
         self,
-        statements: list[tuple[Statement, StatementPlace]],
+        statements: list[tuple[Statement, StatementLocation]],
         namespace: Namespace,
         *,
         authorize: Authorize,
@@ -96,7 +96,7 @@ class StatementRunner:
         """Runs statements until one fails.
 
         Args:
-            statements: in order, each with its place.
+            statements: in order, each with its location.
             namespace: where names without project or schema belong.
             authorize: asked before each request is executed.
             visible: leaves out of a reply what the caller may not know of.
@@ -119,13 +119,13 @@ class StatementRunner:
         )
         time_zone_of(run.flags)
         outcome = Outcome()
-        for statement, place in statements:
+        for statement, location in statements:
             try:
                 result = _done(run, statement)
             except NoSuchTableError as error:
-                raise place.told(with_near_tables(error, run)) from error
+                raise location.located(with_near_tables(error, run)) from error
             except (InvalidArgumentError, NotFoundError, AlreadyExistsError) as error:
-                raise place.told(error) from error
+                raise location.located(error) from error
             outcome = result or outcome
         return outcome
 

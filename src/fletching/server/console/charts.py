@@ -52,7 +52,7 @@ def lines(
     parts.append(
         f'<line class="axis" x1="0" x2="{WIDTH}" y1="{HEIGHT - _BOTTOM}" y2="{HEIGHT - _BOTTOM}"/>'
     )
-    for place, (name, values) in enumerate(series):
+    for index, (name, values) in enumerate(series):
         step = WIDTH / max(1, len(values) - 1)
         runs: list[list[str]] = [[]]
         for number, value in enumerate(values):
@@ -66,11 +66,11 @@ def lines(
             if len(run) == 1:
                 across, down = run[0].split(",")
                 parts.append(
-                    f'<circle class="s{place}" cx="{across}" cy="{down}" r="2">{title}</circle>'
+                    f'<circle class="s{index}" cx="{across}" cy="{down}" r="2">{title}</circle>'
                 )
             elif run:
                 parts.append(
-                    f'<polyline class="s{place}" points="{" ".join(run)}">{title}</polyline>'
+                    f'<polyline class="s{index}" points="{" ".join(run)}">{title}</polyline>'
                 )
     parts.append(f'<text x="2" y="{_TOP - 3}">{escape(form(most))}</text>')
     if span:
@@ -89,12 +89,12 @@ def bars(
     parts = [
         f'<line class="axis" x1="0" x2="{WIDTH}" y1="{HEIGHT - _BOTTOM}" y2="{HEIGHT - _BOTTOM}"/>'
     ]
-    for place, (name, value) in enumerate(values):
+    for index, (name, value) in enumerate(values):
         size = height * value / most
         # What is there is seen, however little it is.
         size = max(size, 1.0) if value else 0.0
         parts.append(
-            f'<rect class="s0" x="{place * step + 1:.1f}" y="{HEIGHT - _BOTTOM - size:.1f}" '
+            f'<rect class="s0" x="{index * step + 1:.1f}" y="{HEIGHT - _BOTTOM - size:.1f}" '
             f'width="{max(step - 2, 1):.1f}" height="{size:.1f}"><title>{escape(name)}: '
             f"{value:,.0f}</title></rect>"
         )

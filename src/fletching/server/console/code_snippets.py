@@ -186,7 +186,7 @@ def segments_code(keys: Sequence[str]) -> list[Snippet]:
 def upload_code(visit: Visit, table: TableName | None, schema: str) -> list[Snippet]:
     """A file that becomes a table's rows; ``table`` is None for one that is not there yet."""
     project, shown = visit.project, TableName(visit.project, "TABLE", schema)
-    name, place = _python_name(table or shown), ["--at", visit.origin, "--project", project]
+    name, location = _python_name(table or shown), ["--at", visit.origin, "--project", project]
     read = 'rows = pyarrow.parquet.read_table("FILE.parquet")\n'
     does = (
         f"client.create_table({name}, rows)"
@@ -210,7 +210,7 @@ def upload_code(visit: Visit, table: TableName | None, schema: str) -> list[Snip
                 )
             ]
         ),
-        Snippet("Shell", shlex.join(["fletching", "put", odps, "FILE.parquet", *made, *place])),
+        Snippet("Shell", shlex.join(["fletching", "put", odps, "FILE.parquet", *made, *location])),
     ]
 
 

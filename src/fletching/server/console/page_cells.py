@@ -78,11 +78,11 @@ def _ascii(data: bytes) -> str:
 def references_of(rows: pa.Table) -> dict[int, list[str | None]]:
     """The blob references of the columns that have them, by the column's place."""
     result: dict[int, list[str | None]] = {}
-    for place, field in enumerate(rows.schema):
+    for index, field in enumerate(rows.schema):
         if is_blob(field.type):
-            result[place] = [
+            result[index] = [
                 None if value is None else str(value)
-                for value in json_values(rows.column(place), _ascii)
+                for value in json_values(rows.column(index), _ascii)
             ]
     return result
 

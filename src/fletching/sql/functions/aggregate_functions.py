@@ -146,9 +146,9 @@ def _cluster_sample(call: Call) -> str:
     if count < 1 or (part is not None and part < 0):
         raise InvalidArgumentError("cluster_sample takes a number of rows from 1")
     begin = secrets.randbelow(1 << 31)
-    place = f"(row_number(){{over}} * {_PRIME} + {begin}) % count(*){{over}}"
+    index = f"(row_number(){{over}} * {_PRIME} + {begin}) % count(*){{over}}"
     most = str(count) if part is None else f"count(*){{over}} * {part} // {count}"
-    return f"({place} < {most})"
+    return f"({index} < {most})"
 
 
 AGGREGATE_FUNCTIONS: dict[str, Function] = {

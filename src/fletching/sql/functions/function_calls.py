@@ -459,7 +459,7 @@ class Function:
                 return f"CAST(NULL AS {self.type(call.types).duck() or 'VARCHAR'})"
             if not self.aggregate:
                 return made
-        places = {
+        indices = {
             "*": ", ".join(arguments),
             "over": over,
             "nulls": nulls,
@@ -468,7 +468,7 @@ class Function:
             **{str(index): text for index, text in enumerate(arguments)},
         }
         # In one pass: what an argument says is never a place of the template.
-        return _PLACE.sub(lambda match: places[match[1]], made)
+        return _PLACE.sub(lambda match: indices[match[1]], made)
 
     def _taken(self, call: Call, index: int) -> str:
         letter = self.takes[min(index, len(self.takes) - 1)]

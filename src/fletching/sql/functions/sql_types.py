@@ -100,11 +100,11 @@ class SqlType:
         """Of an ARRAY its element's, of a MAP its value's type."""
         return self.inner[-1] if self.inner and self.name in {"ARRAY", "MAP"} else UNKNOWN
 
-    def told(self) -> str:
+    def declaration(self) -> str:
         """What a result says that its column is declared as; empty where values tell it themselves."""
-        if self.declared or not any(item.told() for item in self.inner):
+        if self.declared or not any(item.declaration() for item in self.inner):
             return self.declared
-        inner = [item.told() or str(item) for item in self.inner]
+        inner = [item.declaration() or str(item) for item in self.inner]
         if self.name == "STRUCT":
             named = zip(self.names, inner, strict=True)
             inner = ["`" + name.replace("`", "``") + f"`:{item}" for name, item in named]
@@ -258,7 +258,7 @@ def common_type(types: Iterable[SqlType]) -> SqlType:
 
 def _common(a: SqlType, b: SqlType) -> SqlType:
     if a.kind == "null" or a == b:
-        return b if a.kind == "null" or a.told() == b.told() else undeclared(b)
+        return b if a.kind == "null" or a.declaration() == b.declaration() else undeclared(b)
     if b.kind == "null":
         return a
     if not a.name or not b.name:

@@ -80,11 +80,11 @@ def _substr(call: Call) -> str:
     if re.fullmatch(r"[1-9]\d*", start):
         return f"substring({text}, {start}{length})"
     # Before the beginning there is nothing, where DuckDB starts at it.
-    place = (
+    index = (
         "CASE WHEN p_ = 0 THEN 1 WHEN p_ >= 0 THEN p_ WHEN -p_ > length(t_) THEN length(t_) + 1"
         " ELSE length(t_) + p_ + 1 END"
     )
-    return let(["t_", "p_"], [text, start], f"substring(t_, {place}{length})")
+    return let(["t_", "p_"], [text, start], f"substring(t_, {index}{length})")
 
 
 def _substring_index(call: Call) -> str:
@@ -336,12 +336,12 @@ def _regexp_instr(call: Call) -> str:
     behind = call.number(4, "option") if len(call) > 4 else 0
     if behind not in {0, 1}:
         raise InvalidArgumentError("regexp_instr gives a match's beginning (0) or end (1)")
-    place = f"{start} + length(array_to_string(p_[1:{nth}], '')) + length(array_to_string(m_[1:{nth} - 1], ''))"
+    index = f"{start} + length(array_to_string(p_[1:{nth}], '')) + length(array_to_string(m_[1:{nth} - 1], ''))"
     if behind:
-        place += f" + length(m_[{nth}])"
+        index += f" + length(m_[{nth}])"
     parts = f"string_split_regex({_from_place(call)}, {call[1]})"
     matches = f"regexp_extract_all({_from_place(call)}, {call[1]})"
-    body = f"CASE WHEN len(m_) < {nth} THEN 0 ELSE {place} END"
+    body = f"CASE WHEN len(m_) < {nth} THEN 0 ELSE {index} END"
     return f"CAST({let(['p_', 'm_'], [parts, matches], body)} AS BIGINT)"
 
 

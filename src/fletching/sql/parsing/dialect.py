@@ -16,7 +16,7 @@ from fletching.errors import MissingExtraError, SqlSyntaxError, UsageError
 from fletching.protocol.types.odps_types import TypeScanner
 from fletching.sql.parsing.long_lists import without_long_lists
 from fletching.sql.parsing.syntax_errors import syntax_error
-from fletching.sql.parsing.token_checks import check_tokens, place_of_token
+from fletching.sql.parsing.token_checks import check_tokens, location_of_token
 
 if TYPE_CHECKING:
     from sqlglot.tokenizer_core import Token
@@ -293,8 +293,8 @@ def _translated(
         raise SqlSyntaxError(f"the {what} nests too deeply") from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         # A grammar of this size has corners where it stumbles over text that is no SQL.
-        place = f", at {place_of_token(tokens[0])}" if tokens else ""
-        raise SqlSyntaxError(f"the {what} cannot be parsed{place}") from error
+        where = f", at {location_of_token(tokens[0])}" if tokens else ""
+        raise SqlSyntaxError(f"the {what} cannot be parsed{where}") from error
 
 
 def _check_length(text: str, what: str, limit: int) -> None:
@@ -416,13 +416,13 @@ def _balanced(tree: exp.Expr) -> exp.Expr:
 
 def _assignment(dialect: Odps, chunk: list[Token], text: str, written: str) -> Parsed:
     """``@name [TYPE] := query or value``, of script mode."""
-    at = place_of_token(chunk[0])
-    place = next((i for i, token in enumerate(chunk) if token.text == ":="), 0)
-    if place < 2:
+    at = location_of_token(chunk[0])
+    index = next((i for i, token in enumerate(chunk) if token.text == ":="), 0)
+    if index < 2:
         raise SqlSyntaxError(
             f"the statement cannot be parsed: a variable is given a value by @name := .., at {at}"
         )
-    name, kind, chunk = chunk[1].text.casefold(), chunk[2:place], chunk[place + 1 :]
+    name, kind, chunk = chunk[1].text.casefold(), chunk[2:index], chunk[index + 1 :]
     if not chunk:
         raise SqlSyntaxError(f"@{name} := needs a query or a value, at {at}")
     inner = next((item for item in chunk if item.token_type != TokenType.L_PAREN), chunk[0])
@@ -468,11 +468,11 @@ def _without_zorder(chunk: list[Token]) -> list[Token]:
     words = [token.text.upper() for token in chunk]
     if words[0] != "INSERT" or "ZORDER" not in words:
         return chunk
-    place = len(words) - 1 - words[::-1].index("ZORDER")
-    if words[place + 1 : place + 2] != ["BY"] or len(words) < place + 3:
+    index = len(words) - 1 - words[::-1].index("ZORDER")
+    if words[index + 1 : index + 2] != ["BY"] or len(words) < index + 3:
         return chunk
-    start = place - (words[place - 1] in {"LOCAL", "GLOBAL"})
-    behind = chunk[place + 2 :]
+    start = index - (words[index - 1] in {"LOCAL", "GLOBAL"})
+    behind = chunk[index + 2 :]
     plain = all(
         (token.token_type in {TokenType.VAR, TokenType.IDENTIFIER}) is not bool(i % 2)
         and (not i % 2 or token.token_type == TokenType.COMMA)
@@ -493,10 +493,10 @@ _BY_WORDS = frozenset({"ALTER", "SHOW", "DESC", "DESCRIBE", "TRUNCATE", "CLONE",
 def _condition(chunk: list[Token], text: str) -> str:
     """WHERE of a DELETE as it is written."""
     depth = 0
-    for place, token in enumerate(chunk):
+    for index, token in enumerate(chunk):
         depth += (token.token_type == TokenType.L_PAREN) - (token.token_type == TokenType.R_PAREN)
-        if depth == 0 and token.token_type == TokenType.WHERE and place + 1 < len(chunk):
-            return text[chunk[place + 1].start : chunk[-1].end + 1]
+        if depth == 0 and token.token_type == TokenType.WHERE and index + 1 < len(chunk):
+            return text[chunk[index + 1].start : chunk[-1].end + 1]
     return ""
 
 

@@ -16,7 +16,7 @@ from fletching.sql.parsing.near_names import did_you_mean, nearest
 if TYPE_CHECKING:
     from sqlglot.tokenizer_core import Token
 
-__all__ = ["check_tokens", "meant_keyword", "place_of_token"]
+__all__ = ["check_tokens", "meant_keyword", "location_of_token"]
 
 _BEGINNINGS = (
     *("SELECT", "WITH", "FROM", "VALUES", "INSERT", "CREATE", "DROP", "ALTER", "DELETE", "UPDATE"),
@@ -71,7 +71,7 @@ _RANGES = {"TINYINT": 8, "SMALLINT": 16, "INT": 32, "BIGINT": 64}
 """Bits of the types that a suffix gives a whole number."""
 
 
-def place_of_token(token: Token) -> str:
+def location_of_token(token: Token) -> str:
     """Where a token begins, in words."""
     # sqlglot counts to a token's last character.
     return f"line {token.line}, column {token.col - (token.end - token.start)}"
@@ -192,22 +192,22 @@ def _check_frame(chunk: Sequence[Token], rows: Token) -> None:
 
 def _check_suffix(token: Token, chunk: Sequence[Token], text: str) -> None:
     """A number with the suffix of a whole type is one of its values."""
-    place = next(i for i, one in enumerate(chunk) if one is token)
-    bits = _RANGES.get(chunk[place + 2].token_type.name) if place + 2 < len(chunk) else None
+    index = next(i for i, one in enumerate(chunk) if one is token)
+    bits = _RANGES.get(chunk[index + 2].token_type.name) if index + 2 < len(chunk) else None
     if bits is None:
         return
     digits = str(token.text)
     # The smallest value is written as the negative of a number that is beyond the greatest.
-    signed = place > 0 and chunk[place - 1].token_type.name == "DASH"
+    signed = index > 0 and chunk[index - 1].token_type.name == "DASH"
     if not digits.isdecimal() or int(digits[:25]) >= (1 << (bits - 1)) + signed:
         written = text[token.start : token.end + 1][:40]
-        kind = chunk[place + 2].token_type.name
+        kind = chunk[index + 2].token_type.name
         raise _wrong(f"{written!r} is no {kind}", token, ",")
 
 
 def _wrong(what: str, token: Token, between: str = ",") -> SqlSyntaxError:
     return SqlSyntaxError(
-        f"the statement cannot be parsed: {what}{between} at {place_of_token(token)}"
+        f"the statement cannot be parsed: {what}{between} at {location_of_token(token)}"
     )
 
 

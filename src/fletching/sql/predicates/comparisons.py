@@ -22,10 +22,10 @@ from fletching.sql.predicates.bounds import (
 from fletching.sql.predicates.conditions import FALSE, TRUE, Condition, Leaf, always, joined, never
 from fletching.sql.predicates.literal_nodes import literal_of, shown, unwrapped
 from fletching.sql.predicates.literals import (
-    Place,
+    EqualRange,
     Value,
     array_of,
-    place_of,
+    equal_range,
     range_of,
     scalar_of,
     to_double,
@@ -38,12 +38,12 @@ __all__ = [
     "compared_columns",
     "compared_constants",
     "compared_value",
+    "compared_with",
     "is_text",
     "known",
-    "listed_places",
+    "listed_ranges",
     "not_among",
     "path_of",
-    "placed",
 ]
 
 _NEGATED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
@@ -128,17 +128,17 @@ def compared_columns(left: Operand, operator: str, right: Operand, *, negated: b
 
 def compared_value(operand: Operand, operator: str, value: Value, *, negated: bool) -> Condition:
     """A column against a literal."""
-    place = place_of(value, operand.type, operand.name)
-    if place is None:
+    span = equal_range(value, operand.type, operand.name)
+    if span is None:
         # NaN: nothing equals it, nothing is above or below.
         return known(operand, answer=(operator == "!=") is not negated)
     if not negated:
-        return placed(operand, operator, place)
-    opposite = placed(operand, _NEGATED[operator], place)
+        return compared_with(operand, operator, span)
+    opposite = compared_with(operand, _NEGATED[operator], span)
     if not operand.floating:
         return opposite
     # Every comparison with NaN is false, so that its negation is true and not the opposite.
-    same = placed(operand, operator, place)
+    same = compared_with(operand, operator, span)
     path = operand.path
 
     def may(bounds: Bounds) -> bool:
@@ -148,12 +148,12 @@ def compared_value(operand: Operand, operator: str, value: Value, *, negated: bo
     return Leaf(pc.invert(same.expression), may, frozenset(path[:1]))
 
 
-def placed(operand: Operand, operator: str, place: Place) -> Condition:
-    """A comparison with a literal whose place among the column's values is known."""
-    first, last = place.first, place.last
+def compared_with(operand: Operand, operator: str, span: EqualRange) -> Condition:
+    """A comparison with a literal whose span among the column's values is known."""
+    first, last = span.first, span.last
     if operator in {"==", "!="}:
         equal = operator == "=="
-        if first is None or last is None or not place.equals:
+        if first is None or last is None or not span.equals:
             return known(operand, answer=not equal)
         if first == last:
             return among(operand, {first}) if equal else _bound(operand, "!=", first)
@@ -193,9 +193,11 @@ def _bound(operand: Operand, operator: str, physical: Physical) -> Leaf:
 # --- lists -----------------------------------------------------------------------------------
 
 
-def listed_places(operand: Operand, literals: Sequence[Value]) -> tuple[set[Physical], list[Place]]:
+def listed_ranges(
+    operand: Operand, literals: Sequence[Value]
+) -> tuple[set[Physical], list[EqualRange]]:
     """The values of the column's type that equal a listed literal: single ones, and ranges."""
-    # Most long lists are of texts or whole numbers: no need to look at each value's place.
+    # Most long lists are of texts or whole numbers: no need to look at each value's span.
     if is_text(operand.type):
         texts = [value for value in literals if isinstance(value, str)]
         if len(texts) == len(literals):
@@ -206,17 +208,17 @@ def listed_places(operand: Operand, literals: Sequence[Value]) -> tuple[set[Phys
             low, high = range_of(operand.type)
             return {value for value in numbers if low <= value <= high}, []
     values: set[Physical] = set()
-    ranges: list[Place] = []
+    ranges: list[EqualRange] = []
     for value in literals:
         if value is None:
             continue
-        place = place_of(value, operand.type, operand.name)
-        if place is None or not place.equals:
+        span = equal_range(value, operand.type, operand.name)
+        if span is None or not span.equals:
             continue
-        if place.first is not None and place.first == place.last:
-            values.add(place.first)
+        if span.first is not None and span.first == span.last:
+            values.add(span.first)
         else:
-            ranges.append(place)
+            ranges.append(span)
     return values, ranges
 
 

@@ -25,7 +25,7 @@ import pyarrow as pa
 from fletching.errors import InvalidArgumentError
 from fletching.sql.predicates.bounds import Physical
 
-__all__ = ["Moment", "Place", "Value", "parse_number", "place_of", "rounded", "scalar_of"]
+__all__ = ["EqualRange", "Moment", "Value", "equal_range", "parse_number", "rounded", "scalar_of"]
 
 MAX_DIGITS = 400
 """Digits of a numeric literal, and its greatest power of ten: double's range is below."""
@@ -43,7 +43,7 @@ Value = bool | int | float | Decimal | str | bytes | dt.date | Moment | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Place:
+class EqualRange:
     """Where a literal lies among a type's values, in the type's physical form.
 
     Values from ``first`` to ``last`` equal the literal, those below ``first`` are less, those above
@@ -78,7 +78,7 @@ _UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _DAY = 86_400 * 1_000_000_000
 
 
-def place_of(value: Value, data_type: pa.DataType, column: str) -> Place | None:
+def equal_range(value: Value, data_type: pa.DataType, column: str) -> EqualRange | None:
     """Where a literal lies among the values of a column's type; None for NaN, which has no place.
 
     Args:
@@ -90,10 +90,10 @@ def place_of(value: Value, data_type: pa.DataType, column: str) -> Place | None:
         InvalidArgumentError: the two cannot be compared.
     """
     types = pa.types
-    result: Place | None = None
+    result: EqualRange | None = None
     if types.is_boolean(data_type):
         if isinstance(value, bool):
-            return Place(value, value)
+            return EqualRange(value, value)
     elif types.is_integer(data_type) or types.is_decimal(data_type):
         number = _number(value, approximate=False)
         if number is not None:
@@ -105,14 +105,14 @@ def place_of(value: Value, data_type: pa.DataType, column: str) -> Place | None:
     elif types.is_floating(data_type):
         number = _number(value, approximate=True)
         if number is not None:
-            return _float_place(number, data_type)
+            return _float_range(number, data_type)
     elif types.is_string(data_type) or types.is_large_string(data_type):
         if isinstance(value, str):
-            return Place(value, value)
+            return EqualRange(value, value)
     elif types.is_binary(data_type) or types.is_large_binary(data_type):
         if isinstance(value, bytes | str):
             raw = _utf8(value) if isinstance(value, str) else value
-            return Place(raw, raw)
+            return EqualRange(raw, raw)
     elif types.is_date32(data_type):
         moment = _moment(value)
         if moment is not None:
@@ -140,8 +140,8 @@ def _named(value: object) -> str:
     return f"{type(value).__name__} {text[:40]}"
 
 
-def _clamped(first: int, last: int, low: int, high: int) -> Place:
-    return Place(
+def _clamped(first: int, last: int, low: int, high: int) -> EqualRange:
+    return EqualRange(
         None if first > high else max(first, low),
         None if last < low else min(last, high),
     )
@@ -239,7 +239,7 @@ def _number(value: object, *, approximate: bool) -> float | Decimal | None:
     return None
 
 
-def _float_place(number: float | Decimal, data_type: pa.DataType) -> Place | None:
+def _float_range(number: float | Decimal, data_type: pa.DataType) -> EqualRange | None:
     """Columns are compared as doubles, which hold every float.
 
     An exact number takes the column's own type first, so that what was written as 0.1 is found by
@@ -252,18 +252,18 @@ def _float_place(number: float | Decimal, data_type: pa.DataType) -> Place | Non
             # Beyond the range is above every number, and below infinity, which columns hold.
             greatest = 3.4028234663852886e38 if narrow else math.nextafter(math.inf, 0.0)
             if number > 0:
-                return Place(math.inf, greatest)
-            return Place(-greatest, -math.inf)
-        return Place(nearest, nearest)
-    return None if math.isnan(number) else Place(number, number)
+                return EqualRange(math.inf, greatest)
+            return EqualRange(-greatest, -math.inf)
+        return EqualRange(nearest, nearest)
+    return None if math.isnan(number) else EqualRange(number, number)
 
 
-def _as_doubles(number: float, scale: int, low: int, high: int) -> Place | None:
+def _as_doubles(number: float, scale: int, low: int, high: int) -> EqualRange | None:
     """The exact values that become a DOUBLE when they are converted to one."""
     if math.isnan(number):
         return None
     if math.isinf(number):
-        return Place(None, high) if number > 0 else Place(low, None)
+        return EqualRange(None, high) if number > 0 else EqualRange(low, None)
     exact = Fraction(number)
     below = (exact + Fraction(_neighbour(number, -math.inf))) / 2 if number != -_MOST else exact
     above = (exact + Fraction(_neighbour(number, math.inf))) / 2 if number != _MOST else exact

@@ -61,10 +61,10 @@ def operand_of(field: pa.Field, rest: ColumnPath) -> Operand:
     """
     path, indices, data_type = [field.name], [], field.type
     for name in rest:
-        place = ".".join(path)
+        shown = ".".join(path)
         if not pa.types.is_struct(data_type):
             raise InvalidArgumentError(
-                f"{place} of type {data_type} has no fields, so not {name[:100]!r}"
+                f"{shown} of type {data_type} has no fields, so not {name[:100]!r}"
             )
         wanted = name.casefold()
         result = [
@@ -74,7 +74,7 @@ def operand_of(field: pa.Field, rest: ColumnPath) -> Operand:
         ]
         if len(result) != 1:
             how = "no field" if not result else "more than one field"
-            raise InvalidArgumentError(f"{place} has {how} {name[:100]!r}")
+            raise InvalidArgumentError(f"{shown} has {how} {name[:100]!r}")
         inner = data_type.field(result[0])
         path.append(inner.name)
         indices.append(result[0])

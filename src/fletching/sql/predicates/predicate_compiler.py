@@ -40,12 +40,12 @@ from fletching.sql.predicates.comparisons import (
     compared_columns,
     compared_constants,
     compared_value,
+    compared_with,
     is_text,
     known,
-    listed_places,
+    listed_ranges,
     not_among,
     path_of,
-    placed,
 )
 from fletching.sql.predicates.conditions import FALSE, TRUE, Condition, Leaf, always, joined
 from fletching.sql.predicates.like_patterns import LikePattern
@@ -57,7 +57,7 @@ from fletching.sql.predicates.literal_nodes import (
     unwrapped,
 )
 from fletching.sql.predicates.literals import (
-    Place,
+    EqualRange,
 )
 from fletching.sql.predicates.operands import Operand, compared, operand_of
 
@@ -212,7 +212,7 @@ class _Compiler:
                 operand = self._operand(node)
                 if not pa.types.is_boolean(operand.type):
                     raise InvalidArgumentError(f"column {operand.name} is no condition by itself")
-                return placed(operand, "==", Place(not negated, not negated))
+                return compared_with(operand, "==", EqualRange(not negated, not negated))
         operator = _OPERATORS.get(type(node))
         if operator is None:
             raise InvalidArgumentError(
@@ -283,10 +283,10 @@ class _Compiler:
         if self._listed > MAX_LIST:
             raise InvalidArgumentError(f"the filter's lists have more than {MAX_LIST} entries")
         null_listed = None in literals
-        values, ranges = listed_places(operand, literals)
+        values, ranges = listed_ranges(operand, literals)
         listed = not_among if negated else among
         parts: list[Condition] = [listed(operand, values)]
-        parts += [placed(operand, "!=" if negated else "==", place) for place in ranges]
+        parts += [compared_with(operand, "!=" if negated else "==", span) for span in ranges]
         if null_listed:
             # What is not found may still equal the null: nothing is surely out of such a list.
             parts.append(UNKNOWN)

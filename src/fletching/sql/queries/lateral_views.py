@@ -162,9 +162,9 @@ def _transposed(
         if len(named) < keys or not values:
             raise InvalidArgumentError("trans_cols takes its keys, then one column or more")
         items = f"unnest([{', '.join(values)}])"
-        places = f"unnest(range(1, {len(values) + 1}))"
+        indices = f"unnest(range(1, {len(values) + 1}))"
         return [
-            (places, "idx"),
+            (indices, "idx"),
             *((sql(item), f"c{i}") for i, item in enumerate(named)),
             (items, "col"),
         ]

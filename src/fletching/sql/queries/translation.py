@@ -79,6 +79,8 @@ def translate(
         sql = writer.write(prepared.query)
     except RecursionError as error:
         raise SqlSyntaxError("the statement nests too deeply") from error
-    declared = ((name.partition("\0")[0], item.told()) for name, item in prepared.columns.items())
+    declared = (
+        (name.partition("\0")[0], item.declaration()) for name, item in prepared.columns.items()
+    )
     timed = any(now in text for text in (sql, *written))
     return Translation(sql, tuple(prepared.scans), tuple(declared), timed)

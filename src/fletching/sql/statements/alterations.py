@@ -240,11 +240,11 @@ class _Reader(TokenReader):
         partitions: list[PartitionSpec] = []
         conditions: list[exp.Expr] = []
         while self.take("PARTITION"):
-            started = self._place
+            started = self._position
             try:
                 partitions.append(self.partition())
             except SqlSyntaxError:
-                self._place = started
+                self._position = started
                 conditions.append(self._condition())
             self.take(",")
         if conditions:
@@ -261,11 +261,11 @@ class _Reader(TokenReader):
         partitions: list[PartitionSpec] = []
         conditions: list[exp.Expr] = []
         while self.take("PARTITION"):
-            started = self._place
+            started = self._position
             try:
                 partitions.append(self.partition())
             except SqlSyntaxError:
-                self._place = started
+                self._position = started
                 conditions.append(self._condition())
             self.take(",")
         if not partitions and not conditions:
@@ -278,17 +278,17 @@ class _Reader(TokenReader):
     def _condition(self) -> exp.Expr:
         """A condition on partition columns in parentheses; a comma means AND."""
         self.need("(")
-        first, depth, pieces = self._place, 1, []
-        while self._place < len(self._tokens):
+        first, depth, pieces = self._position, 1, []
+        while self._position < len(self._tokens):
             word = self.word()
             depth += (word == "(") - (word == ")")
             if depth == 0:
                 break
             if depth == 1 and word == ",":
-                pieces.append((first, self._place))
-                first = self._place + 1
-            self._place += 1
-        pieces.append((first, self._place))
+                pieces.append((first, self._position))
+                first = self._position + 1
+            self._position += 1
+        pieces.append((first, self._position))
         self.need(")")
         if any(start == end for start, end in pieces):
             raise self.wrong("a condition is expected")
@@ -320,9 +320,9 @@ class _Reader(TokenReader):
         if new.casefold() != name.casefold():
             yield RenameColumn(table=table, name=name, new_name=new)
         kind = comment = after = None
-        if self._place < len(self._tokens) and self.word() not in {"COMMENT", "AFTER", "FIRST"}:
+        if self._position < len(self._tokens) and self.word() not in {"COMMENT", "AFTER", "FIRST"}:
             kind = str(self.odps_type())
-        while self._place < len(self._tokens):
+        while self._position < len(self._tokens):
             if self.take("COMMENT"):
                 comment = self.text("a comment")
             elif self.take("AFTER"):
@@ -445,7 +445,7 @@ class _Reader(TokenReader):
         table = self.table()
         self.partitions()
         self.need("COMPUTE", "STATISTICS")
-        self._place = len(self._tokens)
+        self._position = len(self._tokens)
         return Changes((DescribeTable(table=table),))
 
     def _use(self) -> Statement:

@@ -14,7 +14,7 @@ import re
 from fletching.errors import InvalidArgumentError, SqlSyntaxError
 from fletching.protocol.messages.changes import TruncateTable
 from fletching.sql.parsing.dialect import Parsed, exp, parse_all
-from fletching.sql.parsing.statement_places import StatementPlace
+from fletching.sql.parsing.statement_locations import StatementLocation
 from fletching.sql.queries.query_sources import located
 from fletching.sql.queries.table_moments import table_moment
 from fletching.sql.statements.alterations import alteration_of
@@ -44,7 +44,7 @@ from fletching.sql.statements.table_definitions import (
     table_name,
 )
 
-__all__ = ["parse_statements", "placed_statements"]
+__all__ = ["located_statements", "parse_statements"]
 
 
 def parse_statements(text: str, namespace: Namespace) -> list[Statement]:
@@ -54,19 +54,21 @@ def parse_statements(text: str, namespace: Namespace) -> list[Statement]:
         SqlSyntaxError: one cannot be parsed, or there is none.
         InvalidArgumentError: one is understood but not supported, or contradicts itself.
     """
-    return [statement for statement, _ in placed_statements(text, namespace)]
+    return [statement for statement, _ in located_statements(text, namespace)]
 
 
-def placed_statements(text: str, namespace: Namespace) -> list[tuple[Statement, StatementPlace]]:
-    """As `parse_statements`, each with its place."""
-    result: list[tuple[Statement, StatementPlace]] = []
+def located_statements(
+    text: str, namespace: Namespace
+) -> list[tuple[Statement, StatementLocation]]:
+    """As `parse_statements`, each with its location."""
+    result: list[tuple[Statement, StatementLocation]] = []
     for parsed in parse_all(text):
-        place = StatementPlace(parsed.text, parsed.line, parsed.column)
+        location = StatementLocation(parsed.text, parsed.line, parsed.column)
         try:
             statement = _statement(parsed, namespace)
         except InvalidArgumentError as error:
-            raise place.told(error) from error
-        result.append((statement, place))
+            raise location.located(error) from error
+        result.append((statement, location))
         namespace = namespace_after(statement, namespace)
     if not result:
         raise SqlSyntaxError("there is no statement, at line 1, column 1")

@@ -42,20 +42,20 @@ class TokenReader:
         """Stands before the first word of a statement."""
         self._tokens = list(parsed.tokens)
         self._source = parsed.source
-        self._place = 0
+        self._position = 0
         self._namespace = namespace
 
     # --- words -------------------------------------------------------------------------------
 
     def word(self, ahead: int = 0) -> str:
         """A word ahead, in upper case; empty behind the end."""
-        place = self._place + ahead
-        return str(self._tokens[place].text).upper() if place < len(self._tokens) else ""
+        position = self._position + ahead
+        return str(self._tokens[position].text).upper() if position < len(self._tokens) else ""
 
     def take(self, *words: str) -> bool:
         """Goes past these words, if they are next."""
         if all(self.word(i) == word and not self.is_text(i) for i, word in enumerate(words)):
-            self._place += len(words)
+            self._position += len(words)
             return True
         return False
 
@@ -67,50 +67,50 @@ class TokenReader:
 
     def is_text(self, ahead: int = 0) -> bool:
         """Whether a word ahead is a text in quotes."""
-        place = self._place + ahead
-        return place < len(self._tokens) and self._tokens[place].token_type.name == "STRING"
+        position = self._position + ahead
+        return position < len(self._tokens) and self._tokens[position].token_type.name == "STRING"
 
     def wrong(self, what: str) -> SqlSyntaxError:
         """An error about the word that is next."""
-        place = min(self._place, len(self._tokens) - 1)
-        token = self._tokens[place]
+        position = min(self._position, len(self._tokens) - 1)
+        token = self._tokens[position]
         column = token.col - (token.end - token.start)
         where = f"at line {token.line}, column {column}"
-        if self._place >= len(self._tokens):
+        if self._position >= len(self._tokens):
             return SqlSyntaxError(f"the statement cannot be parsed: {what} at its end, {where}")
         near = self._source[token.start :].split("\n")[0][:40].strip()
         return SqlSyntaxError(f"the statement cannot be parsed: {what} {where}, near {near!r}")
 
     def end(self) -> None:
         """Refuses what is behind the statement."""
-        if self._place < len(self._tokens):
+        if self._position < len(self._tokens):
             raise self.wrong("the statement should end")
 
     def name(self, what: str = "a name") -> str:
         """A name, which is next."""
-        if self._place >= len(self._tokens) or self.is_text() or not self.named():
+        if self._position >= len(self._tokens) or self.is_text() or not self.named():
             raise self.wrong(f"{what} is expected")
-        self._place += 1
-        return str(self._tokens[self._place - 1].text)
+        self._position += 1
+        return str(self._tokens[self._position - 1].text)
 
     def named(self) -> bool:
         """Whether a name is next."""
-        token = self._tokens[self._place]
+        token = self._tokens[self._position]
         return token.token_type.name == "IDENTIFIER" or token.text.replace("_", "a").isalnum()
 
     def text(self, what: str) -> str:
         """A text in quotes, which is next."""
         if not self.is_text():
             raise self.wrong(f"{what} in quotes is expected")
-        self._place += 1
-        return str(self._tokens[self._place - 1].text)
+        self._position += 1
+        return str(self._tokens[self._position - 1].text)
 
     def number(self, what: str) -> int:
         """A whole number, which is next."""
         text = self.word()
         if not (text.isascii() and text.isdigit()) or int(text[:19]) >= 2**31:
             raise InvalidArgumentError(f"{what} needs a whole number")
-        self._place += 1
+        self._position += 1
         return int(text)
 
     def parts(self) -> list[str]:
@@ -158,10 +158,10 @@ class TokenReader:
     def value(self) -> str:
         """A plain value: a text, a number, a word like true."""
         sign = "-" if self.take("-") else ""
-        if self._place >= len(self._tokens) or self.word() in {"(", ")", ","}:
+        if self._position >= len(self._tokens) or self.word() in {"(", ")", ","}:
             raise self.wrong("a value is expected")
-        self._place += 1
-        return sign + str(self._tokens[self._place - 1].text)
+        self._position += 1
+        return sign + str(self._tokens[self._position - 1].text)
 
     def partitions(self) -> list[PartitionSpec]:
         """``PARTITION (..) [,] PARTITION (..)``; empty if there is none."""
@@ -173,9 +173,9 @@ class TokenReader:
 
     def odps_type(self) -> OdpsType:
         """A type, which is next."""
-        if self._place >= len(self._tokens) or not self.named():
+        if self._position >= len(self._tokens) or not self.named():
             raise self.wrong("a type is expected")
-        start = self._tokens[self._place].start
+        start = self._tokens[self._position].start
         try:
             end = self._tokens[-1].end + 1
             scanner = TypeScanner(self._source[:end], start, max_length=MAX_SQL_TEXT)
@@ -183,10 +183,10 @@ class TokenReader:
         except UsageError as error:
             raise self.wrong(f"{self.word()[:40].lower()!r} is no type") from error
         while (
-            self._place < len(self._tokens)
-            and self._tokens[self._place].start < scanner.token_start
+            self._position < len(self._tokens)
+            and self._tokens[self._position].start < scanner.token_start
         ):
-            self._place += 1
+            self._position += 1
         return result
 
     def column(self) -> pa.Field:
@@ -222,9 +222,9 @@ class TokenReader:
 
     def unknown(self, what: str, known: str) -> InvalidArgumentError:
         """An error about a form that is not known, with those that are."""
-        if self._place >= len(self._tokens):
+        if self._position >= len(self._tokens):
             return InvalidArgumentError(f"{what} lacks what is to be altered: {known} are known")
-        token = self._tokens[self._place]
+        token = self._tokens[self._position]
         column = token.col - (token.end - token.start)
         near = did_you_mean(self.word(), re.findall(r"[A-Z]{2,}", known))
         return InvalidArgumentError(

@@ -15,7 +15,7 @@ def test_what_the_server_says_of_itself(pages: Pages) -> None:
     assert 0 <= data["uptime"] < 3600
     assert (data["health"], data["draining"], data["catalog"]) == ("ready", False, "SQLite")
     assert 0 < data["disk"]["free"] <= data["disk"]["total"]
-    assert {gate["kind"] for gate in data["gates"]} == {"uploads", "replies", "calls"}
+    assert {limiter["kind"] for limiter in data["gates"]} == {"uploads", "replies", "calls"}
     assert "NoSuchTableError" in {error["outcome"] for error in data["errors"]}
 
 

@@ -134,6 +134,6 @@ def _bins(numbers: pa.Array) -> tuple[tuple[str, int], ...]:
     counts, _ = np.histogram(scaled, bins=BINS, range=(0.0, most / 2 - least / 2))
     step = (most / 2 - least / 2) / BINS * 2
     labels = [
-        f"{least + place * step:.4g} to {least + (place + 1) * step:.4g}" for place in range(BINS)
+        f"{least + index * step:.4g} to {least + (index + 1) * step:.4g}" for index in range(BINS)
     ]
     return tuple(zip(labels, map(int, counts), strict=True))

@@ -25,7 +25,7 @@ from fletching.server.console.visit import Visit
 
 __all__ = ["columns_page"]
 
-SAMPLE_PLACES = 40
+SAMPLE_SPANS = 40
 SAMPLE_ROWS = 800
 """Rows are looked at in so many places of the table, so many in each; a multiple of the bars, so that
 values which grow with the rows do not look as if they came in lumps."""
@@ -117,13 +117,13 @@ def _profiles(
     """The columns' profiles in a sample from all over the table, and its rows; blocks, as it reads them."""
     deadline = time.monotonic() + SAMPLE_SECONDS
     parts: list[pa.Table] = []
-    step = max(SAMPLE_ROWS, table_rows // SAMPLE_PLACES)
-    places = -(-table_rows // step)
-    order = [number * _STEP % places for number in range(places)]
-    if len(set(order)) < places:
-        order = list(range(places))
-    for place in order:
-        offset = place * step
+    step = max(SAMPLE_ROWS, table_rows // SAMPLE_SPANS)
+    spans = -(-table_rows // step)
+    order = [number * _STEP % spans for number in range(spans)]
+    if len(set(order)) < spans:
+        order = list(range(spans))
+    for span in order:
+        offset = span * step
         count = min(step, SAMPLE_ROWS)
         result = engine.snapshot_rows(request, offset=offset, count=count)
         parts.append(taken(result, offset, count)[0])

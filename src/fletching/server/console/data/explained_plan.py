@@ -76,9 +76,9 @@ def _bars(kept: Sequence[int], y: int) -> list[str]:
     if not kept:
         return []
     parts = []
-    for place, name in ((0, "partitions"), (2, "segments")):
-        some, of = kept[place], kept[place + 1]
-        top = y + 7 * place
+    for index, name in ((0, "partitions"), (2, "segments")):
+        some, of = kept[index], kept[index + 1]
+        top = y + 7 * index
         width = _BAR * some / of if of else 0.0
         parts.append(
             f'<rect class="ground" x="0" y="{top}" width="{_BAR}" height="8"/>'

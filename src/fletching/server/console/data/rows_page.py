@@ -129,14 +129,14 @@ def linked_cells(visit: Visit, rows: pa.Table, *, most: int = 0) -> list[list[Ce
     """The rows as cells, with blobs as what they are; blocks, as it reads the blobs' headers."""
     cells = cells_of(rows, most=most) if most else cells_of(rows)
     blobs = visit.service.engine.blobs
-    for place, references in references_of(rows).items():
+    for index, references in references_of(rows).items():
         for number, reference in enumerate(references):
             if reference is None:
                 continue
             try:
                 result = blobs.slice(reference)
             except FletchingError:
-                cells[number][place] = Cell("the blob is gone", "empty")
+                cells[number][index] = Cell("the blob is gone", "empty")
                 continue
             if not visit.service.may_read(visit.exchange, result.table):
                 continue
@@ -148,7 +148,7 @@ def linked_cells(visit: Visit, rows: pa.Table, *, most: int = 0) -> list[list[Ce
                     bytes(each.object.view(each.start, each.end)) for each in head.pieces
                 )
                 text = clean(data.decode("utf-8", "replace").rstrip("\N{REPLACEMENT CHARACTER}"))
-            cells[number][place] = Cell(
+            cells[number][index] = Cell(
                 f"{text} ({result.total:,} bytes)" if not media.startswith("text/") else text,
                 "blob",
                 cut=result.total > TEXT_BYTES and media.startswith("text/"),

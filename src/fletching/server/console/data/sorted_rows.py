@@ -53,7 +53,7 @@ def first_in_order(
     Raises:
         InvalidArgumentError: there is no such column, or its values have no order.
     """
-    place = _place(schema, column)
+    index = _index_of(schema, column)
     parts: list[pa.RecordBatch] = []
     values: list[pa.Array] = []
     numbers: list[np.ndarray] = []
@@ -68,8 +68,8 @@ def first_in_order(
         rows = pa.Table.from_batches(parts, schema)
         kept = _gathered(rows, order)
         chosen = pa.concat_arrays(values).take(order)
-        places = np.concatenate(numbers)[order.to_numpy()]
-        parts[:], values[:], numbers[:] = kept, [chosen], [places]
+        indices = np.concatenate(numbers)[order.to_numpy()]
+        parts[:], values[:], numbers[:] = kept, [chosen], [indices]
         held = len(order)
         last = _bound(chosen[-1]) if held == count else None
 
@@ -77,7 +77,7 @@ def first_in_order(
         if batch is None:
             whole = False
             break
-        data = _comparable(batch.column(place), column)
+        data = _comparable(batch.column(index), column)
         picked = _picked(data, last, descending=descending)
         if len(picked):
             parts.append(take_rows(batch, picked))
@@ -93,12 +93,12 @@ def first_in_order(
     return FirstRows(pa.Table.from_batches(parts, schema), result, looked, whole)
 
 
-def _place(schema: pa.Schema, column: str) -> int:
-    for place, field in enumerate(schema):
+def _index_of(schema: pa.Schema, column: str) -> int:
+    for index, field in enumerate(schema):
         if field.name.casefold() == column.casefold():
             if contains_blob(field.type) or pa.types.is_nested(field.type):
                 raise InvalidArgumentError(f"rows cannot be sorted by {column}: it is {field.type}")
-            return place
+            return index
     raise InvalidArgumentError(f"there is no column {column}; there are {', '.join(schema.names)}")
 
 
@@ -151,8 +151,8 @@ def _gathered(rows: pa.Table, order: pa.Array) -> list[pa.RecordBatch]:
         inside = ascending[(ascending >= start) & (ascending < end)] - start
         taken.append(take_rows(batch, pa.array(inside)))
         start = end
-    places = np.searchsorted(ascending, order.to_numpy())
-    return [take_rows(pa.concat_batches(taken), pa.array(places))]
+    indices = np.searchsorted(ascending, order.to_numpy())
+    return [take_rows(pa.concat_batches(taken), pa.array(indices))]
 
 
 def _until_cancelled(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch | None]:

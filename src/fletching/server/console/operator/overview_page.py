@@ -57,7 +57,7 @@ async def overview_page(visit: Visit) -> None:
     servers = await run(service.engine.context.presence.servers)
     now = service.engine.context.clock()
     slots = service.monitor.slots(SPAN_SECONDS)
-    gates = {"uploads": service.bodies, "replies": service.reads, "calls": service.calls}
+    limiters = {"uploads": service.bodies, "replies": service.reads, "calls": service.calls}
     data: dict[str, object] = {
         "version": __version__,
         "python": platform.python_version(),
@@ -90,8 +90,8 @@ async def overview_page(visit: Visit) -> None:
         ],
         "errors": _errors(service.monitor),
         "gates": [
-            {"kind": kind, "open": gate.open, "limit": gate.limit, "refused": gate.refused}
-            for kind, gate in gates.items()
+            {"kind": kind, "open": limiter.open, "limit": limiter.limit, "refused": limiter.refused}
+            for kind, limiter in limiters.items()
         ],
         "pools": [
             {
@@ -109,8 +109,8 @@ async def overview_page(visit: Visit) -> None:
         },
     }
     meters = {
-        kind: charts.meter(f"{gate.open} of {gate.limit} {kind}", gate.open, gate.limit)
-        for kind, gate in gates.items()
+        kind: charts.meter(f"{limiter.open} of {limiter.limit} {kind}", limiter.open, limiter.limit)
+        for kind, limiter in limiters.items()
     }
     meters["memory"] = charts.meter(
         "Memory that uploads hold", service.memory.held, service.memory.limit

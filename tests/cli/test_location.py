@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import fletching
-from fletching.cli.place import CONNECT_SECONDS, Place
+from fletching.cli.location import CONNECT_SECONDS, Location
 from fletching.errors import ConnectError, UsageError
 
 
@@ -34,31 +34,31 @@ def test_addresses_that_are_none_make_no_folder(
     tmp_path: Path, at: str, message: str, create: bool
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        Place(at).open(create=create)
+        Location(at).open(create=create)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_with_a_colon_in_its_name_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / "a:1").mkdir()
-    assert not Place("./a:1").is_url
-    assert not Place("a:1").is_url
+    assert not Location("./a:1").is_url
+    assert not Location("a:1").is_url
 
 
 def test_the_command_line_counts_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLETCHING_AT", "http://127.0.0.1:1")
     monkeypatch.setenv("FLETCHING_PROJECT", "zoo")
-    assert (Place().at, Place().origin, Place().project) == (
+    assert (Location().at, Location().origin, Location().project) == (
         "http://127.0.0.1:1",
         "FLETCHING_AT",
         "zoo",
     )
-    assert (Place("./x", "lab").at, Place("./x", "lab").project) == ("./x", "lab")
+    assert (Location("./x", "lab").at, Location("./x", "lab").project) == ("./x", "lab")
 
 
 def test_what_works_on_a_folder_refuses_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLETCHING_AT", "http://127.0.0.1:1")
     with pytest.raises(UsageError, match=r"works on a data folder, and http.*FLETCHING_AT"):
-        Place().folder()
+        Location().folder()
 
 
 def test_a_refused_connection_ends_within_seconds() -> None:
@@ -66,11 +66,11 @@ def test_a_refused_connection_ends_within_seconds() -> None:
         port = taken.getsockname()[1]
     started = time.process_time()
     with pytest.raises(ConnectError, match=r"no server at .*--wait"):
-        Place(f"http://127.0.0.1:{port}", access_key="a:b", wait=0.3).open()
+        Location(f"http://127.0.0.1:{port}", access_key="a:b", wait=0.3).open()
     assert time.process_time() - started < CONNECT_SECONDS  # it slept, and did not spin
     assert CONNECT_SECONDS < 5
     with pytest.raises(ConnectError, match="no server at"):
-        Place("http://no.such.host.invalid:1", access_key="a:b").open()
+        Location("http://no.such.host.invalid:1", access_key="a:b").open()
 
 
 def test_a_server_that_is_being_started_is_waited_for_and_its_key_read_then(
@@ -79,9 +79,9 @@ def test_a_server_that_is_being_started_is_waited_for_and_its_key_read_then(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     key = tmp_path / "srv" / "access-key"
-    place = Place(f"http://127.0.0.1:{port}", access_key_file=key, wait=60)
+    location = Location(f"http://127.0.0.1:{port}", access_key_file=key, wait=60)
     opened: list[fletching.Client] = []
-    waiting = threading.Thread(target=lambda: opened.append(place.open()))
+    waiting = threading.Thread(target=lambda: opened.append(location.open()))
     waiting.start()
     with fletching.serve(tmp_path / "srv", port=port) as server:
         waiting.join()
@@ -94,8 +94,8 @@ def test_keys_that_are_none() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(UsageError, match="needs an access key"):
-            Place(url).open()
+            Location(url).open()
         with pytest.raises(UsageError, match="--access-key is not of the form"):
-            Place(url, access_key="nonsense").open()
+            Location(url, access_key="nonsense").open()
         with pytest.raises(UsageError, match="cannot be read"):
-            Place(url, access_key_file=Path("absent")).open()
+            Location(url, access_key_file=Path("absent")).open()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fletching.client.profiles import Profile
     from fletching.engine.engine import Engine
 
-__all__ = ["CONNECT_SECONDS", "Place"]
+__all__ = ["CONNECT_SECONDS", "Location"]
 
 DEFAULT_AT = "./data"
 DEFAULT_PROJECT = "demo"
@@ -33,7 +33,7 @@ being started beside it, short enough for whoever mistyped an address."""
 _PAUSE_SECONDS = 0.1
 
 
-class Place:
+class Location:
     """Where a command works: a server, a data folder or another data set, which project, whose key.
 
     Attributes:
@@ -86,7 +86,7 @@ class Place:
         self._given_file = access_key_file
         self._wait = wait
 
-    def in_project(self, project: str) -> Place:
+    def in_project(self, project: str) -> Location:
         """The same place, and another project."""
         other = copy.copy(self)
         other.project = project

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from fletching.errors import ServiceError
 
-__all__ = ["StatementPlace"]
+__all__ = ["StatementLocation"]
 
 _SHOWN = 60
 """Characters of a statement that a message shows."""
@@ -21,7 +21,7 @@ _QUOTED = re.compile(r"'((?:[^'\\]|\\.){1,200})'|\"([^\"]{1,200})\"")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class StatementPlace:
+class StatementLocation:
     """A statement of a text.
 
     Attributes:
@@ -33,7 +33,7 @@ class StatementPlace:
     line: int = 1
     column: int = 1
 
-    def told(self, error: ServiceError) -> ServiceError:
+    def located(self, error: ServiceError) -> ServiceError:
         """An error with the place that it is about, unless it has one.
 
         That is the place of the word that it names, if the statement has it, else the statement's.
