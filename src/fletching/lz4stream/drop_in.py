@@ -8,7 +8,6 @@ that refer to up to 64 KiB back, and leaving the ``with`` block closes the objec
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Self
 
 from typing_extensions import Buffer
@@ -92,12 +91,7 @@ class LZ4StreamCompressor:
         """The compressor itself."""
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Closes the compressor."""
         self.close()
 
@@ -168,12 +162,7 @@ class LZ4StreamDecompressor:
         """The decompressor itself."""
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Closes the decompressor."""
         self.close()
 

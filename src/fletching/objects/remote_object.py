@@ -9,7 +9,6 @@ A small one may be fetched whole, and is then held in memory.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
-from types import TracebackType
 from typing import Protocol, Self
 
 from fletching.errors import CorruptObjectError, ObjectNotFoundError, UsageError
@@ -124,12 +123,7 @@ class RemoteObject:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

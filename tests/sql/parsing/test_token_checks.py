@@ -4,7 +4,7 @@ import pytest
 
 from fletching.errors import SqlSyntaxError
 from fletching.sql.parsing.dialect import Odps
-from fletching.sql.parsing.token_checks import check_tokens, meant_keyword, location_of_token
+from fletching.sql.parsing.token_checks import check_tokens, location_of_token, meant_keyword
 
 
 def check(text: str) -> None:

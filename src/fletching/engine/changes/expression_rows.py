@@ -61,12 +61,7 @@ class Evaluator:
             self._connection = _Connection()
         return self.evaluate
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Closes it."""
         self.close()
 

@@ -16,7 +16,7 @@ from fletching.sql.parsing.near_names import did_you_mean, nearest
 if TYPE_CHECKING:
     from sqlglot.tokenizer_core import Token
 
-__all__ = ["check_tokens", "meant_keyword", "location_of_token"]
+__all__ = ["check_tokens", "location_of_token", "meant_keyword"]
 
 _BEGINNINGS = (
     *("SELECT", "WITH", "FROM", "VALUES", "INSERT", "CREATE", "DROP", "ALTER", "DELETE", "UPDATE"),
