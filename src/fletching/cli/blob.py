@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fletching.cli.cli_options import JsonOutput, placed
+from fletching.cli.cli_options import JsonOutput, Overwrite, TableArgument, TargetPartition, placed
 from fletching.cli.location import Location
 from fletching.cli.named_tables import find_table
 from fletching.cli.output import (
@@ -29,7 +29,6 @@ app = typer.Typer(
     help="Files as blobs: a folder becomes a table with one row per file, and back.",
 )
 
-TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")]
 Column = Annotated[
     str | None,
     typer.Option("--column", metavar="NAME", help="The BLOB column, if there are several."),
@@ -53,13 +52,8 @@ def put(
         list[str], typer.Argument(metavar="FOLDER|FILE...", help="Folders and files to store.")
     ],
     column: Column = None,
-    partition: Annotated[
-        str | None,
-        typer.Option("--partition", metavar="K=V", help="The partition to write to."),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what is there instead of appending.")
-    ] = False,
+    partition: TargetPartition = None,
+    overwrite: Overwrite = False,
     create: Annotated[
         bool,
         typer.Option(

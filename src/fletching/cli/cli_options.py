@@ -19,9 +19,43 @@ from fletching.cli.location import Location
 from fletching.errors import UsageError
 from fletching.settings import StorageSettings, parse_setting
 
-__all__ = ["JsonOutput", "placed", "storage_options", "with_options"]
+__all__ = [
+    "Columns",
+    "Filter",
+    "JsonOutput",
+    "OnlyPartition",
+    "Overwrite",
+    "Partitions",
+    "Rows",
+    "TableArgument",
+    "TargetPartition",
+    "Yes",
+    "placed",
+    "storage_options",
+    "with_options",
+]
 
 JsonOutput = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")]
+Columns = Annotated[str, typer.Option("--columns", metavar="A,B", help="Only these columns.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what is there instead of appending.")
+]
+Partitions = Annotated[
+    list[str] | None,
+    typer.Option("--partition", metavar="K=V", help="Only this partition; may be repeated."),
+]
+Filter = Annotated[
+    str | None, typer.Option("--filter", metavar="SQL", help='A predicate: "id > 10".')
+]
+TargetPartition = Annotated[
+    str | None, typer.Option("--partition", metavar="K=V", help="The partition to write to.")
+]
+OnlyPartition = Annotated[
+    str | None, typer.Option("--partition", metavar="K=V", help="Only of this partition.")
+]
+Rows = Annotated[int, typer.Option("-n", "--rows", min=1, help="How many rows.")]
 
 _At = Annotated[
     str | None,

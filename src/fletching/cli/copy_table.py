@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fletching.cli.cli_options import JsonOutput, placed
+from fletching.cli.cli_options import Columns, Filter, JsonOutput, Overwrite, Partitions, placed
 from fletching.cli.location import Location
 from fletching.cli.named_tables import columns_named, find_table
 from fletching.cli.output import counted, human_bytes, print_json, progress, say
@@ -49,19 +49,10 @@ def copy(
         Path | None,
         typer.Option("--to-access-key-file", metavar="FILE", help="The access key there."),
     ] = None,
-    columns: Annotated[
-        str, typer.Option("--columns", metavar="A,B", help="Only these columns.")
-    ] = "",
-    partition: Annotated[
-        list[str] | None,
-        typer.Option("--partition", metavar="K=V", help="Only this partition; may be repeated."),
-    ] = None,
-    where: Annotated[
-        str | None, typer.Option("--filter", metavar="SQL", help='A predicate: "id > 10".')
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what is there instead of appending.")
-    ] = False,
+    columns: Columns = "",
+    partition: Partitions = None,
+    where: Filter = None,
+    overwrite: Overwrite = False,
     as_json: JsonOutput = False,
 ) -> None:
     """Copy a table, or part of it, in one commit; the target is made if it is absent.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fletching.cli.cli_options import JsonOutput, placed
+from fletching.cli.cli_options import JsonOutput, OnlyPartition, Rows, TableArgument, placed
 from fletching.cli.head import JsonRows, Vertical, print_rows
 from fletching.cli.location import Location
 from fletching.cli.named_tables import AsOf, columns_named, table_as_of
@@ -50,10 +50,8 @@ def _scan(
 @placed
 def count(
     location: Location,
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
-    partition: Annotated[
-        str | None, typer.Option("--partition", metavar="K=V", help="Only of this partition.")
-    ] = None,
+    table: TableArgument,
+    partition: OnlyPartition = None,
     where: Where = None,
     as_of: AsOf = None,
     as_json: JsonOutput = False,
@@ -70,7 +68,7 @@ def count(
 @placed
 def describe(
     location: Location,
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
+    table: TableArgument,
     columns: Columns = "",
     partition: Partitions = None,
     where: Where = None,
@@ -208,8 +206,8 @@ class _Summary:
 @placed
 def sample(
     location: Location,
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
-    rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="How many rows.")] = 10,
+    table: TableArgument,
+    rows: Rows = 10,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Draws the same rows each time.")
     ] = None,

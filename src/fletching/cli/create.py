@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fletching.cli.cli_options import JsonOutput, placed
+from fletching.cli.cli_options import JsonOutput, TableArgument, placed
 from fletching.cli.location import Location
 from fletching.cli.named_tables import names_of
 from fletching.cli.output import counted, print_json, say
@@ -20,7 +20,7 @@ __all__ = ["create"]
 @placed
 def create(
     location: Location,
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
+    table: TableArgument,
     columns: Annotated[
         str | None,
         typer.Argument(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fletching.cli.cli_options import placed
+from fletching.cli.cli_options import TableArgument, Yes, placed
 from fletching.cli.location import Location
 from fletching.cli.named_tables import find_table
 from fletching.cli.output import ExitCode, say
@@ -19,7 +19,7 @@ __all__ = ["drop"]
 @placed
 def drop(
     location: Location,
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
+    table: TableArgument,
     partition: Annotated[
         str | None,
         typer.Option("--partition", metavar="K=V", help="Drop only this partition."),
@@ -27,7 +27,7 @@ def drop(
     if_exists: Annotated[
         bool, typer.Option("--if-exists", help="Succeed when there is nothing to drop.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Drop a table, or one partition of it."""
     what = f"partition {partition} of table {table}" if partition else f"table {table}"

@@ -8,7 +8,7 @@ from typing import Annotated
 import pyarrow as pa
 import typer
 
-from fletching.cli.cli_options import placed
+from fletching.cli.cli_options import Columns, Filter, Partitions, TableArgument, placed
 from fletching.cli.location import Location
 from fletching.cli.named_tables import AsOf, columns_named, table_as_of
 from fletching.cli.output import counted, human_bytes, progress, say
@@ -21,7 +21,7 @@ __all__ = ["get"]
 @placed
 def get(
     location: Location,
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
+    table: TableArgument,
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="The file to write; - writes to a pipe.")
     ],
@@ -29,16 +29,9 @@ def get(
         FileFormat | None,
         typer.Option("--format", help="The file's format, when the suffix does not tell."),
     ] = None,
-    columns: Annotated[
-        str, typer.Option("--columns", metavar="A,B", help="Only these columns.")
-    ] = "",
-    partition: Annotated[
-        list[str] | None,
-        typer.Option("--partition", metavar="K=V", help="Only this partition; may be repeated."),
-    ] = None,
-    where: Annotated[
-        str | None, typer.Option("--filter", metavar="SQL", help='A predicate: "id > 10".')
-    ] = None,
+    columns: Columns = "",
+    partition: Partitions = None,
+    where: Filter = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=0, help="At most so many rows.")
     ] = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fletching.cli.cli_options import placed
+from fletching.cli.cli_options import Columns, OnlyPartition, Rows, TableArgument, placed
 from fletching.cli.location import Location
 from fletching.cli.named_tables import AsOf, columns_named, table_as_of
 from fletching.cli.output import say, tsv_line
@@ -27,14 +27,10 @@ JsonRows = Annotated[bool, typer.Option("--json", help="Print one JSON object pe
 @placed
 def head(
     location: Location,
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
-    rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="How many rows.")] = 10,
-    partition: Annotated[
-        str | None, typer.Option("--partition", metavar="K=V", help="Only of this partition.")
-    ] = None,
-    columns: Annotated[
-        str, typer.Option("--columns", metavar="A,B", help="Only these columns.")
-    ] = "",
+    table: TableArgument,
+    rows: Rows = 10,
+    partition: OnlyPartition = None,
+    columns: Columns = "",
     as_of: AsOf = None,
     vertical: Vertical = False,
     as_json: JsonRows = False,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import pyarrow as pa
 import typer
 
-from fletching.cli.cli_options import JsonOutput, placed
+from fletching.cli.cli_options import JsonOutput, Overwrite, TableArgument, TargetPartition, placed
 from fletching.cli.input_files import InputFile, input_files
 from fletching.cli.location import Location
 from fletching.cli.named_tables import find_table, names_of
@@ -88,7 +88,7 @@ def read_options(
 @placed
 def put(
     location: Location,
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
+    table: TableArgument,
     files: Annotated[
         list[str],
         typer.Argument(
@@ -105,13 +105,8 @@ def put(
     nulls: Nulls = None,
     types: Types = None,
     header: Header = True,
-    partition: Annotated[
-        str | None,
-        typer.Option("--partition", metavar="K=V", help="The partition to write to."),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what is there instead of appending.")
-    ] = False,
+    partition: TargetPartition = None,
+    overwrite: Overwrite = False,
     create: Annotated[
         bool,
         typer.Option(

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from fletching.cli.cli_options import JsonOutput, placed
+from fletching.cli.cli_options import JsonOutput, TableArgument, placed
 from fletching.cli.location import Location
 from fletching.cli.ls import when
 from fletching.cli.named_tables import find_table
@@ -18,7 +14,7 @@ __all__ = ["show"]
 @placed
 def show(
     location: Location,
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")],
+    table: TableArgument,
     as_json: JsonOutput = False,
 ) -> None:
     """Show a table's columns, partition columns and figures."""

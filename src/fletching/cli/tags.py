@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fletching.cli.cli_options import JsonOutput, placed
+from fletching.cli.cli_options import JsonOutput, TableArgument, placed
 from fletching.cli.location import Location
 from fletching.cli.named_tables import as_moment, find_table
 from fletching.cli.output import print_json, print_table, say
@@ -19,7 +19,6 @@ app = typer.Typer(
     help="Names for versions of a table; a version that has one stays readable.",
 )
 
-TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")]
 Name = Annotated[str, typer.Argument(metavar="TAG", help="The tag's name, such as before-sale.")]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fletching.cli.cli_options import JsonOutput, placed
+from fletching.cli.cli_options import Columns, JsonOutput, TableArgument, Yes, placed
 from fletching.cli.head import JsonRows, Vertical, print_rows
 from fletching.cli.location import Location
 from fletching.cli.named_tables import as_moment, columns_named, find_table
@@ -26,8 +26,6 @@ from fletching.errors import UsageError
 __all__ = ["changes", "delete", "enforce_key", "rename", "restore", "versions"]
 
 _CHANGE_COLUMNS = ("_change_type", "_commit_version")
-
-TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")]
 
 
 @placed
@@ -114,7 +112,7 @@ def restore(
     to: Annotated[
         str, typer.Argument(metavar="VERSION|TIME|TAG", help="What the table is to be again.")
     ],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: JsonOutput = False,
 ) -> None:
     """Make a table what it was at a version; that is a new version, and undone likewise."""
@@ -138,7 +136,7 @@ def enforce_key(
     keep_last: Annotated[
         bool, typer.Option("--keep-last", help="Of rows with one key, keep the last.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: JsonOutput = False,
 ) -> None:
     """Keep a table's declared primary key unique from now on; writes all of its rows anew."""
@@ -161,7 +159,7 @@ def delete(
     where: Annotated[
         str, typer.Argument(metavar="PREDICATE", help="Which rows: \"id > 10 AND day = 'd1'\".")
     ],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: JsonOutput = False,
 ) -> None:
     """Delete the rows for which a predicate is true."""
@@ -201,9 +199,7 @@ def changes(
         typer.Option("--until", metavar="VERSION|TIME|TAG", help="The last one. [default: now]"),
     ] = None,
     rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="At most so many rows.")] = 1000,
-    columns: Annotated[
-        str, typer.Option("--columns", metavar="A,B", help="Only these columns.")
-    ] = "",
+    columns: Columns = "",
     vertical: Vertical = False,
     as_json: JsonRows = False,
 ) -> None:

@@ -6,7 +6,9 @@ import dataclasses
 import errno
 import logging
 import os
+import secrets
 import socket
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,14 +18,14 @@ from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.start_checks import reaching
 from fletching.errors import TransportError, UsageError
+from fletching.protocol.http.headers import direct_socket_address
 from fletching.server.auth.key_ring import FolderKeys, StaticKeys, first_key, keys_in
-from fletching.server.direct_socket import bind_direct_socket
 from fletching.server.http.app import answer_for
 from fletching.server.http.uvicorn_runner import Runner
 from fletching.server.server_settings import ServerSettings
 from fletching.server.service import Service
 
-__all__ = ["Server", "bind"]
+__all__ = ["Server", "bind", "bind_direct_socket"]
 
 logger = logging.getLogger("fletching.server")
 
@@ -232,3 +234,25 @@ def bind(settings: ServerSettings, *, shares: bool = False, listens: bool = True
         raise TransportError(f"cannot listen on {where}: {reason}", url=where) from exc
     listening.set_inheritable(True)
     return listening
+
+
+def bind_direct_socket() -> tuple[str, socket.socket | None]:
+    """The socket beside the port, at which clients on the same host get descriptors of segments, and its name.
+
+    It is an abstract socket of Linux: it has a name and no file, so that it ends with its process and is
+    reached from wherever the loopback port is (the same network namespace). Its name is made up at each
+    start and told to clients that have signed a request, so that nobody can be there before. The same
+    requests are answered at it as at the port, signed alike. Without such sockets: ``""`` and None.
+    """
+    if not sys.platform.startswith("linux"):
+        return "", None
+    name = f"fletching-{secrets.token_hex(16)}"
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        bound.bind(direct_socket_address(name))
+    except OSError:
+        # A system that forbids them: reads go through the port.
+        bound.close()
+        return "", None
+    bound.setblocking(False)
+    return name, bound

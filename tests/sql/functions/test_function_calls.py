@@ -1,38 +1,30 @@
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import duckdb
 import pytest
 
 from fletching.errors import InvalidArgumentError
+from fletching.sql.functions.conversions import moment_text
 from fletching.sql.functions.function_calls import (
     Call,
     Function,
     Lambda,
-    converted,
-    convertible,
     counted_arguments,
     joined_list,
     let,
     map_of_entries,
-    moment_text,
     quoted,
 )
 from fletching.sql.functions.sql_types import (
     BIGINT,
-    BINARY,
-    DATE,
-    DATETIME,
     DOUBLE,
-    NULL,
     STRING,
     UNKNOWN,
     SqlType,
     array_of,
     decimal,
-    map_of,
 )
 
 
@@ -40,50 +32,6 @@ def value(sql: str) -> Any:
     with duckdb.connect() as connection:
         (row,) = connection.sql(f"select {sql}").fetchall()
         return row[0]
-
-
-@pytest.mark.parametrize(
-    ("text", "given", "wanted", "result"),
-    [
-        ("'12.9'", STRING, BIGINT, 12),
-        ("' -7 '", STRING, BIGINT, -7),
-        ("'1_0'", STRING, BIGINT, None),
-        ("'0x10'", STRING, BIGINT, None),
-        ("'1e3'", STRING, BIGINT, None),
-        ("'1_0'", STRING, DOUBLE, None),
-        ("'1e3'", STRING, DOUBLE, 1000.0),
-        ("'1e308'", STRING, DOUBLE, 1e308),
-        ("'-1e400'", STRING, DOUBLE, None),
-        ("' 1E-400 '", STRING, DOUBLE, None),
-        ("'0e-400'", STRING, DOUBLE, 0.0),
-        ("'1e39'", STRING, SqlType("FLOAT"), None),
-        ("'1e-50'", STRING, SqlType("FLOAT"), None),
-        ("repeat('9', 400)", STRING, DOUBLE, None),
-        ("'0.' || repeat('0', 400) || '1'", STRING, DOUBLE, None),
-        ("'-Infinity'", STRING, DOUBLE, -math.inf),
-        ("repeat(' ', 40) || 'inf'", STRING, DOUBLE, math.inf),
-        (" || ".join(["'12'", *["''"] * 30]), STRING, DOUBLE, 12.0),
-        ("1.9::double", DOUBLE, BIGINT, 1),
-        ("'epoch'", STRING, DATETIME, None),
-        ("'2024/01/01'", STRING, DATE, None),
-        ("decode('\\x61'::blob)", STRING, STRING, "a"),
-        ("'\\x61'::blob", BINARY, STRING, "a"),
-        ("[1, 2]", array_of(BIGINT), STRING, "[1,2]"),
-        ("TIMESTAMP '1970-01-01 00:00:01.5'", DATETIME, DOUBLE, 1.5),
-    ],
-)
-def test_conversions(text: str, given: SqlType, wanted: SqlType, result: Any) -> None:
-    assert value(converted(text, given, wanted)) == result
-
-
-def test_which_conversions_there_are() -> None:
-    assert convertible(STRING, BIGINT)
-    assert convertible(NULL, array_of(BIGINT))
-    assert convertible(UNKNOWN, array_of(BIGINT))
-    assert convertible(array_of(BIGINT), STRING)
-    assert not convertible(array_of(BIGINT), BIGINT)
-    assert not convertible(BIGINT, map_of(STRING, BIGINT))
-    assert not convertible(map_of(STRING, BIGINT), array_of(BIGINT))
 
 
 def test_pieces() -> None:

@@ -49,7 +49,7 @@ from fletching.sql.statements.statement_kinds import (
     ShowTablesQuery,
     Statement,
 )
-from fletching.sql.statements.statement_parser import parse_statements
+from fletching.sql.statements.statement_parser import located_statements
 from fletching.types import PartitionSpec, TableName
 
 HERE = Namespace("p", "default")
@@ -59,7 +59,9 @@ S = TableName("q", "s")
 
 
 def parse_statement(text: str, namespace: Namespace) -> Statement:
-    [statement] = (one for one in parse_statements(text, namespace) if not isinstance(one, Setting))
+    [statement] = (
+        item for item, _ in located_statements(text, namespace) if not isinstance(item, Setting)
+    )
     return statement
 
 
@@ -289,10 +291,10 @@ def test_thousands_of_columns_take_no_time_worth_mentioning() -> None:
 
 
 def test_several_statements() -> None:
-    result = parse_statements("@a := select 1 k; explain select 2;; select ';' -- no; \n;", HERE)
-    assert [type(one) for one in result] == [Assignment, Explanation, QueryStatement]
+    result = located_statements("@a := select 1 k; explain select 2;; select ';' -- no; \n;", HERE)
+    assert [type(item) for item, _ in result] == [Assignment, Explanation, QueryStatement]
     with pytest.raises(SqlSyntaxError, match="no statement"):
-        parse_statements(" ; -- nothing", HERE)
+        located_statements(" ; -- nothing", HERE)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from fletching.engine.query.result_types import duck_type_of, quoted_name
 from fletching.errors import InvalidArgumentError
-from fletching.sql.functions.function_calls import beyond, decimal_text
+from fletching.sql.functions.conversions import beyond, decimal_text
 from fletching.sql.functions.sql_types import type_of_column
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.types.arrow_types import odps_type_of_field
 from fletching.protocol.types.odps_types import TypeCode
-from fletching.sql.functions.function_calls import FIRST_SECOND, LAST_SECOND
+from fletching.sql.functions.conversions import FIRST_SECOND, LAST_SECOND
 from fletching.sql.functions.time_zones import has_moments, offset_minutes
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from fletching.errors import InvalidArgumentError
+from fletching.sql.functions.conversions import converted, moment_text
 from fletching.sql.functions.sql_types import (
     BIGINT,
     BINARY,
@@ -20,7 +21,6 @@ from fletching.sql.functions.sql_types import (
     SqlType,
     common_type,
 )
-from fletching.sql.functions.time_zones import to_local, to_utc
 
 __all__ = [
     "Call",
@@ -28,19 +28,12 @@ __all__ = [
     "Lambda",
     "NullConstantError",
     "Result",
-    "between",
-    "beyond",
-    "converted",
-    "convertible",
     "counted_arguments",
     "failing",
-    "in_years",
     "joined_list",
     "let",
     "map_of_entries",
-    "moment_text",
     "quoted",
-    "since_1970",
 ]
 
 
@@ -49,132 +42,9 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-_NESTED = frozenset({"array", "map", "struct"})
-
-
-def convertible(given: SqlType, wanted: SqlType) -> bool:
-    """Whether CAST knows a way between two types; true if one of them is not known."""
-    kinds = given.kind, wanted.kind
-    if not kinds[0] or not kinds[1] or "null" in kinds:
-        return True
-    if kinds[0] in _NESTED:
-        return kinds[1] in {"text", kinds[0]}
-    return kinds[1] not in _NESTED
-
-
 def counted_arguments(count: int | str) -> str:
     """``1 argument``, ``2 arguments``."""
     return f"{count} argument{'' if str(count).endswith(' 1') or count in {1, '1'} else 's'}"
-
-
-_WHOLE_TEXT = "'^\\s*([+-]?\\d+)(?:\\.\\d*)?\\s*$'"
-YEAR = "(?:[1-9]\\d{0,3}|0[1-9]\\d{0,2}|00[1-9]\\d?|000[1-9])"
-"""A year from 1 to 9999, as a regular expression."""
-
-_SHORT = 100
-"""A value of more characters of SQL is computed once and has a name, where it is needed several times."""
-
-_DATE_TEXT = f"'^\\s*{YEAR}-\\d{{1,2}}-\\d{{1,2}}(?:[ T].*)?$'"
-"""Texts that have a form as a whole number, or as a date or time: DuckDB takes ``1_0``, ``0x1`` and ``epoch``."""
-
-
-def moment_text(text: str) -> str:
-    """A text if it is written as a date or a time is, else null."""
-    if _CONSTANT.fullmatch(text):
-        return text if re.match(rf"'\s*{YEAR}-\d{{1,2}}-\d{{1,2}}(?:[ T'])", text) else "NULL"
-    return f"CASE WHEN regexp_matches({text}, {_DATE_TEXT}) THEN {text} END"
-
-
-def between(text: str, least: str, most: str) -> str:
-    """A value if it is above one bound and below another, else null; the value stands in it once."""
-    return f"nullif(greatest(nullif(least({text}, {most}), {most}), {least}), {least})"
-
-
-def in_years(moment: str, kind: str = "TIMESTAMP") -> str:
-    """A date or time of DuckDB's SQL that was computed: null outside of the years from 1 to 9999.
-
-    Args:
-        moment: the value.
-        kind: its type, ``TIMESTAMP`` or ``DATE``.
-    """
-    last = "0000-12-31" if kind == "DATE" else "0000-12-31 23:59:59.999999"
-    return between(moment, f"{kind} '{last}'", f"{kind} '10000-01-01'")
-
-
-FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799
-"""Of the years from 1 to 9999, since 1970."""
-
-
-def since_1970(seconds: str) -> str:
-    """The time that lies a number of seconds behind 1970 in UTC; null outside of the years from 1 to 9999."""
-    kept = between(seconds, str(FIRST_SECOND - 1), str(LAST_SECOND + 1))
-    return f"make_timestamp(CAST({kept} * 1000000 AS BIGINT))"
-
-
-def converted(text: str, given: SqlType, wanted: SqlType, zone: str = "") -> str:
-    """A value in another type, as CAST gives it: null where it has no form there.
-
-    Args:
-        text: the value in DuckDB's SQL.
-        given: its type, as far as it is known.
-        wanted: the type that it is brought to.
-        zone: the statement's; numbers of seconds count in UTC.
-    """
-    target = wanted.duck()
-    if wanted.kind == "whole":
-        if given.kind in {"double", "decimal"}:
-            text = f"trunc({text})"  # cut, not rounded
-        elif given.kind == "text":
-            text = f"regexp_extract({text}, {_WHOLE_TEXT}, 1)"
-        elif given.kind == "time":
-            # Of milliseconds DuckDB would make nanoseconds, which end in the year 2262.
-            text = f"epoch({to_utc(f'CAST({text} AS TIMESTAMP)', zone)})"
-    elif wanted.kind == "double" and given.kind == "text":
-        wrong = f"contains({{0}}, '_') OR {beyond('{0}', target)}"
-        body = f"CASE WHEN NOT ({wrong}) THEN TRY_CAST({{0}} AS {target}) END"
-        if len(text) <= _SHORT:
-            return body.format(text)
-        return let(["written"], [text], body.format("written"))
-    elif wanted.kind in {"double", "decimal"}:
-        if given.kind == "text":
-            text = f"CASE WHEN NOT contains({text}, '_') THEN {text} END"
-        elif given.kind == "time":
-            text = f"(epoch_us({to_utc(f'CAST({text} AS TIMESTAMP)', zone)}) / 1000000.0::DOUBLE)"
-    elif wanted.kind == "text":
-        if given.kind == "binary":
-            return f"decode({text})"
-        if given.kind in {"array", "map", "struct"}:
-            return f"CAST(to_json({text}) AS VARCHAR)"
-        if given.kind == "decimal":
-            return decimal_text(text)
-    elif wanted.kind == "time" and given.kind in {"whole", "double", "decimal"}:
-        number = f"CAST({text} AS BIGINT)" if given.kind == "whole" else text
-        text = to_local(since_1970(number), zone)
-    elif wanted.kind in {"date", "time"} and given.kind == "text":
-        text = moment_text(text)
-    elif wanted.name == "BINARY" and given.kind == "text":
-        return f"encode({text})"
-    elif wanted.name == "BOOLEAN" and given.kind in {"double", "decimal"}:
-        return f"({text} <> 0)"
-    return f"TRY_CAST({text} AS {target})"
-
-
-def beyond(text: str, target: str) -> str:
-    """Whether a text is a number above the greatest FLOAT or DOUBLE, or nearer to zero than any.
-
-    DuckDB gives infinity or zero for it. Texts that are too short for such a number are not read twice.
-    """
-    number = f"TRY_CAST({text} AS {target})"
-    return (
-        f"((strlen({text}) > 38 OR contains({text}, 'e') OR contains({text}, 'E'))"
-        f" AND (isinf({number}) AND regexp_matches({text}, '[0-9]')"
-        f" OR {number} = 0 AND regexp_matches({text}, '^[^eE]*[1-9]')))"
-    )
-
-
-def decimal_text(value: str) -> str:
-    """A DECIMAL as text: without zeros at the end of its fraction, as MaxCompute writes it."""
-    return f"rtrim(regexp_replace(CAST({value} AS VARCHAR), '(\\.[0-9]*?)0+$', '\\1'), '.')"
 
 
 def let(names: Sequence[str], values: Sequence[str], body: str) -> str:

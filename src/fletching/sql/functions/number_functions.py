@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 
 from fletching.errors import InvalidArgumentError
-from fletching.sql.functions.function_calls import Call, Function, converted, failing, let
+from fletching.sql.functions.conversions import converted
+from fletching.sql.functions.function_calls import Call, Function, failing, let
 from fletching.sql.functions.sql_types import (
     BIGINT,
     DATETIME,

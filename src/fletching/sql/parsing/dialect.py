@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fletching.errors import MissingExtraError, SqlSyntaxError, UsageError
 from fletching.protocol.types.odps_types import TypeScanner
 from fletching.sql.parsing.long_lists import without_long_lists
-from fletching.sql.parsing.syntax_errors import syntax_error
-from fletching.sql.parsing.token_checks import check_tokens, location_of_token
+from fletching.sql.parsing.syntax_errors import check_tokens, location_of_token, syntax_error
 
 if TYPE_CHECKING:
     from sqlglot.tokenizer_core import Token

@@ -8,17 +8,10 @@ import re
 from sqlglot.dialects.duckdb import DuckDB
 
 from fletching.errors import InvalidArgumentError
+from fletching.sql.functions.conversions import converted, convertible, decimal_text, in_years
 from fletching.sql.functions.decimals import product, quotient
 from fletching.sql.functions.document_functions import json_element
-from fletching.sql.functions.function_calls import (
-    Call,
-    Lambda,
-    converted,
-    convertible,
-    decimal_text,
-    in_years,
-    quoted,
-)
+from fletching.sql.functions.function_calls import Call, Lambda, quoted
 from fletching.sql.functions.function_lookup import find_function
 from fletching.sql.functions.sql_types import UNKNOWN, SqlType, type_of_cast
 from fletching.sql.parsing.dialect import LITERALS, exp

@@ -44,23 +44,18 @@ from fletching.sql.statements.table_definitions import (
     table_name,
 )
 
-__all__ = ["located_statements", "parse_statements"]
-
-
-def parse_statements(text: str, namespace: Namespace) -> list[Statement]:
-    """Reads statements with ``;`` between them.
-
-    Raises:
-        SqlSyntaxError: one cannot be parsed, or there is none.
-        InvalidArgumentError: one is understood but not supported, or contradicts itself.
-    """
-    return [statement for statement, _ in located_statements(text, namespace)]
+__all__ = ["located_statements"]
 
 
 def located_statements(
     text: str, namespace: Namespace
 ) -> list[tuple[Statement, StatementLocation]]:
-    """As `parse_statements`, each with its location."""
+    """Reads statements with ``;`` between them, each with its location.
+
+    Raises:
+        SqlSyntaxError: one cannot be parsed, or there is none.
+        InvalidArgumentError: one is understood but not supported, or contradicts itself.
+    """
     result: list[tuple[Statement, StatementLocation]] = []
     for parsed in parse_all(text):
         location = StatementLocation(parsed.text, parsed.line, parsed.column)
