@@ -63,12 +63,12 @@ def _openers(path: Path, batches: int) -> list[Contender]:
     def whole() -> Any:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all().slice(row, 10)
 
-    def told() -> Any:
+    def report() -> Any:
         return pa.ipc.open_file(pa.memory_map(str(path))).get_batch(row // 1000).slice(0, 10)
 
     return [
         _contender("pyarrow, read_all and slice", whole),
-        _contender("pyarrow, told which batch", told),
+        _contender("pyarrow, told which batch", report),
         _contender("open_file and slice", lambda: ipc.open_file(path).slice(row, 10)),
     ]
 

@@ -101,8 +101,8 @@ def seconds_of(arguments: list[str]) -> float:
     """How long to go on, in libFuzzer's words or in ours."""
     if "--seconds" in arguments:
         return float(arguments[arguments.index("--seconds") + 1])
-    told = [word for word in arguments if word.startswith("-max_total_time=")]
-    return float(told[-1].partition("=")[2]) if told else 30.0
+    report = [word for word in arguments if word.startswith("-max_total_time=")]
+    return float(report[-1].partition("=")[2]) if report else 30.0
 
 
 def run(seconds: float, chance: random.Random, check: Check, pool: list[bytes]) -> int:

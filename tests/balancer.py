@@ -82,9 +82,9 @@ class Balancer:
                 socket.create_connection(("127.0.0.1", self.port), timeout=600).close()
                 return
             if self._process.poll() is not None or time.monotonic() > deadline:
-                said = self.check() if self._nginx else ""
+                message = self.check() if self._nginx else ""
                 self.close()
-                raise RuntimeError(f"the balancer did not start: {said}")
+                raise RuntimeError(f"the balancer did not start: {message}")
             time.sleep(0.02)
 
     @property

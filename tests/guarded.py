@@ -52,13 +52,13 @@ def shared_address(folder: Path, name: str) -> str:
                     text=True, start_new_session=True, cwd=ROOT,
                 )  # fmt: skip
             assert guard.stdout is not None
-            told = guard.stdout.readline().strip()
+            report = guard.stdout.readline().strip()
             guard.stdout.close()
-            if not told:
+            if not report:
                 raise RuntimeError((folder / f"{name}.log").read_text()[-4000:])
             # Its guard is for the operating system to reap.
             guard.returncode = 0
-            address.write_text(told)
+            address.write_text(report)
         return address.read_text()
 
 

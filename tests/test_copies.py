@@ -77,7 +77,7 @@ def test_received_payload_is_not_copied_again(
         received.clear()
         batches = list(table.scan().to_batches())
     assert [b.num_rows for b in batches] == [ROWS, ROWS]
-    assert all(got.equals(batch) for got in batches)
+    assert all(actual.equals(batch) for actual in batches)
     payload, kept = in_place(batches, received)
     # What came together with a message's metadata is the only part that Python moved.
     assert payload > 2 * ROWS * 16
@@ -108,7 +108,7 @@ def test_small_batches_lie_where_they_were_received(
         received.clear()
         batches = list(table.scan().to_batches())
     assert [b.num_rows for b in batches] == [rows] * count
-    assert all(got.equals(batch) for got in batches)
+    assert all(actual.equals(batch) for actual in batches)
     payload, kept = in_place(batches, received)
     # A message that began at the end of what had come is moved: less than one per receive.
     blocks = sum(length > arrow_reply.METADATA_BYTES for _, length in received)

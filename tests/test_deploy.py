@@ -133,18 +133,18 @@ def known_variables() -> set[str]:
 
 
 def test_every_variable_is_one_of_ours() -> None:
-    said: set[str] = set()
+    message: set[str] = set()
     for service in COMPOSE["services"].values():
         environment = service.get("environment", {})
-        said |= {name for name in environment if name.startswith("FLETCHING_")}
+        message |= {name for name in environment if name.startswith("FLETCHING_")}
     for document in documents():
-        said |= {name for name in document.get("data", {}) if name.startswith("FLETCHING_")}
+        message |= {name for name in document.get("data", {}) if name.startswith("FLETCHING_")}
         for container in containers(document):
-            said |= {e["name"] for e in container.get("env", []) if "FLETCHING_" in e["name"]}
+            message |= {e["name"] for e in container.get("env", []) if "FLETCHING_" in e["name"]}
     for path in ("Dockerfile", "systemd/fletching@.service"):
-        said |= set(re.findall(r"\bFLETCHING_[A-Z_]+", (DEPLOY / path).read_text()))
-    assert len(said) > 10
-    assert said <= known_variables()
+        message |= set(re.findall(r"\bFLETCHING_[A-Z_]+", (DEPLOY / path).read_text()))
+    assert len(message) > 10
+    assert message <= known_variables()
 
 
 def containers(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -157,9 +157,11 @@ def test_every_command_is_one_of_ours() -> None:
     from fletching.cli.command_group import COMMANDS
 
     known = {command.name for command in COMMANDS}
-    said = {container["args"][0] for each in documents() for container in containers(each)}
-    said |= {COMPOSE["services"][name]["command"][0] for name in ("migrate", "maintain", *SERVERS)}
-    assert said == {"serve", "migrate", "maintain"} <= known
+    message = {container["args"][0] for each in documents() for container in containers(each)}
+    message |= {
+        COMPOSE["services"][name]["command"][0] for name in ("migrate", "maintain", *SERVERS)
+    }
+    assert message == {"serve", "migrate", "maintain"} <= known
 
 
 def test_the_settings_of_the_unit_are_read() -> None:
@@ -304,12 +306,12 @@ def test_nginx_holds_neither_bodies_nor_replies_back() -> None:
                 b"POST /x HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\na\r\nfirst half\r\n"
             )
             assert arrived.wait(600)
-            said = b""
-            while b"hello" not in said:
+            message = b""
+            while b"hello" not in message:
                 part = client.recv(1 << 16)
-                assert part, said
-                said += part
+                assert part, message
+                message += part
             client.sendall(b"b\r\nsecond half\r\n0\r\n\r\n")
-            while not said.endswith(b"0\r\n\r\n"):
-                said += client.recv(1 << 16)
+            while not message.endswith(b"0\r\n\r\n"):
+                message += client.recv(1 << 16)
         thread.join(600)

@@ -307,8 +307,8 @@ def test_front_doors_have_no_any(name: str) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             signature = [node.returns, *ast.walk(node.args)]
-            said = [each for part in signature if part is not None for each in ast.walk(part)]
-            assert not any(isinstance(each, ast.Name) and each.id == "Any" for each in said), (
+            message = [each for part in signature if part is not None for each in ast.walk(part)]
+            assert not any(isinstance(each, ast.Name) and each.id == "Any" for each in message), (
                 f"{node.name} of {name}"
             )
 

@@ -63,7 +63,7 @@ def test_the_wheel_is_the_same_each_time(wheel: Path, tmp_path: Path) -> None:
 def test_addresses_are_those_that_the_release_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def told() -> list[str]:
+    def report() -> list[str]:
         with zipfile.ZipFile(
             build("wheel", tmp_path / str(len(list(tmp_path.iterdir()))))
         ) as archive:
@@ -71,15 +71,15 @@ def test_addresses_are_those_that_the_release_says(
             return email.message_from_bytes(archive.read(name)).get_all("Project-URL") or []
 
     monkeypatch.delenv("FLETCHING_REPOSITORY", raising=False)
-    assert told() == []
+    assert report() == []
     monkeypatch.setenv("FLETCHING_REPOSITORY", "https://code.example/fletching/")
-    assert told()[:2] == [
+    assert report()[:2] == [
         "Repository, https://code.example/fletching",
         "Issues, https://code.example/fletching/issues",
     ]
     monkeypatch.setenv("FLETCHING_REPOSITORY", "javascript:x")
     with pytest.raises(subprocess.CalledProcessError):
-        told()
+        report()
 
 
 def test_the_source_archive_can_be_tested_and_documented(tmp_path: Path) -> None:
@@ -100,9 +100,9 @@ def test_the_source_archive_can_be_tested_and_documented(tmp_path: Path) -> None
 
 def test_the_readme_tells_the_extras_that_are_there() -> None:
     text = (ROOT / "README.md").read_text()
-    told = set(re.findall(r"`'fletching\[([a-z0-9]+)\]'`", text))
-    assert told <= set(PROJECT["optional-dependencies"])
-    assert {"server", "cli", "sql", "polars", "duckdb", "all"} <= told
+    report = set(re.findall(r"`'fletching\[([a-z0-9]+)\]'`", text))
+    assert report <= set(PROJECT["optional-dependencies"])
+    assert {"server", "cli", "sql", "polars", "duckdb", "all"} <= report
 
 
 def loaded(program: str) -> set[str]:

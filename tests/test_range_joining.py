@@ -27,7 +27,7 @@ def ascending(draw: st.DrawFn) -> list[tuple[int, int]]:
 
 @given(ascending())
 def test_every_wanted_byte_is_in_one_request(ranges: list[tuple[int, int]]) -> None:
-    got: dict[int, list[tuple[int, int]]] = {}
+    received: dict[int, list[tuple[int, int]]] = {}
     last = -1
     for joined in join_ranges(ranges):
         assert joined.start >= last
@@ -38,15 +38,15 @@ def test_every_wanted_byte_is_in_one_request(ranges: list[tuple[int, int]]) -> N
         assert joined.parts[-1][2] == joined.end
         for index, start, end in joined.parts:
             assert joined.start <= start < end <= joined.end
-            got.setdefault(index, []).append((start, end))
+            received.setdefault(index, []).append((start, end))
     for index, (start, end) in enumerate(ranges):
-        pieces = got.pop(index, [])
+        pieces = received.pop(index, [])
         position = start
         for first, stop in pieces:
             assert first == position
             position = stop
         assert position == end
-    assert not got
+    assert not received
 
 
 @given(ascending())

@@ -220,8 +220,8 @@ def test_connect_takes_settings_instead_of_a_folder(
     monkeypatch.setenv("FLETCHING_CONFIG", str(path))
     with fletching.connect() as client:
         assert client.table("t").count_rows() == 2
-    said = CliRunner().invoke(app, ["count", "t", "--json"])
-    assert said.exit_code == 0, said.output
-    assert json.loads(said.stdout) == {"table": "t", "rows": 2}
+    message = CliRunner().invoke(app, ["count", "t", "--json"])
+    assert message.exit_code == 0, message.output
+    assert json.loads(message.stdout) == {"table": "t", "rows": 2}
     with pytest.raises(UsageError, match="is for a data set"):
         fletching.connect("http://127.0.0.1:1", access_id="a", access_key="b", config=path)

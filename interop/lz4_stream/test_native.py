@@ -75,8 +75,8 @@ def check(
         for module in (theirs, lz4stream):
             if name != "theirs" or module is lz4stream:
                 with module.LZ4StreamDecompressor("double_buffer", page, **common) as decompressor:
-                    got = [decompressor.decompress(block[width:]) for block in blocks]
-                assert got == chunks, (name, module.__name__, page, width, mode)
+                    received = [decompressor.decompress(block[width:]) for block in blocks]
+                assert received == chunks, (name, module.__name__, page, width, mode)
         sizes = [len(block) for block in blocks] if width == 0 else None
         pieces = lz4stream.decompress(
             b"".join(blocks), store_comp_size=width, dictionary=dictionary, block_sizes=sizes

@@ -43,8 +43,8 @@ def test_a_stream_up_and_down(client: Any, table: str, coding: str | None, lengt
     response = writer.finish()
     assert writer.get_request_id()
     for reading in CODINGS:
-        got = manager.read_blob(response.blob_reference, compress_algo=reading)
-        assert got.read() == data
+        received = manager.read_blob(response.blob_reference, compress_algo=reading)
+        assert received.read() == data
 
 
 @pytest.mark.parametrize("coding", CODINGS)

@@ -77,8 +77,8 @@ def serving(folder: Path, **environment: str) -> Iterator[Running]:
     )
     try:
         assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
-        yield Running(told["url"], told["access_id"], told["access_key"], folder)
+        report = json.loads(process.stdout.readline())
+        yield Running(report["url"], report["access_id"], report["access_key"], folder)
     finally:
         process.terminate()
         process.wait(600)

@@ -66,8 +66,8 @@ def test_for_machines(folder: Path, tmp_path: Path, at: Any) -> None:
     assert [row["path"] for row in rows] == sorted(FILES)
     with fletching.connect(at[1], project="demo") as client:
         assert client.get_blob(rows[0]["reference"]).data == b"picture"
-    got = json.loads(run("get", "pics", tmp_path / "out", "--json", *at).stdout)
-    assert (got["files"], got["bytes"]) == (3, size)
+    received = json.loads(run("get", "pics", tmp_path / "out", "--json", *at).stdout)
+    assert (received["files"], received["bytes"]) == (3, size)
 
 
 def test_parts(folder: Path, tmp_path: Path, at: Any) -> None:

@@ -58,7 +58,7 @@ def test_bench_measures_and_leaves_nothing(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["head", "nosuch"], ExitCode.FAILED, "there is no table"),
         (["put", "events", "nofile.parquet"], ExitCode.USAGE, "there is no file"),
@@ -76,20 +76,20 @@ def test_bench_measures_and_leaves_nothing(shell: Shell) -> None:
     ],
 )
 def test_mistakes_get_a_sentence_and_a_code(
-    shell: Shell, words: list[str], code: int, said: str
+    shell: Shell, words: list[str], code: int, message: str
 ) -> None:
     shell("create", "there", "id BIGINT")
     shell(*words, exits=code)
-    assert said in shell.errors
+    assert message in shell.errors
 
 
 def test_a_url_needs_a_key(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.delenv("FLETCHING_ACCESS_KEY", raising=False)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        for key, said in [([], "needs an access key"), (["--access-key", "x"], "ID:SECRET")]:
+        for key, message in [([], "needs an access key"), (["--access-key", "x"], "ID:SECRET")]:
             monkeypatch.setattr("sys.argv", ["fletching", "ls", "--at", url, *key])
             with pytest.raises(SystemExit) as ended:
                 main()
             assert ended.value.code == ExitCode.USAGE
-            assert said in capsys.readouterr().err
+            assert message in capsys.readouterr().err

@@ -42,9 +42,9 @@ def test_counting(at: Path) -> None:
 
 
 def test_describing(at: Path) -> None:
-    told = json.loads(run(at, "describe", "t", "--json").stdout)
-    assert told["rows"] == ROWS
-    result = {column["column"]: column for column in told["columns"]}
+    report = json.loads(run(at, "describe", "t", "--json").stdout)
+    assert report["rows"] == ROWS
+    result = {column["column"]: column for column in report["columns"]}
     assert (result["id"]["least"], result["id"]["most"], result["id"]["mean"]) == (0, 4999, 2499.5)
     assert result["x"]["nulls"] == ROWS // 10
     assert result["text"]["most"] == "row 04999"

@@ -37,7 +37,7 @@ def test_keys_are_read_from_the_folders_above_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         ([], "holds no Parquet"),
         (["year=/x.csv"], "without a value"),
@@ -45,9 +45,9 @@ def test_keys_are_read_from_the_folders_above_a_file(tmp_path: Path) -> None:
         (["year=1/x.csv", "x.csv"], "put them one after the other"),
     ],
 )
-def test_what_is_no_input(tmp_path: Path, names: list[str], said: str) -> None:
+def test_what_is_no_input(tmp_path: Path, names: list[str], message: str) -> None:
     touch(tmp_path, *names)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         input_files([str(tmp_path)])
 
 

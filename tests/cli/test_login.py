@@ -43,10 +43,10 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Any:
 
 
 def test_a_login_is_where_commands_work(shell: Any, server: Any) -> None:
-    said = shell("login", server.url, "--name", "lab", "--access-key-file", "key").err
-    assert "signed in" in said
-    assert "1 table" in said
-    assert "sesame" not in said
+    message = shell("login", server.url, "--name", "lab", "--access-key-file", "key").err
+    assert "signed in" in message
+    assert "1 table" in message
+    assert "sesame" not in message
     assert shell("head", "t").out == "id\n1\n"
     assert shell("head", "t", "--at", "lab").out == "id\n1\n"
     assert shell("head", "t", "--at", server.url).out == "id\n1\n"  # its key is known

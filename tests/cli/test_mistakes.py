@@ -144,10 +144,10 @@ def test_a_mistake_is_answered_with_its_cure(
     before = sorted(path.name for path in Path(location["folder"]).iterdir())
     with pytest.raises(SystemExit) as ended:
         main()
-    said = capsys.readouterr().err
-    assert ended.value.code in {1, 2, 3, 4}, said
-    assert cure.format(**location) in said
-    assert "Traceback" not in said
-    assert len([line for line in said.splitlines() if line.lower().startswith("error")]) == 1
+    message = capsys.readouterr().err
+    assert ended.value.code in {1, 2, 3, 4}, message
+    assert cure.format(**location) in message
+    assert "Traceback" not in message
+    assert len([line for line in message.splitlines() if line.lower().startswith("error")]) == 1
     # A mistake makes nothing.
     assert sorted(path.name for path in Path(location["folder"]).iterdir()) == before

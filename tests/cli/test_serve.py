@@ -50,18 +50,18 @@ def test_the_first_start_tells_a_new_key_and_the_second_does_not(tmp_path: Path)
     folder = tmp_path / "data"
     with serving(folder, "--port", 0, "--json") as process:
         assert process.stdout is not None
-        said = json.loads(process.stdout.readline())
-        assert health(said["url"]) == b'{"status":"ok"}'
+        message = json.loads(process.stdout.readline())
+        assert health(message["url"]) == b'{"status":"ok"}'
         stopped(process)
-    assert said["project"] == "demo"
+    assert message["project"] == "demo"
     kept = folder / "access-key"
-    assert kept.read_text() == f"{said['access_id']}:{said['access_key']}\n"
+    assert kept.read_text() == f"{message['access_id']}:{message['access_key']}\n"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     with serving(folder, "--port", 0, "--json") as process:
         assert process.stdout is not None
         again = json.loads(process.stdout.readline())
         stopped(process)
-    assert again["access_id"] == said["access_id"]
+    assert again["access_id"] == message["access_id"]
     assert "access_key" not in again
 
 

@@ -49,8 +49,8 @@ def test_rows_in_a_pipe(at: Path, tmp_path: Path) -> None:
 def test_rows_in_files(at: Path, tmp_path: Path) -> None:
     expected = {"a": [1, 2], "b": ["x", None]}
     for name in ("r.csv", "r.jsonl", "r.arrow", "r.arrows", "r.parquet"):
-        said = run(at, "select * from t order by a", "-o", tmp_path / name).stderr
-        assert "2 rows" in said
+        message = run(at, "select * from t order by a", "-o", tmp_path / name).stderr
+        assert "2 rows" in message
     with pa.OSFile(str(tmp_path / "r.arrow")) as file:
         assert pa.ipc.open_file(file).read_all().to_pydict() == expected
     with pa.OSFile(str(tmp_path / "r.arrows")) as file:

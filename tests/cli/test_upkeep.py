@@ -101,8 +101,8 @@ def test_orphans_are_told_and_then_collected(folder: Path) -> None:
     orphan = table / "0123456789ab-x-0.arrow"
     orphan.write_bytes(b"x" * 1000)
     os.utime(orphan, (0, 0))
-    told = run("gc", folder, "--dry-run")
-    assert "would go" in told.stderr
+    report = run("gc", folder, "--dry-run")
+    assert "would go" in report.stderr
     assert orphan.exists()
     document = json.loads(run("gc", folder, "--json").stdout)
     assert [(item["kind"], item["bytes"]) for item in document["collected"]] == [("orphan", 1000)]

@@ -128,11 +128,11 @@ def test_a_server_is_not_ready_without_its_database_or_its_objects(
             def becomes(status: int, part: bytes) -> None:
                 deadline = time.monotonic() + 600
                 while True:
-                    result, said = ready()
+                    result, message = ready()
                     if result == status:
-                        assert part in said
+                        assert part in message
                         return
-                    assert time.monotonic() < deadline, said
+                    assert time.monotonic() < deadline, message
                     time.sleep(0.2)
 
             becomes(200, b"ok")

@@ -91,8 +91,8 @@ def test_descriptors_go_with_the_first_byte(tmp_path: Path) -> None:
         assert writer.sent_bytes == 1
         data, attached, _, _ = theirs.recvmsg(10, socket.CMSG_SPACE(4))
         assert data == b"x"
-        (got,) = array.array("i", attached[0][2])
-        with os.fdopen(got, "rb") as file:
+        (received,) = array.array("i", attached[0][2])
+        with os.fdopen(received, "rb") as file:
             assert file.read() == b"contents"
             with pytest.raises(OSError, match="write"):
                 file.write(b"x")

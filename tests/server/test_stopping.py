@@ -142,7 +142,7 @@ def test_clients_that_keep_their_connections_see_no_error_over_a_stop(start: Sta
     client = filled(server)
     client.append(BODY)
     failures: list[BaseException] = []
-    told = threading.Barrier(9, timeout=600)
+    report = threading.Barrier(9, timeout=600)
 
     def ask() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=600)
@@ -157,7 +157,7 @@ def test_clients_that_keep_their_connections_see_no_error_over_a_stop(start: Sta
                 assert len(reply.read()) > 1000
                 asked += 1
                 if asked == 3:
-                    told.wait()
+                    report.wait()
                 if reply.getheader("connection") == "close":
                     break
         except BaseException as exc:  # noqa: BLE001  whatever it is, it is a failure
@@ -168,7 +168,7 @@ def test_clients_that_keep_their_connections_see_no_error_over_a_stop(start: Sta
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
-    told.wait()
+    report.wait()
     server.close()
     for thread in threads:
         thread.join(600)

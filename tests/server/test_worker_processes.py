@@ -124,16 +124,16 @@ def command(folder: Path) -> tuple[subprocess.Popen[str], dict[str, Any], list[i
 
 
 def test_stopping_finishes_what_is_under_way_and_ends_every_process(tmp_path: Path) -> None:
-    process, told, pids = command(tmp_path)
+    process, report, pids = command(tmp_path)
     try:
         assert len(pids) == 2
-        with fletching.connect(told["url"], **KEY, direct="never") as client:
+        with fletching.connect(report["url"], **KEY, direct="never") as client:
             table = client.create_table("t", pa.table({"n": range(4_000_000)}))
             batches = table.scan().to_batches()
             count = next(batches).num_rows
             process.send_signal(signal.SIGTERM)
             # The port is closed while the reply goes on.
-            wait_for(lambda: not answering_or_none(told["url"]))
+            wait_for(lambda: not answering_or_none(report["url"]))
             count += sum(batch.num_rows for batch in batches)
         assert count == 4_000_000
         assert process.wait(PATIENCE_SECONDS) == 0

@@ -286,7 +286,7 @@ def disagreements(seed: int, count: int) -> list[str]:
                 except FletchingError as error:
                     result.append(f"{text}: refused: {error.message}")
                     continue
-                got = evaluated(table, predicate.expression)
+                received = evaluated(table, predicate.expression)
 
                 def bounds(path: tuple[str, ...], known: Any = known) -> ColumnBounds | None:
                     column = known.get(column_key(path))
@@ -294,9 +294,9 @@ def disagreements(seed: int, count: int) -> list[str]:
                         column.lower, column.upper, column.nulls, column.values, column.unordered
                     )
 
-                if got != expected:
-                    result.append(f"{text}: {got}, {their_text}: {expected}")
-                elif True in got and not predicate.may_match(bounds):
+                if received != expected:
+                    result.append(f"{text}: {received}, {their_text}: {expected}")
+                elif True in received and not predicate.may_match(bounds):
                     result.append(f"{text}: pruned, though rows match")
             connection.unregister("t")
     finally:

@@ -66,7 +66,7 @@ def shown_columns(rows: pa.Table) -> list[Column]:
 def tsv_columns(rows: pa.Table) -> list[list[str | None]]:
     r"""The columns as text for programs: bytes as ``\x00ff``, nested values as JSON, null as None."""
     return [
-        [_told(value) for value in json_values(values, lambda data: f"\\x{data.hex()}")]
+        [_text_of(value) for value in json_values(values, lambda data: f"\\x{data.hex()}")]
         for values in rows.columns
     ]
 
@@ -95,7 +95,7 @@ def _shown(value: object, *, text: bool) -> str:
     if isinstance(value, _Bytes):
         return value
     if not isinstance(value, str):
-        return printable(_told(value) or "")
+        return printable(_text_of(value) or "")
     value = value[:LONG_CELL]
     if text and (
         not value
@@ -108,7 +108,7 @@ def _shown(value: object, *, text: bool) -> str:
     return printable(value)
 
 
-def _told(value: object) -> str | None:
+def _text_of(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):

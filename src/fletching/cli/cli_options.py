@@ -175,8 +175,13 @@ def placed(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**words: Any) -> None:
-        said = {name: words.pop(name, None) for name in storage}
-        command(Location(**{name: words.pop(name, None) for name in _OPTIONS}, said=said), **words)
+        given_storage = {name: words.pop(name, None) for name in storage}
+        command(
+            Location(
+                **{name: words.pop(name, None) for name in _OPTIONS}, storage_options=given_storage
+            ),
+            **words,
+        )
 
     return with_options(run, signature, own, {**_OPTIONS, **storage})
 

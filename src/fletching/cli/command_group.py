@@ -136,11 +136,13 @@ def _read_numbers_strictly(command: object) -> None:
 
 def _type_name(parameter: object) -> str:
     """Which type a parameter's text is read as, by Typer's own reading; else an empty text."""
-    told = getattr(parameter, "type_descriptor", None)
-    if told is None:  # Typer before 0.29
+    descriptor = getattr(parameter, "type_descriptor", None)
+    if descriptor is None:  # Typer before 0.29
         name = getattr(getattr(parameter, "type", None), "name", "").partition(" ")[0]
         return "int" if name == "integer" else str(name)
-    return "" if told.parameter_info.parser else getattr(told.annotation, "__name__", "")
+    return (
+        "" if descriptor.parameter_info.parser else getattr(descriptor.annotation, "__name__", "")
+    )
 
 
 def _checked(

@@ -65,13 +65,13 @@ def input_files(sources: Iterable[str], *, same_keys: bool = True) -> list[Input
     for file in result[1:] if same_keys else ():
         if file.key_names != result[0].key_names:
             raise UsageError(
-                f"the folders of {file.path} name {_told(file)}, and those of {result[0].path} "
-                f"{_told(result[0])}: put them one after the other"
+                f"the folders of {file.path} name {_described(file)}, and those of {result[0].path} "
+                f"{_described(result[0])}: put them one after the other"
             )
     return result
 
 
-def _told(file: InputFile) -> str:
+def _described(file: InputFile) -> str:
     return ", ".join(file.key_names) or "no keys"
 
 

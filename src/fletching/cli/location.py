@@ -50,15 +50,17 @@ class Location:
         access_key: str | None = None,
         access_key_file: Path | None = None,
         wait: float | None = None,
-        said: Mapping[str, Any] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         environment = os.environ
-        self._said = {name: value for name, value in (said or {}).items() if value is not None}
+        self._storage_options = {
+            name: value for name, value in (storage_options or {}).items() if value is not None
+        }
         self._storage: StorageSettings | None = None
-        if at and self._said and "://" in at:
+        if at and self._storage_options and "://" in at:
             raise UsageError(f"{at} is a server: where a data set is, is for who opens it")
-        if not at and self._said:
-            self._storage, _ = storage_settings(**self._said)
+        if not at and self._storage_options:
+            self._storage, _ = storage_settings(**self._storage_options)
         elif not at and not environment.get("FLETCHING_AT"):
             self._storage = environments_data_set(environment)
         named, self.origin = (
@@ -140,7 +142,9 @@ class Location:
             storage = self.data_set(create=create)
             if self._given_key is not None or self._given_file is not None:
                 raise UsageError(f"{self.at} is a folder: access keys are for a server's URL")
-            return connect(storage.folder, project=self.project, create=create, **self._said)
+            return connect(
+                storage.folder, project=self.project, create=create, **self._storage_options
+            )
         if not self.key_source():
             raise UsageError(
                 f"{self.at} needs an access key: give --access-key ID:SECRET, set "
@@ -164,9 +168,11 @@ class Location:
         """
         if given is None and self._storage is not None and self._storage.folder is None:
             if not self._storage.says_where:
-                raise UsageError(f"{', '.join(self._said)} say nothing of where a data set is")
+                raise UsageError(
+                    f"{', '.join(self._storage_options)} say nothing of where a data set is"
+                )
             return self._storage
-        result, _ = storage_settings(**{**self._said, "folder": given or self.at})
+        result, _ = storage_settings(**{**self._storage_options, "folder": given or self.at})
         # What has its catalog elsewhere need not look like one.
         folder = self.folder(given, create=create or result.catalog is not None)
         return dataclasses.replace(result, folder=str(folder))

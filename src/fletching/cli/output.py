@@ -174,7 +174,7 @@ class Task:
     def __init__(self, shown: _Bars | None, name: str, total: int | None, unit: str) -> None:
         self._shown, self._unit = shown, unit
         self._started = time.monotonic()
-        self._told = self._started
+        self._written_at = self._started
         self.name, self.total = name, total
         self.done = self.bytes = 0
         if shown is not None:
@@ -223,7 +223,7 @@ class _Bars:
     def __init__(self) -> None:
         self._bars: Progress | None = None
         self._ids: dict[Task, Any] = {}
-        self._told: dict[Task, float] = {}
+        self._written_at: dict[Task, float] = {}
         if sys.stderr.isatty():
             self._bars = _rich_bars()
 
@@ -236,7 +236,7 @@ class _Bars:
             self._bars.stop()
 
     def add(self, task: Task) -> None:
-        self._told[task] = time.monotonic()
+        self._written_at[task] = time.monotonic()
         if self._bars is not None:
             self._ids[task] = self._bars.add_task(task.name, total=task.total, amount="")
 
@@ -251,8 +251,8 @@ class _Bars:
             )
             return
         now = time.monotonic()
-        if now - self._told[task] >= LINE_SECONDS and task.done:
-            self._told[task] = now
+        if now - self._written_at[task] >= LINE_SECONDS and task.done:
+            self._written_at[task] = now
             say(f"{task.name}: {task.amount}")
 
 

@@ -99,8 +99,10 @@ def read_all_settings(
         if name not in known:
             raise unknown_name("the setting", name, known)
     # Each value is looked at where its setting is read.
-    said: dict[str, Any] = {name: value for name, value in given.items() if name in of_storage}
-    storage, file = storage_settings(config=config, **said)
+    given_storage: dict[str, Any] = {
+        name: value for name, value in given.items() if name in of_storage
+    }
+    storage, file = storage_settings(config=config, **given_storage)
     server = ServerSettings.from_environment(
         os.environ,
         None if file is None else file.table(SERVER_TABLE),

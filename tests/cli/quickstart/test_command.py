@@ -134,13 +134,13 @@ def test_rows_are_moved_over_http_and_memory_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is mapped is neither moved nor in bounded memory."""
-    told: dict[str, Any] = {}
+    report: dict[str, Any] = {}
 
     def serve(*_: object, **options: Any) -> Any:
-        told["serve"] = options
+        report["serve"] = options
         raise KeyboardInterrupt
 
     monkeypatch.setattr("fletching.serve", serve)
     with pytest.raises(KeyboardInterrupt):
         command.quickstart(tmp_path / "data", None)
-    assert told["serve"]["mapped_bytes"] == command.RESIDENT_BYTES <= 256 << 20
+    assert report["serve"]["mapped_bytes"] == command.RESIDENT_BYTES <= 256 << 20

@@ -119,11 +119,11 @@ def test_versions_are_looked_for_until_there_are_some(monkeypatch: pytest.Monkey
 
     def wait(looks: int, timeout_ms: int, *, draining: bool = False) -> VersionPage:
         slept.clear()
-        told: list[WaitForVersion] = []
+        report: list[WaitForVersion] = []
 
         async def call(request: WaitForVersion) -> Response:
-            told.append(request)
-            result: Any = ["a version"] if len(told) > looks else []
+            report.append(request)
+            result: Any = ["a version"] if len(report) > looks else []
             return VersionPage(versions=result)
 
         service: Any = SimpleNamespace(
@@ -132,7 +132,7 @@ def test_versions_are_looked_for_until_there_are_some(monkeypatch: pytest.Monkey
         request = WaitForVersion(table=TableName("p", "t"), since=3, timeout_ms=timeout_ms)
         page = asyncio.run(admin_endpoints._awaited_versions(service, request))
         # The engine is asked to look, never to wait.
-        assert {(each.since, each.timeout_ms) for each in told} == {(3, 0)}
+        assert {(each.since, each.timeout_ms) for each in report} == {(3, 0)}
         assert isinstance(page, VersionPage)
         return page
 

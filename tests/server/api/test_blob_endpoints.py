@@ -113,9 +113,9 @@ class TestUpload:
         assert reply.status == 200, reply.body
         assert reply.json["MD5Value"] == hashlib.md5(data).hexdigest()
         assert reply.json["Size"] == length
-        got = read(pictures, [reply.json["BlobReference"]])
-        assert int(got.headers["content-length"]) == len(got.body)
-        assert blobs_of(got, framed=False) == [data]
+        received = read(pictures, [reply.json["BlobReference"]])
+        assert int(received.headers["content-length"]) == len(received.body)
+        assert blobs_of(received, framed=False) == [data]
 
     @pytest.mark.parametrize("coding", [ContentCoding.ZSTD, ContentCoding.LZ4_FRAME])
     def test_compressed(self, pictures: RawClient, coding: ContentCoding) -> None:

@@ -147,8 +147,8 @@ def put_block(client: RawClient, block: bytes, opened: dict[str, Any], **query: 
     path = f"t/sessions/{session}/data"
     taken = ask(client, "POST", path, block, block_number=0, attempt_number=0, **query)
     if taken.status == 200:
-        told = {"CommitMessages": [taken.json["CommitMessage"]]}
-        assert ask(client, "POST", "t/commit", told, session_id=session).status == 201
+        report = {"CommitMessages": [taken.json["CommitMessage"]]}
+        assert ask(client, "POST", "t/commit", report, session_id=session).status == 201
     return taken
 
 

@@ -101,9 +101,9 @@ def test_another_process_reads_by_it_alone(client: Client, tmp_path: Path) -> No
             [sys.executable, "-c", program, str(tmp_path / f"{number}")],
             capture_output=True, text=True, check=True, cwd=tmp_path,
         ).stdout  # fmt: skip
-        numbers, _, told = out.rpartition(" ")
+        numbers, _, report = out.rpartition(" ")
         result += [int(n) for n in numbers.strip("[] \n").split(",")]
-        hashes.append(int(told))
+        hashes.append(int(report))
     assert result == list(range(10, 100))
     # The same in every process, though the hash of text is not.
     assert hashes == [hash(split) for split in session.splits(2)]

@@ -338,16 +338,16 @@ def test_a_stuck_reader_is_cut_and_a_slow_one_is_not(run_app: Run) -> None:
     running = run_app(large, reader_stall_seconds=1.0)
     with running.connect() as slow:
         slow.sendall(request())
-        got = 0
+        received = 0
         deadline = time.monotonic() + 1.5
         while time.monotonic() < deadline:
-            got += len(slow.recv(64 * KIB))
+            received += len(slow.recv(64 * KIB))
             threading.Event().wait(0.01)
         while part := slow.recv(1 << 20):
-            got += len(part)
-            if got > 64 << 20:
+            received += len(part)
+            if received > 64 << 20:
                 break
-    assert got > 64 << 20
+    assert received > 64 << 20
     with running.connect() as stuck:
         stuck.sendall(request())
         deadline = time.monotonic() + 600

@@ -328,10 +328,10 @@ def test_a_failing_source_cuts_the_reply(run_app: Run) -> None:
     running = run_app(replying([source], 50 * len(GROUP), failures))
     with running.connect() as client:
         client.sendall(REQUEST)
-        got = 0
+        received = 0
         with contextlib.suppress(ConnectionResetError):
             while part := client.recv(1 << 20):
-                got += len(part)
+                received += len(part)
     assert isinstance(failures[0], StorageError)
-    assert 19 * len(GROUP) <= got < 21 * len(GROUP) + 1000
+    assert 19 * len(GROUP) <= received < 21 * len(GROUP) + 1000
     assert source.closed

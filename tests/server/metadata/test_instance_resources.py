@@ -110,9 +110,11 @@ def test_reports(client: Any) -> None:
     assert get(client, path, log="", id="x").body == b""
     assert get(client, path, info="", key="warnings", **asked).json == {"warnings": ""}
     assert get(client, path, info="", key="other", **asked).body == b""
-    told = put(client, path, b"<Instance><Key>k</Key><Value>v</Value></Instance>", info="", **asked)
-    assert told.status == 200
-    assert told.headers["location"]
+    report = put(
+        client, path, b"<Instance><Key>k</Key><Value>v</Value></Instance>", info="", **asked
+    )
+    assert report.status == 200
+    assert report.headers["location"]
 
 
 def test_listings_are_filtered(client: Any, granted: Any) -> None:

@@ -13,17 +13,17 @@ from tests.server.metadata.rest_calls import post, run_sql, xml
 
 
 def ask(client: Any, query: str, **settings: str) -> Any:
-    said = f"<Settings>{escape(json.dumps(settings))}</Settings>" if settings else ""
-    body = f"<Authorization><Query>{escape(query)}</Query>{said}</Authorization>"
+    message = f"<Settings>{escape(json.dumps(settings))}</Settings>" if settings else ""
+    body = f"<Authorization><Query>{escape(query)}</Query>{message}</Authorization>"
     return post(client, "/authorization", body.encode())
 
 
-def told(client: Any, query: str, **settings: str) -> Any:
+def answered(client: Any, query: str, **settings: str) -> Any:
     return json.loads(xml(ask(client, query, **settings)).findtext("Result") or "")
 
 
 def ids(client: Any, query: str = "list users") -> list[str]:
-    return [user["ID"] for user in told(client, query)]
+    return [user["ID"] for user in answered(client, query)]
 
 
 def principals(answer: Any) -> dict[str, list[str]]:
@@ -47,11 +47,11 @@ def test_who_is_there(client: Any, reader: Any, chief: Any, granted: Any) -> Non
     assert sorted(ids(client)) == sorted(everybody)
     assert sorted(ids(chief, " LIST  Users; ")) == sorted(everybody)
     assert ids(reader) == [reader.access_id]
-    assert told(reader, "list users")[0]["DisplayName"] == "ann"
+    assert answered(reader, "list users")[0]["DisplayName"] == "ann"
 
 
 def test_what_each_may_do(client: Any, reader: Any, chief: Any) -> None:
-    mine = told(reader, "show grants")
+    mine = answered(reader, "show grants")
     assert mine == {
         "ACL": [
             {
@@ -64,9 +64,9 @@ def test_what_each_may_do(client: Any, reader: Any, chief: Any) -> None:
         "Roles": [],
     }
     for name in (reader.access_id, "ann", f"user {reader.access_id}"):
-        assert told(chief, f"show grants for {name}") == mine
-        assert told(reader, f"show grants for {name};") == mine
-    assert "odps:Drop" in principals(told(client, "show grants"))[f"user/{client.access_id}"]
+        assert answered(chief, f"show grants for {name}") == mine
+        assert answered(reader, f"show grants for {name};") == mine
+    assert "odps:Drop" in principals(answered(client, "show grants"))[f"user/{client.access_id}"]
     for who, name in ((reader, chief.access_id), (chief, "nobody")):
         refused = ask(who, f"show grants for {name}")
         assert (refused.status, refused.json["Code"]) == (404, "NoSuchObject")
@@ -86,12 +86,12 @@ def test_who_may_do_what_to_a_table(client: Any, reader: Any, chief: Any) -> Non
     everybody = {f"user/{one.access_id}" for one in (client, reader, chief)}
     for query in ON_TABLES:
         for name in ("sales_1", "demo.sales_1", "`demo`.`default`.`sales_1`"):
-            assert set(principals(told(chief, query.format(name)))) == everybody
-            mine = principals(told(reader, query.format(name)))
+            assert set(principals(answered(chief, query.format(name)))) == everybody
+            mine = principals(answered(reader, query.format(name)))
             assert list(mine) == [f"user/{reader.access_id}"]
-        result = principals(told(chief, query.format("default.sales_1"), **in_schema))
+        result = principals(answered(chief, query.format("default.sales_1"), **in_schema))
         assert set(result) == everybody
-        hidden = principals(told(chief, query.format("hidden")))
+        hidden = principals(answered(chief, query.format("hidden")))
         assert f"user/{reader.access_id}" not in hidden
         for who, name, code in (
             (reader, "hidden", "NoPermission"),
@@ -104,9 +104,9 @@ def test_who_may_do_what_to_a_table(client: Any, reader: Any, chief: Any) -> Non
 
 def test_what_there_is_none_of(client: Any) -> None:
     for query in ("list roles", "show packages", "list trustedprojects", "show label grants for x"):
-        assert told(client, query) == []
-    assert told(client, "get policy")["Statement"] == []
-    assert told(client, "show SecurityConfiguration")["LabelSecurity"] is False
+        assert answered(client, query) == []
+    assert answered(client, "get policy")["Statement"] == []
+    assert answered(client, "show SecurityConfiguration")["LabelSecurity"] is False
     for query in ("desc role admin", "describe role admin", "show principals admin"):
         assert ask(client, query).json["Code"] == "NoSuchObject"
 

@@ -229,7 +229,7 @@ def test_arrow_and_parquet_go_in(web: Web) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "headers", "query", "said"),
+    ("body", "headers", "query", "message"),
     [
         (b"id,text\nx,a\n", {"content-type": "text/csv"}, {}, "not readable as csv"),
         (b"id,nope\n1,a\n", {"content-type": "text/csv"}, {}, "nope"),
@@ -254,13 +254,13 @@ def test_arrow_and_parquet_go_in(web: Web) -> None:
     ],
 )
 def test_what_cannot_go_in_changes_nothing(
-    web: Web, body: bytes, headers: dict[str, str], query: dict[str, str], said: str
+    web: Web, body: bytes, headers: dict[str, str], query: dict[str, str], message: str
 ) -> None:
     before = web("nested").headers["etag"]
     _create(web, "untouched", "id BIGINT, text STRING")
     reply = web("untouched", "POST", body, headers, **query)
     assert reply.status == 400, reply.body
-    assert said in json.loads(reply.body)["Message"]
+    assert message in json.loads(reply.body)["Message"]
     assert web("untouched").arrow.num_rows == 0
     assert web("nested").headers["etag"] == before
 

@@ -97,11 +97,11 @@ def test_hostile_bodies_are_refused_or_read_in_what_memory_there_is(tmp_path: Pa
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     print(done.stdout)
-    for name, (status, said, size, grown, held, _) in result.items():
+    for name, (status, message, size, grown, held, _) in result.items():
         assert size < 16 << 20, name
         assert held == 0, name
-        assert grown < 1300, (name, status, said, grown)
+        assert grown < 1300, (name, status, message, grown)
         if name in {"json", "csv"}:
-            assert status == 200, (name, said)
+            assert status == 200, (name, message)
         else:
-            assert status in {400, 413}, (name, status, said)
+            assert status in {400, 413}, (name, status, message)

@@ -102,10 +102,10 @@ def test_what_is_told_makes_the_same_table(client: Any) -> None:
 
 
 def test_clients_are_told_operands_before_their_function() -> None:
-    told = json.loads(MADE.client_text("datetime"))
-    assert [next(iter(part)) for part in told] == ["leafExprDesc", "leafExprDesc", "functionCall"]
-    assert told[0]["leafExprDesc"]["reference"] == {"name": "at"}
-    assert told[1]["leafExprDesc"]["constant"] == "day"
+    report = json.loads(MADE.client_text("datetime"))
+    assert [next(iter(part)) for part in report] == ["leafExprDesc", "leafExprDesc", "functionCall"]
+    assert report[0]["leafExprDesc"]["reference"] == {"name": "at"}
+    assert report[1]["leafExprDesc"]["constant"] == "day"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ NUMBERS = ", ".join(str(n) for n in range(LEAST_ENTRIES))
 TEXTS = ",".join(f"'it is {n}'" for n in range(LEAST_ENTRIES))
 
 
-def said(condition: object) -> str:
+def text_of(condition: object) -> str:
     """A condition as text, without the addresses of its functions."""
     return re.sub(r"0x[0-9a-f]+", "", str(condition))
 
@@ -47,7 +47,7 @@ def test_a_list_means_what_it_means_inside(condition: str, monkeypatch: pytest.M
     short = compile_predicate(condition, FIELDS)
     monkeypatch.setattr("fletching.sql.parsing.dialect.without_long_lists", lambda text: (text, {}))
     whole = compile_predicate(condition, FIELDS)
-    assert said(short.condition) == said(whole.condition)
+    assert text_of(short.condition) == text_of(whole.condition)
     assert short.columns == whole.columns
 
 

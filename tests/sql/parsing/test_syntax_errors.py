@@ -21,7 +21,7 @@ class Complaint(Exception):  # noqa: N818 - it stands for a library's
             self.errors = [place]
 
 
-def said(description: str, **place: Any) -> str:
+def message_of(description: str, **place: Any) -> str:
     error = Complaint("x", description=description, **place)
     return syntax_error(error, "statement", "source").message
 
@@ -39,14 +39,14 @@ def said(description: str, **place: Any) -> str:
     ],
 )
 def test_descriptions_are_told_in_our_words(description: str, message: str) -> None:
-    result = said(description, line=1, col=8, highlight="sale")
+    result = message_of(description, line=1, col=8, highlight="sale")
     assert result.startswith("the statement cannot be parsed: " + message)
     assert "Token" not in result
 
 
 def test_places() -> None:
-    assert "line 2, column 3" in said("Expecting )", line=2, col=3, highlight="")
-    assert "line 1, column 1" in said("Expecting )")
+    assert "line 2, column 3" in message_of("Expecting )", line=2, col=3, highlight="")
+    assert "line 1, column 1" in message_of("Expecting )")
     error = Complaint("x", description="Expecting )", line=1, col=20, highlight="a")
     assert "column 5," in syntax_error(error, "filter", "", 15).message
 

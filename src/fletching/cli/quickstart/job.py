@@ -118,12 +118,12 @@ def move_table(client: Client, source: Source, report: Report) -> Iterator[Step]
     yield meter.step()
     yield _compared(source, table, "compare all", columns=every, partition=None, report=report)
 
-    some = every[: max(1, len(every) // 2)]
-    meter = Meter(source.table, f"read {len(some)} of {len(every)} columns", report)
-    for batch in table.scan(columns=some).to_batches():
+    half = every[: max(1, len(every) // 2)]
+    meter = Meter(source.table, f"read {len(half)} of {len(every)} columns", report)
+    for batch in table.scan(columns=half).to_batches():
         meter.count(batch)
     yield meter.step()
-    yield _compared(source, table, "compare columns", columns=some, partition=None, report=report)
+    yield _compared(source, table, "compare columns", columns=half, partition=None, report=report)
 
     if source.sample_partition:
         meter = Meter(source.table, "read one partition", report)

@@ -86,13 +86,15 @@ def known_users(scope: Scope) -> list[tuple[AccessKey, Sequence[Grant]]]:
         for key, grants in scope.service.keys.granted()
     ]
     # Without keys there is nobody to keep anything from.
-    told = principal.key is None or any(
+    everybody = principal.key is None or any(
         grant.permission is Permission.ADMIN and grant.covers_all(scope.project)
         for key, grants in result
         for grant in grants
         if key.access_id == mine
     )
-    return [(key, grants) for key, grants in result if grants and (told or key.access_id == mine)]
+    return [
+        (key, grants) for key, grants in result if grants and (everybody or key.access_id == mine)
+    ]
 
 
 def _statements(users: Iterable[tuple[AccessKey, Sequence[Grant]]], project: str) -> list[object]:

@@ -128,10 +128,10 @@ async def append_rows(exchange: Exchange, service: Service, name: TableName) -> 
 
 
 def _options(
-    info: TableInfo, append: _Append, one: dict[str, str], nulls: list[str]
+    info: TableInfo, append: _Append, query: dict[str, str], nulls: list[str]
 ) -> ReadOptions:
     """How text is read: with the types of the table's columns."""
-    delimiter = one.get("delimiter", ",")
+    delimiter = query.get("delimiter", ",")
     if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n':
         raise InvalidArgumentError(f"delimiter is one character, not {delimiter[:20]!r}")
     data = pa.ipc.read_schema(pa.py_buffer(info.arrow_schema))
@@ -222,7 +222,7 @@ class _Append:
             LimitExceededError: reading it takes more than the limit.
         """
         file.seek(0)
-        with _told(chosen):
+        with _as_parameter_errors(chosen):
             self.opened = _opened(file, chosen, options, limit)
             check_names("the body", self.opened.schema)
         return self.opened.need
@@ -237,7 +237,7 @@ class _Append:
         assert opened is not None
         ingest = self._engine.open_ingest(self.request)
         try:
-            with _told(chosen):
+            with _as_parameter_errors(chosen):
                 schema = opened.schema.remove_metadata()
                 ipc.write_stream(_checked(opened.batches, schema), _Feed(ingest), schema=schema)
             ingest.accept(list(ingest.decoder))
@@ -290,7 +290,7 @@ class _Feed:
 
 
 @contextlib.contextmanager
-def _told(chosen: FileFormat) -> Iterator[None]:
+def _as_parameter_errors(chosen: FileFormat) -> Iterator[None]:
     """Says of a body that cannot be read what is wrong, in our words."""
     try:
         yield

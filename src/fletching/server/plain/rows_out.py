@@ -119,14 +119,14 @@ async def send_rows(exchange: Exchange, service: Service, name: TableName) -> No
             await send_source(exchange, job, reply.source, reply.first)
 
 
-def _given_range(exchange: Exchange, one: dict[str, str]) -> tuple[int, int | None] | None:
+def _given_range(exchange: Exchange, query: dict[str, str]) -> tuple[int, int | None] | None:
     """The rows that a Range header asks for: offset, and their number if it has an end.
 
     One that cannot be honoured (another unit, several ranges, beside a filter or an offset) is passed
     over, as HTTP wants it: the reply is then whole, and says so by its status.
     """
     match = _RANGE.fullmatch(exchange.header("range").strip())
-    if match is None or {"filter", "offset", "limit"} & one.keys():
+    if match is None or {"filter", "offset", "limit"} & query.keys():
         return None
     start = int(match[1])
     if not match[2]:

@@ -295,11 +295,11 @@ def _matches(call: Call) -> tuple[str, str, str]:
 
 
 def _any_match(call: Call) -> str:
-    result, some, _ = _matches(call)
+    result, matched, _ = _matches(call)
     return let(
         ["m_"],
         [result],
-        f"CASE WHEN {some} THEN TRUE WHEN list_count(m_) < len(m_) THEN NULL WHEN m_ IS NULL"
+        f"CASE WHEN {matched} THEN TRUE WHEN list_count(m_) < len(m_) THEN NULL WHEN m_ IS NULL"
         " THEN NULL ELSE FALSE END",
     )
 

@@ -217,9 +217,9 @@ def decimal(precision: int, scale: int, *, loose: bool = False) -> SqlType:
     return SqlType("DECIMAL", max(precision, scale, 1), scale, loose=loose)
 
 
-def decimal_of(one: SqlType) -> SqlType:
+def decimal_of(sql_type: SqlType) -> SqlType:
     """The DECIMAL that holds every value of a whole type; a DECIMAL is itself."""
-    return decimal(_DIGITS[one.name], 0) if one.kind == "whole" else one
+    return decimal(_DIGITS[sql_type.name], 0) if sql_type.kind == "whole" else sql_type
 
 
 def quotient_type(left: SqlType, right: SqlType) -> SqlType:
@@ -281,7 +281,7 @@ def _common_number(a: SqlType, b: SqlType) -> SqlType:
     if "double" in {a.kind, b.kind}:
         return a if a.name == b.name else DOUBLE
     if a.kind == b.kind == "whole":
-        return max(a, b, key=lambda one: _WHOLE.index(one.name))
+        return max(a, b, key=lambda sql_type: _WHOLE.index(sql_type.name))
     a, b = decimal_of(a), decimal_of(b)
     scale = max(a.scale, b.scale)
     before = max(a.precision - a.scale, b.precision - b.scale)

@@ -38,21 +38,21 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(result)}?" if result else ""
 
 
-def _common(one: str, other: str) -> int:
+def _common(word: str, other: str) -> int:
     """How many first letters two names share."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
+    pairs = enumerate(zip(word, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(word), len(other)))
 
 
-def _slips(one: str, other: str, most: int) -> int:
+def _slips(word: str, other: str, most: int) -> int:
     """The optimal string alignment distance; more than ``most`` once it cannot be that small."""
     before: list[int] = []
     above = list(range(len(other) + 1))
-    for i, letter in enumerate(one, 1):
+    for i, letter in enumerate(word, 1):
         row = [i]
         for j, its in enumerate(other, 1):
             cost = min(above[j] + 1, row[-1] + 1, above[j - 1] + (letter != its))
-            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == its:
+            if i > 1 and j > 1 and letter == other[j - 2] and word[i - 2] == its:
                 cost = min(cost, before[j - 2] + 1)
             row.append(cost)
         if min(row) > most:

@@ -194,7 +194,7 @@ def _check_frame(chunk: Sequence[Token], rows: Token) -> None:
 
 def _check_suffix(token: Token, chunk: Sequence[Token], text: str) -> None:
     """A number with the suffix of a whole type is one of its values."""
-    index = next(i for i, one in enumerate(chunk) if one is token)
+    index = next(i for i, item in enumerate(chunk) if item is token)
     bits = _RANGES.get(chunk[index + 2].token_type.name) if index + 2 < len(chunk) else None
     if bits is None:
         return
@@ -232,7 +232,7 @@ def meant_keyword(chunk: Sequence[Token], line: int, column: int) -> str:
     return ""
 
 
-_SAID: Mapping[str, str] = {
+_MESSAGES: Mapping[str, str] = {
     r"^Expecting (?P<n>\S{1,20})$": "{n!r} is expected",
     r"^Expected table name": "the name of a table is expected",
     r"^Expected AS after CAST": "AS and a type are expected in CAST",
@@ -275,15 +275,15 @@ def _placed(details: Mapping[str, str | int], before: int, tokens: Sequence[Toke
     column = last - max(len(near) - 1, 0) if "\n" not in near else last
     if line == 1:
         column = max(column - before, 1)
-    text = f"{_said(str(details.get('description')))} at line {line}, column {column}"
+    text = f"{_message(str(details.get('description')))} at line {line}, column {column}"
     near = near.strip()
     if near:
         text += f", near {near[:60]!r}"
     return text + meant_keyword(tokens, line, last)
 
 
-def _said(description: str) -> str:
-    for pattern, message in _SAID.items():
+def _message(description: str) -> str:
+    for pattern, message in _MESSAGES.items():
         match = re.search(pattern, description)
         if match is not None:
             return message.format(**match.groupdict())

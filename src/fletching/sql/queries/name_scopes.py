@@ -53,7 +53,7 @@ class Scope:
             return None
         return (
             field_of(matches[0], parts[1:])
-            if all(one == matches[0] for one in matches)
+            if all(item == matches[0] for item in matches)
             else UNKNOWN
         )
 

@@ -295,7 +295,7 @@ class _Reader:
             joins=joins,
         )
         any_of = None if any(when.condition is None for when in whens) else _any(whens)
-        conditions = [one.copy() for one in (where, any_of) if one is not None]
+        conditions = [node.copy() for node in (where, any_of) if node is not None]
         if conditions:
             select.set("where", exp.Where(this=exp.and_(*conditions)))
         return select

@@ -40,7 +40,7 @@ def lift_rows(select: exp.Expr) -> None:
             continue
         names = [item.alias] if isinstance(item, exp.Alias) else []
         if isinstance(item, exp.Aliases):
-            names = [one.name for one in item.expressions]
+            names = [column.name for column in item.expressions]
         table = exp.to_identifier(f"_rows{number}", quoted=True)
         columns = [exp.to_identifier(name, quoted=True) for name in names]
         lateral = exp.Lateral(
@@ -49,13 +49,13 @@ def lift_rows(select: exp.Expr) -> None:
         item.replace(exp.Column(this=exp.Star(), table=table.copy()))
         select.append("laterals", lateral)
         if select.args.get("from_") is None:
-            one = exp.Values(
+            values = exp.Values(
                 expressions=[exp.Tuple(expressions=[exp.Literal.number(1)])],
                 alias=exp.TableAlias(
                     this=exp.to_identifier("_one"), columns=[exp.to_identifier("_one")]
                 ),
             )
-            select.set("from_", exp.From(this=one))
+            select.set("from_", exp.From(this=values))
 
 
 def group_ids(select: exp.Expr) -> None:
@@ -165,10 +165,12 @@ def check_named_queries(query: exp.Expr) -> None:
             continue
         items = body.expressions
         plain = not any(
-            isinstance(one, exp.Aliases) or one.find(exp.Star) is not None for one in items
+            isinstance(node, exp.Aliases) or node.find(exp.Star) is not None for node in items
         )
         makers = any(
-            one.name.lower() in ROW_MAKERS for item in items for one in item.find_all(exp.Anonymous)
+            node.name.lower() in ROW_MAKERS
+            for item in items
+            for node in item.find_all(exp.Anonymous)
         )
         if plain and not makers and len(alias.columns) != len(items):
             message = f"{cte.alias} names {len(alias.columns)} columns, its query has {len(items)}"

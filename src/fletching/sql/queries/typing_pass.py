@@ -140,7 +140,7 @@ class _Pass:
         star = item.this if isinstance(item, exp.Column) else item
         if isinstance(star, exp.Star):
             named = item.table.casefold() if isinstance(item, exp.Column) else ""
-            left_out = {one.name.casefold() for one in star.args.get("except_") or ()}
+            left_out = {column.name.casefold() for column in star.args.get("except_") or ()}
             for alias, columns in scope.sources.items():
                 if named in {"", alias}:
                     for name, result in columns.items():
@@ -275,7 +275,7 @@ def _computed(sql_type: SqlType) -> SqlType:
     return sql_type if kept else undeclared(sql_type)
 
 
-_INTERVALS = frozenset(one.declared for one in (INTERVAL_DAY_TIME, INTERVAL_YEAR_MONTH))
+_INTERVALS = frozenset(item.declared for item in (INTERVAL_DAY_TIME, INTERVAL_YEAR_MONTH))
 
 
 def _type_of_node(node: exp.Expr) -> SqlType:

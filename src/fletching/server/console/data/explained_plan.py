@@ -77,13 +77,13 @@ def _bars(kept: Sequence[int], y: int) -> list[str]:
         return []
     parts = []
     for index, name in ((0, "partitions"), (2, "segments")):
-        some, of = kept[index], kept[index + 1]
+        count, of = kept[index], kept[index + 1]
         top = y + 7 * index
-        width = _BAR * some / of if of else 0.0
+        width = _BAR * count / of if of else 0.0
         parts.append(
             f'<rect class="ground" x="0" y="{top}" width="{_BAR}" height="8"/>'
             f'<rect class="s0" x="0" y="{top}" width="{width:.1f}" height="8"/>'
-            f'<text x="{_BAR + 8}" y="{top + 8}">{some:,} of {of:,} {name} read</text>'
+            f'<text x="{_BAR + 8}" y="{top + 8}">{count:,} of {of:,} {name} read</text>'
         )
     return parts
 

@@ -109,13 +109,13 @@ class _Columns(NamedTuple):
         if len(self.shown) == self.total:
             return {}
         result = []
-        for some, every in zip((self.data, self.partition), self.others, strict=True):
+        for own, every in zip((self.data, self.partition), self.others, strict=True):
             result.append(
-                some
+                own
                 + tuple(
                     name
                     for name in every
-                    if name.casefold() == order.casefold() and name not in some
+                    if name.casefold() == order.casefold() and name not in own
                 )
             )
         return {"required_data_columns": result[0], "required_partition_columns": result[1]}
@@ -318,21 +318,21 @@ def _in_order(
             rows, result.plan.schema, column, count=min(end + 1, SORT_ROWS), descending=descending
         )
     shown = first.rows.slice(offset, count).select(list(names))
-    told = ""
+    note = ""
     if not first.whole:
-        told = (
+        note = (
             f"Sorting was given up after {SORT_SECONDS:.0f} seconds: these are the first of the"
             f" {first.looked:,} rows that were looked at. A query looks at all of them."
         )
     elif first.rows.num_rows == SORT_ROWS <= end:
-        told = f"In an order pages go as far as row {SORT_ROWS:,}; a query goes on."
+        note = f"In an order pages go as far as row {SORT_ROWS:,}; a query goes on."
     return _Page(
         shown,
         linked_cells(visit, shown),
         first.numbers[offset:end],
         result.total,
         first.rows.num_rows > end,
-        told,
+        note,
     )
 
 
