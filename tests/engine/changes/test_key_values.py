@@ -96,6 +96,12 @@ def test_the_last_row_of_each_key(rows: list[tuple[str, int]]) -> None:
     assert last_of_key(collided, some).tolist() == wanted
 
 
+def test_the_last_row_of_each_key_where_a_dictionary_has_a_value_twice() -> None:
+    twice = pa.DictionaryArray.from_arrays(pa.array([0, 1, 2, 3, 1]), ["a", "a", "b", "b"])
+    last = last_of_key(key_numbers([twice], SEED), lambda rows: [twice.take(pa.array(rows))])
+    assert last.tolist() == [False, False, False, True, True]
+
+
 @pytest.mark.parametrize("spread", [3, 1 << 20, 1 << 63, (1 << 64) - 1])
 def test_places_are_sorted_by_numbers_of_any_width(spread: int) -> None:
     """Also where numbers differ only in bits that give way to places."""

@@ -250,8 +250,11 @@ def last_indices(
         column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
         for column in columns(doubtful)
     ]
+    # A dictionary that came may have a value twice: only the values tell, and not its indices.
     values = [
-        (each if pa.types.is_dictionary(each.type) else each.dictionary_encode()).indices
+        (each.dictionary_decode() if pa.types.is_dictionary(each.type) else each)
+        .dictionary_encode()
+        .indices
         for each in codes
     ]
     table = np.stack([each.to_numpy(zero_copy_only=False) for each in values], axis=1)
