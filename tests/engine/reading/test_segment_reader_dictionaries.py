@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
@@ -131,3 +132,28 @@ def test_unread_dictionaries_are_left_out(shelf: Any) -> None:
     sent = b"".join(map(bytes, shelf.plan(shelf.session(), data_columns=("n",)).buffers()))
     kinds = [message.type for message in ipc.messages(sent)]
     assert lowlevel.MessageType.DICTIONARY_BATCH not in kinds
+
+
+@pytest.mark.parametrize("kept", [["a", "n", "b", "late"], ["late", "n"], ["n", "late", "b"]])
+def test_columns_that_were_added_later_have_empty_dictionaries(shelf: Any, kept: list[str]) -> None:
+    shelf.create(SCHEMA)
+    one = batch("x")
+    shelf.add(one)
+    late = pa.dictionary(pa.int8(), pa.list_(pa.dictionary(pa.int8(), pa.string())))
+    shelf.add_columns(pa.field("late", late))
+    inner = pa.array(["u", "v"]).dictionary_encode().cast(late.value_type.value_type)
+    values = pa.ListArray.from_arrays([0, 2], inner)
+    codes = pa.array([0], pa.int8())
+    two = pa.record_batch(
+        [*batch("y", 1).columns, pa.DictionaryArray.from_arrays(codes, values)], shelf.schema
+    )
+    shelf.add(two)
+    session = shelf.session(verbatim_types=True)
+    rows = [{**row, "late": None} for row in one.to_pylist()] + two.to_pylist()
+    wanted = [{name: row[name] for name in kept} for row in rows]
+    read = functools.partial(
+        shelf.read, session, data_columns=tuple(kept), data_columns_unordered=True
+    )
+    assert read().to_pylist() == wanted
+    assert read(offset=2, count=6).to_pylist() == wanted[2:8]
+    assert read(offset=9, count=1).to_pylist() == wanted[9:]

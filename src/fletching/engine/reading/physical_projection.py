@@ -8,17 +8,19 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 import pyarrow as pa
+from typing_extensions import Buffer
 
 from fletching.engine.cache import Budget, RecentlyUsed
 from fletching.engine.reading.output_schema import OutputColumn, TableColumns, reply_schema
 from fletching.errors import InvalidArgumentError, UsageError
-from fletching.ipc import Message
+from fletching.ipc import Message, messages
 from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.constant_arrays import Constant
 from fletching.ipc.dictionaries import has_dictionary
 from fletching.ipc.encoding import encode_schema
-from fletching.ipc.metadata import HeaderReader
+from fletching.ipc.metadata import HeaderReader, MessageType
 from fletching.ipc.projection import Projector
+from fletching.ipc.renumbering import renumbered
 from fletching.ipc.schema_header import schema_header, schema_message_of
 from fletching.ipc.type_tree import any_below
 from fletching.ipc.validation import BatchValidator
@@ -216,6 +218,37 @@ class PhysicalProjection:
             if index is not None
             for number in ids
         ]
+
+    def absent_dictionaries(self, stored: SegmentColumns) -> bytes:
+        """Messages of empty dictionaries, for the reply's columns that segments of one schema version lack.
+
+        Readers of streams want every dictionary of the schema before the first batch, whether it uses it or not.
+        """
+        lacking = [
+            number
+            for number, (index, ids) in enumerate(zip(stored.source, self._ids, strict=True))
+            if index is None and ids
+        ]
+        if not lacking:
+            return b""
+        schema = pa.schema([self.schema.field(number) for number in lacking])
+        sink = pa.BufferOutputStream()
+        empty = [constant_column(field.type, None, 0) for field in schema]
+        with pa.ipc.new_stream(sink, schema) as writer:
+            writer.write_batch(pa.RecordBatch.from_arrays(empty, schema=schema))
+        head, *others = messages(sink.getvalue())
+        own = [number for field in schema_header(head).fields for number in field.dictionary_ids]
+        sent = dict(zip(own, (n for number in lacking for n in self._ids[number]), strict=True))
+        parts: list[Buffer] = []
+        for message in others:
+            if message.type is MessageType.DICTIONARY_BATCH:
+                number = sent[message.dictionary_batch().id]
+                framed = memoryview(b"".join(message.frame()))
+                parts += [
+                    renumbered(framed[: message.metadata_length], number),
+                    framed[message.metadata_length :],
+                ]
+        return b"".join(parts)
 
     @functools.cached_property
     def _stored(self) -> dict[int, SegmentColumns]:

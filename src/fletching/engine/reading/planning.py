@@ -186,7 +186,8 @@ class _Builder:
         for strategy, first, end in self.runs():
             previous, reader = reader, self.reader(first, reader)
             if self.projection.has_dictionaries and reader is not previous:
-                dictionaries = DictionaryChunks(reader, self.projection)
+                first_one = dictionaries is None
+                dictionaries = DictionaryChunks(reader, self.projection, first=first_one)
             yield strategy, first, end, reader, dictionaries
 
     def _rows_of(self, batch: int) -> tuple[int, int]:

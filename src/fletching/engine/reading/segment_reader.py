@@ -249,10 +249,14 @@ class SegmentReader:
 class DictionaryChunks:
     """The dictionaries of one segment that a reply needs, given batch by batch; each is sent once."""
 
-    def __init__(self, reader: SegmentReader, projection: PhysicalProjection) -> None:
+    def __init__(
+        self, reader: SegmentReader, projection: PhysicalProjection, *, first: bool = False
+    ) -> None:
+        """Knows the segment's; that of a stream's ``first`` one also gives empty ones that the segment lacks."""
         self._reader = reader
         self._ids = self._mapping(projection) if reader.row.dictionary_index else {}
         self._sent = 0
+        self._absent = projection.absent_dictionaries(reader.columns) if first else b""
 
     def _mapping(self, projection: PhysicalProjection) -> Mapping[int, int]:
         """Ids in the segment to ids in the reply."""
@@ -283,6 +287,9 @@ class DictionaryChunks:
 
     def pieces_before(self, offset: int) -> Iterator[Literal | Extent]:
         """The messages that stand before ``offset`` and were not given yet."""
+        if self._absent:
+            yield Literal(self._absent)
+            self._absent = b""
         stored = self._reader.object if self._ids else None
         for entry, sent_id in self._next(offset):
             assert stored is not None
