@@ -135,5 +135,20 @@ def test_what_is_too_large_for_the_cache_is_kept_beside_it(three: Any) -> None:
     large = snapshots.get(table_id, version, EVERYTHING, None)
     assert snapshots.get(table_id, version, EVERYTHING, None) is large
     assert len(snapshots.cache) == 0
-    snapshots.get(table_id, version - 1, EVERYTHING, None)
-    assert snapshots.get(table_id, version, EVERYTHING, None) is not large
+    older = snapshots.get(table_id, version - 1, EVERYTHING, None)
+    assert snapshots.get(table_id, version - 1, EVERYTHING, None) is older
+    snapshots.get(table_id, version - 2, EVERYTHING, None)
+    assert snapshots.get(table_id, version - 1, EVERYTHING, None) is not older
+    assert snapshots.get(table_id, version, EVERYTHING, None) is large, "the newest stays"
+
+
+def test_superseded_versions_go_soon_and_the_newest_stays(
+    three: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_snapshots, "_SUPERSEDED_SECONDS", 0.0)
+    snapshots, table_id, version = snapshots_of(three)
+    older = snapshots.get(table_id, version - 1, EVERYTHING, None)
+    newest = snapshots.get(table_id, version, EVERYTHING, None)
+    assert len(snapshots.cache) == 1
+    assert snapshots.get(table_id, version - 1, EVERYTHING, None) is not older
+    assert snapshots.get(table_id, version, EVERYTHING, None) is newest

@@ -35,7 +35,9 @@ from fletching.objects.store import ObjectStore
 
 __all__ = ["Snapshots", "grow"]
 
-_NEWEST_BYTES = 200  # of the number that is remembered for a table
+_SUPERSEDED_SECONDS = 30.0
+"""How long a version that nobody reads is kept when there is a newer one: whoever began to read it reads on within
+seconds, and of a table that changes all day there is one for every change."""
 
 
 SnapshotKey: TypeAlias = tuple[str, int, PartitionFilter, "int | None"]
@@ -49,9 +51,18 @@ class Snapshots:
         self._database = database
         self._store = store
         self._kept = RecentlyUsed[SnapshotKey, Snapshot](
+            budget,
+            weight=lambda snapshot: snapshot.size_bytes,
+            idle_seconds=_SUPERSEDED_SECONDS,
+        )
+        # Of chosen partitions: which ones a condition chooses takes long to find where there are many.
+        self._chosen = RecentlyUsed[SnapshotKey, Snapshot](
             budget, weight=lambda snapshot: snapshot.size_bytes
         )
-        self._newest = RecentlyUsed[str, int](budget, weight=lambda _: _NEWEST_BYTES)
+        # The whole newest version of each table, which the next reader wants and later ones are made from.
+        self._newest = RecentlyUsed[str, tuple[int, Snapshot]](
+            budget, weight=lambda newest: newest[1].size_bytes
+        )
         self._loading = threading.Lock()
 
     @property
@@ -63,13 +74,24 @@ class Snapshots:
         self, table_id: str, version: int, wanted: PartitionFilter, since: int | None
     ) -> Snapshot:
         """The rows of a version in the wanted partitions, or the changes ``since`` another one."""
-        snapshot = self._kept.get((table_id, version, wanted, since))
+        key = (table_id, version, wanted, since)
+        snapshot = self._find(key)
         if snapshot is None:
             with self._loading:  # the second of two readers finds what the first has loaded
-                snapshot = self._kept.get((table_id, version, wanted, since))
+                snapshot = self._find(key)
                 if snapshot is None:
                     with self._database.read() as connection:
                         snapshot = self.load(connection, table_id, version, wanted, since)
+        return snapshot
+
+    def _find(self, key: SnapshotKey) -> Snapshot | None:
+        table_id, version, wanted, since = key
+        if not wanted.everything:
+            return self._chosen.get(key)
+        snapshot = self._kept.get(key)
+        if snapshot is None and since is None:
+            newest = self._newest.get(table_id)
+            snapshot = newest[1] if newest is not None and newest[0] == version else None
         return snapshot
 
     def load(
@@ -82,7 +104,7 @@ class Snapshots:
     ) -> Snapshot:
         """The snapshot, as the catalog has it in a transaction of the caller's; see `get`."""
         key = (table_id, version, wanted, since)
-        snapshot = self._kept.get(key)
+        snapshot = self._find(key)
         if snapshot is None:
             if since is not None:
                 snapshot = changes_between(
@@ -105,7 +127,7 @@ class Snapshots:
                     visible_deletions(connection, table_id, version),
                     self._vector,
                 )
-            self._kept.put(key, snapshot)
+            (self._kept if wanted.everything else self._chosen).put(key, snapshot)
         return snapshot
 
     def _whole_snapshot(self, connection: Connection, table_id: str, version: int) -> Snapshot:
@@ -114,12 +136,9 @@ class Snapshots:
         A writer that commits every second would else make every reader load everything anew.
         """
         deleted = visible_deletions(connection, table_id, version)
-        known = self._newest.get(table_id)
-        base = None
-        if known is not None and known <= version:
-            base = self._kept.get((table_id, known, PartitionFilter(), None))
+        known, base = self._newest.get(table_id) or (version, None)
         changed = None
-        if base is not None and known is not None:
+        if base is not None and known <= version:
             changed = segments_since(connection, table_id, known, version)
         if base is not None and changed is not None:
             snapshot = grow(base, *changed, deleted, self._vector)
@@ -127,8 +146,8 @@ class Snapshots:
             snapshot = Snapshot.of(
                 visible_segments(connection, table_id, version), deleted, self._vector
             )
-        if known is None or known <= version:
-            self._newest.put(table_id, version)
+        if known <= version:
+            self._newest.put(table_id, (version, snapshot))
         return snapshot
 
     def _vector(self, deletion_id: int) -> bytes | None:
