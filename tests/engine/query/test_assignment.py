@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -45,6 +46,26 @@ def taken(value: str, target: pa.DataType, declared: str = "") -> Any:
 )
 def test_values(value: str, target: pa.DataType, declared: str, expected: Any) -> None:
     assert taken(value, target, declared) == expected
+
+
+@pytest.mark.parametrize(
+    ("texts", "target"),
+    [
+        (("1_0", "0x10", "0b1", "-0x1"), pa.int64()),
+        (("1_0", "0x10", "nan(1)"), pa.float64()),
+        (("1_0", "nan(1)"), pa.float32()),
+        (("1_0", "0x10"), pa.decimal128(10, 2)),
+        (("epoch", "infinity", "2026/01/02", "2026-01-02 (BC)", "0000-01-01"), pa.date32()),
+        (("epoch", "-infinity", "2026-01-02 (BC)"), pa.timestamp("us")),
+    ],
+    ids=str,
+)
+def test_what_only_duckdb_reads_as_a_value_is_refused(
+    texts: tuple[str, ...], target: pa.DataType
+) -> None:
+    for text in texts:
+        with pytest.raises(duckdb.Error, match=rf"Could not convert string '{re.escape(text)}'"):
+            taken(f"'{text}'", target)
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])

@@ -46,6 +46,16 @@ def test_text_that_is_no_value_of_the_type_is_damage() -> None:
         constant_scalar(pa.int64(), "seven")
 
 
+def test_whole_numbers_and_nan_are_spelt_in_one_way() -> None:
+    for text in ("0x10", "0XFF", "-0x1", " 0x1", "1_0", "+1", "1e3", "1.0", "\u0663", "", "nan"):
+        with pytest.raises(pa.ArrowInvalid):
+            scalar_of_text(text, pa.int8())
+    for text in ("nan(1)", "0x1p3", "1_0", "\u0663"):
+        with pytest.raises(pa.ArrowInvalid):
+            scalar_of_text(text, pa.float64())
+    assert scalar_of_text("007", pa.uint8()).as_py() == 7
+
+
 def test_text_is_no_float_that_the_type_does_not_have() -> None:
     for text, kind in (
         ("1e400", pa.float64()),

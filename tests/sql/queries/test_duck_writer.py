@@ -26,6 +26,13 @@ def test_operators_are_written_out(text: str, made: str) -> None:
     assert item(text.replace("n ", "t.n ").replace("tags", "t.tags")) == made
 
 
+def test_a_text_beyond_a_decimal_is_null_as_one_that_is_computed() -> None:
+    with duckdb.connect() as connection:
+        for text in ("1e40", "-99999999999", "1_0", "0x10"):
+            sql = item(f"cast('{text}' as decimal(10,2))")
+            assert connection.sql(f"select {sql}").fetchall() == [(None,)]
+
+
 def test_no_form_of_ours_is_taken_from_us() -> None:
     """sqlglot asks its table of short forms before it asks the writer's methods."""
     names = {kind.__name__.lower() for kind in Writer.TRANSFORMS}

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from fletching.engine.query.result_types import duck_type_of, quoted_name
 from fletching.errors import InvalidArgumentError
-from fletching.sql.functions.conversions import beyond, decimal_text
+from fletching.sql.functions.conversions import beyond, decimal_text, misspelt
 from fletching.sql.functions.sql_types import type_of_column
 
 if TYPE_CHECKING:
@@ -43,16 +43,20 @@ def assigned(source: DuckDBPyType, field: pa.Field, declared: str) -> str:
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"column {field.name}: {error.message}") from error
     kind = str(source.id).lower()
-    if kind == "varchar" and pa.types.is_integer(field.type):
-        # What is no number at all is told apart by the column's type, not by the one it is read as.
-        made = f"CASE WHEN CAST({{}} AS {duck_type_of(field.type)}) IS NOT NULL THEN {made} END"
-    if kind == "varchar" and pa.types.is_floating(field.type):
+    known = type_of_column(declared, field.type)
+    if kind == "varchar":
         target = duck_type_of(field.type)
-        refusal = f"error('Could not convert string ''' || {{}} || ''' to {target}')"
-        made = f"CASE WHEN {beyond('{}', target)} THEN {refusal} ELSE {made} END"
+        if pa.types.is_integer(field.type):
+            # What is no number at all is told apart by the column's type, not by the one it is read as.
+            made = f"CASE WHEN CAST({{}} AS {target}) IS NOT NULL THEN {made} END"
+        wrong = misspelt("{}", known.kind)
+        if pa.types.is_floating(field.type):
+            wrong = f"{wrong} OR {beyond('{}', target)}"
+        if wrong:
+            refusal = f"error('Could not convert string ''' || {{}} || ''' to {target}')"
+            made = f"CASE WHEN {wrong} THEN {refusal} ELSE {made} END"
     if kind == "timestamp_ns" and _counts_seconds(field.type):
         made = f"CAST({made} AS TIMESTAMP_S)"
-    known = type_of_column(declared, field.type)
     if known.kind == "text" and kind == "decimal":
         made = decimal_text("{}")
     # A VARCHAR or CHAR is cut to its length, as it is by CAST.

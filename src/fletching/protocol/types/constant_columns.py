@@ -43,8 +43,8 @@ def scalar_of_text(text: str, data_type: pa.DataType) -> pa.Scalar:
     Raises:
         pyarrow.ArrowException: it spells none, or a float beyond those that the type has.
     """
-    if pa.types.is_floating(data_type):
-        # pyarrow's parser makes infinity of 1e400, and 0 of 1e-400, without an error.
+    if pa.types.is_floating(data_type) or pa.types.is_integer(data_type):
+        # pyarrow's parser makes infinity of 1e400, 0 of 1e-400 and 16 of 0x10, without an error.
         return stood_for(pa.array([text]), data_type, "")[0]
     # For other types the parser is exact: it refuses what lies beyond or between their values.
     return pa.scalar(text, pa.string()).cast(data_type)

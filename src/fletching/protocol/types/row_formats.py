@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import io
+import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import IO, NamedTuple, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +24,7 @@ from fletching.protocol.types.quoted_fields import QuotesWatched, has_plain_quot
 from fletching.protocol.types.spelt_values import (
     LongNumbers,
     check_finite,
+    has_hexadecimal,
     read_from_csv,
     read_from_json,
     stood_for,
@@ -211,7 +214,8 @@ def open_csv(
         source: gives the bytes, from their beginning.
         options: how to read.
         delimiter: between the fields, where ``options`` name none.
-        again: whether ``source`` may be asked twice.
+        again: whether ``source`` may be asked twice; else it is asked once, and its first blocks are kept
+            until they have been read.
 
     Raises:
         UsageError: it is CSV of another kind than the options say; also from the batches, if it
@@ -221,12 +225,18 @@ def open_csv(
     from pyarrow import csv
 
     delimiter = options.delimiter or delimiter
+    if not again:
+        # Types are told from the first block. Readers look ahead, so that it is not the last one here.
+        once = source()
+        beginning = once.read(_BLOCKS_FOR_TYPES * options.block_bytes)
+        files: Iterator[Any] = iter([io.BytesIO(beginning), _Joined(beginning, once)])
+        source = files.__next__
 
     read = {field.name: read_from_csv(field.type) for field in options.types or ()}
     types = {name: kind for name, kind in read.items() if kind is not None}
     watching = options.whole and has_plain_quotes(options.encoding)
 
-    def reading(*, skip_empty_lines: bool) -> pa.RecordBatchReader:
+    def reading(*, skip_empty_lines: bool, watching: bool) -> pa.RecordBatchReader:
         file = source()
         return csv.open_csv(
             QuotesWatched(file, name, delimiter) if watching else file,
@@ -249,17 +259,18 @@ def open_csv(
             ),
         )
 
-    reader = reading(skip_empty_lines=True)
+    reader = reading(skip_empty_lines=True, watching=watching and again)
     untyped = [
         field
         for field in reader.schema
-        if field.name not in read and pa.types.is_floating(field.type)
+        if field.name not in read
+        and (pa.types.is_floating(field.type) or pa.types.is_integer(field.type))
     ]
-    if again and (untyped or len(reader.schema) == 1):
+    if not again or untyped or len(reader.schema) == 1:
         # Numbers are read as those of columns that have a type, now that it is known. An empty line of a
         # file with one column is a null, and no line to be passed over.
         types |= {field.name: pa.string() for field in untyped}
-        reader = reading(skip_empty_lines=len(reader.schema) > 1)
+        reader = reading(skip_empty_lines=len(reader.schema) > 1, watching=watching)
     schema = reader.schema
     if options.delimiter is None and len(schema) == 1:
         for other in (";", "\t", "|", ","):
@@ -274,9 +285,39 @@ def open_csv(
                 f"{name}: column {field.name!r} is not UTF-8 text: give its --encoding (latin-1, "
                 f"cp1252, ...), or --types '{field.name} BINARY' to keep the bytes"
             )
+    batches: Iterator[pa.RecordBatch] = iter(reader)
+    if untyped:
+        first = list(itertools.islice(batches, 1))
+        batches = itertools.chain(first, batches)
+        # pyarrow tells whole numbers from hexadecimal digits, too: these are text.
+        texts = dict(zip(schema.names, first[0].columns if first else (), strict=False))
+        untyped = [
+            field
+            for field in untyped
+            if field.name not in texts or not has_hexadecimal(texts[field.name])
+        ]
     wanted = {field.name: field.type for field in (*untyped, *(options.types or ()))}
-    names = [] if again else [field.name for field in untyped]
-    return _meant(reader, schema, wanted, lambda: names)
+    return _meant(batches, schema, wanted, lambda: ())
+
+
+_BLOCKS_FOR_TYPES = 3
+
+
+class _Joined(io.RawIOBase):
+    """Bytes that were read of a file already, and those that follow in it."""
+
+    def __init__(self, beginning: bytes, file: IO[bytes]) -> None:
+        super().__init__()
+        self._beginning = io.BytesIO(beginning)
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes; those of the beginning first."""
+        data = self._beginning.read(size)
+        return data or self._file.read(size)
 
 
 def open_json_lines(file: IO[bytes], options: ReadOptions) -> Opened:

@@ -4,7 +4,8 @@ pyarrow's readers, given the type itself, drop the zone of a moment or make one 
 infinities of numbers beyond a FLOAT or a DOUBLE, and read bytes, dates and times of day in JSON as no
 JSON has them, or not at all. So they read these types as something wider, at every depth, and what it
 stands for is found here: exactly that, or it is refused. A number is the nearest FLOAT or DOUBLE, but
-infinity is not near to any number, and zero to no other one.
+infinity is not near to any number, and zero to no other one. Whole numbers are written in decimal
+digits: pyarrow also takes hexadecimal ones, and makes -1 of those of 255.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["LongNumbers", "check_finite", "read_from_csv", "read_from_json", "stood_for"]
+__all__ = [
+    "LongNumbers",
+    "check_finite",
+    "has_hexadecimal",
+    "read_from_csv",
+    "read_from_json",
+    "stood_for",
+]
 
 _types = pa.types
 
@@ -26,8 +34,9 @@ _types = pa.types
 def read_from_csv(kind: pa.DataType) -> pa.DataType | None:
     """The type in which a field of CSV is read for a column; None if it has to be told."""
     kind = _plain(kind)
-    if _types.is_floating(kind):
-        return pa.string()  # costs no more, and tells what was written where infinity came of it
+    if _types.is_floating(kind) or _types.is_integer(kind):
+        # Costs little, and tells what was written where infinity came of it, or hexadecimal digits stood.
+        return pa.string()
     if _types.is_nested(kind) or _types.is_null(kind):
         return None
     if _types.is_duration(kind) or _types.is_interval(kind):
@@ -87,6 +96,8 @@ def stood_for(array: pa.Array, kind: pa.DataType, column: str) -> pa.Array:
         return _narrowed(array, kind, column)
     if _types.is_string(array.type) and _types.is_floating(kind):
         return _narrowed(_doubles(array, column), kind, column)
+    if _types.is_string(array.type) and _types.is_integer(kind):
+        return _whole(array, kind, column)
     if _types.is_string(array.type):
         if not (_is_bytes(kind) or _types.is_temporal(kind)) or _types.is_duration(kind):
             return array
@@ -113,21 +124,54 @@ def stood_for(array: pa.Array, kind: pa.DataType, column: str) -> pa.Array:
     return array
 
 
-_NOT_ZERO = "^[-+.0-9]*[1-9]"
+def has_hexadecimal(texts: pa.Array) -> bool:
+    """Whether one of the texts is written as ``0x1F``, which pyarrow takes for a whole number."""
+    data = texts.buffers()[2]
+    if data is None or not np.isin(np.frombuffer(data, np.uint8), _HEXADECIMAL_MARKS).any():
+        return False
+    return bool(pc.any(pc.match_substring_regex(texts, _HEXADECIMAL)).as_py())
+
+
+_HEXADECIMAL_MARKS = np.frombuffer(b"xX", np.uint8)
+_HEXADECIMAL = r"^[ \t]*-?0[xX]"
+
+
+def _whole(texts: pa.Array, kind: pa.DataType, column: str) -> pa.Array:
+    """Texts as whole numbers."""
+    if has_hexadecimal(texts):
+        wrong = texts.filter(pc.match_substring_regex(texts, _HEXADECIMAL))[0].as_py()
+        raise pa.ArrowInvalid(
+            f"column {column!r}: conversion error: {wrong[:60]!r} is no {kind}: whole numbers are "
+            "written in decimal digits"
+        )
+    return _cast_trimmed(texts, kind, column)
+
+
+def _cast_trimmed(texts: pa.Array, kind: pa.DataType, column: str) -> pa.Array:
+    """Texts as numbers; blanks around them do not count, as pyarrow's reader of CSV has it."""
+    try:
+        try:
+            return texts.cast(kind)
+        except pa.ArrowInvalid:
+            return pc.utf8_trim(texts, " \t").cast(kind)
+    except pa.ArrowInvalid as error:
+        raise pa.ArrowInvalid(f"column {column!r}: conversion error: {error}") from error
+
+
+_NOT_ZERO = r"^[ \t]*[-+.0-9]*[1-9]"
+_NAN_OF_SOME_KIND = r"\("
 
 
 def _doubles(array: pa.Array, column: str) -> pa.Array:
     """Texts of CSV as numbers."""
-    try:
-        try:
-            made = array.cast(pa.float64())
-        except pa.ArrowInvalid:
-            # As around numbers of other types, blanks do not count.
-            array = pc.utf8_trim(array, " \t")
-            made = array.cast(pa.float64())
-    except pa.ArrowInvalid as error:
-        raise pa.ArrowInvalid(f"column {column!r}: conversion error: {error}") from error
+    made = _cast_trimmed(array, pa.float64(), column)
     values = pc.fill_null(made, 1.0).to_numpy()
+    if np.isnan(values).any():
+        wrong = array.filter(pc.match_substring_regex(array, _NAN_OF_SOME_KIND))
+        if len(wrong):
+            raise pa.ArrowInvalid(
+                f"column {column!r}: conversion error: {wrong[0].as_py()[:60]!r} is no number"
+            )
     ends = np.isinf(values) | (values == 0)
     if ends.any():
         texts = array.filter(pa.array(ends))

@@ -17,6 +17,7 @@ __all__ = [
     "convertible",
     "decimal_text",
     "in_years",
+    "misspelt",
     "moment_text",
     "since_1970",
 ]
@@ -42,14 +43,32 @@ YEAR = "(?:[1-9]\\d{0,3}|0[1-9]\\d{0,2}|00[1-9]\\d?|000[1-9])"
 _SHORT = 100
 """A value of more characters of SQL is computed once and has a name, where it is needed several times."""
 
-_DATE_TEXT = f"'^\\s*{YEAR}-\\d{{1,2}}-\\d{{1,2}}(?:[ T].*)?$'"
-"""Texts that have a form as a whole number, or as a date or time: DuckDB takes ``1_0``, ``0x1`` and ``epoch``."""
+_DATE_TEXT = f"'^\\s*{YEAR}-\\d{{1,2}}-\\d{{1,2}}(?:[ T][^(]*)?$'"
+_NO_NUMBER_TEXT = "'[_(]|0[xXbB]'"
+"""Texts that have a form as a whole number, or as a date or time: DuckDB takes ``1_0``, ``0x1``,
+``nan(1)``, ``epoch`` and ``2024-01-02 (BC)``."""
+
+
+def misspelt(text: str, kind: str) -> str:
+    """Whether DuckDB reads a text as a value of a kind that it does not spell; empty if it reads no such.
+
+    Args:
+        text: in DuckDB's SQL.
+        kind: of the type, as `SqlType.kind` has it.
+    """
+    if kind in {"whole", "double", "decimal"}:
+        return f"regexp_matches({text}, {_NO_NUMBER_TEXT})"
+    if kind in {"date", "time"}:
+        return f"NOT regexp_matches({text}, {_DATE_TEXT})"
+    return ""
 
 
 def moment_text(text: str) -> str:
     """A text if it is written as a date or a time is, else null."""
     if _CONSTANT.fullmatch(text):
-        return text if re.match(rf"'\s*{YEAR}-\d{{1,2}}-\d{{1,2}}(?:[ T'])", text) else "NULL"
+        return (
+            text if re.match(rf"'\s*{YEAR}-\d{{1,2}}-\d{{1,2}}(?:'|[ T][^(]*$)", text) else "NULL"
+        )
     return f"CASE WHEN regexp_matches({text}, {_DATE_TEXT}) THEN {text} END"
 
 
@@ -89,6 +108,11 @@ def converted(text: str, given: SqlType, wanted: SqlType, zone: str = "") -> str
         zone: the statement's; numbers of seconds count in UTC.
     """
     target = wanted.duck()
+    if given.kind == wanted.kind == "array" and given.element.kind and wanted.element.kind:
+        # By the rules for single values, which DuckDB's casts of lists do not know.
+        each = f"each{str(given).count('ARRAY')}"
+        made = converted(each, given.element, wanted.element, zone)
+        return f"CAST(list_transform({text}, lambda {each}: {made}) AS {target})"
     if wanted.kind == "whole":
         if given.kind in {"double", "decimal"}:
             text = f"trunc({text})"  # cut, not rounded
@@ -98,14 +122,14 @@ def converted(text: str, given: SqlType, wanted: SqlType, zone: str = "") -> str
             # Of milliseconds DuckDB would make nanoseconds, which end in the year 2262.
             text = f"epoch({to_utc(f'CAST({text} AS TIMESTAMP)', zone)})"
     elif wanted.kind == "double" and given.kind == "text":
-        wrong = f"contains({{0}}, '_') OR {beyond('{0}', target)}"
+        wrong = f"{misspelt('{0}', 'double')} OR {beyond('{0}', target)}"
         body = f"CASE WHEN NOT ({wrong}) THEN TRY_CAST({{0}} AS {target}) END"
         if len(text) <= _SHORT:
             return body.format(text)
         return f"list_transform([{text}], lambda written: {body.format('written')})[1]"
     elif wanted.kind in {"double", "decimal"}:
         if given.kind == "text":
-            text = f"CASE WHEN NOT contains({text}, '_') THEN {text} END"
+            text = f"CASE WHEN NOT {misspelt(text, 'decimal')} THEN {text} END"
         elif given.kind == "time":
             text = f"(epoch_us({to_utc(f'CAST({text} AS TIMESTAMP)', zone)}) / 1000000.0::DOUBLE)"
     elif wanted.kind == "text":

@@ -187,7 +187,7 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
             if not value.is_string and value.name.isdecimal() and wanted.numeric:
                 return f"TRY_CAST({text} AS {wanted.duck()})"
             if value.is_string and wanted.kind == "decimal":
-                return f"CAST({text} AS {wanted.duck()})" if _is_number(value.name) else "NULL"
+                return f"TRY_CAST({text} AS {wanted.duck()})" if _is_number(value.name) else "NULL"
         given = type_of(value)
         if not convertible(given, wanted):
             raise located(
