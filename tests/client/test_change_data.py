@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 
 from fletching.client.change_data import deleting, one_row, only_columns, whole_rows
 from fletching.errors import UsageError
-from fletching.protocol.types.blob_type import BlobType
 
 SCHEMA = pa.schema([("id", pa.int64()), ("name", pa.string()), ("price", pa.decimal128(10, 2))])
 
@@ -37,18 +39,44 @@ def test_columns_are_chosen_by_name_in_any_case() -> None:
     ids=["columns", "rows", "arrow", "pandas", "iterator"],
 )
 def test_rows_that_replace_others_are_whole(lacking: Any) -> None:
-    with pytest.raises(UsageError, match="lacks column price: an upsert replaces whole rows"):
+    with pytest.raises(
+        UsageError, match=r"lacks columns? (name, )?price: an upsert replaces whole"
+    ):
         whole_rows(lacking, SCHEMA)
+
+
+ROW: dict[str, Any] = {"id": 1, "name": "a", "PRICE": None}
+PART = {"id": 2, "name": "b"}
+
+
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        [ROW, PART],
+        iter([ROW, PART]),
+        [pa.Table.from_pylist([ROW]), pa.Table.from_pylist([PART])],
+        (pa.record_batch([[1]] * len(row), list(row)) for row in (ROW, PART)),
+        (pd.DataFrame([row]) for row in (ROW, PART)),
+        iter([[ROW, ROW], [ROW, PART]]),
+    ],
+    ids=["rows", "iterator of rows", "tables", "batches", "frames", "lists"],
+)
+def test_each_row_is_whole(lacking: Any) -> None:
+    with pytest.raises(UsageError, match="lacks column price: an upsert replaces whole rows"):
+        list(cast("Iterator[object]", whole_rows(lacking, SCHEMA)))
 
 
 def test_whole_rows_are_what_was_given() -> None:
     table = pa.table({"price": [None], "Name": ["a"], "id": [1]})
-    assert whole_rows(table, SCHEMA) is table
-    given: Any = whole_rows(iter([{"id": [1], "name": ["a"], "PRICE": [None]}]), SCHEMA)
-    assert [batch.num_rows for batch in given.batches] == [1]
-    contents = iter([{"id": 1}])
-    blobs = pa.schema([SCHEMA.field(0), pa.field("image", BlobType())])
-    assert whole_rows(contents, blobs) is contents
+    frame = table.to_pandas().set_index("id")
+    rows = [ROW, {name.upper(): value for name, value in ROW.items()}]
+    for data in (table, frame, rows, ROW, [], "x"):
+        assert whole_rows(data, SCHEMA) is data
+    given: Any = whole_rows(iter([rows, table, pl.from_arrow(table)]), SCHEMA)
+    first, second, third = given
+    assert (first, second) == (rows, table)
+    assert sum(batch.num_rows for batch in third) == 1
+    assert list(cast("Iterator[object]", whole_rows(iter(()), SCHEMA))) == []
 
 
 def test_keys_that_go_carry_their_operation() -> None:

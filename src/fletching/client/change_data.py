@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
 
 from fletching.client.tabular.python_values import python_array
-from fletching.client.tabular.tabular_data import BatchStream, batches_of
+from fletching.client.tabular.tabular_data import (
+    BatchStream,
+    batches_of,
+    is_pandas,
+    with_text_names,
+)
 from fletching.errors import UsageError
-from fletching.protocol.types.blob_type import contains_blob, storage_type
+from fletching.protocol.types.blob_type import storage_type
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["deleting", "one_row", "only_columns", "whole_rows"]
 
@@ -33,30 +43,60 @@ def only_columns(data: object, schema: pa.Schema) -> BatchStream:
 
 
 def whole_rows(data: object, schema: pa.Schema) -> object:
-    """Tabular data that has all columns of a table, in any order and case: the same data, or its batches.
+    """Tabular data whose rows have all columns of a table, in any order and case: the same, or its items.
 
-    Rows that take the place of others would else take values away that nobody spoke of.
+    Rows that take the place of others would else take values away that nobody spoke of: also where only
+    some of the rows lack a column, such as dicts with one row each. Items of an iterator are looked at
+    when their turn comes.
 
     Raises:
-        UsageError: the data lacks a column.
+        UsageError: the data lacks a column; also from the iterator.
     """
-    if isinstance(data, Mapping):
-        given = [str(name) for name in data]
-    elif isinstance(getattr(data, "schema", None), pa.Schema):
-        given = data.schema.names  # type: ignore[attr-defined]  # has been looked at
-    elif any(map(contains_blob, schema.types)):
-        return data  # contents of blobs are uploaded before there are batches
-    else:
-        data = batches_of(data, schema)
-        given = data.schema.names
-    known = {name.casefold() for name in given}
-    missing = [name for name in schema.names if name.casefold() not in known]
-    if missing:
-        raise UsageError(
-            f"the data lacks column {', '.join(missing)}: an upsert replaces whole rows; say which "
-            f"columns it is to replace, such as columns={given[-1:]}, or give null"
-        )
-    return data
+    known = [name.casefold() for name in schema.names]
+
+    def check(given: Iterable[object]) -> None:
+        names = [str(name) for name in given]
+        there = {name.casefold() for name in names}
+        missing = [
+            name for name, folded in zip(schema.names, known, strict=True) if folded not in there
+        ]
+        if missing:
+            advice = f"say which columns it is to replace, such as columns={names[-1:]}, or "
+            raise UsageError(
+                f"the data lacks column{'s' if len(missing) > 1 else ''} {', '.join(missing)}: an upsert "
+                f"replaces whole rows; {advice if len(names) > 1 else ''}give null"
+            )
+
+    def checked(item: object) -> object:
+        if isinstance(item, Mapping):
+            check(item)
+        elif is_pandas(item):
+            check(with_text_names(cast("pd.DataFrame", item)[:0]).columns)
+        elif isinstance(item, pa.RecordBatch | pa.Table | pa.RecordBatchReader | BatchStream):
+            check(item.schema.names)
+        elif isinstance(item, Iterable) and not hasattr(item, "__arrow_c_stream__"):
+            return items_of(item)
+        else:
+            stream = batches_of(item)
+            check(stream.schema.names)
+            return stream
+        return item
+
+    def items_of(items: Iterable[object]) -> object:
+        if isinstance(items, str | bytes | bytearray | memoryview):
+            return items  # refused where it is read
+        if not isinstance(items, Sequence):
+            rest = iter(items)
+            return itertools.chain(
+                [checked(item) for item in itertools.islice(rest, 1)], map(checked, rest)
+            )
+        if not all(isinstance(item, Mapping) for item in items):
+            return [checked(item) for item in items]
+        for names in dict.fromkeys(map(tuple, items)):
+            check(names)
+        return items
+
+    return checked(data)
 
 
 def deleting(batches: Iterable[pa.RecordBatch], target: pa.Schema) -> Iterator[pa.RecordBatch]:
