@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import types
 from collections.abc import Generator
 from typing import Any
 
@@ -227,15 +228,21 @@ def test_no_more_is_taken_than_the_limit_needs(limit: int | None, taken: int) ->
 
 def test_whoever_leaves_ends_the_source_and_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[str] = []
-    monkeypatch.setattr(
-        module, "release_quietly", lambda _channel, _table, name: ended.append(name)
-    )
+    left: list[Any] = []
+
+    def release(channel: Any, table: None, session_id: str) -> None:
+        ended.append(session_id)
+        left.append(channel)
+
+    monkeypatch.setattr(module, "release_quietly", release)
     nothing: Any = None
+    # Whoever leaves early does not wait for the service: that is asked through another channel.
+    channel: Any = types.SimpleNamespace(on_leaving=lambda work: work("last"))
     source = Source()
-    batches = released(first_rows(source.batches(), 5), nothing, nothing, "session")
+    batches = released(first_rows(source.batches(), 5), channel, nothing, "session")
     next(batches)
     assert not ended
     batches.close()
     assert (ended, source.closed) == (["session"], True)
-    assert sum(b.num_rows for b in released(source.batches(), nothing, nothing, "next")) == 12
-    assert ended == ["session", "next"]
+    assert sum(b.num_rows for b in released(source.batches(), channel, nothing, "next")) == 12
+    assert (ended, left) == (["session", "next"], ["last", channel])

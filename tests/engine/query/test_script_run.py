@@ -70,8 +70,12 @@ def test_a_view_has_no_rows_columns_or_partitions_of_its_own(run: ScriptRun) -> 
     for request in (TruncateTable(table=V), DropColumns(table=V, names=("a",))):
         with pytest.raises(InvalidArgumentError, match=r"demo\.default\.v is a view"):
             run.check_tables([TruncateTable(table=T), request])
+    with pytest.raises(
+        InvalidArgumentError, match=r"demo\.default\.v is a view: DROP VIEW drops it"
+    ):
+        run.check_tables([DropTable(table=V)])
     # What is about its name, and what is about a table or nothing, passes.
-    run.check_tables([AlterTable(table=V, comment="x"), DropTable(table=V)])
+    run.check_tables([AlterTable(table=V, comment="x"), DropTable(table=T)])
     run.check_tables([TruncateTable(table=T), TruncateTable(table=NONE)])
 
 
