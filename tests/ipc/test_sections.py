@@ -131,10 +131,23 @@ def test_an_open_file_is_read_from_where_it_stands(alignment: int) -> None:
             offset = end
         with pytest.raises(TruncatedStreamError):
             ipc.read_prefixed_at(io.BytesIO(data), len(data), alignment=alignment)
-        with pytest.raises(UsageError, match="outside the data"):
-            ipc.read_prefixed_at(io.BytesIO(data), len(data) + 1, alignment=alignment)
+        for beyond in (len(data) + 1, 1 << 40):
+            with pytest.raises(UsageError, match="bytes before the offset"):
+                ipc.read_prefixed_at(io.BytesIO(data), beyond, alignment=alignment)
+        with pytest.raises(UsageError, match="offset -1 is negative"):
+            ipc.read_prefixed_at(io.BytesIO(data), -1, alignment=alignment)
     with pytest.raises(LimitExceededError):
         ipc.read_prefixed_at(io.BytesIO(data[64:]), limits=ipc.Limits(max_body_bytes=4))
+
+
+def test_what_lies_before_an_offset_is_passed_over_unread(tmp_path: Path) -> None:
+    path, offset = tmp_path / "sparse", 5 << 30  # above every limit of a section
+    with path.open("wb") as file:
+        file.seek(offset)
+        ipc.write_prefixed(file, b"behind")
+    with path.open("rb") as file:
+        section, end = ipc.read_prefixed_at(file, offset)
+        assert (bytes(section), end) == (b"behind", file.tell())
 
 
 def test_every_reader_takes_buffers_paths_and_open_files(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from fletching.errors import (
 from fletching.ipc.file_writer import Sink
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
 from fletching.ipc.message import as_view
-from fletching.ipc.source import Input, Readable, check_sink, open_input
+from fletching.ipc.source import Input, Readable, check_sink, open_input, skip
 
 __all__ = ["check_end", "read_prefixed", "read_prefixed_at", "write_prefixed"]
 
@@ -103,9 +103,9 @@ def read_prefixed_at(
     """
     view = open_input(source)
     if not isinstance(view, memoryview):
-        skipped = len(_read_exactly(view, offset)) if 0 <= offset <= limits.max_body_bytes else -1
-        if skipped != offset:
-            raise UsageError(f"offset {offset} lies outside the data")
+        if offset < 0:
+            raise UsageError(f"offset {offset} is negative")
+        skip(view, offset)
         section = _read_section(view, alignment, limits)
         if section is None:
             raise _truncated_section("length", offset, _U64.size, 0)

@@ -24,6 +24,7 @@ __all__ = [
     "open_input",
     "open_sink",
     "open_source",
+    "skip",
 ]
 
 GAP_BYTES: Final = 64 << 10
@@ -74,6 +75,28 @@ class Seekable(Readable, Protocol):
 
 Input = str | PurePath | Buffer | Readable
 """What is read from: a path, a buffer, or an open binary file."""
+
+
+def skip(file: Readable, count: int) -> None:
+    """Moves a file forward: reads what it passes over only where the file cannot seek.
+
+    Raises:
+        UsageError: the file ends before.
+    """
+    seekable = getattr(file, "seekable", None)
+    if count and seekable is not None and seekable():
+        seeking = cast("Seekable", file)
+        position = seeking.seek(count, 1)
+        end = seeking.seek(0, 2)
+        if position > end:
+            raise UsageError(f"the file ends {position - end} bytes before the offset")
+        seeking.seek(position)
+        return
+    while count:
+        chunk = file.read(min(count, 1 << 20))
+        if not chunk:
+            raise UsageError(f"the file ends {count} bytes before the offset")
+        count -= len(chunk)
 
 
 class MappedSource:

@@ -14,7 +14,15 @@ from fletching.ipc.listed_messages import ListedMessages, find_footer
 from fletching.ipc.message import CONTINUATION, MAGIC, Message, message_at, relocated
 from fletching.ipc.metadata import MessageType
 from fletching.ipc.recognition import HEAD_BYTES, recognized
-from fletching.ipc.source import FileSource, Input, MappedSource, Readable, Seekable, open_input
+from fletching.ipc.source import (
+    FileSource,
+    Input,
+    MappedSource,
+    Readable,
+    Seekable,
+    open_input,
+    skip,
+)
 
 __all__ = [
     "FileMessageIterator",
@@ -133,7 +141,7 @@ class FileMessageIterator:
         self._start = offset
         self.position = offset
         self.marker_length: int | None = None
-        _skip(file, offset)
+        skip(file, offset)
 
     def __iter__(self) -> Self:
         return self
@@ -157,19 +165,6 @@ class FileMessageIterator:
         message.offset = self.position
         self.position = message.end
         return message
-
-
-def _skip(file: Readable, count: int) -> None:
-    """Moves a file forward."""
-    seekable = getattr(file, "seekable", None)
-    if count and seekable is not None and seekable():
-        cast("Seekable", file).seek(count, 1)
-        return
-    while count:
-        chunk = file.read(min(count, 1 << 20))
-        if not chunk:
-            raise UsageError(f"the file ends {count} bytes before the offset")
-        count -= len(chunk)
 
 
 def messages(
