@@ -222,7 +222,9 @@ def main() -> None:
         CORPUS.mkdir(parents=True, exist_ok=True)
         for number, data in enumerate(seeds()):
             (CORPUS / f"seed-{number}").write_bytes(data)
-    atheris.Setup(sys.argv, TARGETS[target])
+    given = [word for word in sys.argv[1:] if not word.startswith("-")]
+    corpora = [] if given else [str(CORPUS)]
+    atheris.Setup([sys.argv[0], *corpora, *sys.argv[1:]], TARGETS[target])
     atheris.Fuzz()
 
 

@@ -97,7 +97,9 @@ def main() -> None:
         for number, seed_bytes in enumerate(seeds()):
             (CORPUS / f"seed-{number}").write_bytes(seed_bytes)
     atheris.instrument_all()
-    atheris.Setup(sys.argv, lz4stream_oracle.everything)
+    given = [word for word in sys.argv[1:] if not word.startswith("-")]
+    corpora = [] if given else [str(CORPUS)]
+    atheris.Setup([sys.argv[0], *corpora, *sys.argv[1:]], lz4stream_oracle.everything)
     atheris.Fuzz()
 
 

@@ -74,9 +74,9 @@ class ScannedTable(Protocol):
 class Scan(Readable):
     """Some rows and columns of a table; nothing is read before one of the methods is called.
 
-    Each call of `to_table`, `to_batches`, `to_reader` and `splits` opens a read session of its own:
-    a snapshot of the table at that moment. Rows come in the table's order, also when several
-    connections read at once.
+    Each call of `to_table`, `to_batches`, `to_reader` and `splits` opens a read session of its own: a snapshot of
+    the table at that moment. Rows come in the table's order, also when several connections read at once. Batches
+    with all columns were compared with their checksums; chosen columns have none (docs/durability.md).
 
     Attributes:
         columns: the wanted columns in the wanted order; None for all, data columns first, then
