@@ -50,7 +50,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     }
     assert {name for name in names if ".dist-info/" not in name} == sources
     assert "fletching/py.typed" in names
-    assert "fletching = fletching.cli.main:main" in points
+    assert "fletching = fletching.cli.main:run" in points
     assert set(metadata.get_all("Provides-Extra") or ()) == set(PROJECT["optional-dependencies"])
     assert any(name.endswith("/LICENSE") for name in names)
     assert wheel.stat().st_size < 3_000_000

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fletching.cli.main import main
+from fletching.cli.main import run
 
-main()
+run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -116,3 +117,33 @@ def test_a_missing_extra_is_named(
     else:
         assert "MissingExtraError" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "late"), [(["put", "t", "-", "--format", "csv", "--create"], False), (["ls"], True)]
+)
+def test_a_failed_command_leaves_no_thread_of_pyarrow_to_an_interpreter_that_ends(
+    tmp_path: Path, words: list[str], late: bool
+) -> None:
+    """Bytes that still come from a pipe would abort the process while it ends."""
+    program = (
+        "import atexit, sys; atexit.register(print, 'ends'); from fletching.cli.main import run;"
+        f"sys.argv = ['fletching', *{words!r}, '--at', {str(tmp_path / 'none')!r}]; run()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(b"id,name\n" + b"1,\xc3\xfb\n" * 400_000)
+            while not late and process.poll() is None:
+                process.stdin.write(b"2,x\n" * 1000)
+                process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        assert process.wait() == 2
+        assert (b"ends" in process.stdout.read()) == late
+        assert process.stderr.read().startswith(b"error: ")

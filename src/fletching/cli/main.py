@@ -22,7 +22,7 @@ from fletching.errors import (
     UsageError,
 )
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 OK, FAILED, USAGE, LOGIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 4, 130, 141
 """Exit codes; `fletching.cli.output.ExitCode` names them for the commands."""
@@ -75,6 +75,22 @@ def main() -> None:
         # What a failed flush left in the buffer would fail again when the interpreter ends.
         _drop_output()
     sys.exit(code)
+
+
+def run() -> None:
+    """`main` in a process of its own, which ends with it.
+
+    Where pyarrow reads CSV or JSON, a thread of its may still wait for the next bytes of a pipe when the
+    command has failed. If they come while the interpreter ends, that thread aborts the process: there is no
+    interpreter then that it could hand them to, and no way to stop it before. So nothing is left to end.
+    """
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code and not {"pyarrow._csv", "pyarrow._json"}.isdisjoint(sys.modules):
+            sys.stderr.flush()
+            os._exit(ended.code if isinstance(ended.code, int) else FAILED)
+        raise
 
 
 def _run() -> int:
