@@ -150,5 +150,24 @@ def test_superseded_versions_go_soon_and_the_newest_stays(
     older = snapshots.get(table_id, version - 1, EVERYTHING, None)
     newest = snapshots.get(table_id, version, EVERYTHING, None)
     assert len(snapshots.cache) == 1
+    three.append(batch(9, 1))
+    three.append(batch(9, 1))
+    newest = snapshots.get(table_id, version + 1, EVERYTHING, None)
+    snapshots.get(table_id, version, EVERYTHING, None)
     assert snapshots.get(table_id, version - 1, EVERYTHING, None) is not older
+    assert snapshots.get(table_id, version + 1, EVERYTHING, None) is newest
+
+
+def test_a_newer_version_grows_where_two_do_not_fit(
+    three: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshots, table_id, version = snapshots_of(three)
+    size = snapshots.get(table_id, version, EVERYTHING, None).size_bytes
+    snapshots, table_id, version = snapshots_of(three, Budget(size + size // 2))
+    snapshots.get(table_id, version - 1, EVERYTHING, None)
+    monkeypatch.setattr(kept_snapshots, "visible_segments", None)
+    newest = snapshots.get(table_id, version, EVERYTHING, None)
+    assert newest.row_count == 9
     assert snapshots.get(table_id, version, EVERYTHING, None) is newest
+    three.append(batch(9, 1))
+    assert snapshots.get(table_id, version + 1, EVERYTHING, None).row_count == 10

@@ -66,9 +66,9 @@ class Snapshots:
         self._loading = threading.Lock()
 
     @property
-    def cache(self) -> RecentlyUsed[SnapshotKey, Snapshot]:
-        """Those that are kept."""
-        return self._kept
+    def cache(self) -> RecentlyUsed[str, tuple[int, Snapshot]]:
+        """The newest of each table."""
+        return self._newest
 
     def get(
         self, table_id: str, version: int, wanted: PartitionFilter, since: int | None
@@ -88,11 +88,10 @@ class Snapshots:
         table_id, version, wanted, since = key
         if not wanted.everything:
             return self._chosen.get(key)
-        snapshot = self._kept.get(key)
-        if snapshot is None and since is None:
-            newest = self._newest.get(table_id)
-            snapshot = newest[1] if newest is not None and newest[0] == version else None
-        return snapshot
+        newest = self._newest.get(table_id) if since is None else None
+        if newest is not None and newest[0] == version:
+            return newest[1]
+        return self._kept.get(key)
 
     def load(
         self,
@@ -105,29 +104,25 @@ class Snapshots:
         """The snapshot, as the catalog has it in a transaction of the caller's; see `get`."""
         key = (table_id, version, wanted, since)
         snapshot = self._find(key)
-        if snapshot is None:
-            if since is not None:
-                snapshot = changes_between(
-                    connection,
-                    self._store,
-                    table_id,
-                    (since, version),
-                    wanted,
-                    load=self._vector,
-                )
-            elif wanted.everything:
-                snapshot = self._whole_snapshot(connection, table_id, version)
-            else:
-                chosen = wanted.named
-                if chosen is None:
-                    names = partition_names(connection, table_id, version)
-                    chosen = [values for values in names if wanted.matches(values)]
-                snapshot = Snapshot.of(
-                    visible_segments(connection, table_id, version, chosen),
-                    visible_deletions(connection, table_id, version),
-                    self._vector,
-                )
-            (self._kept if wanted.everything else self._chosen).put(key, snapshot)
+        if snapshot is not None:
+            return snapshot
+        if wanted.everything and since is None:
+            return self._whole_snapshot(connection, table_id, version)
+        if since is not None:
+            snapshot = changes_between(
+                connection, self._store, table_id, (since, version), wanted, load=self._vector
+            )
+        else:
+            chosen = wanted.named
+            if chosen is None:
+                names = partition_names(connection, table_id, version)
+                chosen = [values for values in names if wanted.matches(values)]
+            snapshot = Snapshot.of(
+                visible_segments(connection, table_id, version, chosen),
+                visible_deletions(connection, table_id, version),
+                self._vector,
+            )
+        (self._kept if wanted.everything else self._chosen).put(key, snapshot)
         return snapshot
 
     def _whole_snapshot(self, connection: Connection, table_id: str, version: int) -> Snapshot:
@@ -146,8 +141,13 @@ class Snapshots:
             snapshot = Snapshot.of(
                 visible_segments(connection, table_id, version), deleted, self._vector
             )
-        if known <= version:
-            self._newest.put(table_id, (version, snapshot))
+        # Each is in one of the two, so that it counts once in the budget.
+        if known > version:
+            self._kept.put((table_id, version, PartitionFilter(), None), snapshot)
+            return snapshot
+        if base is not None and known < version:
+            self._kept.put((table_id, known, PartitionFilter(), None), base)
+        self._newest.put(table_id, (version, snapshot))
         return snapshot
 
     def _vector(self, deletion_id: int) -> bytes | None:
