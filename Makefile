@@ -44,8 +44,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 quickstart: $(VENV)/.installed ## run the main job on real data (INPUT=path takes yours)
 	@$(BIN)/fletching quickstart $(if $(INPUT),--input $(call quoted,INPUT)) $(call quoted,DATA)
 
+# Tests wait for disks, sockets and other processes for a third of their time: one process more than the two
+# cores that a small machine has.
 test: $(VENV)/.installed-dev ## run the tests
-	@$(RUN) -m pytest -n 2 -q
+	@$(RUN) -m pytest -n 3 -q
 
 # A test that failed beside the others is run alone: it passes only if another test, or the machine's
 # load, was to blame. What ends in an error before it ran has nothing to repeat, and fails.
