@@ -17,14 +17,12 @@ from hypothesis import strategies as st
 import fletching
 from fletching.client import Table
 from fletching.engine.changes import key_runs
-from fletching.engine.changes.key_runs import (
+from fletching.engine.changes.key_runs import KeyRun, open_run, run_at, run_indexes
+from fletching.engine.changes.run_encoding import (
     BLOCK_ENTRIES,
-    KeyRun,
     RunBuilder,
+    RunLayout,
     encode_run,
-    open_run,
-    run_at,
-    run_indexes,
 )
 from fletching.errors import CorruptObjectError
 
@@ -83,7 +81,7 @@ def test_every_entry_of_a_number_is_found(
     values = np.sort(np.array(stored, dtype=np.uint64))
     rows = np.arange(len(values), dtype=np.uint32)
     owners = rows % np.uint32(3) if merged else None
-    builder = RunBuilder(block, merged=merged)
+    builder = RunBuilder(RunLayout(block, merged))
     data, step = bytearray(), 5
     for start in range(0, len(values), step):
         part = slice(start, start + step)
@@ -105,6 +103,52 @@ def test_every_entry_of_a_number_is_found(
         assert run.below(number) == sum(value < number for value in values.tolist())
 
 
+gaps = st.sampled_from([0, 1, 1, 1, 1, 2, 200, 1 << 14, 1 << 30, 1 << 62])
+
+
+@settings(deadline=None)
+@given(
+    first=st.sampled_from([0, 7, (1 << 64) - 40, 1 << 63]),
+    steps=st.lists(gaps, min_size=1, max_size=40),
+    times=st.sampled_from([1, 9]),
+    shuffled=st.booleans(),
+    kind=st.sampled_from([InMemory, ByRanges]),
+    dense=st.sampled_from([0, 1 << 40]),
+)
+def test_runs_of_every_width_say_what_was_put_in(
+    first: int,
+    steps: list[int],
+    times: int,
+    shuffled: bool,
+    kind: type[InMemory],
+    dense: int,
+) -> None:
+    values = np.unique(
+        np.array(
+            [(first + total) % (1 << 64) for total in np.cumsum(steps * times, dtype=object)],
+            dtype=np.uint64,
+        )
+    )
+    rows = np.arange(len(values), dtype=np.uint32)
+    if shuffled:
+        rows = np.random.default_rng(len(values)).permutation(rows)
+    run = run_over(kind(bytes(encode_run(values, rows))), len(values))
+    everything = run.all()
+    assert everything.numbers.tolist() == values.tolist()
+    assert everything.rows.tolist() == rows.tolist()
+    wanted = {
+        number + by for number in values[:: max(len(values) // 9, 1)].tolist() for by in (0, 1)
+    }
+    wanted = {number % (1 << 64) for number in wanted}
+    expected = [
+        (int(number), row, None)
+        for number, row in zip(values.tolist(), rows.tolist(), strict=True)
+        if number in wanted
+    ]
+    with mock.patch.object(key_runs, "_DENSE", dense):
+        assert found_in(run, wanted) == sorted(expected)
+
+
 @settings(deadline=None)
 @given(stored=numbers, wanted=numbers)
 def test_runs_of_the_first_format_are_read(stored: list[int], wanted: list[int]) -> None:
@@ -118,39 +162,41 @@ def test_runs_of_the_first_format_are_read(stored: list[int], wanted: list[int])
     assert run.all().numbers.tolist() == values.tolist()
 
 
+@pytest.mark.parametrize("step", [1, 3, 1 << 50])
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 255, 256, 257, 600])
-def test_no_byte_of_a_run_can_change(count: int) -> None:
-    values = np.arange(count, dtype=np.uint64) * np.uint64(3)
+def test_no_byte_of_a_run_can_change(count: int, step: int) -> None:
+    values = np.arange(count, dtype=np.uint64) * np.uint64(step)
     data = bytes(encode_run(values, np.arange(count, dtype=np.uint32)))
     assert len(data) % 8 == 0
     assert len(data) % 12 != 4  # or it would be taken for one of the first format
-    step = max(len(data) // 97, 1)
-    for offset in [*range(0, len(data), step), *range(max(len(data) - 24, 0), len(data))]:
+    some = max(len(data) // 97, 1)
+    for offset in [*range(0, len(data), some), *range(max(len(data) - 24, 0), len(data))]:
         damaged = bytearray(data)
         damaged[offset] ^= 0x21
         with pytest.raises(CorruptObjectError):
             run_over(InMemory(bytes(damaged)), count).all()
-    for length in range(5, len(data), step):  # four zeros are an empty run of the first format
+    for length in range(5, len(data), some):  # four zeros are an empty run of the first format
         with pytest.raises(CorruptObjectError):
             run_over(InMemory(data[:length]), count).all()
 
 
 def test_of_a_long_run_few_blocks_are_read() -> None:
     count = 200_000
-    values = np.arange(count, dtype=np.uint64)
+    values = np.arange(count, dtype=np.uint64) * np.uint64(7)
     stored = ByRanges(bytes(encode_run(values, np.arange(count, dtype=np.uint32))))
     run = run_over(stored, count)
     assert stored.asked < count  # the blocks' first numbers and checksums
     stored.asked = 0
-    assert found_in(run, [7, 100_000, 199_999]) == [
-        (number, number, None) for number in (7, 100_000, 199_999)
+    assert found_in(run, [49, 8, 700_000, 1_399_993]) == [
+        (7 * row, row, None) for row in (7, 100_000, 199_999)
     ]
-    assert stored.asked == 3 * 12 * BLOCK_ENTRIES
+    assert stored.asked == 3 * 2 * BLOCK_ENTRIES
 
 
-def test_a_part_of_a_run_ends_where_it_is_to() -> None:
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_part_of_a_run_ends_where_it_is_to(step: int) -> None:
     count = 3 * BLOCK_ENTRIES
-    values = np.arange(count, dtype=np.uint64)
+    values = np.arange(count, dtype=np.uint64) * np.uint64(step)
     run = run_over(InMemory(bytes(encode_run(values, np.arange(count, dtype=np.uint32)))), count)
     for start, end in (
         (0, 1),
@@ -158,7 +204,8 @@ def test_a_part_of_a_run_ends_where_it_is_to() -> None:
         (BLOCK_ENTRIES + 3, count - 5),
     ):
         part = run.between(start, end)
-        assert part.numbers.tolist() == part.rows.tolist() == list(range(start, end))
+        assert part.rows.tolist() == list(range(start, end))
+        assert part.numbers.tolist() == list(range(start * step, end * step, step))
 
 
 def opened(folder: Path, key: str) -> tuple[Any, Table]:

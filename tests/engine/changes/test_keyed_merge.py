@@ -13,7 +13,7 @@ from tests.engine.changes.conftest import MakeTable
 
 from fletching.catalog.write_stream_rows import NewSegment
 from fletching.client import Table
-from fletching.engine.changes import key_runs, keyed_merge
+from fletching.engine.changes import keyed_merge, run_encoding
 from fletching.engine.changes.keyed_merge import _are_in, as_row
 from fletching.engine.writing import ingest_body
 from fletching.engine.writing.keyed_rows import KeyedRows
@@ -38,7 +38,7 @@ def test_a_random_history_leaves_the_last_of_each_key(
     if few:
         monkeypatch.setattr(ingest_body, "KEYS_AT_ONCE", 3)
         monkeypatch.setattr(keyed_merge, "ENTRIES_AT_ONCE", 4)
-        monkeypatch.setattr(key_runs, "BLOCK_ENTRIES", 2)
+        monkeypatch.setattr(run_encoding, "BLOCK_ENTRIES", 2)
     rng = random.Random(5)
     spelt = str if schema is TEXTS else int
     table = new_table(schema, primary_key=["k"])

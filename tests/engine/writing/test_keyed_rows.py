@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from fletching.engine.changes.key_runs import Entries, run_at
 from fletching.engine.writing.keyed_rows import KeyedRows, deletes_of
 from fletching.errors import InvalidArgumentError
 
@@ -64,3 +65,42 @@ def test_a_key_is_never_null() -> None:
     nothing = np.zeros(2, dtype=bool)
     with pytest.raises(InvalidArgumentError, match="column b has null"):
         rows.add("", [pa.array([1, 2]), pa.array([1, None])], nothing)
+
+
+@pytest.mark.parametrize("broken", ["by an earlier key", "by the same key", "by a delete", "not"])
+def test_keys_that_ascend_and_then_do_not(broken: str) -> None:
+    rows = KeyedRows(["k"], SEED)
+    keep = np.zeros(300, dtype=bool)
+    rows.add("", [pa.array(range(300))], keep)
+    rows.add("", [pa.array(range(300, 600), pa.int16())], keep)
+    more, gone = [600, 601, 602], np.zeros(3, dtype=bool)
+    if "key" in broken:
+        more[2] = 7 if "earlier" in broken else 599
+    gone[2] = "delete" in broken
+    rows.add("", [pa.array(more)], gone)
+    run = run_of(rows, 603 - int(gone[2]))
+    superseded = set(rows.superseded("", 0, 602))
+    assert superseded == ({more[2]} if "key" in broken else set())
+    stored = dict(zip(run.numbers.tolist(), run.rows.tolist(), strict=True))
+    expected = {key: key for key in range(602)} | ({} if gone[2] else {more[2]: 602})
+    assert stored == expected
+    part = run_of(rows, 400, start=100)
+    mine = {key: row - 100 for key, row in expected.items() if 100 <= row < 400}
+    assert dict(zip(part.numbers.tolist(), part.rows.tolist(), strict=True)) == mine
+
+
+def run_of(rows: KeyedRows, end: int, *, start: int = 0) -> Entries:
+    data = bytes(rows.run_maker(deletes=False)("", start, end))
+    stored: Any = Bytes(data)
+    run = run_at(stored, 0, len(data), most=end - start, merged=False, indexes=None)
+    return run.all()
+
+
+class Bytes:
+    key = "run"
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.length = data, len(data)
+
+    def view(self, start: int, end: int) -> memoryview:
+        return memoryview(self.data)[start:end]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["common_indices", "lower_bound"]
+__all__ = ["Rows", "common_indices", "lower_bound"]
 
 _U64 = NDArray[np.uint64]
 
@@ -14,8 +16,22 @@ _SLOTS_PER_NUMBER = 32
 _MOST_SLOTS = 1 << 24
 
 
+class Rows(Protocol):
+    """Numbers in rows of equal length: an array of two dimensions, or what makes parts of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """How many rows, and how many numbers each has."""
+
+    def __getitem__(self, part: slice, /) -> NDArray[np.unsignedinteger]:
+        """Some rows."""
+
+
 def lower_bound(
-    numbers: _U64, row: NDArray[np.int64], counts: NDArray[np.int64], wanted: _U64
+    numbers: NDArray[np.unsignedinteger],
+    row: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    wanted: _U64,
 ) -> NDArray[np.int64]:
     """For each wanted number the first index in its row of numbers that is not below it."""
     low = np.zeros(len(row), dtype=np.int64)
@@ -28,7 +44,7 @@ def lower_bound(
     return low
 
 
-def common_indices(numbers: _U64, wanted: _U64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def common_indices(numbers: Rows, wanted: _U64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where two ascending lists of numbers are equal: (index in ``numbers``, index in ``wanted``) of each pair.
 
     Args:
@@ -50,8 +66,8 @@ def common_indices(numbers: _U64, wanted: _U64) -> tuple[NDArray[np.int64], NDAr
     scratch = np.empty((_ROWS_AT_ONCE, numbers.shape[1]), dtype=np.uint64)
     near_one = np.empty(scratch.shape, dtype=bool)
     indices: list[NDArray[np.int64]] = []
-    result: list[_U64] = []
-    for start in range(0, len(numbers), _ROWS_AT_ONCE):
+    result: list[NDArray[np.unsignedinteger]] = []
+    for start in range(0, numbers.shape[0], _ROWS_AT_ONCE):
         part = numbers[start : start + _ROWS_AT_ONCE]
         slot, hit = scratch[: len(part)], near_one[: len(part)]
         if first:

@@ -6,28 +6,12 @@ it is of. A *merged* run is an object of its own and has the entries of many seg
 is looked for in a few runs, however many segments there are; it can be made anew from theirs at any
 time (`engine/upkeep/run_merging.py`).
 
-======================  ===========  ==================================================================
-bytes                   type         meaning
-======================  ===========  ==================================================================
-each block: 8 B         uint64 LE    the keys' numbers (see `key_values`), ascending over all blocks
-4 B                     uint32 LE    the row in its segment that has the key, for each
-4 B, if merged          uint32 LE    which segment that is: its index in the catalog's list
-to a multiple of 8                   zeros
-behind the blocks: 8 b  uint64 LE    the first number of each block
-8                       uint64 LE    the last number of all; 0 if there is none
-4 b                     uint32 LE    CRC32C of each block
-to a multiple of 8                   zeros; 8 more if the run would have 12 n + 4 bytes
-24                      struct       entries (uint64), B, 1 if merged, CRC32C of all this behind the
-                                     blocks up to here, magic (uint32 LE each)
-======================  ===========  ==================================================================
-
-B is `BLOCK_ENTRIES`, or less in a run that has less; the last block is filled up with all bits set. A run
-is searched by the first numbers, which stay in memory, and then in the blocks that they point at: of
+Their bytes are laid out in `run_encoding`: blocks, and behind them the first number of each and its checksum.
+A run is searched by the first numbers, which stay in memory, and then in the blocks that they point at: of
 a run of any size a change reads about one block for each of its keys. Which rows an upsert replaces hangs
 on these bytes alone, so a block is proven before it is used, once per file and process.
 
-Rows that were superseded in the write that made the segment are not in its run. Runs of the first releases
-are one block without first numbers, ``12 n + 4`` bytes: numbers, rows, and a CRC32C of both.
+Rows that were superseded in the write that made the segment are not in its run.
 """
 
 from __future__ import annotations
@@ -42,30 +26,20 @@ from numpy.typing import NDArray
 
 from fletching.catalog.segment_rows import SegmentRow
 from fletching.engine.cache import RecentlyUsed
-from fletching.engine.changes.block_search import common_indices, lower_bound
+from fletching.engine.changes.block_search import Rows, common_indices, lower_bound
+from fletching.engine.changes.run_encoding import (
+    BLOCK_ENTRIES,
+    FIRST_FORMAT_ENTRY,
+    FIRST_FORMAT_REST,
+    TAIL_BYTES,
+    RunLayout,
+    read_tail,
+)
 from fletching.errors import CorruptObjectError
 from fletching.objects.store import ObjectStore, StoredObject
 
-__all__ = [
-    "BLOCK_ENTRIES",
-    "Entries",
-    "KeyRun",
-    "RunBuilder",
-    "RunIndex",
-    "RunIndexes",
-    "encode_run",
-    "open_run",
-    "run_at",
-    "run_indexes",
-]
+__all__ = ["Entries", "KeyRun", "RunIndex", "RunIndexes", "open_run", "run_at", "run_indexes"]
 
-BLOCK_ENTRIES = 256
-"""Entries of a block: those of a merged one are a page, so that a key costs one page of any run."""
-
-_TAIL = struct.Struct("<QIIII")
-_MAGIC = 0x324E5552
-_FIRST_FORMAT_ENTRY = 12
-_FIRST_FORMAT_REST = 4
 _KEPT_BYTES = 64 << 20
 _GAP_BYTES = 64 << 10
 """Where each range is a request: what lies between two blocks that is not worth another."""
@@ -100,8 +74,7 @@ class RunIndex:
     """
 
     entries: int
-    block_entries: int
-    merged: bool
+    layout: RunLayout
     stride: int
     first_numbers: _U64
     last_number: int
@@ -116,102 +89,6 @@ RunIndexes = RecentlyUsed[Hashable, RunIndex]
 def run_indexes() -> RunIndexes:
     """Nothing is kept yet."""
     return RunIndexes(_KEPT_BYTES, weight=lambda index: 800 + 13 * len(index.checksums))
-
-
-def _stride(entries: int, merged: bool) -> int:
-    length = (16 if merged else 12) * entries
-    return length + -length % 8
-
-
-def encode_run(numbers: _U64, rows: _U32, owners: _U32 | None = None) -> bytearray:
-    """The bytes of a run, from numbers in any order, their rows, and in a merged run their owners."""
-    if (numbers[1:] < numbers[:-1]).any():
-        order = np.argsort(numbers, kind="stable")
-        numbers, rows = numbers[order], rows[order]
-        owners = None if owners is None else owners[order]
-    builder = RunBuilder(min(BLOCK_ENTRIES, max(len(numbers), 1)), merged=owners is not None)
-    data = builder.add(numbers, rows, owners)
-    data += builder.finish()
-    return data
-
-
-class RunBuilder:
-    """Makes the bytes of a run from its entries in ascending order, some at a time. Not thread-safe.
-
-    Attributes:
-        entries: how many there are so far.
-        length: bytes so far.
-    """
-
-    def __init__(self, block_entries: int, *, merged: bool) -> None:
-        """Begins without entries."""
-        self._size = block_entries
-        self._merged = merged
-        self._rest = Entries(*_nothing(merged))
-        self._first: list[_U64] = []
-        self._last = 0
-        self._checksums: list[int] = []
-        self.entries = 0
-        self.length = 0
-
-    def add(self, numbers: _U64, rows: _U32, owners: _U32 | None) -> bytearray:
-        """Takes entries that follow those before; the blocks that are full now."""
-        if len(numbers):
-            self._last = int(numbers[-1])
-        self.entries += len(numbers)
-        rest = self._rest
-        if len(rest.numbers):
-            numbers = np.concatenate([rest.numbers, numbers])
-            rows = np.concatenate([rest.rows, rows])
-            if owners is not None and rest.owners is not None:
-                owners = np.concatenate([rest.owners, owners])
-        full = len(numbers) // self._size * self._size
-        self._rest = Entries(
-            numbers[full:].copy(), rows[full:].copy(), None if owners is None else owners[full:]
-        )
-        return self._blocks(numbers[:full], rows[:full], None if owners is None else owners[:full])
-
-    def _blocks(self, numbers: _U64, rows: _U32, owners: _U32 | None) -> bytearray:
-        count, size = len(numbers) // self._size, self._size
-        if not count:
-            return bytearray()
-        stride = _stride(size, self._merged)
-        data = bytearray(count * stride)
-        blocks = np.frombuffer(data, dtype=np.uint8).reshape(count, stride)
-        blocks[:, : 8 * size].view("<u8")[:] = numbers.reshape(count, size)
-        blocks[:, 8 * size : 12 * size].view("<u4")[:] = rows.reshape(count, size)
-        if owners is not None:
-            blocks[:, 12 * size : 16 * size].view("<u4")[:] = owners.reshape(count, size)
-        self._first.append(numbers[::size].astype("<u8"))
-        view = memoryview(data)
-        self._checksums += [
-            crc32c(view[start : start + stride]) for start in range(0, len(data), stride)
-        ]
-        self.length += len(data)
-        return data
-
-    def finish(self) -> bytearray:
-        """The last block, and what stands behind the blocks."""
-        rest = self._rest
-        data = bytearray()
-        if len(rest.numbers):
-            missing = self._size - len(rest.numbers)
-            data = self._blocks(
-                np.concatenate([rest.numbers, np.full(missing, ~np.uint64(0))]),
-                np.concatenate([rest.rows, np.full(missing, ~np.uint32(0))]),
-                None
-                if rest.owners is None
-                else np.concatenate([rest.owners, np.full(missing, ~np.uint32(0))]),
-            )
-        behind = b"".join(part.tobytes() for part in self._first) + struct.pack("<Q", self._last)
-        behind += np.array(self._checksums, dtype="<u4").tobytes()
-        behind += bytes(-len(behind) % 8)
-        total = self.length + len(behind) + _TAIL.size
-        if total % _FIRST_FORMAT_ENTRY == _FIRST_FORMAT_REST:
-            behind += bytes(8)
-        head = struct.pack("<QII", self.entries, self._size, self._merged)
-        self.length += len(behind) + _TAIL.size
-        return data + behind + head + struct.pack("<II", crc32c(head, crc32c(behind)), _MAGIC)
 
 
 def _nothing(merged: bool) -> tuple[_U64, _U32, _U32 | None]:
@@ -264,7 +141,7 @@ def run_at(
     file = (stored.key, getattr(stored, "identity", None))
     index = None if indexes is None else indexes.get(file)
     if index is None:
-        if length % _FIRST_FORMAT_ENTRY == _FIRST_FORMAT_REST and not merged:
+        if length % FIRST_FORMAT_ENTRY == FIRST_FORMAT_REST and not merged:
             index = _index_of_first_format(stored, offset, length, most)
         else:
             index = _read_index(stored, offset, length, most, merged)
@@ -274,19 +151,20 @@ def run_at(
 
 
 def _index_of_first_format(stored: StoredObject, offset: int, length: int, most: int) -> RunIndex:
-    entries = length // _FIRST_FORMAT_ENTRY
+    entries = length // FIRST_FORMAT_ENTRY
     if entries > most:
         raise CorruptObjectError("a segment's key run is cut", key=stored.key)
     view = stored.view(offset, offset + length)
-    expected = int.from_bytes(view[-_FIRST_FORMAT_REST:], "little")
-    if crc32c(view[:-_FIRST_FORMAT_REST]) != expected:
+    expected = int.from_bytes(view[-FIRST_FORMAT_REST:], "little")
+    if crc32c(view[:-FIRST_FORMAT_REST]) != expected:
         raise CorruptObjectError("a segment's key run fails its checksum", key=stored.key)
     first = np.frombuffer(view[: 8 * min(entries, 1)], dtype="<u8").copy()
     last = int(np.frombuffer(view[: 8 * entries], dtype="<u8")[-1]) if entries else 0
     # One block, which is not filled up to a multiple of eight bytes, and proven by now.
     size, sums = max(entries, 1), np.zeros(len(first), np.uint32)
     proven = np.ones(len(first), dtype=bool)
-    return RunIndex(entries, size, False, _FIRST_FORMAT_ENTRY * size, first, last, sums, proven)
+    stride = FIRST_FORMAT_ENTRY * size
+    return RunIndex(entries, RunLayout(size), stride, first, last, sums, proven)
 
 
 def _read_index(
@@ -294,19 +172,18 @@ def _read_index(
 ) -> RunIndex:
     damaged = CorruptObjectError("a key run fails its checksum", key=stored.key)
     # What is behind the blocks of the longest run there can be, in one read.
-    behind = min(length, 12 * -(-most // BLOCK_ENTRIES) + 72)
+    behind = min(length, 12 * -(-most // BLOCK_ENTRIES) + 88)
     view = stored.view(offset + length - behind, offset + length)
-    if behind < _TAIL.size:
+    tail = read_tail(view)
+    if tail is None or tail[1].merged != merged:
         raise damaged
-    entries, size, has_owners, checksum, magic = _TAIL.unpack(view[-_TAIL.size :])
-    if magic != _MAGIC or not 1 <= size <= BLOCK_ENTRIES or bool(has_owners) != merged:
-        raise damaged
+    entries, layout, checksum = tail
     if entries > most:
         raise CorruptObjectError("a key run has more entries than rows", key=stored.key)
-    count = -(-entries // size)
-    rest = length - count * _stride(size, merged)
-    table = 12 * count + 8 + -(12 * count) % 8
-    if rest - table - _TAIL.size not in {0, 8}:
+    count = -(-entries // layout.block_entries)
+    rest = length - count * layout.stride
+    # Behind the table are zeros, as many as make the run so long; before, 8 at most.
+    if not 0 <= rest - (12 * count + 8) - TAIL_BYTES < 24:
         raise damaged
     if rest > behind:  # its blocks are smaller than those of today
         view = stored.view(offset + length - rest, offset + length)
@@ -320,8 +197,7 @@ def _read_index(
     sums = np.frombuffer(view[8 * count + 8 : 12 * count + 8], dtype="<u4").copy()
     (last,) = struct.unpack_from("<Q", view, 8 * count)
     proven = np.zeros(count, dtype=bool)
-    stride = _stride(size, merged)
-    return RunIndex(int(entries), int(size), merged, stride, first, last, sums, proven)
+    return RunIndex(entries, layout, layout.stride, first, last, sums, proven)
 
 
 class KeyRun:
@@ -353,17 +229,15 @@ class KeyRun:
         Raises:
             CorruptObjectError: a block is damaged.
         """
-        index = self._index
+        index, size = self._index, self._index.layout.block_entries
         if start >= end:
-            return Entries(*_nothing(index.merged))
-        first, last = start // index.block_entries, (end - 1) // index.block_entries
-        blocks = self._read(first, last + 1)
-        skipped = first * index.block_entries
-        numbers, rows, owners = self._columns(blocks)
-        part = slice(start - skipped, end - skipped)
+            return Entries(*_nothing(index.layout.merged))
+        first, last = start // size, (end - 1) // size
+        values, rows, owners = self._columns(self._read(first, last + 1))
+        part = slice(start - first * size, end - first * size)
         return Entries(
-            numbers.reshape(-1)[part],
-            rows.reshape(-1)[part],
+            self._numbers(values, first)[:].reshape(-1)[part],
+            np.arange(start, end, dtype=np.uint32) if rows is None else rows.reshape(-1)[part],
             None if owners is None else owners.reshape(-1)[part],
         )
 
@@ -374,8 +248,9 @@ class KeyRun:
         block = int(np.searchsorted(index.first_numbers, wanted, side="left")) - 1
         if block < 0:
             return 0
-        start = block * index.block_entries
-        result = self.between(start, min(start + index.block_entries, index.entries))
+        size = index.layout.block_entries
+        start = block * size
+        result = self.between(start, min(start + size, index.entries))
         return start + int(np.searchsorted(result.numbers, wanted, side="left"))
 
     def find(self, wanted: _U64) -> _Found:
@@ -387,13 +262,13 @@ class KeyRun:
         least, greatest = (np.uint64(number) for number in self.range)
         low, high = np.searchsorted(wanted, least), np.searchsorted(wanted, greatest, side="right")
         if not index.entries or low >= high:
-            numbers, rows, owners = _nothing(index.merged)
+            numbers, rows, owners = _nothing(index.layout.merged)
             return numbers.astype(np.int64), rows, owners
         near = wanted[low:high]
         # A number that begins a block may also end the one before.
         start = max(int(np.searchsorted(index.first_numbers, near[0], side="left")) - 1, 0)
         end = int(np.searchsorted(index.first_numbers, near[-1], side="right"))
-        dense = len(near) * _DENSE >= (end - start) * index.block_entries
+        dense = len(near) * _DENSE >= (end - start) * index.layout.block_entries
         result = self._find_many(near, start, end) if dense else self._find_some(near)
         return result[0] + low, *result[1:]
 
@@ -410,18 +285,19 @@ class KeyRun:
 
     def _find_many(self, wanted: _U64, start: int, end: int) -> _Found:
         """What `find` gives where most blocks of a range have some: looks at each of their entries."""
-        index = self._index
-        numbers, rows, owners = self._columns(self._read(start, end))
-        last = index.entries - start * index.block_entries
-        entries, indices = common_indices(numbers, wanted)
+        index, size = self._index, self._index.layout.block_entries
+        values, rows, owners = self._columns(self._read(start, end))
+        last = index.entries - start * size
+        entries, indices = common_indices(self._numbers(values, start), wanted)
         # Behind the last entry a block is filled up.
         entries, indices = entries[entries < last], indices[entries < last]
-        row, at = np.divmod(entries, index.block_entries)
-        return indices, rows[row, at], None if owners is None else owners[row, at]
+        row, at = np.divmod(entries, size)
+        chosen = (entries + start * size).astype(np.uint32) if rows is None else rows[row, at]
+        return indices, chosen, None if owners is None else owners[row, at]
 
     def _find_some(self, wanted: _U64) -> _Found:
         """What `find` gives where few blocks have some: searches each number in its block."""
-        index = self._index
+        index, size = self._index, self._index.layout.block_entries
         first = index.first_numbers
         right = np.searchsorted(first, wanted, side="right") - 1
         left = np.maximum(np.searchsorted(first, wanted, side="left") - 1, 0)
@@ -430,26 +306,31 @@ class KeyRun:
         before = np.repeat(np.cumsum(spans) - spans, spans)
         block = np.repeat(left, spans) + np.arange(len(indices)) - before
         blocks, row = self._spread(block)
-        columns = self._columns(blocks)
-        counts = np.minimum(index.entries - block * index.block_entries, index.block_entries)
-        at = lower_bound(columns[0], row, counts, wanted[indices])
-        result: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
-        while len(indices):
+        values, rows, owners = self._columns(blocks)
+        asked = wanted[indices]
+        if index.layout.width < 8:
+            asked = asked - first[block]
+        counts = np.minimum(index.entries - block * size, size)
+        at = lower_bound(values, row, counts, asked)
+        result: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        which = np.arange(len(indices))
+        while len(which):
             # One round finds all; more only where a number repeats.
-            there = at < counts
-            there[there] = columns[0][row[there], at[there]] == wanted[indices[there]]
-            indices, row, at, counts = indices[there], row[there], at[there], counts[there]
-            result.append((indices, row, at))
+            there = at < counts[which]
+            there[there] = values[row[which[there]], at[there]] == asked[which[there]]
+            which, at = which[there], at[there]
+            result.append((which, at))
             at = at + 1
-        indices, row, at = (np.concatenate([each[n] for each in result]) for n in range(3))
-        owners = columns[2]
-        return indices, columns[1][row, at], None if owners is None else owners[row, at]
+        which, at = (np.concatenate([each[n] for each in result]) for n in range(2))
+        row = row[which]
+        chosen = (block[which] * size + at).astype(np.uint32) if rows is None else rows[row, at]
+        return indices[which], chosen, None if owners is None else owners[row, at]
 
     def _read(self, first: int, end: int) -> NDArray[np.uint8]:
         """Blocks that follow each other, one in each row; proven."""
         index, stride = self._index, self._index.stride
-        if not len(index.checksums):
-            return np.zeros((0, stride), dtype=np.uint8)
+        if not stride or not len(index.checksums):
+            return np.zeros((end - first, stride), dtype=np.uint8)
         view = self._stored.view(self._offset + first * stride, self._offset + end * stride)
         self._prove(np.arange(first, end), view, first)
         return np.frombuffer(view, dtype=np.uint8).reshape(-1, stride)
@@ -457,6 +338,8 @@ class KeyRun:
     def _spread(self, wanted: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Blocks, one in each row, of which only the wanted ones are proven; the row of each of those."""
         index, stride = self._index, self._index.stride
+        if not stride:
+            return np.zeros((len(index.checksums), 0), dtype=np.uint8), wanted
         needed = np.flatnonzero(np.bincount(wanted, minlength=len(index.checksums)))
         first, end = int(needed[0]), int(needed[-1]) + 1
         fetch = getattr(self._stored, "fetch", None)
@@ -489,10 +372,38 @@ class KeyRun:
                 raise CorruptObjectError("a key run fails its checksum", key=self._stored.key)
         index.proven[numbers] = True
 
-    def _columns(self, blocks: NDArray[np.uint8]) -> tuple[_U64, _U32, _U32 | None]:
-        """Numbers, rows and owners of blocks, one block in each row."""
-        size = self._index.block_entries
-        numbers = blocks[:, : 8 * size].view("<u8")
-        rows = blocks[:, 8 * size : 12 * size].view("<u4")
-        owners = blocks[:, 12 * size : 16 * size].view("<u4") if self._index.merged else None
-        return numbers, rows, owners
+    def _columns(
+        self, blocks: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.unsignedinteger], _U32 | None, _U32 | None]:
+        """Numbers or their distances, rows and owners of blocks, one block in each row."""
+        layout = self._index.layout
+        size, width = layout.block_entries, layout.width
+        if width:
+            values = blocks[:, : width * size].view(f"<u{width}")
+        else:
+            values = np.broadcast_to(np.arange(size, dtype=np.uint64), (len(blocks), size))
+        ends = [width * size + 4 * size * n for n in range(3)]
+        columns = [blocks[:, start : start + 4 * size] for start in ends]
+        rows = columns.pop(0).view("<u4") if layout.rows else None
+        return values, rows, columns[0].view("<u4") if layout.merged else None
+
+    def _numbers(self, values: NDArray[np.unsignedinteger], first: int) -> Rows:
+        """The numbers of blocks from the first of them on."""
+        if self._index.layout.width == 8:
+            return values
+        return _Distances(self._index.first_numbers[first : first + len(values), None], values)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Distances:
+    """Numbers of blocks, made of some at a time."""
+
+    first: _U64
+    values: NDArray[np.unsignedinteger]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    def __getitem__(self, part: slice, /) -> _U64:
+        return self.first[part] + self.values[part]

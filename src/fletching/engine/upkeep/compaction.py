@@ -33,7 +33,8 @@ from fletching.catalog.merged_run_rows import merged_runs_of
 from fletching.catalog.publishing import Publication, replace_segments
 from fletching.catalog.segment_rows import SegmentRow, visible_segments
 from fletching.catalog.table_rows import TableRow
-from fletching.engine.changes.key_runs import encode_run, open_run
+from fletching.engine.changes.key_runs import open_run
+from fletching.engine.changes.run_encoding import encode_run
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.tables.statistics import StatisticsBuilder

@@ -26,13 +26,8 @@ from fletching.catalog.merged_run_rows import (
 from fletching.catalog.segment_rows import SegmentRow
 from fletching.catalog.table_rows import TableRow, table_by_id
 from fletching.engine.changes.key_lookup import open_merged
-from fletching.engine.changes.key_runs import (
-    BLOCK_ENTRIES,
-    Entries,
-    KeyRun,
-    RunBuilder,
-    open_run,
-)
+from fletching.engine.changes.key_runs import Entries, KeyRun, open_run
+from fletching.engine.changes.run_encoding import BLOCK_ENTRIES, RunBuilder, RunLayout
 from fletching.engine.context import EngineContext
 from fletching.engine.upkeep.held_lease import HeldLease
 from fletching.errors import CorruptObjectError, FletchingError, ObjectNotFoundError
@@ -244,7 +239,7 @@ def _written(
     key = f"tables/{table.id}/{context.store.writer}-{secrets.token_hex(6)}-k.run"
     sink = context.create_object(key)
     try:
-        builder = RunBuilder(BLOCK_ENTRIES, merged=True)
+        builder = RunBuilder(RunLayout(BLOCK_ENTRIES, merged=True))
         for number in _ends(sources):
             parts = [source.next(number) for source in sources]
             numbers = np.concatenate([part.numbers for part in parts])

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from fletching.catalog.write_stream_rows import NewSegment, StagedRows
-from fletching.engine.changes.key_runs import encode_run
 from fletching.engine.changes.key_values import is_exact, key_numbers, last_indices
+from fletching.engine.changes.run_encoding import AscendingKeys, encode_run
 from fletching.errors import InvalidArgumentError
 
 __all__ = ["KEYS_AT_ONCE", "OPERATION", "KeyedRows", "deletes_of", "staged_rows_of"]
@@ -56,6 +56,7 @@ def deletes_of(column: pa.Array) -> NDArray[np.bool_]:
 
 class _Partition:
     def __init__(self) -> None:
+        self.ascending: AscendingKeys | None = AscendingKeys()  # None once they do not
         self.columns: list[list[pa.Array]] = []
         self.numbers: list[NDArray[np.uint64]] = []
         self.deletes: list[NDArray[np.bool_]] = []
@@ -74,7 +75,8 @@ class _Winners(NamedTuple):
 class KeyedRows:
     """Collects the keys of a body, per partition, in the order of its rows. Not thread-safe.
 
-    Holds the keys in memory until they end: eight bytes for each, and their values if the numbers are not exact.
+    Holds the keys in memory until they end: eight bytes for each, and their values if the numbers are not
+    exact; less where they are exact and ascend, as those of rows that are counted do.
     """
 
     def __init__(self, names: Sequence[str], seed: bytes) -> None:
@@ -104,14 +106,21 @@ class KeyedRows:
                 )
         result = self._partitions.setdefault(partition, _Partition())
         numbers = key_numbers(columns, self._seed)
+        self.count += len(numbers)
         if is_exact([column.type for column in columns]):
+            if result.ascending is not None:
+                if not deletes.any() and result.ascending.add(numbers):
+                    return
+                result.numbers = [result.ascending.numbers()]
+                result.deletes = [np.zeros(result.ascending.count, dtype=bool)]
+                result.ascending = None
             # Of its own: it may be a view of the message, which would live as long.
             numbers = numbers.copy()
         else:
+            result.ascending = None
             result.columns.append(list(columns))
         result.numbers.append(numbers)
         result.deletes.append(deletes)
-        self.count += len(numbers)
 
     def finish(self) -> None:
         """Finds out which rows count: the last of each key; once."""
@@ -119,6 +128,9 @@ class KeyedRows:
             return
         self._finished = True
         for each in self._partitions.values():
+            if each.ascending is not None:
+                each.stored = [each.ascending.count, 0]
+                continue
             numbers, deletes = np.concatenate(each.numbers), np.concatenate(each.deletes)
             each.numbers, each.deletes = [], []
             parts, each.columns = each.columns, []
@@ -153,10 +165,15 @@ class KeyedRows:
 
     def run(self, partition: str, start: int, end: int, *, deletes: bool) -> bytearray:
         """The key run of the rows from ``start`` to ``end`` that were stored with one operation."""
-        numbers, rows = self._partitions[partition].winners[deletes]
+        known = self._partitions[partition]
+        if known.ascending is not None:
+            if not start and end == known.ascending.count:
+                return known.ascending.run()
+            return encode_run(known.ascending.numbers()[start:end])
+        numbers, rows = known.winners[deletes]
         if rows is None:
-            return encode_run(numbers[start:end], np.arange(end - start, dtype=np.uint32))
-        if start or end < self._partitions[partition].stored[deletes]:
+            return encode_run(numbers[start:end])
+        if start or end < known.stored[deletes]:
             mine = (rows >= start) & (rows < end)
             numbers, rows = numbers[mine], rows[mine]
         return encode_run(numbers, (rows - start).astype(np.uint32))
@@ -164,6 +181,8 @@ class KeyedRows:
     def superseded(self, partition: str, start: int, end: int) -> BitMap:
         """Which of the stored rows from ``start`` to ``end``, counted from it, do not count."""
         result = self._partitions[partition]
+        if result.ascending is not None:
+            return BitMap()
         _, rows = result.winners[False]
         if rows is None or len(rows) == result.stored[False]:
             return BitMap()
