@@ -213,11 +213,12 @@ class ChangingTable(StoredTable):
         """Puts rows in the place of those with their keys, or adds them; of one key the last row wins.
 
         In a table with a primary key rows are found by its key runs, and blind upserts of several
-        writers never conflict: the later commit wins. A key is unique within its partition.
+        writers never conflict: the later commit wins. A key is that of a row within its partition, with a primary
+        key and without: rows of other partitions stay.
 
         Args:
             data: anything tabular, as for `append`, with all data columns unless ``columns`` is given.
-            on: the key's columns; by default the table's primary key.
+            on: the key's columns; by default the table's primary key. Partition columns are always among them.
             columns: only these columns are replaced, as for `merge`.
             partition: the partition of all rows, as for `append`.
             if_version: as for `delete`.
@@ -233,7 +234,9 @@ class ChangingTable(StoredTable):
         replaced = names_of("columns", columns)
         if not names:
             raise UsageError(f"table {self.full_name} has no primary key: say on which columns")
-        own = {name.casefold() for name in names} == {name.casefold() for name in key_columns}
+        parts = {name.casefold(): name for name in self.partition_columns}
+        given = {name.casefold() for name in names}
+        own = given - parts.keys() == {name.casefold() for name in key_columns}
         if columns is None:
             data = whole_rows(data, self.data_schema)
         if own and self.info.keyed and columns is None:
@@ -244,7 +247,7 @@ class ChangingTable(StoredTable):
                 progress=progress,
             )
         # The partition is part of a key's identity, as far as the table has one.
-        names = (*names, *self.partition_columns) if own else names
+        names = (*names, *(parts[name] for name in parts if name not in given))
         return self._merged(
             data,
             partition,

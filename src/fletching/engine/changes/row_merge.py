@@ -86,6 +86,10 @@ class RowMerge:
         self._on = columns.find(request.on, among=range(len(columns.names)), what="table")
         if not self._on:
             raise InvalidArgumentError("a merge needs columns to match rows on")
+        if request.last_wins:
+            # A key is that of a row within its partition: a row of another one is not replaced.
+            parts = range(len(view.schema), len(columns.names))
+            self._on += tuple(index for index in parts if index not in self._on)
         for index in self._on:
             check_key_type(columns.names[index], columns.field(index).type)
         self._columns = (

@@ -82,7 +82,10 @@ class MergeRows(ChangeRequest, frozen=True, kw_only=True):
     when_not_matched_by_source: str | None = None
     columns: tuple[str, ...] = ()
     last_wins: bool = False
-    """Of several rows of the session with one key the last one counts, instead of being refused."""
+    """Of several rows of the session with one key the last one counts, instead of being refused.
+
+    Keys are those of rows within their partitions then: partition columns are among them in any case.
+    """
     operation: str = "merge"
 
 
