@@ -72,6 +72,34 @@ def test_a_name_that_is_used_again_is_another_column(table: Table) -> None:
     assert content(table)["c"] == [None, None, None]
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_values_that_a_restore_brings_back_are_changes(table: Table, nested: bool) -> None:
+    if nested:
+        table.add_columns(pa.schema([("s.y", pa.string())]))
+        table.append({"a": [4], "b": ["b4"], "s": [{"x": 4, "y": "y4"}]})
+        whole = table.versions(limit=1)[0].version
+        table.restore(2)
+        table.restore(1)
+    else:
+        whole = 1
+        table.drop_columns(["b"])
+        table.delete("a = 1")
+    before = table.versions(limit=1)[0].version
+    # Whoever has the rows of that version has seen no values of the column.
+    names = table.reload().schema.names
+    seen = {row["a"]: row for row in table.scan().to_table().to_pylist()}
+    table.restore(whole)
+    for change in table.reload().changes(before).to_table().to_pylist():
+        row = {name: change[name] for name in ("a", "b", "s")}
+        if change["_change_type"] == "insert":
+            seen[row["a"]] = row
+        else:
+            gone = seen.pop(row["a"])
+            assert nested or {name: row[name] for name in names} == gone
+    assert sorted(seen.values(), key=lambda row: row["a"]) == table.scan().to_table().to_pylist()
+    assert [each.version for each in table.watch(before, timeout=0)] == [before + 1]
+
+
 def test_names_may_change_places(table: Table) -> None:
     table.rename_column("b", "t")
     table.add_columns("b INT")

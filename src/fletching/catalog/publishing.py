@@ -411,13 +411,19 @@ class Publication:
 
     # --- what was ---
 
-    def restore(self, version: int) -> None:
-        """Makes visible exactly what was visible in a version that is readable."""
+    def restore(self, version: int, *, anew: bool = False) -> None:
+        """Makes visible exactly what was visible in a version that is readable.
+
+        Args:
+            version: which.
+            anew: rows that are visible now go and come, too: they are not as they were.
+        """
         connection, table_id = self._connection, self._table.id
         then = _shown(connection, table_id, version)
         now = _shown(connection, table_id, None)
-        self.remove_segments(sorted(set(now) - set(then)))
-        both = sorted(set(now) & set(then))
+        kept = set() if anew else set(now) & set(then)
+        self.remove_segments(sorted(set(now) - kept))
+        both = sorted(kept)
         deleted_then = deletions_of(connection, list(then), version)
         deleted_now = deletions_of(connection, both)
         again: list[tuple[int, DeletionRow]] = []
@@ -437,7 +443,7 @@ class Publication:
             self._count(then[number].partition, back - gone, 0, 0)
             self.rows_inserted += back
             self.rows_deleted += gone
-        copies = self._copy_segments({number: then[number].key for number in set(then) - set(now)})
+        copies = self._copy_segments({number: then[number].key for number in set(then) - kept})
         partitions: dict[str, None] = {}
         for number, copy in sorted(copies.items()):
             segment = then[number]

@@ -28,7 +28,7 @@ from fletching.engine.changes.row_update import RowUpdate
 from fletching.engine.changes.session_rows import SessionRows
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.read_calls import Reading
-from fletching.engine.tables.columns import restore_columns, same_columns
+from fletching.engine.tables.columns import lacks_columns, restore_columns, same_columns
 from fletching.engine.tables.partitions import matching_values
 from fletching.engine.tables.schema_checks import check_no_view
 from fletching.engine.writing.ingest_body import CellCheckers
@@ -222,7 +222,9 @@ class Changes:
             check_unchanged(connection, table, request.if_version)
             then = check_readable(connection, table, request.version)
             publication = Publication(connection, table, "restore", now=now)
-            publication.restore(request.version)
+            # Rows that stayed have values again that nobody saw in the version before.
+            anew = lacks_columns(connection, table, then.schema_version)
+            publication.restore(request.version, anew=anew)
             if not same_columns(connection, table, then.schema_version):
                 publication.change_schema(
                     restore_columns(connection, table, then.schema_version, now)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -38,6 +39,7 @@ __all__ = [
     "altered",
     "apply_columns",
     "dropped",
+    "lacks_columns",
     "renamed",
     "restore_columns",
     "same_columns",
@@ -352,6 +354,12 @@ def same_columns(connection: Connection, table: TableRow, schema_version: int) -
     """Whether an older schema is the table's schema of now."""
     then = catalog.schema_history(connection, table.id)[schema_version]
     return then.arrow_schema == table.arrow_schema and then.column_ids == table.column_ids
+
+
+def lacks_columns(connection: Connection, table: TableRow, schema_version: int) -> bool:
+    """Whether an older schema has columns, or fields of structs, that the table has not now."""
+    then = catalog.schema_history(connection, table.id)[schema_version]
+    return not {*chain(*then.column_ids)} <= {*chain(*table.column_ids)}
 
 
 def restore_columns(
