@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hmac
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from sqlalchemy import Connection
 
@@ -62,6 +63,29 @@ class EngineContext:
     def check_recordable(self, connection: Connection, keys: Collection[str]) -> None:
         """Call it in the transaction that makes objects the catalog's; see ``Presence.check``."""
         self.presence.check(connection, keys)
+
+    @contextlib.contextmanager
+    def recording(self, keys: Collection[str]) -> Iterator[Connection]:
+        """A transaction that makes objects of this process, which are durable, the catalog's.
+
+        If the block raises, the objects are deleted. If it is the commit that raises, whatever it is, they
+        stay: a connection that breaks, or somebody who presses Ctrl-C, does not tell whether the commit was
+        done, and rows may need them. What turns out to be nobody's is retention's.
+
+        Raises:
+            ServiceUnavailableError: as of ``check_recordable``.
+            StorageError: the catalog failed, or any other error that ``Database.write`` raises.
+        """
+        recorded = False
+        try:
+            with self.database.write() as connection:
+                self.check_recordable(connection, keys)
+                yield connection
+                recorded = True
+        except BaseException:
+            if not recorded:
+                self.delete_objects(keys)
+            raise
 
     def key_seed(self, table_id: str) -> bytes:
         """The seed of a table's key numbers: secret, so that nobody can choose keys that collide."""

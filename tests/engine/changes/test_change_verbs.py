@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.engine.conftest import on_both_databases
 
+from fletching.engine.changes import attempts
+from fletching.engine.changes.row_merge import RowMerge
 from fletching.errors import (
     ConflictError,
     InvalidArgumentError,
     NoSuchPartitionError,
     NotFoundError,
+    ServiceUnavailableError,
     VersionNotFoundError,
 )
 from fletching.protocol.messages.admin import DescribeTable
@@ -191,3 +197,75 @@ def test_objects_of_which_no_row_came_are_deleted(house: Any) -> None:
     )
     assert figures(house.engine.call(request)) == (3, 0, 0, 1)
     assert house.object_keys() == before
+
+
+@on_both_databases
+@pytest.mark.parametrize("error", [ServiceUnavailableError, KeyboardInterrupt])
+def test_rows_of_a_change_stay_whose_commit_was_not_answered(
+    house: Any, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    """A connection to the database that breaks while it commits, or Ctrl-C at that moment."""
+    request = UpdateRows(
+        table=T, expressions={"n": "n + 10"}, where="n > 1", idempotency_key="once"
+    )
+    database = house.engine.context.database
+    write = database.write
+
+    @contextlib.contextmanager
+    def lost(_self: Any, **options: Any) -> Iterator[Any]:
+        with write(**options) as connection:
+            yield connection
+        if options == {}:  # the change's own; pinning a version is not durable
+            raise error("the answer is lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(database), "write", lost)
+        with pytest.raises(error, match="lost"):
+            house.engine.call(request)
+    assert content(house) == [1, 1, 12, 12, 13, 13]
+    assert figures(house.engine.call(request)) == (3, 0, 4, 0)
+    assert content(house) == [1, 1, 12, 12, 13, 13]
+    assert [item for item in house.engine.verify() if item.problems] == []
+
+
+def test_a_repetition_deletes_no_rows_that_the_first_request_made_visible(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have worked from an older version, in which the merge had no use for them."""
+    session = house.session("pt=a")
+    house.stream(session)
+    house.write(pa.record_batch({"n": [4]}), session)
+    house.close(session)
+    request = MergeRows(
+        table=T, session_id=session, on=("n",), when_not_matched=None, idempotency_key="once"
+    )
+    work = RowMerge.work
+    first: list[Any] = []
+
+    def late(self: Any) -> Any:
+        draft = work(self)
+        monkeypatch.setattr(RowMerge, "work", work)
+        # While this one works, a row comes that the merge's matches, and the same request is answered.
+        house.append(pa.record_batch({"n": [4]}), "pt=a")
+        first.append(house.engine.call(request))
+        return draft
+
+    monkeypatch.setattr(RowMerge, "work", late)
+    assert house.engine.call(request) == first[0]
+    assert first[0].rows_updated == 1
+    assert content(house) == [1, 1, 2, 2, 3, 3, 4]
+    assert [item for item in house.engine.verify() if item.problems] == []
+
+
+def test_a_change_is_done_also_if_its_version_cannot_be_let_go(
+    house: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever is told that it failed makes it once more."""
+
+    def locked(*_: Any) -> None:
+        raise ServiceUnavailableError("the catalog is locked by another process")
+
+    monkeypatch.setattr(attempts, "forget_read_session", locked)
+    report = house.engine.call(UpdateRows(table=T, expressions={"n": "n + 10"}))
+    assert figures(report) == (3, 0, 6, 0)
+    assert "kept until it expires: the catalog is locked" in caplog.text

@@ -9,6 +9,7 @@ or thirty seconds. So readers see snapshots, the first to commit a row wins it, 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import random
 import secrets
 import time
@@ -42,14 +43,12 @@ from fletching.engine.context import EngineContext
 from fletching.engine.reading.read_calls import Reading
 from fletching.engine.tables.schema_checks import check_no_view
 from fletching.engine.writing.ingest_body import CellCheckers
-from fletching.errors import (
-    ConflictError,
-    RowsChangedError,
-    StorageError,
-)
+from fletching.errors import ConflictError, FletchingError, RowsChangedError
 from fletching.protocol.messages.changes import Changed, ChangeRequest
 
 __all__ = ["Attempts", "Draft"]
+
+_LOG = logging.getLogger("fletching.engine.changes")
 
 MAX_ATTEMPTS = 10
 MAX_SECONDS = 30.0
@@ -183,8 +182,12 @@ class Attempts:
         return (session_id, view), None
 
     def _unpin(self, session_id: str) -> None:
-        with self._context.database.write(durable=False) as connection:
-            forget_read_session(connection, session_id)
+        """Lets the version go, which else expires: that this fails changes nothing of what was done."""
+        try:
+            with self._context.database.write(durable=False) as connection:
+                forget_read_session(connection, session_id)
+        except FletchingError as error:
+            _LOG.warning("the version that a change has read is kept until it expires: %s", error)
 
     def _attempt(
         self,
@@ -196,20 +199,16 @@ class Attempts:
         draft = work(view)
         faultpoints.reach("change.segments_durable")
         context = self._context
-        in_transaction = False
+        keys = [segment.key for segment in draft.added]
         try:
             if draft.meanwhile is not None:
                 draft.meanwhile.look(context.database)
-            with context.database.write() as connection:
-                context.check_recordable(connection, [segment.key for segment in draft.added])
-                report = self._commit(connection, request, operation, view, draft)
-                faultpoints.reach("change.committing")
-                in_transaction = True
-        except BaseException as error:
-            # If it was the commit itself that failed, the objects may be needed.
-            if not (in_transaction and isinstance(error, StorageError)):
-                context.delete_objects(segment.key for segment in draft.added)
+        except BaseException:
+            context.delete_objects(keys)
             raise
+        with context.recording(keys) as connection:
+            report = self._commit(connection, request, operation, view, draft)
+            faultpoints.reach("change.committing")
         faultpoints.reach("change.done")
         return report
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 import pyarrow as pa
+from sqlalchemy import Connection
 
 from fletching import faultpoints, ipc
 from fletching.catalog.partition_rows import list_partitions
@@ -158,11 +159,21 @@ class Changes:
 
         def noted(view: PinnedTable) -> Draft:
             draft = work(view)
-            unused[:] = [
-                each.key
-                for each in draft.staged
-                if len(draft.absent.get(each.key, ())) == each.rows
-            ]
+            end = draft.finish
+            unused.clear()
+
+            def ended(connection: Connection, publication: Publication) -> None:
+                if end is not None:
+                    end(connection, publication)
+                # Only of the change that is made: to a repetition that finds it made, another version may
+                # have shown rows as unused that are visible now.
+                unused[:] = [
+                    each.key
+                    for each in draft.staged
+                    if len(draft.absent.get(each.key, ())) == each.rows
+                ]
+
+            draft.finish = ended
             return draft
 
         report = self._attempts.make(request, operation, noted)

@@ -30,7 +30,7 @@ from fletching.engine.changes.key_runs import Entries, KeyRun, open_run
 from fletching.engine.changes.run_encoding import BLOCK_ENTRIES, RunBuilder, RunLayout
 from fletching.engine.context import EngineContext
 from fletching.engine.upkeep.held_lease import HeldLease
-from fletching.errors import CorruptObjectError, FletchingError, ObjectNotFoundError
+from fletching.errors import CorruptObjectError, ObjectNotFoundError
 
 __all__ = ["MOST_RUNS", "RunMerge", "merge_runs", "runs_to_merge", "unusable_runs"]
 
@@ -181,25 +181,16 @@ def merge_runs(context: EngineContext, table: TableRow, plan: RunMerge, lease: H
         owners.append(segment.key)
     made = _written(context, table, plan.partition, sources, owners) if sources else None
     faultpoints.reach("runs.written")
-    in_transaction = False
-    try:
-        with context.database.write() as connection:
-            lease.check(connection)
-            current = table_by_id(connection, table.id, lock=True)
-            if current is None or current.dropped_at is not None:
-                if made is not None:
-                    context.delete_objects([made.key])
-                return 0
-            forget_merged_runs(connection, [row.id for row in plan.merged])
+    with context.recording([] if made is None else [made.key]) as connection:
+        lease.check(connection)
+        current = table_by_id(connection, table.id, lock=True)
+        if current is None or current.dropped_at is not None:
             if made is not None:
-                context.check_recordable(connection, [made.key])
-                insert_merged_run(connection, table.id, made)
-            in_transaction = True
-    except FletchingError:
-        # As in an ingest: if it was the commit that failed, the object may be needed.
-        if made is not None and not in_transaction:
-            context.delete_objects([made.key])
-        raise
+                context.delete_objects([made.key])
+            return 0
+        forget_merged_runs(connection, [row.id for row in plan.merged])
+        if made is not None:
+            insert_merged_run(connection, table.id, made)
     faultpoints.reach("runs.merged")
     context.delete_objects(row.key for row in plan.merged)
     return len(owners)
