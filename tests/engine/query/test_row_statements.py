@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.engine.query.conftest import Sql
 
 from fletching.engine.query import row_statements
-from fletching.errors import ConflictError
+from fletching.errors import ConflictError, ServiceUnavailableError
+from fletching.protocol.messages.requests import CommitWriteSession
 
 
 @pytest.fixture
@@ -278,3 +281,22 @@ def test_a_generated_partition_and_defaults_follow_in_updates_and_merges(sql: Sq
     assert "null" in sql.fails("update e set at = null where id = 1")
     sql("update e set at = null, pt = 'none' where id = 1")
     assert sql.rows("select pt from e where id = 1") == [("none",)]
+
+
+def test_rows_whose_commit_was_not_answered_are_inserted_once(
+    table: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As over a database whose connection broke while it committed."""
+    engine = table.house.engine
+    commit = engine._calls[CommitWriteSession]
+
+    def lost(request: Any) -> Any:
+        commit(request)
+        raise ServiceUnavailableError("the catalog is not available")
+
+    monkeypatch.setitem(engine._calls, CommitWriteSession, lost)
+    assert table.changed("insert into t partition (pt='y') values (3, 'x', 2), (4, 'y', 2)") == 2
+    assert table.changed("create table made as select a from t where pt = 'x'") == 2
+    monkeypatch.undo()
+    assert rows(table) == [*HERE, ("3", "x", "2.0", "y"), ("4", "y", "2.0", "y")]
+    assert sorted(table.rows("select a from made")) == [("1",), ("2",)]

@@ -11,7 +11,13 @@ import pytest
 from fletching.engine.query import row_writing
 from fletching.engine.query.row_writing import cast_to, stage_rows
 from fletching.engine.writing.ingest import Ingest
-from fletching.errors import InvalidArgumentError
+from fletching.errors import (
+    FletchingError,
+    InvalidArgumentError,
+    ServiceUnavailableError,
+    StorageError,
+)
+from fletching.protocol.messages.requests import AbortWriteSession, CommitWriteSession
 from fletching.types import PartitionSpec, TableName
 
 T = TableName("demo", "t")
@@ -66,3 +72,45 @@ def test_columns_by_their_place() -> None:
     assert (
         cast_to(SCHEMA)(same).column(0).buffers()[1].address == same.column(0).buffers()[1].address
     )
+
+
+class Unsure:
+    """An engine whose commits are not answered, and which then is away for some requests."""
+
+    def __init__(self, house: Any, *, committed: bool, error: FletchingError, away: int) -> None:
+        self.open_ingest = house.engine.open_ingest
+        self._engine = house.engine
+        self._committed, self._error, self._away = committed, error, away
+
+    def call(self, request: Any) -> Any:
+        if isinstance(request, CommitWriteSession):
+            if self._committed:
+                self._engine.call(request)
+            raise self._error
+        if isinstance(request, AbortWriteSession) and self._away:
+            self._away -= 1
+            raise self._error
+        return self._engine.call(request)
+
+
+@pytest.mark.parametrize("error", [ServiceUnavailableError("away"), StorageError("away")])
+@pytest.mark.parametrize("committed", [True, False])
+@pytest.mark.parametrize("away", [0, 2, 99])
+def test_a_commit_that_was_not_answered_is_asked_for(
+    house: Any, monkeypatch: pytest.MonkeyPatch, *, committed: bool, error: Any, away: int
+) -> None:
+    """Never a conflict, after which the rows would be inserted once more."""
+    monkeypatch.setattr(row_writing, "_ASKED_SECONDS", 0.0)
+    house.create(SCHEMA)
+    verbs: Any = Unsure(house, committed=committed, error=error, away=away)
+    staged = stage_rows(
+        verbs, T, iter([batch(1, 2)]), partition=PartitionSpec(), overwrite=False,
+        columns_of=cast_to(SCHEMA), schema=SCHEMA,
+    )  # fmt: skip
+    if committed and away < 99:
+        assert staged.commit() == 2
+    else:
+        with pytest.raises(type(error), match="away"):
+            staged.commit()
+    staged.abort()
+    assert house.read()["n"].to_pylist() == ([1, 2] if committed else [])

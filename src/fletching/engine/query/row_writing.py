@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -11,7 +13,16 @@ from fletching.engine.changes.attempts import Draft
 from fletching.engine.changes.computed_changes import ComputedChanges
 from fletching.engine.changes.computed_values import computed
 from fletching.engine.writing.ingest import Ingest
-from fletching.errors import InvalidArgumentError, UsageError
+from fletching.errors import (
+    ConflictError,
+    FletchingError,
+    InvalidArgumentError,
+    NotFoundError,
+    ServiceUnavailableError,
+    StorageError,
+    StorageFullError,
+    UsageError,
+)
 from fletching.ipc.encoding import BatchEncoder
 from fletching.ipc.message import END_OF_STREAM, Message
 from fletching.protocol.messages.changes import Changed, ChangeRequest
@@ -32,6 +43,10 @@ __all__ = ["StagedRows", "Writes", "stage_rows"]
 
 _STREAM = "sql"
 _FEED_BYTES = 16 << 20
+_ASKED_TIMES = 6
+"""How often a catalog that does not answer is asked again what became of a commit,"""
+_ASKED_SECONDS = 0.1
+"""and how long after the first time; each further wait is twice as long."""
 
 
 class Writes(Protocol):
@@ -79,22 +94,45 @@ class StagedRows:
         """Makes the rows visible; returns how many there are.
 
         Raises:
-            FletchingError: what committing them raises; nothing is visible then.
+            FletchingError: what committing them raises; nothing is visible then, unless the catalog is away
+                for so long that nobody can ask it. A ConflictError says for certain that nothing is.
         """
+        request = CommitWriteSession(
+            table=self._table,
+            session_id=self._session_id,
+            streams=((_STREAM, 1),),
+            replaces_version=self._replaces_version,
+        )
         try:
-            self._verbs.call(
-                CommitWriteSession(
-                    table=self._table,
-                    session_id=self._session_id,
-                    streams=((_STREAM, 1),),
-                    replaces_version=self._replaces_version,
-                )
-            )
+            self._verbs.call(request)
+        except Exception:
+            # It may have failed after it was done, as when the database's answer is lost. Then the session
+            # cannot be aborted any more, and whoever took this for a failure would insert the rows again.
+            if not self._is_committed():
+                raise
         except BaseException:
-            self.abort()
+            with contextlib.suppress(FletchingError):
+                self.abort()
             raise
         self._ended = True
         return self.rows
+
+    def _is_committed(self) -> bool:
+        """Aborts, and says whether it is too late for that."""
+        for attempt in range(_ASKED_TIMES + 1):
+            try:
+                self._verbs.call(AbortWriteSession(table=self._table, session_id=self._session_id))
+            except NotFoundError:
+                return False  # the table, or the session, is gone with its rows
+            except ConflictError:
+                return True
+            except (StorageError, ServiceUnavailableError, StorageFullError):
+                if attempt < _ASKED_TIMES:
+                    time.sleep(_ASKED_SECONDS * 2**attempt)
+            else:
+                break
+        self._ended = True
+        return False
 
     def abort(self) -> None:
         """Lets the rows go, unless they are visible; idempotent."""
