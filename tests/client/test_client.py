@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -10,7 +11,13 @@ import pytest
 
 import fletching
 from fletching.client.client import split_columns
-from fletching.errors import AlreadyExistsError, NoSuchTableError, NotFoundError, UsageError
+from fletching.errors import (
+    AlreadyExistsError,
+    FletchingError,
+    NoSuchTableError,
+    NotFoundError,
+    UsageError,
+)
 from fletching.types import TableName
 
 SCHEMA = pa.schema([("id", pa.int64()), ("pt", pa.int32()), ("text", pa.string())])
@@ -157,6 +164,24 @@ def test_a_table_is_made_from_its_rows(client: fletching.Client, make: Any) -> N
 def test_rows_make_partitions(client: fletching.Client) -> None:
     table = client.create_table("t", {"id": [1, 2], "pt": ["a", "b"]}, partition_by=["pt"])
     assert table.partitions() == ["pt=a", "pt=b"]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_table_whose_rows_fail_stays_if_others_have_filled_it(
+    client: fletching.Client, replaced: bool
+) -> None:
+    def rows() -> Iterator[pa.RecordBatch]:
+        yield pa.record_batch({"id": [1]})
+        if replaced:
+            client.drop_table("t")
+            client.create_table("t", "id BIGINT")
+        client.table("t").append({"id": [7]})
+        raise ZeroDivisionError
+
+    reader = pa.RecordBatchReader.from_batches(pa.schema([("id", pa.int64())]), rows())
+    with pytest.raises((ZeroDivisionError, pa.ArrowException, FletchingError)):
+        client.create_table("t", reader)
+    assert client.table("t").to_table().to_pydict() == {"id": [7]}
 
 
 def test_a_table_whose_rows_fail_is_not_left_behind(client: fletching.Client) -> None:

@@ -115,7 +115,8 @@ class Client:
             name: ``table``, ``schema.table`` or ``project.schema.table``.
             data_or_schema: an Arrow schema, or columns as text: ``"id BIGINT, image BLOB, tags
                 ARRAY<STRING>"``; or rows, as `Table.append` takes them, which give the columns and
-                are appended. If that fails, the table is dropped again.
+                are appended. If that fails, the table is dropped again, unless there are rows in it
+                by then: of others, or these, where the answer that they had come was lost.
             partition_by: partition columns. One that the schema has is taken out of the data
                 columns and keeps its type; any other is text. A dict gives ODPS types by name.
             if_not_exists: return the table that is there, whatever its columns are; rows are not
@@ -164,7 +165,13 @@ class Client:
             try:
                 table.append(rows, progress=progress)
             except BaseException as error:
-                drop = DropTable(table=self.table_name(name), if_exists=True)
+                # The very table, and only if nobody has put rows into it meanwhile.
+                drop = DropTable(
+                    table=self.table_name(name),
+                    if_exists=True,
+                    table_id=info.table_id,
+                    if_version=info.version,
+                )
                 self.channel.on_leaving(lambda last: last.call(drop, Done), patience(type(error)))
                 raise
         return table

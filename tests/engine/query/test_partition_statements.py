@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.engine.query.conftest import Sql
 
+from fletching.engine.query import partition_statements
 from fletching.engine.query.partition_statements import same_partition
+from fletching.engine.query.row_statements import change
+from fletching.errors import ConflictError
 from fletching.types import PartitionSpec
 
 
@@ -72,3 +77,61 @@ def test_a_partition_is_itself_whatever_the_case_and_order() -> None:
     assert same_partition(one, PartitionSpec((("HH", "1"), ("pt", "a"))))
     assert not same_partition(one, PartitionSpec((("hh", "1"), ("pt", "A"))))
     assert not same_partition(one, PartitionSpec((("pt", "a"),)))
+
+
+STATEMENTS = [
+    "alter table t partition (pt='a', hh=9) rename to partition (pt='z', hh=1)",
+    "alter table t merge partition (pt='a', hh=9) overwrite partition (pt='z', hh=1)",
+]
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_rows_that_come_while_others_are_moved_are_moved_as_well(
+    parts: Sql, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    """Whoever put them there was told that they are there."""
+    late = iter([21, 22])
+
+    def moved(*arguments: Any) -> Any:
+        outcome = change(*arguments)
+        for number in late:
+            parts(f"insert into t partition (pt='a', hh=9) values ({number})")
+            break
+        return outcome
+
+    monkeypatch.setattr(partition_statements, "change", moved)
+    parts(statement)
+    assert left(parts) == ["pt=a/hh=10", "pt=b/hh=9", "pt=z/hh=1"]
+    assert sorted(parts.rows("select a from t where pt = 'z'")) == [("21",), ("22",), ("9",)]
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_a_partition_that_was_made_for_a_move_keeps_rows_of_others(
+    parts: Sql, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    def refused(*_: Any) -> Any:
+        if came:
+            parts("insert into t partition (pt='z', hh=1) values (23)")
+        raise ConflictError("others were always faster")
+
+    monkeypatch.setattr(partition_statements, "change", refused)
+    for came in (False, True):
+        assert "always faster" in parts.fails(statement)
+        expected = ["pt=a/hh=10", "pt=a/hh=9", "pt=b/hh=9"]
+        assert left(parts) == expected + ["pt=z/hh=1"] * came
+    assert parts.rows("select a from t where pt = 'z'") == [("23",)]
+
+
+def test_rows_that_never_stop_coming(parts: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_statements, "_MOST_MOVES", 2)
+
+    def moved(*arguments: Any) -> Any:
+        outcome = change(*arguments)
+        parts("insert into t partition (pt='a', hh=9) values (5)")
+        return outcome
+
+    monkeypatch.setattr(partition_statements, "change", moved)
+    assert "rows keep coming into" in parts.fails(STATEMENTS[0])
+    assert parts.rows("select a, pt from t where hh in (1, 9) and pt <> 'b' order by a, pt") == [
+        ("5", "a"), ("5", "z"), ("9", "z"),
+    ]  # fmt: skip

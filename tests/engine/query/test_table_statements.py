@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.engine.query.conftest import Sql
+
+from fletching.engine.query import table_statements
+from fletching.errors import InvalidArgumentError
 
 
 @pytest.fixture
@@ -74,3 +79,22 @@ def test_views(source: Sql) -> None:
     source.fails("drop view v")
     source("drop view if exists v")
     assert len(source.rows("select * from src")) == 2
+
+
+@pytest.mark.parametrize(
+    "other", ["insert into t values (7)", "drop table t; create table t (a int)"]
+)
+def test_a_statement_that_fails_takes_nothing_back_that_is_of_others(
+    source: Sql, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """While its query ran, somebody has filled the table that it made, or made another in its place."""
+
+    def failing(*_: Any, **__: Any) -> Any:
+        source(other)
+        raise InvalidArgumentError("a value does not fit")
+
+    monkeypatch.setattr(table_statements, "stage_rows", failing)
+    assert "does not fit" in source.fails("create table t as select a from src where a = 1")
+    monkeypatch.undo()
+    expected = [("7",)] if "insert" in other else []
+    assert source.rows("select a from t") == expected

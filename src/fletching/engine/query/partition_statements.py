@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from fletching.engine.query.looking import all_partitions
 from fletching.engine.query.row_statements import change
 from fletching.engine.query.script_run import Outcome, ScriptRun
 from fletching.errors import (
+    ConflictError,
+    FletchingError,
     InvalidArgumentError,
     NoSuchPartitionError,
 )
@@ -30,6 +34,9 @@ __all__ = [
     "rename_partition",
     "same_partition",
 ]
+
+_MOST_MOVES = 10
+"""How often rows that came meanwhile are moved behind the others, before the statement gives up."""
 
 
 def drop_partition(run: ScriptRun, request: DropPartition) -> None:
@@ -144,18 +151,7 @@ def rename_partition(run: ScriptRun, statement: RenamePartition) -> Outcome:
     if same_partition(old, new):
         return Outcome()
     run.verbs.call(create)
-    try:
-        update = exp.Update(
-            this=exp.to_table(str(table), dialect="hive"),
-            expressions=[equal(name, value) for name, value in new],
-            where=exp.Where(this=exp.and_(*(equal(name, value) for name, value in old))),
-        )
-        outcome = change(run, ComputedChange(table, update))
-    except BaseException:
-        run.verbs.call(DropPartition(table=table, partition=new, if_exists=True))
-        raise
-    run.verbs.call(drop)
-    return outcome
+    return _move(run, table, [old], new, made=True)
 
 
 def merge_partitions(run: ScriptRun, statement: MergePartitions) -> Outcome:
@@ -185,15 +181,61 @@ def merge_partitions(run: ScriptRun, statement: MergePartitions) -> Outcome:
     stays = not is_there or len(others) < len(sources)
     if not is_there:
         run.verbs.call(create)
+    return _move(run, table, others, into, made=not is_there, stays=stays)
+
+
+def _move(
+    run: ScriptRun,
+    table: TableName,
+    sources: list[PartitionSpec],
+    into: PartitionSpec,
+    *,
+    made: bool,
+    stays: bool = True,
+) -> Outcome:
+    """Moves the rows of partitions to another, and drops those partitions when they are empty.
+
+    Whoever puts rows into one of them meanwhile has been told that they are there: they are moved as well,
+    and not dropped with it.
+
+    Args:
+        run: of the statement.
+        table: whose partitions they are.
+        sources: where the rows are.
+        into: where they go.
+        made: whether that partition was made for them, and goes if they do not come.
+        stays: whether the rows stay that are there.
+
+    Raises:
+        ConflictError: rows keep coming; those that were moved are moved.
+    """
+    affected = 0
+    left = sources
+    for number in range(_MOST_MOVES):
+        tree = _moved(table, left, into, stays=stays or number > 0)
+        try:
+            affected += change(run, ComputedChange(table, tree)).affected or 0
+        except BaseException:
+            if made:
+                with contextlib.suppress(FletchingError):
+                    run.verbs.call(_drop_if_empty(table, into))
+            raise
+        left = [item for item in left if not _dropped(run, _drop_if_empty(table, item))]
+        if not left:
+            return Outcome(affected=affected)
+    raise ConflictError(f"rows keep coming into {left[0]} of {table}; those before are in {into}")
+
+
+def _drop_if_empty(table: TableName, partition: PartitionSpec) -> DropPartition:
+    return DropPartition(table=table, partition=partition, if_exists=True, if_empty=True)
+
+
+def _dropped(run: ScriptRun, request: DropPartition) -> bool:
     try:
-        outcome = change(run, ComputedChange(table, _moved(table, others, into, stays=stays)))
-    except BaseException:
-        if not is_there:
-            run.verbs.call(DropPartition(table=table, partition=into, if_exists=True))
-        raise
-    for partition in others:
-        run.verbs.call(DropPartition(table=table, partition=partition, if_exists=True))
-    return outcome
+        run.verbs.call(request)
+    except ConflictError:
+        return False
+    return True
 
 
 def _merged(

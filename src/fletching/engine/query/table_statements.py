@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from fletching.engine.query.row_writing import cast_to, stage_rows
 from fletching.engine.query.script_run import Outcome, ScriptRun
 from fletching.errors import (
     AlreadyExistsError,
+    FletchingError,
     InvalidArgumentError,
     NoSuchTableError,
 )
@@ -30,6 +32,7 @@ from fletching.protocol.messages.admin import (
     AddColumns,
     CreateTable,
     DropTable,
+    TableInfo,
 )
 from fletching.protocol.types.arrow_types import arrow_field, odps_type_of_field
 from fletching.protocol.types.odps_types import parse_type
@@ -76,7 +79,8 @@ def create_as(run: ScriptRun, statement: CreateAs) -> Outcome:
             properties=request.properties,
             lifecycle_days=request.lifecycle_days,
         )
-        run.verbs.call(made)
+        info = run.verbs.call(made)
+        assert isinstance(info, TableInfo)
         schema = pa.schema(
             [*data, *(arrow_field(name, parse_type(kind)) for name, kind in partitions)]
         )
@@ -91,7 +95,13 @@ def create_as(run: ScriptRun, statement: CreateAs) -> Outcome:
                 schema=schema,
             ).commit()
         except BaseException:
-            run.verbs.call(DropTable(table=request.table, if_exists=True))
+            # The table that was made here, and only if nobody has put rows into it meanwhile: what others have
+            # been told is theirs does not go because this statement fails.
+            drop = DropTable(
+                table=request.table, if_exists=True, table_id=info.table_id, if_version=info.version
+            )
+            with contextlib.suppress(FletchingError):
+                run.verbs.call(drop)
             raise
     return Outcome(affected=rows)
 

@@ -203,21 +203,23 @@ class Tables:
         """Drops a table. Its sessions end with it; retention removes its bytes.
 
         Raises:
-            NoSuchTableError: there is none, unless ``if_exists``.
+            NoSuchTableError: there is none, or another than ``table_id``, unless ``if_exists``.
+            ConflictError: the table is not at ``if_version``.
         """
         context = self._context
         with context.database.write() as connection:
             row = catalog.find_table(connection, request.table)
-            if row is None:
+            if row is None or request.table_id not in {"", row.id}:
                 if request.if_exists:
                     return Done()
                 raise NoSuchTableError(f"there is no table {request.table}")
             try:
-                catalog.lock_table(connection, row.id)
+                row = catalog.lock_table(connection, row.id)
             except NoSuchTableError:
                 if request.if_exists:  # another was faster
                     return Done()
                 raise
+            check_unchanged(connection, row, request.if_version)
             catalog.drop_table(connection, row.id, context.clock())
         return Done()
 

@@ -6,11 +6,11 @@ method  path below ``/fletching/v1/projects/{p}/schemas/{s}``  request          
 GET     ``/tables?prefix&marker&max_items``                   `ListTables`         `TablePage`
 POST    ``/tables``                                           `CreateTable`        `TableInfo`
 GET     ``/tables/{t}``                                       `DescribeTable`      `TableInfo`
-DELETE  ``/tables/{t}?if_exists``                             `DropTable`          `Done`
+DELETE  ``/tables/{t}?if_exists&…``                           `DropTable`          `Done`
 POST    ``/tables/{t}/columns``                               `AddColumns`         `TableInfo`
 GET     ``/tables/{t}/partitions?prefix&marker&…``            `ListPartitions`     `PartitionPage`
 POST    ``/tables/{t}/partitions``                            `CreatePartition`    `PartitionInfo`
-DELETE  ``/tables/{t}/partitions?partition&if_exists``        `DropPartition`      `Done`
+DELETE  ``/tables/{t}/partitions?partition&if_exists&…``      `DropPartition`      `Done`
 POST    ``/tables/{t}/actions/{verb}``                        one of `_ACTIONS`
 POST    ``/statements``                                       `RunStatement`       `StatementState`
 GET     ``/statements/{i}?wait_seconds``                      `GetStatement`       `StatementState`
@@ -199,7 +199,8 @@ def encode_admin_request(request: Request) -> HttpRequest:
             method = "GET"
             query = [pair for pair in _pairs(request, *_MOMENTS) if pair[1] != "None"]
         case DropTable():
-            method, query = "DELETE", _pairs(request, "if_exists")
+            method, query = "DELETE", _pairs(request, "if_exists", "table_id", "if_version")
+            query = [pair for pair in query if pair[1] != "None"]
         case AddColumns():
             method, path, body = "POST", path + "/columns", _fields(request)
         case ListPartitions():
@@ -211,7 +212,7 @@ def encode_admin_request(request: Request) -> HttpRequest:
             body = {"partition": str(request.partition), "if_not_exists": request.if_not_exists}
         case DropPartition():
             method, path = "DELETE", path + "/partitions"
-            query = _pairs(request, "partition", "if_exists")
+            query = _pairs(request, "partition", "if_exists", *(("if_empty",) * request.if_empty))
         case _ if type(request) in _ACTION_REPLIES:
             method, path, body = "POST", path + _action_path(request), _action_body(request)
         case _:
@@ -346,7 +347,12 @@ def decode_admin_request(
                 moment_us=parts.query_int("moment_us", least=-(2**62)),
             )
         if method == "DELETE":
-            return DropTable(table=table, if_exists=parts.query_bool("if_exists"))
+            return DropTable(
+                table=table,
+                if_exists=parts.query_bool("if_exists"),
+                table_id=parts.query.get("table_id", ""),
+                if_version=parts.query_int("if_version", least=-(2**62)),
+            )
         raise MethodNotAllowedError(f"{path[:200]} takes GET or DELETE, not {method[:20]}")
     if match["part"] == "columns":
         if method == "POST":
@@ -382,6 +388,7 @@ def _partition_request(method: str, path: str, table: TableName, parts: RequestP
             table=table,
             partition=parse_partition(parts.identifier("partition"), "partition"),
             if_exists=parts.query_bool("if_exists"),
+            if_empty=parts.query_bool("if_empty"),
         )
     raise MethodNotAllowedError(f"{path[:200]} takes GET, POST or DELETE, not {method[:20]}")
 

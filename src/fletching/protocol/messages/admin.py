@@ -78,9 +78,16 @@ class DescribeTable(TableRequest, frozen=True, kw_only=True):
 
 
 class DropTable(TableRequest, frozen=True, kw_only=True):
-    """Drops a table; its bytes go after retention."""
+    """Drops a table; its bytes go after retention.
+
+    With ``table_id`` another table that has the name by now is as if it were not there, and with
+    ``if_version`` one to which anything but upkeep has happened since stays: for whoever takes back what it has
+    made.
+    """
 
     if_exists: bool = False
+    table_id: str = ""
+    if_version: int | None = None
 
 
 class AddColumns(TableRequest, frozen=True, kw_only=True):
@@ -124,10 +131,11 @@ class CreatePartition(TableRequest, frozen=True, kw_only=True):
 
 
 class DropPartition(TableRequest, frozen=True, kw_only=True):
-    """Removes a partition and its rows in one new table version."""
+    """Removes a partition and its rows in one new table version; with ``if_empty`` only if it has no row."""
 
     partition: PartitionSpec
     if_exists: bool = False
+    if_empty: bool = False
 
 
 class StatementRequest(Request, frozen=True, kw_only=True):
