@@ -18,6 +18,7 @@ __all__ = [
     "forget_read_session",
     "hold_snapshots",
     "insert_read_session",
+    "plan_read_session",
 ]
 
 
@@ -73,6 +74,17 @@ def find_read_session(connection: Connection, session_id: str) -> ReadSessionRow
         row.expires_at,
         row.since_version,
     )
+
+
+def plan_read_session(connection: Connection, session_id: str, plan: bytes) -> bool:
+    """Keeps what was decided of a session after it was pinned; False if there is none any more."""
+    result = connection.execute(
+        update(read_sessions)
+        .where(read_sessions.c.id == session_id)
+        .values(plan=plan)
+        .returning(read_sessions.c.id)
+    )
+    return result.first() is not None
 
 
 def extend_read_session(connection: Connection, session_id: str, expires_at: float) -> bool:

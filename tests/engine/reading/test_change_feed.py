@@ -14,7 +14,11 @@ import pyarrow as pa
 import pytest
 
 import fletching
+from fletching.catalog.read_session_rows import count_open_read_sessions
 from fletching.client import Table
+from fletching.engine.reading import kept_snapshots
+from fletching.engine.reading.change_feed import changes_between
+from fletching.errors import FletchingError, StorageError
 
 SCHEMA = pa.schema([pa.field("k", pa.int64(), nullable=False), ("v", pa.int64())])
 
@@ -78,6 +82,37 @@ def test_in_a_table_with_a_key_the_two_sides_of_an_update_are_told(history: Tabl
         )
         if keyed and info.version:
             assert kinds["update_preimage"] == kinds["update_postimage"]
+
+
+def test_others_write_while_the_changes_of_a_session_are_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which reads the keys of rows; a session whose changes cannot be found out leaves nothing."""
+    with fletching.connect(tmp_path / "data", create=True) as client:
+        table = client.create_table("t", SCHEMA, primary_key=["k"])
+        table.append({"k": [1, 2], "v": [1, 2]})
+        table.append({"k": [2, 3], "v": [3, 3]})
+        transport: Any = table.channel.transport
+        database = transport.engine.context.database
+
+        def slow(*arguments: Any, **options: Any) -> Any:
+            with database.write(wait_seconds=0.1):
+                pass
+            return changes_between(*arguments, **options)
+
+        monkeypatch.setattr(kept_snapshots, "changes_between", slow)
+        assert table.changes(since=1).to_table().num_rows == 3
+
+        def broken(*_: Any, **__: Any) -> Any:
+            raise StorageError("the disk")
+
+        monkeypatch.setattr(kept_snapshots, "changes_between", broken)
+        with database.read() as connection:
+            before = count_open_read_sessions(connection, 0.0, 100)
+        with pytest.raises(FletchingError, match="the disk"):
+            table.changes(since=0).to_table()
+        with database.read() as connection:
+            assert count_open_read_sessions(connection, 0.0, 100) == before
 
 
 def test_a_feed_that_is_open_outlives_its_versions(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from fletching.engine.reading.output_schema import PartitionFilter
 from fletching.errors import InvalidArgumentError, NoSuchTableError, VersionNotFoundError
 from fletching.protocol.messages.admin import DropTable
 from fletching.protocol.messages.requests import CreateReadSession
+from fletching.types import TableName
 
 SCHEMA = pa.schema([("id", pa.int64())])
 EVERYTHING = PartitionFilter()
@@ -110,6 +111,40 @@ def test_a_snapshot_is_loaded_once_also_by_readers_at_the_same_time(
     assert len(loads) == 1
     assert {id(each) for each in result} == {id(result[0])}
     assert result[0].row_count == 9
+
+
+def test_a_table_that_loads_slowly_holds_up_no_other(
+    three: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshots, table_id, version = snapshots_of(three)
+    other = three.create(SCHEMA, table=TableName("demo", "other")).table_id
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def slow(connection: Any, table: str, *rest: Any) -> Any:
+        if table == table_id:
+            begun.set()
+            assert goes_on.wait(30)
+        return visible_segments(connection, table, *rest)
+
+    monkeypatch.setattr(kept_snapshots, "visible_segments", slow)
+    result: list[Any] = []
+    thread = threading.Thread(
+        target=lambda: result.append(snapshots.get(table_id, version, EVERYTHING, None))
+    )
+    thread.start()
+    try:
+        assert begun.wait(30)
+        read = threading.Thread(target=snapshots.get, args=(other, 0, EVERYTHING, None))
+        read.start()
+        read.join(10)
+        assert not read.is_alive()
+        # Nor does it hold up the table's changes, which are made of other segments.
+        assert snapshots.get(table_id, version, EVERYTHING, version - 1).row_count == 4
+    finally:
+        goes_on.set()
+        thread.join()
+    assert result[0].row_count == 9
+    assert snapshots._loading == {}
 
 
 def test_a_newer_version_grows_out_of_the_one_that_is_kept(

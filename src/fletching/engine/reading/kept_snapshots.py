@@ -8,8 +8,9 @@ segments of the table each time.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -63,7 +64,9 @@ class Snapshots:
         self._newest = RecentlyUsed[str, tuple[int, Snapshot]](
             budget, weight=lambda newest: newest[1].size_bytes
         )
-        self._loading = threading.Lock()
+        self._counting = threading.Lock()
+        # A lock for each thing that is being loaded, and how many have or want it.
+        self._loading: dict[object, tuple[threading.Lock, int]] = {}
 
     @property
     def cache(self) -> RecentlyUsed[str, tuple[int, Snapshot]]:
@@ -77,12 +80,30 @@ class Snapshots:
         key = (table_id, version, wanted, since)
         snapshot = self._find(key)
         if snapshot is None:
-            with self._loading:  # the second of two readers finds what the first has loaded
+            # The second of two readers finds what the first has loaded. Versions of a table are made from
+            # each other, one at a time; nobody waits for another table, or for changes and chosen partitions.
+            whole = wanted.everything and since is None
+            with self._alone(table_id if whole else key):
                 snapshot = self._find(key)
                 if snapshot is None:
-                    with self._database.read() as connection:
+                    with self._database.read(patient=since is not None) as connection:
                         snapshot = self.load(connection, table_id, version, wanted, since)
         return snapshot
+
+    @contextlib.contextmanager
+    def _alone(self, what: object) -> Iterator[None]:
+        """One at a time loads the same thing."""
+        with self._counting:
+            lock, users = self._loading.get(what) or (threading.Lock(), 0)
+            self._loading[what] = lock, users + 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self._counting:
+                lock, users = self._loading.pop(what)
+                if users > 1:
+                    self._loading[what] = lock, users - 1
 
     def _find(self, key: SnapshotKey) -> Snapshot | None:
         table_id, version, wanted, since = key

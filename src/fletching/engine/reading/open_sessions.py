@@ -22,14 +22,17 @@ import threading
 from sqlalchemy import Connection
 
 from fletching.catalog.database import Database
+from fletching.catalog.partition_rows import PartitionRow, get_table_and_partitions
 from fletching.catalog.read_session_rows import (
     ReadSessionRow,
     count_open_read_sessions,
     extend_read_session,
     insert_read_session,
 )
-from fletching.catalog.table_rows import TableRow, table_by_id
+from fletching.catalog.table_rows import TableRow, get_table, table_by_id
 from fletching.catalog.version_rows import check_readable
+from fletching.engine.reading.change_feed import is_incremental
+from fletching.engine.tables.schema_checks import check_no_view
 from fletching.errors import (
     FletchingError,
     InvalidArgumentError,
@@ -40,7 +43,15 @@ from fletching.errors import (
 )
 from fletching.protocol.messages.requests import CreateReadSession
 
-__all__ = ["QUICK_SECONDS", "OpenSessions", "PinnedVersion", "UnwrittenSessions", "pinned_version"]
+__all__ = [
+    "QUICK_SECONDS",
+    "OpenSessions",
+    "PinnedVersion",
+    "UnwrittenSessions",
+    "find_wanted",
+    "pinned_version",
+    "pins_current",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,6 +109,31 @@ def pinned_version(
                 limit=locked.oldest_version,
             )
     return PinnedVersion(version, row.schema_version, row.rows, row.bytes, row.segments, since)
+
+
+MOST_GUESSED = 100
+"""So many wanted partitions are looked for together with the table."""
+
+
+def find_wanted(
+    connection: Connection, request: CreateReadSession
+) -> tuple[TableRow, dict[tuple[str, ...], PartitionRow]]:
+    """The table, and by the same statement the wanted partitions as far as they are there.
+
+    Under the values as the request writes and orders them, which are nearly always the table's; whatever
+    is not among those that are found is looked for again when the table's columns are known.
+    """
+    wanted = {tuple(value for _, value in spec.items) for spec in request.required_partitions}
+    if not wanted or len(wanted) > MOST_GUESSED:
+        return check_no_view(get_table(connection, request.table)), {}
+    table, rows = get_table_and_partitions(connection, request.table, wanted)
+    return check_no_view(table), {row.values: row for row in rows}
+
+
+def pins_current(request: CreateReadSession) -> bool:
+    """Whether a session reads the table's version of this moment, whose segments nobody forgets soon."""
+    unversioned = request.version is None and request.since_version is None
+    return unversioned and not is_incremental(request)
 
 
 RECOUNT_SECONDS = 10.0

@@ -7,6 +7,7 @@ catalog nothing.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import secrets
 from collections.abc import Callable, Sequence
@@ -19,31 +20,30 @@ from fletching.catalog.database import Database
 from fletching.catalog.partition_rows import (
     PartitionRow,
     find_partitions,
-    get_table_and_partitions,
     list_partitions,
 )
 from fletching.catalog.read_session_rows import (
     ReadSessionRow,
     extend_read_session,
     find_read_session,
+    forget_read_session,
     hold_snapshots,
     insert_read_session,
+    plan_read_session,
 )
 from fletching.catalog.segment_rows import visible_partitions
-from fletching.catalog.table_rows import TableRow, get_table, table_by_id
+from fletching.catalog.table_rows import TableRow, table_by_id
 from fletching.engine.cache import Budget, RecentlyUsed
-from fletching.engine.reading.change_feed import (
-    begin_incremental,
-    choose_incremental,
-    is_incremental,
-)
+from fletching.engine.reading.change_feed import begin_incremental, choose_incremental
 from fletching.engine.reading.kept_snapshots import Snapshots
 from fletching.engine.reading.open_sessions import (
     QUICK_SECONDS,
     OpenSessions,
     PinnedVersion,
     UnwrittenSessions,
+    find_wanted,
     pinned_version,
+    pins_current,
 )
 from fletching.engine.reading.output_schema import PartitionFilter
 from fletching.engine.reading.row_filter import RowFilter, row_filter
@@ -55,9 +55,9 @@ from fletching.engine.reading.splits import (
     check_options,
     count_splits,
 )
-from fletching.engine.tables.schema_checks import check_no_view
 from fletching.errors import (
     ExpiredSessionError,
+    FletchingError,
     InvalidArgumentError,
     NotFoundError,
     ServiceUnavailableError,
@@ -173,6 +173,8 @@ class ReadSessions:
         check_options(request.split_options)
         check_supported(request)
         (session,) = self._open([request], self._begin_sendable)
+        if session.row.plan is None:
+            session = self._counted(session)
         self._sessions.put(session.row.id, session)
         return self._response(session)
 
@@ -185,7 +187,7 @@ class ReadSessions:
         now = self._clock()
         # Nobody forgets the segments of a current version soon; those of an older one are kept by what
         # is written down.
-        patience = self._patience if all(map(_pins_current, requests)) else None
+        patience = self._patience if all(map(pins_current, requests)) else None
 
         def written(connection: Connection) -> list[OpenSession]:
             opened = [begin(connection, request, now) for request in requests]
@@ -224,7 +226,7 @@ class ReadSessions:
     def _begin(self, connection: Connection, request: CreateReadSession, now: float) -> OpenSession:
         """What a session reads, decided in the transaction that pins it."""
         hold_snapshots(connection)
-        table, partitions = _find(connection, request)
+        table, partitions = find_wanted(connection, request)
         original, request = request, begin_incremental(connection, table, request)
         pinned = pinned_version(connection, table, request)
         columns = self.scan_schemas.versions(connection, table)[pinned.schema_version]
@@ -238,13 +240,41 @@ class ReadSessions:
             table_id=table.id,
             table_version=pinned.version,
             request=msgspec.json.encode(request),
-            plan=msgspec.json.encode(totals),
+            plan=None if pinned.since is not None else msgspec.json.encode(totals),
             created_at=now,
             expires_at=now + self._session_seconds,
             since_version=pinned.since,
         )
         self._open_sessions.admit(connection, now)
         return OpenSession(row, request, totals, scan_schema, chosen, wanted)
+
+    def _counted(self, session: OpenSession) -> OpenSession:
+        """A session of changes with their number, which is found out when their versions are pinned.
+
+        That may read keys from the object store: nobody waits for it who wants to write to the catalog.
+        """
+        row = session.row
+        try:
+            snapshot = self._snapshots.get(
+                row.table_id, row.table_version, session.partitions, row.since_version
+            )
+            totals = SessionTotals(
+                schema_version=session.totals.schema_version,
+                rows=snapshot.row_count,
+                bytes=int(snapshot.byte_start[-1]),
+                splits=Splits(session.request.split_options, snapshot, grid=False).count,
+                grid=False,
+            )
+            plan = msgspec.json.encode(totals)
+            with self._database.write(durable=False) as connection:
+                known = plan_read_session(connection, row.id, plan)
+        except BaseException:
+            with contextlib.suppress(FletchingError), self._database.write() as connection:
+                forget_read_session(connection, row.id)
+            raise
+        if not known:
+            raise _no_session(row.id)
+        return dataclasses.replace(session, row=dataclasses.replace(row, plan=plan), totals=totals)
 
     def _begin_sendable(
         self, connection: Connection, request: CreateReadSession, now: float
@@ -331,19 +361,13 @@ class ReadSessions:
         options = request.split_options
         grid = pinned.segments > GRID_SEGMENTS
         if pinned.since is not None:
-            snapshot = self._snapshots.load(
-                connection, table.id, pinned.version, wanted, pinned.since
-            )
-            grid = False
-            splits = Splits(options, snapshot, grid=grid).count
-            scopes = [Scope(snapshot.row_count, int(snapshot.byte_start[-1]))]
-        elif wanted.everything and options.cross_partition:
+            # Changes are counted when they are pinned.
+            return SessionTotals(pinned.schema_version, rows=0, bytes=0, splits=0, grid=False)
+        if wanted.everything and options.cross_partition:
             scopes = [Scope(pinned.rows, pinned.bytes)]
         else:
             scopes = self._scopes(connection, result, request, wanted)
-        if pinned.since is not None:
-            pass
-        elif options.split_mode is SplitMode.SIZE and not grid:
+        if options.split_mode is SplitMode.SIZE and not grid:
             snapshot = self._snapshots.load(connection, table.id, pinned.version, wanted)
             splits = Splits(options, snapshot, grid=grid).count
         else:
@@ -444,31 +468,6 @@ def check_supported(request: CreateReadSession) -> None:
     """Refuses with an `InvalidArgumentError` what no table here has, or what says too little."""
     if request.required_bucket_ids:
         raise InvalidArgumentError("RequiredBucketIds needs a clustered table")
-
-
-MOST_GUESSED = 100
-"""So many wanted partitions are looked for together with the table."""
-
-
-def _find(
-    connection: Connection, request: CreateReadSession
-) -> tuple[TableRow, dict[tuple[str, ...], PartitionRow]]:
-    """The table, and by the same statement the wanted partitions as far as they are there.
-
-    Under the values as the request writes and orders them, which are nearly always the table's; whatever
-    is not among those that are found is looked for again when the table's columns are known.
-    """
-    wanted = {tuple(value for _, value in spec.items) for spec in request.required_partitions}
-    if not wanted or len(wanted) > MOST_GUESSED:
-        return check_no_view(get_table(connection, request.table)), {}
-    table, rows = get_table_and_partitions(connection, request.table, wanted)
-    return check_no_view(table), {row.values: row for row in rows}
-
-
-def _pins_current(request: CreateReadSession) -> bool:
-    """Whether a session reads the table's version of this moment, whose segments nobody forgets soon."""
-    unversioned = request.version is None and request.since_version is None
-    return unversioned and not is_incremental(request)
 
 
 def _same_table(one: TableName, other: TableName) -> bool:
