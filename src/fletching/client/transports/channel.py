@@ -17,8 +17,10 @@ from fletching.protocol.messages.admin import (
     AddColumns,
     CreatePartition,
     CreateProject,
+    CreateSchema,
     CreateTable,
     DropPartition,
+    DropSchema,
     DropTable,
     RunStatement,
 )
@@ -64,9 +66,9 @@ def is_repeatable(request: Request) -> bool:
     answers a repetition like the first, and a session that nobody uses expires. What must find, or
     not find, something may not: the repetition would report its own first attempt as an error. Table writes are decided by their writers.
     """
-    if isinstance(request, CreateTable | CreatePartition | CreateProject):
+    if isinstance(request, CreateTable | CreatePartition | CreateProject | CreateSchema):
         return request.if_not_exists
-    if isinstance(request, DropTable | DropPartition):
+    if isinstance(request, DropTable | DropPartition | DropSchema):
         return request.if_exists
     if isinstance(request, CreateTag):
         return request.replace
