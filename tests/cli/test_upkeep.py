@@ -94,6 +94,26 @@ def test_what_was_deleted_is_written_away(folder: Path) -> None:
         assert client.table("t").count_rows() == 102
 
 
+def test_a_purge_that_leaves_deleted_rows_is_an_exit_code(folder: Path) -> None:
+    with fletching.connect(str(folder), project="demo") as client:
+        table = client.table("t")
+        table.append(pa.table({"id": pa.array([7, 8, 9], pa.int64())}))
+        before = set(objects(folder))
+        table.append(pa.table({"id": pa.array([17, 18, 19], pa.int64())}))
+        (path,) = set(objects(folder)) - before
+        table.delete("id IN (8, 18)")
+    data = bytearray(path.read_bytes())
+    data[-300] ^= 1
+    path.write_bytes(data)
+    result = run("compact", "--folder", folder, "--purge", "--json")
+    assert result.exit_code == 3
+    (report,) = json.loads(result.stdout)
+    assert [Path(key).name for key in report["unpurged"]] == [path.name]
+    people = run("compact", "t", "--folder", folder, "--purge")
+    assert people.exit_code == 3
+    assert f"{path.name} still has rows that were deleted" in " ".join(people.stderr.split())
+
+
 def test_orphans_are_told_and_then_collected(folder: Path) -> None:
     import os
 

@@ -332,7 +332,8 @@ def compact(
 ) -> None:
     """Merge small segments by copying their messages; open snapshots keep what they read.
 
-    A running server does this by itself.
+    A running server does this by itself. Exits with 3 if a segment is damaged and was left alone, or, with
+    --purge, if one still has deleted rows for whatever reason.
     """
     with _opened(location, folder) as engine:
         name = None if table is None else TableName(location.project, table)
@@ -350,6 +351,7 @@ def compact(
                     "bytes": item.bytes,
                     "key_runs": item.key_runs,
                     "damaged": item.damaged,
+                    "unpurged": item.unpurged,
                     "skipped": item.skipped,
                 }
                 for item in reports
@@ -378,5 +380,7 @@ def compact(
                 say(f"{item.table}: {item.skipped}")
             for key in item.damaged:
                 say(f"{item.table}: {key} is damaged; left alone")
-    if any(item.damaged for item in reports):
+            for key in item.unpurged:
+                say(f"{item.table}: {key} still has rows that were deleted")
+    if any(item.problems for item in reports):
         raise typer.Exit(ExitCode.DIFFERENT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, NoReturn, Self
@@ -25,6 +26,7 @@ from fletching.types import PartitionLike, TableName
 
 __all__ = ["ChangeSet", "Table", "TableAsOf"]
 
+_logger = logging.getLogger("fletching.client")
 
 _CHANGE_FIELDS = (
     pa.field("_change_type", pa.string(), nullable=False),
@@ -176,10 +178,19 @@ class Table(ChangingTable):
         Args:
             purge: also write every segment anew that has lost rows. Deleted rows are then in no
                 segment of the newest version; those of older versions keep them until
-                `expire_versions`, or the table's retention, takes these.
+                `expire_versions`, or the table's retention, takes these. If one is left that
+                still has such rows, for whatever reason, that is an error.
+
+        Raises:
+            CorruptObjectError, DamagedDataError: of a purge: a segment with deleted rows is damaged, and
+                was left alone, since what would be left of it cannot be proven. The others are purged.
+            ConflictError: of a purge: others were at the table for too long; try again.
         """
         self._new_key(None)
-        self.channel.call(messages.CompactTable(table=self.full_name, purge=purge), Done)
+        request = messages.CompactTable(table=self.full_name, purge=purge)
+        done = self.channel.call(request, Done)
+        if done.warning_message:
+            _logger.warning("compaction of table %s: %s", self.full_name, done.warning_message)
 
     def expire_versions(
         self, older_than: dt.datetime | dt.timedelta, *, dry_run: bool = False

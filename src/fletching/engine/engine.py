@@ -30,7 +30,8 @@ from fletching.engine.reading.read_plan import DirectRead, ReadPlan
 from fletching.engine.reading.segment_sharing import SharedSegments
 from fletching.engine.start_checks import check_clock, check_writable, reaching
 from fletching.engine.stored_calls import Verbs, stored_calls
-from fletching.engine.upkeep.compaction import CompactionReport, Compactor
+from fletching.engine.upkeep.compaction import Compactor
+from fletching.engine.upkeep.compaction_report import CompactionReport
 from fletching.engine.upkeep.maintenance import Maintenance, Task
 from fletching.engine.upkeep.operations import Operations
 from fletching.engine.upkeep.retention import Retention, RetentionReport
@@ -392,8 +393,8 @@ class Engine:
     ) -> list[CompactionReport]:
         """Merges small segments of one table or of all; see ``Compactor``.
 
-        With ``purge`` every segment is written anew that has lost rows, however few. ``progress``
-        is told how many of all tables are done, and of how many.
+        With ``purge`` every segment is written anew that has lost rows, however few; see
+        `CompactionReport.check_purged`. ``progress`` is told how many of all tables are done, and of how many.
         """
         self._check_open()
         self.context.check_may_change()
@@ -420,7 +421,8 @@ class Engine:
 
     def _compact_table(self, request: changes.CompactTable) -> Response:
         report = self._compactor.compact_table(request.table, purge=request.purge)
-        return Done(warning_message=report.skipped)
+        report.check_purged()
+        return Done(warning_message="; ".join(filter(None, (report.skipped, *report.problems))))
 
     def check_writable(self) -> None:
         """Proves that objects can be stored; see ``fletching.engine.start_checks``."""

@@ -20,7 +20,7 @@ from fletching.engine.upkeep import compaction
 from fletching.engine.upkeep.compaction import Compactor
 from fletching.engine.upkeep.held_lease import hold_lease
 from fletching.engine.upkeep.run_merging import MOST_RUNS
-from fletching.errors import ConflictError
+from fletching.errors import ConflictError, CorruptObjectError
 from fletching.ipc.metadata import MessageType
 
 SCHEMA = pa.schema([("id", pa.int64()), ("v", pa.string())])
@@ -220,6 +220,102 @@ def test_large_segments_are_purged_by_their_share(client: Client) -> None:
     table.compact()
     assert table.versions(limit=1)[0].operation == "compact"  # its only batch was affected
     assert problems(client) == []
+
+
+def damage(client: Client, key: str) -> None:
+    path = engine(client).context.store.root / key
+    data = bytearray(path.read_bytes())
+    data[-300] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_purge_tells_of_what_it_left(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """A damaged segment keeps its deleted rows, but no other's: and it is never a success."""
+    table = client.create_table("t", SCHEMA)
+    for number in range(3):
+        table.append(batches(10))
+        table.delete(f"id = {number} AND v <> 'gone'")
+    keys = [row.key for row in engine(client).operations.segments(table.full_name)]
+    damage(client, keys[1])
+    with pytest.raises(CorruptObjectError, match=f"1 segment .* still has deleted rows.*{keys[1]}"):
+        table.compact(purge=True)
+    with pytest.raises(fletching.FletchingError, match="still has deleted rows"):
+        client.sql("alter table t compact major")
+    (report,) = engine(client).compact(purge=True)
+    assert report.damaged == report.unpurged == (keys[1],)
+    assert any("still has rows" in problem for problem in report.problems)
+    last = engine(client).operations.last_run("compaction")
+    assert last.problem_count == 2
+    left = [row.key for row in engine(client).operations.segments(table.full_name)]
+    assert set(left) & set(keys) == {keys[1]}
+    assert caplog.records == []
+    table.compact()
+    assert any("bytes are not" in record.message for record in caplog.records)
+
+
+def test_a_purge_waits_for_others_and_then_says_so(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(compaction, "PURGE_SECONDS", 0.05)
+    table = client.create_table("t", SCHEMA)
+    table.append(batches(10))
+    table.delete("id = 1")
+    context = engine(client).context
+    name = f"compact-{table.info.table_id}"
+    with context.database.write() as connection:
+        assert acquire_lease(connection, name, "another", now=context.clock(), seconds=60)
+    with pytest.raises(ConflictError, match="another process is compacting"):
+        table.compact(purge=True)
+    monkeypatch.setattr(compaction, "PURGE_SECONDS", 60.0)
+
+    def given_back(_: float) -> None:
+        with context.database.write() as connection:
+            release_lease(connection, name, "another")
+
+    monkeypatch.setattr("fletching.engine.upkeep.compaction.time.sleep", given_back)
+    table.compact(purge=True)
+    (row,) = engine(client).operations.segments(table.full_name)
+    assert row.rows == 9
+    # Nothing more is there to be purged, whoever compacts the table meanwhile.
+    with context.database.write() as connection:
+        assert acquire_lease(connection, name, "another", now=context.clock(), seconds=60)
+    table.compact(purge=True)
+
+
+def test_a_purge_of_what_changes_meanwhile(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segment that another compaction has replaced, and one that is restored under its hands."""
+    monkeypatch.setattr(compaction, "PAUSE_SECONDS", 0.0)
+    table = client.create_table("t", SCHEMA)
+    for _ in range(3):
+        table.append(batches(10))
+    table.delete("id = 1")
+    merge = Compactor._merge
+    calls: list[int] = []
+
+    def late(self: Any, *arguments: Any) -> int:
+        calls.append(1)
+        if len(calls) == 1:
+            table.restore(3)
+            table.delete("id = 2")
+        return merge(self, *arguments)
+
+    monkeypatch.setattr(Compactor, "_merge", late)
+    table.compact(purge=True)
+    rows = engine(client).operations.segments(table.full_name)
+    assert sum(row.rows for row in rows) == 27
+    assert problems(client) == []
+
+
+def test_a_purge_of_what_is_too_large(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compaction, "MAX_UNIFIED_BYTES", 10)
+    schema = pa.schema([("id", pa.int64()), ("d", pa.dictionary(pa.int32(), pa.string()))])
+    table = client.create_table("t", schema)
+    words = pa.array(["a", "b", "a", "c"]).dictionary_encode()
+    table.append(pa.table({"id": [1, 2, 3, 4], "d": words}, schema))
+    table.delete("id = 2")
+    with pytest.raises(ConflictError, match="still has deleted rows"):
+        table.compact(purge=True)
 
 
 def test_verify_finds_what_is_wrong_with_deletions(client: Client) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -38,16 +39,17 @@ from fletching.engine.changes.run_encoding import encode_run
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.tables.statistics import StatisticsBuilder
+from fletching.engine.upkeep.compaction_report import CompactionReport, compaction_summary
 from fletching.engine.upkeep.held_lease import HeldLease, hold_lease
 from fletching.engine.upkeep.maintenance import record_run
 from fletching.engine.upkeep.run_merging import merge_runs, runs_to_merge, unusable_runs
 from fletching.engine.upkeep.segment_copy import SegmentCopy
 from fletching.engine.writing.ingest_body import CellCheckers
 from fletching.engine.writing.segment_writer import SegmentWriter
-from fletching.errors import CorruptObjectError, FletchingError, InvalidArgumentError
+from fletching.errors import CorruptObjectError, InvalidArgumentError
 from fletching.types import TableName
 
-__all__ = ["CompactionReport", "Compactor", "compaction_summary"]
+__all__ = ["Compactor"]
 
 PURGE_ROWS_SHARE = 0.05
 """A segment is written anew when this share of its rows is deleted,"""
@@ -58,40 +60,34 @@ PURGE_BATCHES_SHARE = 0.2
 FOLD_DELETIONS = 8
 """A segment with more deletions than this gets one in their place: readers add them up."""
 
+PURGE_SECONDS = 20.0
+"""How long a purge tries again where others were at what it wanted to write anew."""
+PAUSE_SECONDS = 0.2
+
 MAX_UNIFIED_BYTES = 1 << 30
 """A segment with dictionaries is decoded as a whole to be written anew; larger ones are left alone."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class CompactionReport:
-    """What a compaction did."""
+@dataclasses.dataclass(slots=True)
+class _Work:
+    """What one look at a table found, and what came of it.
 
-    table: TableName
+    Attributes:
+        table, snapshot: as they were.
+        dirty: the segments that had lost rows, keys by ids.
+        hopeless: ids of those for which nothing more can be done.
+        damaged: keys of damaged segments.
+        merged, made, bytes: as of `CompactionReport`.
+    """
+
+    table: TableRow
+    snapshot: Snapshot
+    dirty: Mapping[int, str]
+    hopeless: set[int]
+    damaged: list[str] = dataclasses.field(default_factory=list)
     merged: int = 0
-    """Segments that were replaced."""
     made: int = 0
-    """Segments that replace them."""
     bytes: int = 0
-    """Bytes of the segments made."""
-    damaged: tuple[str, ...] = ()
-    """Keys of segments that were left alone because their bytes are not what was written."""
-    skipped: str = ""
-    key_runs: int = 0
-    """Segments whose key runs were merged, in a table with a key."""
-
-    @property
-    def problems(self) -> list[str]:
-        """What is wrong, in words."""
-        return [f"{key}: its bytes are not what was written" for key in self.damaged]
-
-
-def compaction_summary(reports: Sequence[CompactionReport]) -> str:
-    """What became of a run over some tables, in words."""
-    merged, made = sum(each.merged for each in reports), sum(each.made for each in reports)
-    if not merged:
-        return "there was nothing to merge"
-    what = "segment" if merged == 1 else "segments"
-    return f"{merged} {what} became {made} ({sum(each.bytes for each in reports)} bytes)"
 
 
 class Compactor:
@@ -135,7 +131,7 @@ class Compactor:
         return [
             report
             for report in reports
-            if report.merged or report.damaged or report.skipped or report.key_runs
+            if report.merged or report.problems or report.skipped or report.key_runs
         ]
 
     def candidates(
@@ -160,12 +156,40 @@ class Compactor:
         Args:
             name: the table.
             min_segments: how many neighbours are worth a merge; the setting if None.
-            purge: write every segment anew that has lost rows, however few.
+            purge: write every segment anew that has lost rows, however few; what is still there of
+                them in the end, for whatever reason, the report says (`CompactionReport.check_purged`).
 
         Raises:
             NoSuchTableError: there is no such table.
             StorageError: the store or catalog failed; runs merged before stay merged.
         """
+        report, work = self._pass(name, min_segments, purge=purge)
+        deadline = time.monotonic() + PURGE_SECONDS
+        while purge:
+            # Asked of the catalog: whatever kept a segment from being written anew, its rows are there.
+            left = self._visible_of(work.table, work.dirty)
+            if not left or not left.keys() - work.hopeless or time.monotonic() > deadline:
+                return dataclasses.replace(report, unpurged=tuple(left.values()))
+            if report.skipped:
+                time.sleep(PAUSE_SECONDS)
+            more, again = self._pass(name, min_segments, purge=True)
+            work.hopeless |= again.hopeless
+            report = report.with_more(more)
+        return report
+
+    def _visible_of(self, table: TableRow, wanted: Mapping[int, str]) -> dict[int, str]:
+        """Which of some segments, keys by ids, the newest version of a table still shows."""
+        with self._context.database.read() as connection:
+            now = catalog_tables.table_by_id(connection, table.id)
+            if not wanted or now is None or now.dropped_at is not None:
+                return {}
+            visible = {row.id for row in visible_segments(connection, now.id, now.version)}
+        return {number: key for number, key in wanted.items() if number in visible}
+
+    def _pass(
+        self, name: TableName, min_segments: int | None, *, purge: bool
+    ) -> tuple[CompactionReport, _Work]:
+        """Looks at the newest version, and does what is to be done about it."""
         context = self._context
         with context.database.read() as connection:
             table = catalog_tables.get_table(connection, name)
@@ -176,33 +200,51 @@ class Compactor:
         least = min_segments or context.settings.compact_min_segments
         runs = list(_runs(snapshot, context, least, purge=purge))
         planned = {snapshot.segments[index].id for run in runs for index in run}
+        dirty = {row.id: row.key for row in map(snapshot.segments.__getitem__, snapshot.selections)}
+        work = _Work(table, snapshot, dirty, hopeless=dirty.keys() - planned)
         folds = _folds(deletions, {row.id: row for row in segments if row.id not in planned})
         unusable = unusable_runs(context, merged_runs, prove=purge)
         key_runs = table.keyed and bool(runs or runs_to_merge(segments, merged_runs, unusable))
         if not runs and not folds and not key_runs:
             if min_segments is None:
                 self._compacted_versions[table.id] = table.version
-            return CompactionReport(name)
-        merged = made = size = 0
-        damaged: list[str] = []
+            return CompactionReport(name), work
         with hold_lease(context, f"compact-{table.id}") as lease:
             if lease is None:
-                return CompactionReport(name, skipped="another process is compacting this table")
+                skipped = "another process is compacting this table"
+                return CompactionReport(name, skipped=skipped), work
             for run in runs:
-                try:
-                    length = self._merge(table, snapshot, run, lease)
-                except CorruptObjectError as error:
-                    # Merging would give damaged bytes a valid checksum. `verify` tells more.
-                    damaged.append(error.key or snapshot.segments[run[0]].key)
-                    continue
-                if length:
-                    merged, made, size = merged + len(run), made + 1, size + length
+                if not self._merge_run(work, run, lease) and purge and len(run) > 1:
+                    # One of them may be damaged, or have gone: the rows of the others have to go all the same.
+                    for index in run:
+                        if _purges(snapshot, index, every=True):
+                            self._merge_run(work, [index], lease)
             for row, result in folds:
                 self._fold(table, row, result, lease)
             joined = 0
             if key_runs:
-                joined = self._merge_key_runs(table, lease, damaged, prove=purge)
-        return CompactionReport(name, merged, made, size, tuple(damaged), key_runs=joined)
+                joined = self._merge_key_runs(table, lease, work.damaged, prove=purge)
+        damaged = tuple(dict.fromkeys(work.damaged))
+        report = CompactionReport(
+            name, work.merged, work.made, work.bytes, damaged, key_runs=joined
+        )
+        return report, work
+
+    def _merge_run(self, work: _Work, run: Sequence[int], lease: HeldLease) -> bool:
+        """Merges a run, or notes that it is damaged; whether another segment has its rows now."""
+        rows = [work.snapshot.segments[index] for index in run]
+        try:
+            length = self._merge(work.table, work.snapshot, run, lease)
+        except CorruptObjectError as error:
+            # Merging would give damaged bytes a valid checksum. `verify` tells more.
+            work.damaged.append(error.key or rows[0].key)
+            if len(run) == 1:
+                work.hopeless.add(rows[0].id)
+            return False
+        if length:
+            work.merged, work.made = work.merged + len(run), work.made + 1
+            work.bytes += length
+        return bool(length)
 
     def _merge_key_runs(
         self, table: TableRow, lease: HeldLease, damaged: list[str], *, prove: bool
@@ -281,36 +323,27 @@ class Compactor:
         purged = any(index in snapshot.selections for index in run)
         packs = self._packs(table, schema, key) if purged else None
         faultpoints.reach("compact.written")
-        replaced = in_transaction = False
-        try:
-            with context.database.write() as connection:
-                lease.check(connection)
-                context.check_recordable(connection, [key])
-                current = catalog_tables.table_by_id(connection, table.id, lock=True)
-                replaced = (
-                    current is not None
-                    and current.dropped_at is None
-                    and replace_segments(
-                        connection,
-                        current,
-                        [row.id for row in rows],
-                        segment,
-                        kept=kept,
-                        read_version=table.version,
-                        now=context.clock(),
-                    )
+        with context.recording([key]) as connection:
+            lease.check(connection)
+            current = catalog_tables.table_by_id(connection, table.id, lock=True)
+            replaced = (
+                current is not None
+                and current.dropped_at is None
+                and replace_segments(
+                    connection,
+                    current,
+                    [row.id for row in rows],
+                    segment,
+                    kept=kept,
+                    read_version=table.version,
+                    now=context.clock(),
                 )
-                if replaced and packs is None:
-                    copy_links(connection, [row.key for row in rows], key)
-                elif replaced and packs:
-                    link_segments(connection, table.id, [key], packs)
-                faultpoints.reach("compact.remapped")
-                in_transaction = True
-        except FletchingError:
-            # As in an ingest: if it was the commit that failed, the object may be needed.
-            if not in_transaction:
-                context.delete_objects([key])
-            raise
+            )
+            if replaced and packs is None:
+                copy_links(connection, [row.key for row in rows], key)
+            elif replaced and packs:
+                link_segments(connection, table.id, [key], packs)
+            faultpoints.reach("compact.remapped")
         faultpoints.reach("compact.done")
         if not replaced:
             context.delete_objects([key])

@@ -14,7 +14,7 @@ from fletching.catalog.segment_rows import SegmentRow, visible_segments
 from fletching.catalog.table_rows import get_table
 from fletching.catalog.upkeep_rows import UpkeepRun
 from fletching.engine.context import EngineContext
-from fletching.engine.upkeep.compaction import CompactionReport, compaction_summary
+from fletching.engine.upkeep.compaction_report import CompactionReport, compaction_summary
 from fletching.engine.upkeep.maintenance import MAX_PROBLEMS, TASKS, last_runs, record_run
 from fletching.engine.upkeep.retention import RetentionReport
 from fletching.engine.upkeep.verify import Verification
