@@ -15,7 +15,7 @@ import fletching
 from fletching import faultpoints
 from fletching.cli.main import app
 from fletching.client import Client, Table
-from fletching.engine.changes import row_writer
+from fletching.engine.writing import keyed_rows
 from fletching.errors import ConflictError, InvalidArgumentError, UsageError
 
 SCHEMA = pa.schema([("id", pa.int64()), ("v", pa.string())])
@@ -58,7 +58,7 @@ def sound(client: Client) -> bool:
 def test_rows_of_one_key_are_found_however_far_apart_they_are(
     client: Client, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(row_writer, "KEYS_AT_ONCE", at_once)
+    monkeypatch.setattr(keyed_rows, "KEYS_AT_ONCE", at_once)
     table = declared(client, [1, 2, 1, 3, 2, 1])
     with pytest.raises(InvalidArgumentError, match="3 rows"):
         table.enforce_primary_key()

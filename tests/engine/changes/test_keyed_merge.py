@@ -15,7 +15,7 @@ from fletching.catalog.write_stream_rows import NewSegment
 from fletching.client import Table
 from fletching.engine.changes import keyed_merge, run_encoding
 from fletching.engine.changes.keyed_merge import _are_in, as_row
-from fletching.engine.writing import ingest_body
+from fletching.engine.writing import keyed_rows
 from fletching.engine.writing.keyed_rows import KeyedRows
 
 NUMBERS = pa.schema([pa.field("k", pa.int64(), nullable=False), ("v", pa.int64())])
@@ -36,7 +36,7 @@ def test_a_random_history_leaves_the_last_of_each_key(
     new_table: MakeTable, schema: pa.Schema, few: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if few:
-        monkeypatch.setattr(ingest_body, "KEYS_AT_ONCE", 3)
+        monkeypatch.setattr(keyed_rows, "KEYS_AT_ONCE", 3)
         monkeypatch.setattr(keyed_merge, "ENTRIES_AT_ONCE", 4)
         monkeypatch.setattr(run_encoding, "BLOCK_ENTRIES", 2)
     rng = random.Random(5)
@@ -68,7 +68,7 @@ def test_a_body_of_many_rows_holds_the_keys_of_some_at_a_time(
         finish(rows)
 
     monkeypatch.setattr(KeyedRows, "finish", finished)
-    monkeypatch.setattr(ingest_body, "KEYS_AT_ONCE", 20)
+    monkeypatch.setattr(keyed_rows, "KEYS_AT_ONCE", 20)
     table = new_table(NUMBERS, primary_key=["k"])
     keys = [number % 55 for number in range(100)]
     rows = pa.table({"k": keys, "v": range(100)}, NUMBERS)

@@ -11,8 +11,8 @@ import pytest
 from tests.engine.changes.conftest import MakeTable, engine_of, seen
 
 from fletching.client import Table
-from fletching.engine.changes import row_writer
 from fletching.engine.changes.row_writer import RowWriter
+from fletching.engine.writing import keyed_rows
 from fletching.errors import InvalidArgumentError
 
 SCHEMA = pa.schema([pa.field("k", pa.int64(), nullable=False), ("v", pa.string())])
@@ -124,7 +124,7 @@ def test_memory_holds_the_keys_of_some_rows_at_a_time(
     new_table: MakeTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change of many rows ends segments before it is done: its keys are found, or gone with it."""
-    monkeypatch.setattr(row_writer, "KEYS_AT_ONCE", 4)
+    monkeypatch.setattr(keyed_rows, "KEYS_AT_ONCE", 4)
     table = new_table(SCHEMA, primary_key=["k"], partition_by=["pt"])
     before = keys_of(table)
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from fletching.engine.changes.key_runs import Entries, run_at
+from fletching.engine.writing import keyed_rows
 from fletching.engine.writing.keyed_rows import KeyedRows, deletes_of
 from fletching.errors import InvalidArgumentError
 
@@ -31,6 +32,29 @@ def test_operations(values: list[int | None], deletes: list[bool]) -> None:
 def test_what_is_no_operation(column: pa.Array) -> None:
     with pytest.raises(InvalidArgumentError, match="expected"):
         deletes_of(column)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_keys_do_not_keep_the_messages_alive_that_they_came_in(count: int) -> None:
+    """A message is as large as all its columns together."""
+    rows = KeyedRows(["k"], SEED)
+    before = pa.total_allocated_bytes()
+    keys = pa.array([f"k{number}" for number in range(count)], pa.string())
+    batch = pa.record_batch({"k": keys, "v": pa.array([b"x" * 500_000] * count, pa.binary())})
+    message = pa.ipc.read_record_batch(batch.serialize(), batch.schema)
+    rows.add("", [message.column(0)], np.zeros(count, dtype=bool))
+    del batch, message
+    assert pa.total_allocated_bytes() - before < 100_000
+    rows.finish()
+
+
+def test_long_keys_are_held_up_to_some_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyed_rows, "KEY_BYTES_AT_ONCE", 1000)
+    rows = KeyedRows(["k"], SEED)
+    rows.add("", [pa.array(["a" * 400, "b" * 400])], np.zeros(2, dtype=bool))
+    assert not rows.is_full
+    rows.add("", [pa.array(["c" * 400])], np.zeros(1, dtype=bool))
+    assert rows.is_full
 
 
 @pytest.mark.parametrize("kind", [pa.int64(), pa.string(), pa.dictionary(pa.int8(), pa.string())])

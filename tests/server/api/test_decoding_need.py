@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from fletching import ipc
 from fletching.errors import WireError
 from fletching.ipc import Limits
 from fletching.ipc.metadata import MessageType
-from fletching.server.api.decoding_need import decoding_need
+from fletching.server.api.decoding_need import DecodingNeed, DecodingNeeds
 
 MIB = 1 << 20
 LIMITS = Limits(max_uncompressed_bytes=100 * MIB, max_dictionary_bytes=50 * MIB)
@@ -24,6 +25,11 @@ LIMITS = Limits(max_uncompressed_bytes=100 * MIB, max_dictionary_bytes=50 * MIB)
 
 def messages(table: pa.Table, codec: str | None) -> list[ipc.Message]:
     return list(ipc.messages(stream_of(table.combine_chunks(), codec=codec)))
+
+
+def decoding_need(stream: Iterable[ipc.Message]) -> DecodingNeed:
+    """What a whole stream needs, without what its schema does."""
+    return DecodingNeeds(LIMITS).of(m for m in stream if m.type is not MessageType.SCHEMA)
 
 
 def zeros(mebibytes: int) -> pa.Table:
@@ -36,16 +42,43 @@ def test_compressed_batches_need_what_they_claim(codec: str) -> None:
     both = [*messages(small, codec), *messages(large, codec), *messages(small, codec)]
     assert sum(message.body_length for message in both) < MIB
     # One after the other, so the largest counts.
-    assert decoding_need(both, LIMITS) == (9 * MIB, 0)
-    assert decoding_need(messages(large, None), LIMITS) == (0, 0)
+    assert decoding_need(both) == (9 * MIB, 0, 0)
+    assert decoding_need(messages(large, None)) == (0, 0, 0)
 
 
 def test_dictionaries_stay_as_long_as_their_stream() -> None:
     words = pa.array([f"{'word' * 100}-{n}" for n in range(2000)])
     table = pa.table({"w": words.dictionary_encode()})
-    need = decoding_need(messages(table, "lz4"), LIMITS)
+    need = decoding_need(messages(table, "lz4"))
     assert need.kept > 2000 * 400
     assert 0 < need.passing < need.kept
+
+
+@pytest.mark.parametrize("codec", [None, "zstd"])
+def test_what_a_stream_keeps_counts_compressed_or_not(codec: str | None) -> None:
+    """A dictionary that takes the place of another is kept, and the other is not; a delta comes to it."""
+
+    def batch(*words: str) -> pa.RecordBatch:
+        indices = pa.array(range(len(words)), pa.int32())
+        array = pa.DictionaryArray.from_arrays(indices, pa.array(words))
+        return pa.record_batch({"w": array})
+
+    one, two = "a" * MIB, "b" * MIB
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression=codec, emit_dictionary_deltas=True)
+    with pa.ipc.new_stream(sink, batch(one).schema, options=options) as writer:
+        for each in (batch(one), batch(one, two), batch(two)):
+            writer.write_batch(each)
+    needs = DecodingNeeds(LIMITS)
+    kept = []
+    for message in ipc.messages(sink.getvalue().to_pybytes()):
+        need = needs.of([message])
+        if message.type is MessageType.RECORD_BATCH:
+            kept.append(round(need.kept / MIB))
+            assert need.own == 0
+        elif message.type is MessageType.DICTIONARY_BATCH:
+            assert need.own == message.end - message.offset
+    assert kept == [1, 2, 1]
 
 
 def test_claims_count_up_to_the_limits_and_broken_messages_for_nothing() -> None:
@@ -55,7 +88,7 @@ def test_claims_count_up_to_the_limits_and_broken_messages_for_nothing() -> None
     at = batch.offset + batch.metadata_length + start
     for claim, expected in ((1 << 62, 100 * MIB), (-1, None), (-5, 0), (0, 0)):
         struct.pack_into("<q", data, at, claim)
-        need = decoding_need(ipc.messages(bytes(data)), LIMITS).passing
+        need = decoding_need(ipc.messages(bytes(data))).passing
         assert need == expected if expected is not None else need < MIB
     for cut in range(0, batch.metadata_length, 7):
         broken = bytearray(data)
@@ -64,7 +97,7 @@ def test_claims_count_up_to_the_limits_and_broken_messages_for_nothing() -> None
             result = list(ipc.messages(bytes(broken)))
         except WireError:
             continue
-        assert decoding_need(result, LIMITS).passing <= 100 * MIB
+        assert decoding_need(result).passing <= 100 * MIB
 
 
 def resident() -> int:

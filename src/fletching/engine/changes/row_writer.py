@@ -10,7 +10,7 @@ import pyarrow as pa
 from fletching.catalog.write_stream_rows import StagedRows
 from fletching.engine.changes.pinned_table import PinnedTable
 from fletching.engine.context import EngineContext
-from fletching.engine.writing.keyed_rows import KEYS_AT_ONCE, KeyedRows, staged_rows_of
+from fletching.engine.writing.keyed_rows import KeyedRows, staged_rows_of
 from fletching.engine.writing.partition_writer import PartitionWriter
 from fletching.errors import InvalidArgumentError, UsageError
 from fletching.protocol.types.required_values import RequiredValues
@@ -73,7 +73,7 @@ class RowWriter:
                 # References that this server's key does not prove are kept as they are.
                 self._checker = None
         if self._keyed is not None:
-            if self._keyed.count >= KEYS_AT_ONCE:
+            if self._keyed.is_full:
                 self._done += self._ended()
                 self._begin()
                 assert self._keyed is not None

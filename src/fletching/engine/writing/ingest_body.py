@@ -25,7 +25,6 @@ from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import partition_fields
 from fletching.engine.tables.schema_checks import read_arrow_schema
 from fletching.engine.writing.keyed_rows import (
-    KEYS_AT_ONCE,
     OPERATION,
     KeyedRows,
     deletes_of,
@@ -304,7 +303,7 @@ class Body:
 
     def _store_part(self, message: ipc.Message, batch: pa.RecordBatch) -> None:
         if self._keyed is not None:
-            if self._keyed.count >= KEYS_AT_ONCE:
+            if self._keyed.is_full:
                 self._begin_keyed(self._keyed)
             self._store_keyed(self._keyed, message, batch)
             return

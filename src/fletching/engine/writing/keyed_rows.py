@@ -21,10 +21,20 @@ from fletching.engine.changes.key_values import is_exact, key_numbers, last_indi
 from fletching.engine.changes.run_encoding import AscendingKeys, encode_run
 from fletching.errors import InvalidArgumentError
 
-__all__ = ["KEYS_AT_ONCE", "OPERATION", "KeyedRows", "deletes_of", "staged_rows_of"]
+__all__ = [
+    "KEYS_AT_ONCE",
+    "KEY_BYTES_AT_ONCE",
+    "OPERATION",
+    "KeyedRows",
+    "deletes_of",
+    "staged_rows_of",
+]
 
 KEYS_AT_ONCE = 1 << 21
 """Of so many rows the keys are held in memory before their segments are ended: some 100 MB."""
+
+KEY_BYTES_AT_ONCE = 64 << 20
+"""Or of so many bytes of keys that are texts or the like."""
 
 OPERATION = "__operation"
 """The system column that says what a row of the body is for."""
@@ -92,6 +102,13 @@ class KeyedRows:
         self._finished = False
         self.count = 0
         """How many rows there are."""
+        self.value_bytes = 0
+        """Bytes of their keys' values, as far as they are held."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether their segments should be ended before more rows come."""
+        return self.count >= KEYS_AT_ONCE or self.value_bytes >= KEY_BYTES_AT_ONCE
 
     def add(self, partition: str, columns: Sequence[pa.Array], deletes: NDArray[np.bool_]) -> None:
         """Takes the keys of some rows, all of one partition.
@@ -107,6 +124,7 @@ class KeyedRows:
         result = self._partitions.setdefault(partition, _Partition())
         numbers = key_numbers(columns, self._seed)
         self.count += len(numbers)
+        # Of their own: views of the message would have all of it, and its other columns, live as long.
         if is_exact([column.type for column in columns]):
             if result.ascending is not None:
                 if not deletes.any() and result.ascending.add(numbers):
@@ -114,11 +132,12 @@ class KeyedRows:
                 result.numbers = [result.ascending.numbers()]
                 result.deletes = [np.zeros(result.ascending.count, dtype=bool)]
                 result.ascending = None
-            # Of its own: it may be a view of the message, which would live as long.
             numbers = numbers.copy()
         else:
             result.ascending = None
-            result.columns.append(list(columns))
+            values = [_copied(column) for column in columns]
+            self.value_bytes += sum(map(_size_of, values))
+            result.columns.append(values)
         result.numbers.append(numbers)
         result.deletes.append(deletes)
 
@@ -204,6 +223,16 @@ def staged_rows_of(keyed: KeyedRows, segments: Sequence[NewSegment]) -> list[Sta
         rows = keyed.superseded(segment.partition, start, start + segment.rows)
         result.append(StagedRows(segment, superseded=rows))
     return result
+
+
+def _copied(column: pa.Array) -> pa.Array:
+    return pa.concat_arrays([column.slice(0, 1), column.slice(1)])
+
+
+def _size_of(column: pa.Array) -> int:
+    """Of a dictionary's values, which columns share, nothing."""
+    plain = column.indices if pa.types.is_dictionary(column.type) else column
+    return int(plain.nbytes)
 
 
 def _joined(parts: Sequence[pa.Array]) -> pa.Array:

@@ -7,7 +7,8 @@
 
 The loop receives the next message into its place while a worker stores the one before. Bytes of
 messages are taken from the service's memory budget before they are received, and what decoding them
-needs (``decoding_need``) before they are decoded; both are given back when they are stored.
+needs (``decoding_need``) before they are decoded; both are given back when they are stored, but for what
+the stream keeps.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from fletching.errors import MalformedFrameError, WireError
 from fletching.ipc import Message, MessageDecoder
 from fletching.ipc.message import END_OF_STREAM
 from fletching.protocol.http.tunnel_bodies import MemoryNeed
-from fletching.server.api.decoding_need import DecodingNeed, decoding_need
+from fletching.server.api.decoding_need import DecodingNeed, DecodingNeeds
 from fletching.server.http.exchange import Exchange
 from fletching.server.request_limits import MemoryBudget
 from fletching.server.workers import Call, Job, Workers
@@ -267,7 +268,8 @@ async def receive_ingest(
 async def _receive_plain(exchange: Exchange, job: Job[Ingest], budget: MemoryBudget) -> None:
     sink = DecoderSink(job.owned.decoder)
     backlog = _Backlog(job, budget)
-    kept = 0  # of the budget, for decoded dictionaries
+    needs = DecodingNeeds(job.owned.decoder.limits)
+    kept = 0  # of the budget, for the schema and dictionaries
     try:
         ended = False
         while not ended:
@@ -276,19 +278,24 @@ async def _receive_plain(exchange: Exchange, job: Job[Ingest], budget: MemoryBud
                 raise sink.error
             messages, size, held = sink.take()
             if messages:
-                need = decoding_need(messages, job.owned.decoder.limits)
-                if need.passing or need.kept:
+                need = needs.of(messages)
+                grown = max(need.kept - kept, 0)
+                if need.passing or grown:
                     # What is held is given back before waiting: nobody waits for who waits.
                     budget.give(held)
-                    held = size + need.passing
-                    await budget.take(held + need.kept, own=kept)
-                    kept += need.kept
+                    held = size - need.own + need.passing
+                    await budget.take(held + grown, own=kept)
+                    kept += grown
                 elif held:
                     budget.add(max(size - held, 0))
+                    held = max(size, held)
                 else:
                     await budget.take(size, own=kept)
-                await backlog.put(messages, max(size, held))
+                    held = size
+                await backlog.put(messages, held)
                 del messages
+                budget.give(kept - need.kept)  # of dictionaries in whose place there are others now
+                kept = need.kept
             if sink.wanted and not ended:
                 # What is held for the same message's metadata is given back before waiting.
                 budget.give(sink.revoke())
@@ -322,9 +329,11 @@ async def _receive_coded(
             while need is not None:
                 budget.give(held)
                 held = 0
-                await budget.take(need.passing + need.kept, own=kept)
+                grown = max(need.kept - kept, 0)
+                await budget.take(need.passing + grown, own=kept)
                 held = need.passing
-                kept += need.kept
+                budget.give(kept + grown - need.kept)
+                kept = need.kept
                 need = await job.run(decoder.go_on)
     finally:
         budget.give(held + kept)
@@ -337,6 +346,7 @@ class _CodedDecoder:
         self._ingest = ingest
         self._sink = DecoderSink(ingest.decoder)
         self._decoder = decoder
+        self._needs = DecodingNeeds(ingest.decoder.limits)
         self._events: Iterator[Any] = iter(())
         self._ready: list[Message] = []
         self._last = False
@@ -372,7 +382,7 @@ class _CodedDecoder:
             wanted = self._sink.wanted
             if wanted:
                 self._sink.grant(wanted)
-                return DecodingNeed(wanted, 0)
+                return DecodingNeed(wanted, self._needs.kept)
             # Until there is something to do, or nothing more.
             piece = next((p for p in self._events if not self._fed(p)), None)
             if self._sink.error is not None:
@@ -380,7 +390,7 @@ class _CodedDecoder:
             if piece is None:
                 return self._pass_on()
             if isinstance(piece, MemoryNeed):
-                return DecodingNeed(piece.bytes, 0)
+                return DecodingNeed(piece.bytes, self._needs.kept)
 
     def _fed(self, piece: Buffer | MemoryNeed) -> bool:
         """Whether the sink took the event and needs nothing."""
@@ -394,9 +404,10 @@ class _CodedDecoder:
             del messages
         messages, size, _ = self._sink.take()
         if messages:
-            need = decoding_need(messages, self._ingest.decoder.limits)
-            if need.passing or need.kept:
+            before = self._needs.kept
+            need = self._needs.of(messages)
+            if need.passing or need.kept > before:
                 self._ready = messages
-                return DecodingNeed(size + need.passing, need.kept)
+                return DecodingNeed(size - need.own + need.passing, need.kept)
             self._ingest.accept(messages)
         return None
