@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -227,6 +228,79 @@ def damage(client: Client, key: str) -> None:
     data = bytearray(path.read_bytes())
     data[-300] ^= 1
     path.write_bytes(data)
+
+
+def folder_has(client: Client, data: bytes) -> list[str]:
+    """Objects, and columns of segments in the catalog, in which some bytes are."""
+    context = engine(client).context
+    found = [
+        each.key
+        for each in context.store.list("")
+        if data in (context.store.root / each.key).read_bytes()
+    ]
+    with context.database.read() as connection:
+        for row in connection.execute(segments.select()).all():
+            kept = (row.statistics or b"") + (row.zone_bounds or b"")
+            found += [row.key] * (data in kept)
+    return found
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_nothing_is_left_of_rows_that_are_purged(
+    client: Client, compression: Literal["zstd"] | None
+) -> None:
+    """Not beside the rows that are left, not in a dictionary, and not as a bound of a column."""
+    table = client.create_table(
+        "t",
+        pa.schema(
+            [
+                ("n", pa.int64()),
+                ("v", pa.string()),
+                ("d", pa.dictionary(pa.int32(), pa.string())),
+            ]
+        ),
+    ).with_options(compression=compression)
+    secret = "the name of a person"
+    for start in (0, 100):
+        names = [f"{secret} {start + n}" if n > 7 else f"n{n}" for n in range(10)]
+        numbers = [123456700 + n if n > 7 else n for n in range(10)]
+        table.append({"n": numbers, "v": names, "d": names})
+    words = [secret * 20, "x" * 600]
+    other = client.create_table("long", pa.schema([("v", pa.string())]))
+    other.append({"v": words})
+    assert compression or folder_has(client, secret.encode())
+    assert folder_has(client, b"1234567")
+    table.delete("n > 100")
+    other.delete("v like 'the%'")
+    for each in (table, other):
+        each.compact(purge=True)
+        each.expire_versions(dt.timedelta(0))
+    engine(client).collect()
+    assert folder_has(client, secret.encode()) == []
+    assert folder_has(client, b"1234567") == []
+    assert table.scan(filter="n >= 0").to_table().num_rows == 16
+    assert table.scan(filter="n > 7").to_table().num_rows == 0
+    assert problems(client) == []
+
+
+def test_keys_of_purged_rows_are_in_no_run(client: Client) -> None:
+    """Of whole numbers an entry of a run is the key."""
+    schema = pa.schema([pa.field("id", pa.int64(), nullable=False), ("v", pa.string())])
+    table = client.create_table("t", schema, primary_key=["id"])
+    secret = 0x5A5158_4A4D4152
+    for number in range(MOST_RUNS + 2):
+        keys = [secret] if number == 3 else [number]
+        table.upsert(pa.table({"id": keys, "v": ["new"]}, schema))
+    (report,) = engine(client).compact(table.full_name, min_segments=1000)
+    assert report.key_runs
+    needle = secret.to_bytes(8, "little")[:7]
+    table.delete_keys({"id": [secret]})
+    assert folder_has(client, needle)
+    engine(client).compact(table.full_name, min_segments=1000, purge=True)
+    table.expire_versions(dt.timedelta(0))
+    engine(client).collect()
+    assert folder_has(client, needle) == []
+    assert problems(client) == []
 
 
 def test_a_purge_tells_of_what_it_left(client: Client, caplog: pytest.LogCaptureFixture) -> None:

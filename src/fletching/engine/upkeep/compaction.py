@@ -204,7 +204,9 @@ class Compactor:
         work = _Work(table, snapshot, dirty, hopeless=dirty.keys() - planned)
         folds = _folds(deletions, {row.id: row for row in segments if row.id not in planned})
         unusable = unusable_runs(context, merged_runs, prove=purge)
-        key_runs = table.keyed and bool(runs or runs_to_merge(segments, merged_runs, unusable))
+        key_runs = table.keyed and bool(
+            runs or runs_to_merge(segments, merged_runs, unusable, purge=purge)
+        )
         if not runs and not folds and not key_runs:
             if min_segments is None:
                 self._compacted_versions[table.id] = table.version
@@ -223,7 +225,7 @@ class Compactor:
                 self._fold(table, row, result, lease)
             joined = 0
             if key_runs:
-                joined = self._merge_key_runs(table, lease, work.damaged, prove=purge)
+                joined = self._merge_key_runs(table, lease, work.damaged, purge=purge)
         damaged = tuple(dict.fromkeys(work.damaged))
         report = CompactionReport(
             name, work.merged, work.made, work.bytes, damaged, key_runs=joined
@@ -247,7 +249,7 @@ class Compactor:
         return bool(length)
 
     def _merge_key_runs(
-        self, table: TableRow, lease: HeldLease, damaged: list[str], *, prove: bool
+        self, table: TableRow, lease: HeldLease, damaged: list[str], *, purge: bool
     ) -> int:
         """Merges key runs of the segments that there are now; of how many segments."""
         context = self._context
@@ -257,9 +259,9 @@ class Compactor:
                 return 0
             segments = visible_segments(connection, now.id, now.version)
             merged = merged_runs_of(connection, now.id)
-        unusable = unusable_runs(context, merged, prove=prove)
+        unusable = unusable_runs(context, merged, prove=purge)
         joined = 0
-        for plan in runs_to_merge(segments, merged, unusable):
+        for plan in runs_to_merge(segments, merged, unusable, purge=purge):
             try:
                 joined += merge_runs(context, table, plan, lease)
             except CorruptObjectError as error:
@@ -302,8 +304,6 @@ class Compactor:
         schema = pa.ipc.read_schema(pa.py_buffer(schema_message))
         key = f"tables/{table.id}/{store.writer}-{secrets.token_hex(6)}-c.arrow"
         statistics = StatisticsBuilder(schema)
-        for row in rows:
-            statistics.merge(row.statistics)
         writer = SegmentWriter(
             context.create_object(key),
             schema_message,

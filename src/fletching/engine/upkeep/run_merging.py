@@ -89,6 +89,8 @@ def runs_to_merge(
     segments: Sequence[SegmentRow],
     merged: Sequence[MergedRunRow],
     unusable: Collection[MergedRunRow] = (),
+    *,
+    purge: bool = False,
 ) -> list[RunMerge]:
     """What a table's partitions need.
 
@@ -96,6 +98,8 @@ def runs_to_merge(
         segments: the visible ones.
         merged: the runs that there are.
         unusable: which of them are as if they were not there, and go.
+        purge: write every run anew that has an entry of a segment which is gone: of whole numbers and dates
+            an entry is the key itself.
     """
     alive: dict[str, dict[str, SegmentRow]] = defaultdict(dict)
     for segment in segments:
@@ -106,7 +110,7 @@ def runs_to_merge(
         runs[row.partition].append(row)
     result = []
     for partition in sorted(alive.keys() | runs.keys()):
-        plan = _partition(partition, alive[partition], runs[partition], unusable)
+        plan = _partition(partition, alive[partition], runs[partition], unusable, purge=purge)
         if plan is not None:
             result.append(plan)
     return result
@@ -117,15 +121,19 @@ def _partition(
     alive: dict[str, SegmentRow],
     merged: Sequence[MergedRunRow],
     unusable: Collection[MergedRunRow],
+    *,
+    purge: bool,
 ) -> RunMerge | None:
     single = dict(alive)
     kept: set[str] = set()
     dead: list[MergedRunRow] = []
     living: list[tuple[int, MergedRunRow]] = []
+    left: list[MergedRunRow] = []
     for row in merged:
-        owned = []
-        if row not in unusable:
-            owned = [key for key in row.owner_keys() if key in single]
+        keys = [] if row in unusable else row.owner_keys()
+        owned = [key for key in keys if key in single]
+        if purge and 0 < len(owned) < len(keys):
+            left.append(row)
         if not owned:
             dead.append(row)
             continue
@@ -141,7 +149,11 @@ def _partition(
             chosen.append(row)
             size += entries
     # What is mostly entries of segments that are gone makes every search longer than it need be.
-    stale = [row for entries, row in living if row not in chosen and 2 * entries < row.entries]
+    stale = [
+        row
+        for entries, row in living
+        if row not in chosen and (2 * entries < row.entries or row in left)
+    ]
     if len(single) + len(living) <= MOST_RUNS:
         if not dead and not stale:
             return None

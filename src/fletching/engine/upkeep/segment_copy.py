@@ -1,4 +1,8 @@
-"""Copying what is left of segments into a new one: batches as they are, or the rows that are left of them."""
+"""Copying what is left of segments into a new one: batches as they are, or the rows that are left of them.
+
+Of a segment that has lost rows nothing is taken over that tells of them: neither values that batches share, nor
+bounds of columns, which are found anew of what is left.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,9 @@ from crc32c import crc32c
 from fletching import ipc
 from fletching.catalog.segment_rows import SegmentRow
 from fletching.engine.context import EngineContext
-from fletching.engine.reading.shown_rows import take_rows
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.tables.zone_bounds import read_zones, zones_of
+from fletching.engine.upkeep.purged_rows import purged_rows
 from fletching.engine.writing.segment_writer import SegmentWriter
 from fletching.errors import CorruptObjectError
 from fletching.ipc.batches import BatchDecoder
@@ -71,7 +75,10 @@ class SegmentCopy:
             if not rows:
                 continue
             message = data[offsets[number] : offsets[number] + lengths[number]]
+            decoded = decoder.decode(_message(message))
+            assert decoded is not None
             if rows == stored[number]:
+                self._note(decoded)
                 writer.write_batch(
                     [message],
                     metadata_length=metadata[number],
@@ -82,38 +89,32 @@ class SegmentCopy:
             else:
                 kept = snapshot.kept(first + number)
                 assert kept is not None  # it has lost rows
-                decoded = decoder.decode(_message(message))
-                self._encode(take_rows(decoded, kept), codec)
-        self._note_zones(index)
+                self._encode(purged_rows(decoded, kept), codec)
         return sum(shown)
 
-    def _note_zones(self, index: int) -> None:
-        """Takes the bounds of the zones of a segment over into the new one.
+    def _note(self, batch: pa.RecordBatch) -> None:
+        """Finds the bounds of the columns of a batch of which no other one's say enough."""
+        if self._writer.statistics is not None:
+            self._writer.statistics.add(batch.columns)
 
-        Of a batch that has lost rows every zone gets the bounds of all of it.
-        """
+    def _note_zones(self, index: int) -> None:
+        """Takes the bounds of a segment that has all its rows over into the new one, and those of its zones."""
         snapshot, statistics = self._snapshot, self._writer.statistics
         if statistics is None:
             return
         row = snapshot.segments[index]
+        statistics.merge(row.statistics)
         known = read_zones(row.zone_bounds)
-        first, end = snapshot.batches_of(index)
         start = 0
-        counts = zip(
-            snapshot.stored_rows[first:end].tolist(), snapshot.rows[first:end].tolist(), strict=True
-        )
-        for stored, shown in counts:
-            stop = start + zones_of(stored)
-            if not shown and index in snapshot.selections:
-                pass  # left out
-            elif shown == stored:
-                for zone in range(start, stop):
-                    statistics.add_known(known, row.statistics, zone, zone + 1, 1)
-            else:
-                statistics.add_known(known, row.statistics, start, stop, shown)
+        first, end = snapshot.batches_of(index)
+        for rows in snapshot.stored_rows[first:end].tolist():
+            stop = start + zones_of(rows)
+            for zone in range(start, stop):
+                statistics.add_known(known, row.statistics, zone, zone + 1, 1)
             start = stop
 
     def _encode(self, batch: pa.RecordBatch, codec: str | None) -> None:
+        self._note(batch)
         codec = codec if codec in {"lz4", "zstd"} else None
         encoder = self._encoders.get(codec)
         if encoder is None:
@@ -148,13 +149,12 @@ class SegmentCopy:
             for number in range(file.num_record_batches):
                 kept = snapshot.kept(first + number)
                 batch = file.get_batch(number)
-                batches.append(batch if kept is None else take_rows(batch, kept))
+                rows = np.arange(batch.num_rows) if kept is None else kept
+                batches.append(purged_rows(batch, rows))
         table = pa.Table.from_batches(batches, self._schema).unify_dictionaries()
         for batch in table.to_batches():
             if batch.num_rows:
                 self._encode(batch, row.codecs or None)
-                if self._writer.statistics is not None:
-                    self._writer.statistics.add_known(None, row.statistics, 0, 1, batch.num_rows)
         return table.num_rows
 
 
