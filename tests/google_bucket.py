@@ -91,8 +91,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     @staticmethod
     def _facts(data: bytes, marks: dict[str, str]) -> dict[str, str]:
-        facts = {"etag": f'"{hashlib.sha256(data).hexdigest()[:16]}"', "last-modified": _DATE}
-        return facts | marks
+        headers = {"etag": f'"{hashlib.sha256(data).hexdigest()[:16]}"', "last-modified": _DATE}
+        return headers | marks
 
     def do_PUT(self) -> None:
         key, query = self._parse()
@@ -163,17 +163,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(404)
             return
         data, marks = result
-        facts = self._facts(data, marks)
+        headers = self._facts(data, marks)
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", ""))
         if not with_body:
-            self._answer(200, headers={"content-length": str(len(data)), **facts})
+            self._answer(200, headers={"content-length": str(len(data)), **headers})
         elif wanted is None:
-            self._answer(200, data, facts)
+            self._answer(200, data, headers)
         else:
             start = int(wanted[1])
             part = data[start : int(wanted[2]) + 1 if wanted[2] else len(data)]
             where = f"bytes {start}-{start + len(part) - 1}/{len(data)}"
-            self._answer(206, part, {"content-range": where, **facts})
+            self._answer(206, part, {"content-range": where, **headers})
 
     def _list(self, query: dict[str, str]) -> None:
         after = query.get("continuation-token", query.get("start-after", ""))

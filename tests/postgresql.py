@@ -122,15 +122,15 @@ class PostgresServer:
 
     def start(self) -> None:
         """Starts it and waits until it says that it is ready: in the last line of its file of facts."""
-        facts = self._data / "postmaster.pid"
-        facts.unlink(missing_ok=True)
+        pid_file = self._data / "postmaster.pid"
+        pid_file.unlink(missing_ok=True)
         options = [part for item in OPTIONS.items() for part in ("-c", "=".join(item))]
         self._process = subprocess.Popen(
             [str(self.binaries / "postgres"), "-D", str(self._data), "-k", str(self._data), *options],
             **self._options, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         while self._process.poll() is None:
-            if facts.exists() and facts.read_text().rstrip().endswith("ready"):
+            if pid_file.exists() and pid_file.read_text().rstrip().endswith("ready"):
                 return
             select.select([], [], [], 0.02)
         raise RuntimeError(f"PostgreSQL ended with {self._process.returncode}")

@@ -176,9 +176,9 @@ def test_processor_time_is_checked_more_closely_than_the_clock(benchmarks: Any) 
 
 def test_who_asks_some_questions_is_not_told_of_the_others(benchmarks: Any) -> None:
     record = {"read / Flight DoGet": 3.0, "write, memory / Flight DoPut": 1.0}
-    found = {"write, memory / Flight DoPut": 0.5}
-    assert len(benchmarks.ratios.fallen(found, record)) == 2
-    (complaint,) = benchmarks.ratios.fallen(found, record, some=True)
+    ratios = {"write, memory / Flight DoPut": 0.5}
+    assert len(benchmarks.ratios.fallen(ratios, record)) == 2
+    (complaint,) = benchmarks.ratios.fallen(ratios, record, some=True)
     assert "DoPut" in complaint
 
 
@@ -215,8 +215,8 @@ def test_what_is_checked_is_promised(benchmarks: Any) -> None:
 def test_the_corpus_is_the_same_each_time(benchmarks: Any) -> None:
     corpus = sys.modules["benchmarks.corpus"]
     for shape in corpus.SHAPES:
-        one, two = (corpus.make(shape, 100, 10_000) for _ in range(2))
-        assert all(a.equals(b) for a, b in zip(one, two, strict=True))
+        first, second = (corpus.make(shape, 100, 10_000) for _ in range(2))
+        assert all(a.equals(b) for a, b in zip(first, second, strict=True))
 
 
 def test_the_picture_of_the_readme_is_of_recorded_results(benchmarks: Any) -> None:
@@ -240,7 +240,7 @@ def test_the_picture_of_the_readme_is_of_recorded_results(benchmarks: Any) -> No
 
 def test_the_model_of_capacity_obeys_the_laws_of_queues(benchmarks: Any) -> None:
     capacity = importlib.import_module("benchmarks.capacity")
-    one = capacity.solve(capacity.Load(clients=1, servers=1))
+    light = capacity.solve(capacity.Load(clients=1, servers=1))
     for clients in (1, 50, 3000):
         before = None
         for servers in (1, 3, 9):
@@ -251,7 +251,7 @@ def test_the_model_of_capacity_obeys_the_laws_of_queues(benchmarks: Any) -> None
             # Little's law: who does not think is being served or waits.
             away = answer.rounds_per_second * (answer.round_seconds + load.think_seconds)
             assert away == pytest.approx(clients)
-            assert answer.round_seconds >= one.round_seconds * 0.5
+            assert answer.round_seconds >= light.round_seconds * 0.5
             if before is not None:
                 assert answer.rounds_per_second >= before * (1 - 1e-6), "never slower"
             before = answer.rounds_per_second

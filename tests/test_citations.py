@@ -33,13 +33,13 @@ MODULE = re.compile(r"`(fletching\.[\w.]+)`")
 FILE = re.compile(r"``?((?:[\w-]+/)*\w+\.py)``?")
 
 
-def told(path: Path) -> str:
+def short_name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
 def test_no_section_is_cited_of_a_document_that_is_not_here() -> None:
     cited = {
-        (told(path), match[0])
+        (short_name(path), match[0])
         for path, text in TEXTS.items()
         for match in SECTION.finditer(text)
         if (match[1] or match[2]) not in NO_DOCUMENT
@@ -52,22 +52,22 @@ def test_pages_and_headings_that_are_cited_are_there() -> None:
     for path, text in TEXTS.items():
         for name, heading in PAGE.findall(text):
             page = ROOT / "docs" / name
-            assert page.exists(), f"{told(path)} cites docs/{name}"
+            assert page.exists(), f"{short_name(path)} cites docs/{name}"
             if heading:
                 seen += 1
                 assert re.search(rf"^#+ {re.escape(heading)}$", page.read_text(), re.MULTILINE), (
-                    f"{told(path)} cites {heading!r} of docs/{name}"
+                    f"{short_name(path)} cites {heading!r} of docs/{name}"
                 )
     assert seen > 5
 
 
 def test_modules_and_files_that_are_cited_are_there() -> None:
     code = {
-        told(path).removeprefix("src/").removesuffix(".py").removesuffix("/__init__"): text
+        short_name(path).removeprefix("src/").removesuffix(".py").removesuffix("/__init__"): text
         for path, text in TEXTS.items()
         if SOURCE in path.parents
     }
-    files = [f"/{told(path)}" for path in TEXTS]
+    files = [f"/{short_name(path)}" for path in TEXTS]
     missing = set()
     for path, text in TEXTS.items():
         for name in MODULE.findall(text):
@@ -80,9 +80,9 @@ def test_modules_and_files_that_are_cited_are_there() -> None:
                     text for module, text in code.items() if f"{module}/".startswith(f"{location}/")
                 ]
                 if not any(re.search(rf"\b{rest}\b", text) for text in room):
-                    missing.add((told(path), name))
+                    missing.add((short_name(path), name))
         missing |= {
-            (told(path), name)
+            (short_name(path), name)
             for name in FILE.findall(text)
             if not any(file.endswith(f"/{name}") for file in files)
         }

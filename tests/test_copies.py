@@ -130,5 +130,7 @@ def test_an_embedded_read_copies_nothing(tmp_path: Path) -> None:
         columns = [table.scan(columns=["x"]).to_table() for _ in range(3)]
         # The same memory each time, and none of pyarrow's own.
         assert pa.total_allocated_bytes() - before < 64 * 1024
-        assert all(one["x"].to_numpy().sum() == columns[0]["x"].to_numpy().sum() for one in columns)
+        assert all(
+            column["x"].to_numpy().sum() == columns[0]["x"].to_numpy().sum() for column in columns
+        )
         assert columns[0]["x"].to_pylist() == batch["x"].to_pylist()

@@ -18,17 +18,17 @@ def tree(root: type[FletchingError] = FletchingError) -> Iterator[type[Fletching
 
 @folded("error", sorted(set(tree()), key=str))
 def test_every_error_pickles_with_its_facts(error: type[FletchingError]) -> None:
-    facts: dict[str, object] = (
+    fields: dict[str, object] = (
         {"offset": 7, "expected": 1} if issubclass(error, errors.WireError) else {}
     )
     if issubclass(error, errors.ServiceError):
-        facts = {"http_status": 418, "request_id": "r-1"}
-    before = error("what failed", **facts)
+        fields = {"http_status": 418, "request_id": "r-1"}
+    before = error("what failed", **fields)
     after = pickle.loads(pickle.dumps(before))
     assert type(after) is error
     assert str(after) == str(before)
     assert after.facts == before.facts
-    for name, value in facts.items():
+    for name, value in fields.items():
         assert getattr(after, name) == value
 
 

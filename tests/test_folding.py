@@ -11,10 +11,10 @@ from tests.folding import folded
 def test_every_combination_is_run() -> None:
     seen = []
 
-    @folded("one", [1, 2])
-    @folded("two, three", [("a", "b"), ("c", "d")])
-    def case(fixture: str, one: int, two: str, three: str) -> None:
-        seen.append((fixture, one, two, three))
+    @folded("left", [1, 2])
+    @folded("right, three", [("a", "b"), ("c", "d")])
+    def case(fixture: str, left: int, right: str, three: str) -> None:
+        seen.append((fixture, left, right, three))
 
     assert list(inspect.signature(case).parameters) == ["fixture"]
     case(fixture="f")

@@ -32,7 +32,7 @@ def history() -> list[dict[str, Any]]:
         (7, "r0", "snapshot", {"table": "register", "before": 6.5, "after": 7, "contents": {
             "register": [3, 1, 2, 3]}}),
     ]  # fmt: skip
-    return [{"t": at, "who": who, "event": event, **facts} for at, who, event, facts in events]
+    return [{"t": at, "who": who, "event": event, **details} for at, who, event, details in events]
 
 
 def check(events: list[dict[str, Any]]) -> list[str]:
@@ -51,9 +51,9 @@ def contents(events: list[dict[str, Any]], number: int = 0) -> dict[str, Any]:
     return result
 
 
-def change(event: str, **facts: Any) -> Callable[[list[dict[str, Any]]], None]:
+def change(event: str, **details: Any) -> Callable[[list[dict[str, Any]]], None]:
     def apply(events: list[dict[str, Any]]) -> None:
-        next(e for e in events if e["event"] == event).update(facts)
+        next(e for e in events if e["event"] == event).update(details)
 
     return apply
 

@@ -218,17 +218,17 @@ def test_blobs_are_awaited_too(run: Any) -> None:
     async def scenario(client: Any) -> None:
         table = await client.create_table("t", "id BIGINT, image BLOB")
         async with table.write_session() as session:
-            one = await session.put_blob(b"one" * 1000, content_type="image/png")
+            reference = await session.put_blob(b"one" * 1000, content_type="image/png")
             file = await session.blob_writer()
             await file.write(b"two")
-            two = await file.finish()
+            other = await file.finish()
             async with session.writer() as writer:
-                await writer.write({"id": [1, 2], "image": [one, two]})
-        blob = await client.get_blob(one)
+                await writer.write({"id": [1, 2], "image": [reference, other]})
+        blob = await client.get_blob(reference)
         assert (blob.data, blob.content_type) == (b"one" * 1000, "image/png")
         cells = (await table.to_table())["image"]
         assert [bytes(blob) async for blob in client.get_blobs(cells)] == [b"one" * 1000, b"two"]
-        async with client.open_blob(one) as file:
+        async with client.open_blob(reference) as file:
             assert file.length == 3000
             await file.seek(2997)
             assert await file.read() == b"one"

@@ -63,7 +63,7 @@ MakeSegment = Callable[..., NewSegment]
 def new_table(rows: Connection) -> MakeTable:
     """Makes a table of project ``p`` with the partition column ``pt``."""
 
-    def make(name: str = "T", /, **facts: object) -> TableRow:
+    def make(name: str = "T", /, **columns: object) -> TableRow:
         ensure_project(rows, "p", 0.0)
         values: dict[str, object] = {
             "table_id": name.casefold(), "name": TableName("p", name),
@@ -71,7 +71,7 @@ def new_table(rows: Connection) -> MakeTable:
             "next_column_id": 3, "owner": "ann", "comment": "", "properties": {}, "primary_key": [],
             "lifecycle_days": None, "now": 1.0,
         }  # fmt: skip
-        return insert_table(rows, **(values | facts))  # type: ignore[arg-type]  # any of its words
+        return insert_table(rows, **(values | columns))  # type: ignore[arg-type]  # any of its words
 
     return make
 

@@ -70,8 +70,10 @@ def make(revision: str, folder: Path) -> None:
 
         def put(table: str, **values: object) -> None:
             names = ", ".join(values)
-            places = ", ".join(f":{name}" for name in values)
-            connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({places})"), values)
+            placeholders = ", ".join(f":{name}" for name in values)
+            connection.execute(
+                text(f"INSERT INTO {table} ({names}) VALUES ({placeholders})"), values
+            )
 
         put("projects", name_key="demo", name="demo", created_at=NOW)
         put("schemas", project_key="demo", name_key="default", name="default", created_at=NOW)

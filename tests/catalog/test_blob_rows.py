@@ -66,8 +66,8 @@ def test_the_links_of_packs_are_told_with_their_blobs(
         pack(rows, name, pk)
     link_segments(rows, "t", ["k1", "k2"], {"p1"})
     link_segments(rows, "t", ["k3"], {"p1", "p3"})
-    found = links_of_packs(rows, ["p2", "p1", "unknown"])
-    assert [(each.pack, each.blobs, sorted(each.segments)) for each in found] == [
+    links = links_of_packs(rows, ["p2", "p1", "unknown"])
+    assert [(each.pack, each.blobs, sorted(each.segments)) for each in links] == [
         ("p1", 3, ["k1", "k2", "k3"]),
         ("p2", 3, []),
     ]
@@ -159,8 +159,8 @@ def test_links_without_segments_are_found_in_pages(
     link_segments(rows, "t", [kept.key, *stale], ["p1"])
 
     def linked() -> list[str]:
-        found = rows.execute(segment_packs.select()).all()
-        return sorted(row.segment_key for row in found)
+        links = rows.execute(segment_packs.select()).all()
+        return sorted(row.segment_key for row in links)
 
     forget_links(rows, stale[:2])
     assert linked() == [kept.key, *stale[2:]]

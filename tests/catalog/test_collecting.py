@@ -150,11 +150,11 @@ def test_what_no_readable_version_shows_is_forgotten(
     rows: Connection, replaced: list[NewSegment]
 ) -> None:
     assert forget_removed(rows, "t", horizon=2, limit=10) == ([], False)
-    found, more = forget_removed(rows, "t", horizon=3, limit=1)
+    result, more = forget_removed(rows, "t", horizon=3, limit=1)
     assert more
     rest, more = forget_removed(rows, "t", horizon=3, limit=2)
     assert not more
-    assert {*found, *rest} == {forgotten(each) for each in replaced[:2]}
+    assert {*result, *rest} == {forgotten(each) for each in replaced[:2]}
     assert known_keys(rows, [each.key for each in replaced]) == {replaced[2].key}
 
 
@@ -166,8 +166,8 @@ def test_a_read_session_keeps_every_version_that_it_reads(
     rows: Connection, replaced: list[NewSegment], version: int, since: int | None, kept: list[int]
 ) -> None:
     reading(rows, "a", version, since)
-    found, _ = forget_removed(rows, "t", horizon=3, limit=10)
-    assert set(found) == {forgotten(replaced[n]) for n in {0, 1} - set(kept)}
+    result, _ = forget_removed(rows, "t", horizon=3, limit=10)
+    assert set(result) == {forgotten(replaced[n]) for n in {0, 1} - set(kept)}
 
 
 @pytest.mark.parametrize(("version", "kept"), [(0, []), (1, [0]), (2, [0, 1]), (3, [])])
@@ -175,8 +175,8 @@ def test_a_tag_keeps_its_version(
     rows: Connection, replaced: list[NewSegment], version: int, kept: list[int]
 ) -> None:
     add_tag(rows, lock_table(rows, "t"), "mark", version, replace=False, now=4.0)
-    found, _ = forget_removed(rows, "t", horizon=3, limit=10)
-    assert set(found) == {forgotten(replaced[n]) for n in {0, 1} - set(kept)}
+    result, _ = forget_removed(rows, "t", horizon=3, limit=10)
+    assert set(result) == {forgotten(replaced[n]) for n in {0, 1} - set(kept)}
 
 
 def test_an_object_goes_with_the_last_row_that_names_it(
@@ -185,8 +185,8 @@ def test_an_object_goes_with_the_last_row_that_names_it(
     publication = Publication(rows, lock_table(rows, "t"), "restore", now=5.0)
     publication.restore(2)
     assert publication.commit() == 4
-    found, _ = forget_removed(rows, "t", horizon=3, limit=10)
-    assert found == []  # shown again
+    forgotten, _ = forget_removed(rows, "t", horizon=3, limit=10)
+    assert forgotten == []  # shown again
     assert known_keys(rows, [each.key for each in replaced]) == {each.key for each in replaced}
 
 
@@ -261,8 +261,8 @@ def test_a_project_s_old_tables_are_dropped_and_no_others(
     for name, now in (("Old", 1.0), ("Young", 50.0)):
         new_table(name, now=now)
     ensure_project(rows, "other", 0.0)
-    facts: dict[str, object] = {"table_id": "elsewhere", "name": TableName("other", "Old")}
-    new_table(**facts)
+    columns: dict[str, object] = {"table_id": "elsewhere", "name": TableName("other", "Old")}
+    new_table(**columns)
     assert drop_tables_of(rows, "p", created_before=50.0, now=60.0) == ["Old"]
     assert drop_tables_of(rows, "p", created_before=50.0, now=61.0) == []
     left = rows.execute(select(tables.c.id, tables.c.dropped_at).order_by(tables.c.id)).all()

@@ -394,26 +394,26 @@ def by_network(postgresql: Any) -> Iterator[str]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the options of Linux")
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("message", "expected"),
     [
         ("sslmode=disable", [15, 5, 3, 30_000]),
         ("sslmode=disable&keepalives_idle=7&tcp_user_timeout=9000", [7, 5, 3, 9_000]),
     ],
 )
 def test_a_connection_notices_that_the_other_host_is_gone(
-    by_network: str, said: str, expected: list[int]
+    by_network: str, message: str, expected: list[int]
 ) -> None:
     names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
-    database = Database.open(f"{by_network}?{said}")
+    database = Database.open(f"{by_network}?{message}")
     try:
         with database.read() as connection:
             driver = connection.connection.driver_connection
             assert driver is not None
             with socket.socket(fileno=os.dup(driver.fileno())) as own:
-                found = [
+                options = [
                     own.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in names
                 ]
-            assert found == expected
+            assert options == expected
     finally:
         database.close()
 

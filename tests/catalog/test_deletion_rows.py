@@ -32,7 +32,9 @@ from fletching.errors import CorruptObjectError
 
 def index(*rows: int) -> bytes:
     """A batch index of batches with so many rows."""
-    return np.array([[8 * place, 8, 8, count] for place, count in enumerate(rows)], "<i8").tobytes()
+    return np.array(
+        [[8 * number, 8, 8, count] for number, count in enumerate(rows)], "<i8"
+    ).tobytes()
 
 
 @dataclasses.dataclass
@@ -114,5 +116,5 @@ def test_damage_is_never_taken_for_none(rows: Connection, stored: Stored) -> Non
     ],
 )
 def test_counts_per_batch(gone: list[int], counts: list[tuple[int, int]]) -> None:
-    found = np.frombuffer(batch_counts(index(3, 0, 2), BitMap(gone)), "<i4").reshape(-1, 2)
-    assert [tuple(pair) for pair in found.tolist()] == counts
+    result = np.frombuffer(batch_counts(index(3, 0, 2), BitMap(gone)), "<i4").reshape(-1, 2)
+    assert [tuple(pair) for pair in result.tolist()] == counts

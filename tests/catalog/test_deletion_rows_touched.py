@@ -37,8 +37,8 @@ def keys(rows: Connection, new_table: MakeTable, new_segment: MakeSegment) -> li
 def test_segments_that_came_or_went(
     rows: Connection, keys: list[str], since: int, until: int, touched: list[int]
 ) -> None:
-    found = touched_segments(rows, "t", since, until)
-    assert sorted(each.row.key for each in found) == sorted(keys[n] for n in touched)
+    result = touched_segments(rows, "t", since, until)
+    assert sorted(each.row.key for each in result) == sorted(keys[n] for n in touched)
     assert touched_segments(rows, "other", since, until) == []
 
 
@@ -61,10 +61,10 @@ def test_the_whole_history_of_a_segment_is_told(rows: Connection, keys: list[str
 
 
 def test_visible_from_its_coming_to_its_going(rows: Connection, keys: list[str]) -> None:
-    found = {each.row.key: each for each in touched_segments(rows, "t", 0, 3)}
-    assert [[found[key].visible(v) for v in range(5)] for key in keys] == [
+    touched = {each.row.key: each for each in touched_segments(rows, "t", 0, 3)}
+    assert [[touched[key].visible(v) for v in range(5)] for key in keys] == [
         [False, True, True, False, False],
         [False, False, True, False, False],
         [False, False, False, True, True],
     ]
-    assert found[keys[1]].versions() == {2, 3}
+    assert touched[keys[1]].versions() == {2, 3}

@@ -19,9 +19,9 @@ from fletching.catalog.instance_rows import (
 )
 
 
-def running(name: str, created_at: float = 1.0, **facts: str) -> InstanceRow:
+def running(name: str, created_at: float = 1.0, **columns: str) -> InstanceRow:
     row = InstanceRow(name, "p", "ann", "task", "select 1", False, "", None, created_at, 0.0)
-    return dataclasses.replace(row, **facts)  # type: ignore[arg-type]  # texts alone
+    return dataclasses.replace(row, **columns)  # type: ignore[arg-type]  # texts alone
 
 
 def test_the_first_outcome_stays(rows: Connection) -> None:
@@ -56,8 +56,8 @@ def test_lists_are_filtered_and_paged_newest_first(rows: Connection) -> None:
     update_instance(rows, dataclasses.replace(running("a", 1.0), ended_at=9.0))
 
     def names(wanted: InstanceFilter, limit: int = 9, after: InstanceRow | None = None) -> str:
-        place = None if after is None else (after.created_at, after.id)
-        return "".join(row.id for row in list_instances(rows, "P", limit, wanted, place))
+        marker = None if after is None else (after.created_at, after.id)
+        return "".join(row.id for row in list_instances(rows, "P", limit, wanted, marker))
 
     everything = InstanceFilter()
     assert names(everything) == "cba"

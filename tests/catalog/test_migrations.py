@@ -63,19 +63,19 @@ def test_the_migrations_make_the_tables_of_the_schema(tmp_path: Path) -> None:
 def test_who_knows_the_tables_of_before_can_go_on_with_them(tmp_path: Path, revision: str) -> None:
     """While servers are replaced one by one, the old ones read and insert what they know of."""
     database = Database.open(tmp_path / "catalog.sqlite")
-    found: list[dict[str, dict[str, Any]]] = []
+    schemas: list[dict[str, dict[str, Any]]] = []
     for until in (revision, migrations.NEWEST_REVISION):
         migrations.upgrade(database, until, step_by_step=True)
         with database.read() as connection:
             look = inspect(connection)
-            found.append(
+            schemas.append(
                 {
                     table: {column["name"]: column for column in look.get_columns(table)}
                     for table in look.get_table_names()
                 }
             )
     database.close()
-    before, after = found
+    before, after = schemas
     assert before.keys() <= after.keys()
     for table, columns in before.items():
         assert columns.keys() <= after[table].keys(), table

@@ -84,11 +84,11 @@ def test_open_sessions_oldest_first(rows: Connection, new_table: MakeTable) -> N
         ).pk  # fmt: skip
         if name == "w2":
             end_write_session(rows, pk, from_state="NORMAL", state="COMMITTED", now=5.0)
-    found = open_sessions(rows, 8.0, 10)
-    assert [(each.id, each.kind, each.version) for each in found] == [
+    sessions = open_sessions(rows, 8.0, 10)
+    assert [(each.id, each.kind, each.version) for each in sessions] == [
         ("r2", "read", 7), ("w1", "write", None), ("r1", "read", 7), ("w3", "write", None),
     ]  # fmt: skip
-    assert {each.table for each in found} == {TableName("p", "T")}
+    assert {each.table for each in sessions} == {TableName("p", "T")}
     assert [each.id for each in open_sessions(rows, 9.0, 10)] == ["w1", "r1"]
     assert [each.id for each in open_sessions(rows, 8.0, 1)] == ["r2", "w1"]
     (first, _) = open_sessions(rows, 9.0, 10)

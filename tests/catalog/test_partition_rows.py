@@ -49,12 +49,22 @@ def test_totals_add_up_and_partitions_come_by_themselves(
     change_totals(rows, table.id, {b: (5, 50), a: (1, 10)}, 3.0)
     change_totals(rows, table.id, {b: (-2, -20)}, 4.0)
     change_totals(rows, table.id, {a: (0, 7)}, 9.0, modified=False)
-    found = find_partition(rows, table.id, ("b",))
-    assert found is not None
-    assert (found.rows, found.bytes, found.created_at, found.modified_at) == (3, 30, 3.0, 4.0)
-    found = find_partition(rows, table.id, ("a",))
-    assert found is not None
-    assert (found.rows, found.bytes, found.created_at, found.modified_at) == (1, 17, 1.0, 3.0)
+    partition = find_partition(rows, table.id, ("b",))
+    assert partition is not None
+    assert (partition.rows, partition.bytes, partition.created_at, partition.modified_at) == (
+        3,
+        30,
+        3.0,
+        4.0,
+    )
+    partition = find_partition(rows, table.id, ("a",))
+    assert partition is not None
+    assert (partition.rows, partition.bytes, partition.created_at, partition.modified_at) == (
+        1,
+        17,
+        1.0,
+        3.0,
+    )
     assert find_partition(rows, table.id, ("c",)) is None
     touch_partition(rows, table.id, a, 20.0)
     assert unmodified_partitions(rows, table.id, before=20.0, limit=9) == [b]
@@ -68,8 +78,8 @@ def test_many_are_found_by_their_values(rows: Connection, new_table: MakeTable) 
     table = new_table()
     values = [(f"{number:04}",) for number in range(1100)]
     change_totals(rows, table.id, {encode_partition(item): (1, 1) for item in values}, 1.0)
-    found = find_partitions(rows, table.id, [*values, ("none",), values[0]])
-    assert [row.values for row in found] == values
+    partitions = find_partitions(rows, table.id, [*values, ("none",), values[0]])
+    assert [row.values for row in partitions] == values
     assert find_partitions(rows, table.id, []) == []
 
 
@@ -100,17 +110,17 @@ def grid(rows: Connection, new_table: MakeTable) -> str:
 def pages(
     rows: Connection, table: str, wanted: dict[int, str], *, limit: int, reverse: bool = False
 ) -> list[tuple[str, ...]]:
-    found: list[tuple[str, ...]] = []
+    results: list[tuple[str, ...]] = []
     while page := page_of_partitions(
         rows,
         table,
         wanted=wanted,
-        marker=found[-1] if found else None,
+        marker=results[-1] if results else None,
         limit=limit,
         reverse=reverse,
     ):
-        found += [row.values for row in page]
-    return found
+        results += [row.values for row in page]
+    return results
 
 
 @pytest.mark.parametrize("limit", [1, 2, 100])

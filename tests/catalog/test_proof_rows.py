@@ -165,8 +165,8 @@ def test_every_object_is_told_once(rows: Connection, stored: Stored) -> None:
     publication = Publication(rows, lock_table(rows, "t"), "restore", now=4.0)
     publication.restore(1)
     publication.commit()
-    (found,) = stored_segments(rows)  # though two rows name it
-    assert (found.key, found.rows, found.length, found.crc32c) == (stored.key, 10, 100, 7)
-    assert found.batch_index == stored.index
+    (result,) = stored_segments(rows)  # though two rows name it
+    assert (result.key, result.rows, result.length, result.crc32c) == (stored.key, 10, 100, 7)
+    assert result.batch_index == stored.index
     assert is_known(rows, stored.key)
     assert not is_known(rows, "other")

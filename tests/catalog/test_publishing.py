@@ -87,7 +87,7 @@ class Model:
             names = self.names[each.key]
             assert len(names) == each.rows
             assert len(deleted) < each.rows, "a visible segment without visible rows"
-            rows += [name for place, name in enumerate(names) if place not in deleted]
+            rows += [name for index, name in enumerate(names) if index not in deleted]
         return rows
 
     def check(self, newest: int = 4) -> None:
@@ -115,7 +115,7 @@ class Model:
             self.names[each.key] = [next(self.rows) for _ in range(each.rows)]
             dead = BitMap(self.random.sample(range(each.rows), self.random.randint(0, 1)))
             absent[each.key] = dead
-            added += [n for place, n in enumerate(self.names[each.key]) if place not in dead]
+            added += [n for index, n in enumerate(self.names[each.key]) if index not in dead]
         publication = Publication(self.connection, table(self.connection), "append", now=1.0)
         publication.add(made, absent=absent)
         publication.commit()
@@ -134,10 +134,10 @@ class Model:
         )
         for each in visible_segments(self.connection, "t", read):
             gone = deleted_rows(self.connection, gone_then.get(each.id, []))
-            left = [place for place in range(each.rows) if place not in gone]
+            left = [index for index in range(each.rows) if index not in gone]
             chosen = self.random.sample(left, self.random.randint(0, len(left)))
             wanted[each.id] = BitMap(chosen)
-            names |= {self.names[each.key][place] for place in chosen}
+            names |= {self.names[each.key][index] for index in chosen}
         before = self.shown[newest]
         strict = self.random.random() < 0.5
         publication = Publication(
@@ -177,7 +177,7 @@ class Model:
         names, kept = [], []
         for each in run:
             deleted = deleted_rows(self.connection, gone.get(each.id, []))
-            left = [n for place, n in enumerate(self.names[each.key]) if place not in deleted]
+            left = [n for index, n in enumerate(self.names[each.key]) if index not in deleted]
             names += left
             kept.append(len(left))
         merged = segment([len(names)])

@@ -45,12 +45,14 @@ def test_columns_keep_the_conventions(column: Column[object]) -> None:
 
 def test_the_tables_are_those_of_the_newest_migration(shared_database: Database) -> None:
     with shared_database.read() as connection:
-        found = inspect(connection)
-        names = set(found.get_table_names()) - {"alembic_version"}
+        inspector = inspect(connection)
+        names = set(inspector.get_table_names()) - {"alembic_version"}
         assert names == set(metadata.tables)
         for table in metadata.sorted_tables:
-            assert {each["name"] for each in found.get_columns(table.name)} == set(table.c.keys())
-            assert {each["name"] for each in found.get_indexes(table.name)} >= {
+            assert {each["name"] for each in inspector.get_columns(table.name)} == set(
+                table.c.keys()
+            )
+            assert {each["name"] for each in inspector.get_indexes(table.name)} >= {
                 each.name for each in table.indexes
             }
 

@@ -90,8 +90,8 @@ def test_versions_show_what_was_added_and_not_yet_removed(connection: Connection
 def test_a_merged_segment_takes_the_first_ones_place(connection: Connection) -> None:
     make_table(connection)
     first, second, third, fourth = (segment() for _ in range(4))
-    for one in (first, second, third, fourth):
-        publish(connection, table(connection), [one], now=1.0)
+    for each in (first, second, third, fourth):
+        publish(connection, table(connection), [each], now=1.0)
     rows = visible_segments(connection, "t", 4)
     merged = segment(rows=2)
     ids = [row.id for row in rows[1:3]]
@@ -114,8 +114,8 @@ def test_many_partitions_and_segments(connection: Connection) -> None:
     names = [f"p{number}" for number in range(1200)]
     publish(connection, table(connection), [segment(name) for name in names], now=1.0)
     wanted = [(name,) for name in names[::2]]
-    found = visible_segments(connection, "t", 1, wanted)
-    assert [decode_partition(row.partition) for row in found] == wanted
+    visible = visible_segments(connection, "t", 1, wanted)
+    assert [decode_partition(row.partition) for row in visible] == wanted
     cleared = [encode_partition([name]) for name in names]
     publish(connection, table(connection), [], cleared_partitions=cleared, now=2.0)
     assert keys(connection, 2) == []
@@ -133,8 +133,8 @@ def test_partition_texts_round_trip(values: list[str]) -> None:
     st.lists(st.text(max_size=3), min_size=1, max_size=3),
     st.lists(st.text(max_size=3), min_size=1, max_size=3),
 )
-def test_partition_texts_differ_when_the_values_do(one: list[str], other: list[str]) -> None:
-    assert (encode_partition(one) == encode_partition(other)) == (one == other)
+def test_partition_texts_differ_when_the_values_do(left: list[str], other: list[str]) -> None:
+    assert (encode_partition(left) == encode_partition(other)) == (left == other)
 
 
 def test_positions_order_by_commit_then_place() -> None:

@@ -82,14 +82,14 @@ def test_partitions_go_with_their_table_and_no_others(
 def test_renaming_keeps_the_table_and_refuses_names_in_use(
     rows: Connection, new_table: MakeTable
 ) -> None:
-    one = new_table("One")
+    table = new_table("One")
     new_table("Two")
     with pytest.raises(AlreadyExistsError):
-        rename_table(rows, one, "TWO")
-    rename_table(rows, one, "ONE")  # only the case changes
-    rename_table(rows, lock_table(rows, one.id), "Three")
+        rename_table(rows, table, "TWO")
+    rename_table(rows, table, "ONE")  # only the case changes
+    rename_table(rows, lock_table(rows, table.id), "Three")
     assert find_table(rows, TableName("p", "one")) is None
-    assert get_table(rows, TableName("p", "three")).id == one.id
+    assert get_table(rows, TableName("p", "three")).id == table.id
 
 
 def test_every_schema_stays_known(rows: Connection, new_table: MakeTable) -> None:
@@ -131,8 +131,8 @@ def test_pages_are_in_name_order(rows: Connection, new_table: MakeTable) -> None
     drop_table(rows, new_table("gone").id, 2.0)
 
     def names(prefix: str = "", marker: str = "", limit: int = 9) -> list[str]:
-        found = list_tables(rows, "p", "default", prefix=prefix, marker=marker, limit=limit)
-        return [row.name.name for row in found]
+        page = list_tables(rows, "p", "default", prefix=prefix, marker=marker, limit=limit)
+        return [row.name.name for row in page]
 
     assert names() == ["a1", "A2", "b1", "c%"]
     assert names(limit=2) == ["a1", "A2"]

@@ -147,20 +147,22 @@ def test_changes_are_told_by_partition(
     rows: Connection, new_table: MakeTable, new_segment: MakeSegment
 ) -> None:
     made = new_table(now=1.0)
-    one, two, three = (f'["{name}"]' for name in "abc")
+    a, b, three = (f'["{name}"]' for name in "abc")
     publish(rows, lock_table(rows, made.id), [new_segment(partition="a", rows=2)], now=2.0)
     publish(
         rows, lock_table(rows, made.id),
         [new_segment(partition="b", rows=2), new_segment(partition="c")],
-        cleared_partitions=[one], now=3.0,
+        cleared_partitions=[a], now=3.0,
     )  # fmt: skip
     table = lock_table(rows, made.id)
     # The first segment, by what the catalog counts.
-    (first,) = rows.execute(select(segments.c.id).where(segments.c.partition == two)).scalars()
+    (first,) = rows.execute(select(segments.c.id).where(segments.c.partition == b)).scalars()
     publication = Publication(rows, table, "delete", now=4.0)
     assert publication.delete_rows({first: BitMap([0])}) == 1
     publication.commit()
-    told = {since: changed_partitions(rows, made.id, since) for since in range(table.version + 2)}
-    last = {(two, 3)}
-    second = {(one, 2), (two, 2), (three, 2)}
-    assert told == {0: {(one, 1)} | second | last, 1: second | last, 2: last, 3: set()}
+    changed = {
+        since: changed_partitions(rows, made.id, since) for since in range(table.version + 2)
+    }
+    last = {(b, 3)}
+    second = {(a, 2), (b, 2), (three, 2)}
+    assert changed == {0: {(a, 1)} | second | last, 1: second | last, 2: last, 3: set()}

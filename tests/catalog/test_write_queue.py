@@ -27,9 +27,9 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def commits(database: Database) -> list[object]:
-    found: list[object] = []
-    sqlalchemy.event.listen(database._engine, "commit", found.append)
-    return found
+    committed: list[object] = []
+    sqlalchemy.event.listen(database._engine, "commit", committed.append)
+    return committed
 
 
 def numbers(database: Database) -> list[int]:
@@ -222,5 +222,5 @@ def test_many_writers_leave_exactly_what_they_were_told(database: Database) -> N
     for number in range(40):
         writers.add(number, fail if number % 5 == 0 else lambda: None, shares=number % 3 != 0)
     writers.join()
-    told = sorted(n for n, outcome in writers.outcomes.items() if outcome is None)
-    assert numbers(database) == told == [n for n in range(40) if n % 5]
+    done = sorted(n for n, outcome in writers.outcomes.items() if outcome is None)
+    assert numbers(database) == done == [n for n in range(40) if n % 5]

@@ -59,14 +59,14 @@ def test_a_session_ends_once(rows: Connection, new_table: MakeTable) -> None:
     with pytest.raises(ConflictError, match="ended meanwhile"):
         end_write_session(rows, row.pk, from_state="NORMAL", state="ABORTED", now=10.0)
     extend_write_session(rows, row.pk, 900.0)  # one that has ended lives no longer
-    found = find_write_session(rows, "t", "s")
-    assert found is not None
-    assert (found.state, found.committed_version, found.commit_request) == (
+    session = find_write_session(rows, "t", "s")
+    assert session is not None
+    assert (session.state, session.committed_version, session.commit_request) == (
         "COMMITTED",
         7,
         "wanted",
     )
-    assert found.expires_at == 200.0
+    assert session.expires_at == 200.0
 
 
 def test_the_implicit_session_is_made_once_for_each_mode(
@@ -84,6 +84,6 @@ def test_the_implicit_session_is_made_once_for_each_mode(
     first = ensure("batch")
     assert ensure("batch") == first
     assert ensure("streaming") != first
-    found = find_default_session(rows, "t", "default", "batch")
-    assert found is not None
-    assert found.pk == first
+    session = find_default_session(rows, "t", "default", "batch")
+    assert session is not None
+    assert session.pk == first

@@ -61,24 +61,24 @@ def test_what_is_staged_comes_back_in_write_order(
     rows: Connection, session: int, new_segment: MakeSegment
 ) -> None:
     first, second = stream(rows, session, "a"), stream(rows, session, "b")
-    one, two, three, gone = (
+    x, y, three, gone = (
         new_segment("x", 3),
         new_segment("y"),
         new_segment("x"),
         new_segment("x"),
     )
     insert_staged(rows, second.pk, 0, [StagedRows(three)], 3.0)
-    insert_staged(rows, first.pk, 1, [StagedRows(two)], 3.0)
+    insert_staged(rows, first.pk, 1, [StagedRows(y)], 3.0)
     insert_staged(
         rows,
         first.pk,
         0,
-        [StagedRows(one, superseded=BitMap([1, 2])), StagedRows(gone, deletes=True)],
+        [StagedRows(x, superseded=BitMap([1, 2])), StagedRows(gone, deletes=True)],
         3.0,
     )
     insert_staged(rows, first.pk, 2, [], 3.0)
     staged = staged_of_streams(rows, [first.pk, second.pk])
-    assert [row.segment for row in staged] == [one, gone, two, three]
+    assert [row.segment for row in staged] == [x, gone, y, three]
     assert [row.kind for row in staged] == ["", "deletes", "", ""]
     superseded = staged[0].superseded
     assert superseded is not None
@@ -91,15 +91,15 @@ def test_what_is_discarded_is_told_and_gone(
     rows: Connection, session: int, new_segment: MakeSegment
 ) -> None:
     first, second = stream(rows, session, "a"), stream(rows, session, "b")
-    one, two = new_segment(), new_segment()
-    insert_staged(rows, first.pk, 0, [StagedRows(one)], 3.0)
-    insert_staged(rows, second.pk, 0, [StagedRows(two)], 3.0)
+    x, y = new_segment(), new_segment()
+    insert_staged(rows, first.pk, 0, [StagedRows(x)], 3.0)
+    insert_staged(rows, second.pk, 0, [StagedRows(y)], 3.0)
     remember_write(rows, first.pk, "trace", b"reply", 3.0)
     remember_write(rows, second.pk, "trace", b"other", 3.0)
     assert accepted_write(rows, first.pk, "trace") == b"reply"
     assert accepted_write(rows, first.pk, "another") is None
-    assert discard_staged(rows, [first.pk]) == [one.key]
+    assert discard_staged(rows, [first.pk]) == [x.key]
     assert discard_staged(rows, [first.pk]) == []
     assert accepted_write(rows, first.pk, "trace") is None
     assert accepted_write(rows, second.pk, "trace") == b"other"
-    assert [row.segment for row in staged_of_streams(rows, [first.pk, second.pk])] == [two]
+    assert [row.segment for row in staged_of_streams(rows, [first.pk, second.pk])] == [y]

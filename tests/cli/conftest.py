@@ -42,12 +42,12 @@ class Shell:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
         self.folder, self._monkeypatch, self._capsys = folder, monkeypatch, capsys
-        self.place: tuple[str, ...] = ("--at", str(folder / "data"))
+        self.location: tuple[str, ...] = ("--at", str(folder / "data"))
 
     def __call__(self, *words: str, exits: int = 0) -> str:
         for name in [name for name in os.environ if name.startswith("FLETCHING_")]:
             self._monkeypatch.delenv(name)
-        words = (*words, *self.place)
+        words = (*words, *self.location)
         self._monkeypatch.setattr("sys.argv", ["fletching", *words])
         with pytest.raises(SystemExit) as ended:
             main()

@@ -11,7 +11,7 @@ from fletching.cli.output import ExitCode
 def test_create_makes_the_project_of_a_service_too(shell: Shell) -> None:
     with fletching.serve(shell.folder / "served", port=0) as server:
         where = ("--at", server.url, "--access-key", ":".join(server.access_key))
-        shell.place = where
+        shell.location = where
         shell("put", "events", "in.parquet", "--project", "fresh", exits=ExitCode.FAILED)
         assert "--create" in shell.errors
         assert (

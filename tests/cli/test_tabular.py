@@ -185,7 +185,7 @@ def test_what_the_system_does_not_take_is_a_failure() -> None:
 
 
 def test_nulls_in_a_file_of_one_column_are_rows(tmp_path: Path) -> None:
-    one = pa.table({"x": [1.5, None, None, 2.5, None]})
+    column = pa.table({"x": [1.5, None, None, 2.5, None]})
     for name in ("t.csv", "t.tsv.gz", "t.jsonl"):
-        write_batches(str(tmp_path / name), one.schema, one.to_batches())
-        assert read(tmp_path / name) == one
+        write_batches(str(tmp_path / name), column.schema, column.to_batches())
+        assert read(tmp_path / name) == column

@@ -79,9 +79,9 @@ def test_columns_as_text(client: fletching.Client) -> None:
 def test_partition_columns_may_be_in_the_schema_or_not(
     partition_by: object, data: list[str], pairs: tuple[tuple[str, str], ...]
 ) -> None:
-    columns, found = split_columns(SCHEMA, partition_by)  # type: ignore[arg-type]  # as parametrised
+    columns, partitions = split_columns(SCHEMA, partition_by)  # type: ignore[arg-type]  # as parametrised
     assert columns.names == data
-    assert found == pairs
+    assert partitions == pairs
 
 
 def test_a_partition_column_twice() -> None:

@@ -18,7 +18,7 @@ def test_secrets_are_never_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "why"),
+    ("values", "why"),
     [
         (("", "secret"), "access_id and access_key"),
         (("id", ""), "access_id and access_key"),
@@ -30,9 +30,9 @@ def test_secrets_are_never_shown() -> None:
         (("id", "secret", None, "eu\r\nx"), "region has characters"),
     ],
 )
-def test_half_a_key_is_refused(facts: tuple[object, ...], why: str) -> None:
+def test_half_a_key_is_refused(values: tuple[object, ...], why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        Credentials(*facts)  # type: ignore[arg-type]
+        Credentials(*values)  # type: ignore[arg-type]
 
 
 def test_what_is_signed_changes_the_signature() -> None:

@@ -32,8 +32,12 @@ def test_what_is_listed_is_shown_as_a_table_and_stays_a_list(tmp_path: Path) -> 
             table.append({"id": list(range(10)), "day": [NASTY] * (10 - number) + ["b"] * number})
         splits: Any = table.scan().splits(2)
         versions: Any = table.versions()
-        one: Any = table.versions(1)
-        for result, words in ((splits, "2 splits"), (versions, "4 versions"), (one, "1 version<")):
+        newest: Any = table.versions(1)
+        for result, words in (
+            (splits, "2 splits"),
+            (versions, "4 versions"),
+            (newest, "1 version<"),
+        ):
             shown = result._repr_html_()
             assert words in shown
             assert Tags(shown).tags <= {

@@ -220,10 +220,10 @@ def test_a_row_is_deleted_and_updated_at_once(client: Client, keyed: bool) -> No
     start = threading.Barrier(2)
     outcomes: set[str] = set()
     for number in range(ROUNDS):
-        one = number % 8
-        if one not in content(table):
-            table.append(rows(one))
-        others = {key: v for key, v in content(table).items() if key != one}
+        first = number % 8
+        if first not in content(table):
+            table.append(rows(first))
+        others = {key: v for key, v in content(table).items() if key != first}
         failed: list[str] = []
 
         def work(name: str, change: Callable[[], object], failed: list[str] = failed) -> None:
@@ -234,9 +234,9 @@ def test_a_row_is_deleted_and_updated_at_once(client: Client, keyed: bool) -> No
                 failed.append(name)
 
         changes: dict[str, Callable[[], object]] = {
-            "delete": functools.partial(table.delete, f"id = {one}"),
+            "delete": functools.partial(table.delete, f"id = {first}"),
             "update": functools.partial(
-                table.update, values={"v": str(number)}, where=f"id = {one}"
+                table.update, values={"v": str(number)}, where=f"id = {first}"
             ),
         }
         threads = [threading.Thread(target=work, args=each) for each in changes.items()]
@@ -247,12 +247,12 @@ def test_a_row_is_deleted_and_updated_at_once(client: Client, keyed: bool) -> No
         assert len(failed) < 2
         result = content(table)
         if "delete" in failed:
-            assert result[one] == str(number)
+            assert result[first] == str(number)
         else:
             # The update came first, or found nothing.
-            assert one not in result
+            assert first not in result
         outcomes.add(failed[0] if failed else "both")
-        result.pop(one, None)
+        result.pop(first, None)
         assert result == others
     assert "both" in outcomes
     assert [item for item in engine_of(table).verify() if item.problems] == []

@@ -29,7 +29,7 @@ def client(tmp_path: Path) -> Iterator[fletching.Client]:
         yield result
 
 
-class Told(list[Progress]):
+class Reports(list[Progress]):
     def __call__(self, progress: Progress) -> None:
         self.append(progress)
 
@@ -45,7 +45,7 @@ class Told(list[Progress]):
 def test_reads_tell_how_far_they_are(client: fletching.Client) -> None:
     table = client.create_table("t", ROWS)
     table.append(ROWS)
-    reported = Told()
+    reported = Reports()
     assert table.scan().to_table(progress=reported).num_rows == 20
     assert {each.name for each in reported} == {"t"}
     reported.check(20, 20)
@@ -68,7 +68,7 @@ def test_reads_tell_how_far_they_are(client: fletching.Client) -> None:
 
 @pytest.mark.parametrize("streams", [1, 2])
 def test_writes_tell_how_far_they_are(client: fletching.Client, streams: int) -> None:
-    reported = Told()
+    reported = Reports()
     table = client.create_table("t", ROWS, progress=reported)
     reported.check(10, 10)
     table.append(ROWS.to_pandas(), streams=streams, progress=reported)
@@ -90,14 +90,14 @@ def test_writes_tell_how_far_they_are(client: fletching.Client, streams: int) ->
 
 
 def test_large_appends_count_every_row_once(client: fletching.Client) -> None:
-    reported = Told()
+    reported = Reports()
     table = client.create_table("t", ROWS.schema).with_options(write_body_bytes=64)
     table.append(pa.concat_tables([ROWS] * 5), progress=reported)
     reported.check(50, 50)
 
 
 def test_blobs_tell_how_far_they_are(client: fletching.Client, tmp_path: Path) -> None:
-    reported = Told()
+    reported = Reports()
     file = tmp_path / "one.bin"
     file.write_bytes(b"from a file")
     table = client.create_table("b", "id BIGINT, data BLOB")
@@ -114,7 +114,7 @@ def test_blobs_tell_how_far_they_are(client: fletching.Client, tmp_path: Path) -
 
 
 def test_what_fails_or_is_left_does_not_finish(client: fletching.Client) -> None:
-    reported = Told()
+    reported = Reports()
     table = client.create_table("t", ROWS)
 
     def broken() -> Iterator[pa.RecordBatch]:
@@ -146,7 +146,7 @@ def test_an_error_of_the_function_ends_the_transfer(client: fletching.Client) ->
 
 
 def test_awaited_transfers_tell_it_too(tmp_path: Path) -> None:
-    reported = Told()
+    reported = Reports()
 
     async def main() -> None:
         async with fletching.aio.connect(tmp_path / "data", create=True) as client:

@@ -46,10 +46,10 @@ def rows(result: Any) -> list[tuple[Any, ...]]:
     return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
-def same(one: Any, other: Any) -> bool:
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=1e-12)
-    return type(one) is type(other) and one == other
+def same(left: Any, other: Any) -> bool:
+    if isinstance(left, float) and isinstance(other, float):
+        return math.isclose(left, other, rel_tol=1e-12)
+    return type(left) is type(other) and left == other
 
 
 ALL_EXPRESSIONS = (

@@ -61,8 +61,8 @@ def test_workers_hand_over_what_one_process_reads(
     )
     for epoch in range(4):
         dataset.set_epoch(epoch)
-        found = [(n, i) for b in kept for n, i in zip(b["id"].tolist(), b["image"], strict=True)]
-        assert sorted(found, key=lambda pair: pair[0]) == list(enumerate(IMAGES))
+        contents = [(n, i) for b in kept for n, i in zip(b["id"].tolist(), b["image"], strict=True)]
+        assert sorted(contents, key=lambda pair: pair[0]) == list(enumerate(IMAGES))
     assert 2 <= len(known) <= 2 * worker_contents.MOST_SLOTS
     del kept
     if context == "fork":
@@ -116,9 +116,9 @@ def test_a_slot_is_used_again_when_it_was_taken(monkeypatch: pytest.MonkeyPatch)
     # It has been passed already; one that is too small makes room for a larger one.
     assert slots.put(contents, 1000) == (1, None)
     slots._slots[0].memory[0] = worker_contents._FREE
-    found = slots.put([b"x" * 9000], 9000)
-    assert found is not None
-    assert found[0] == 2
+    slot = slots.put([b"x" * 9000], 9000)
+    assert slot is not None
+    assert slot[0] == 2
     assert sorted(slots._slots) == [1, 2]
     monkeypatch.setattr(
         worker_contents, "_Slot", lambda _room: (_ for _ in ()).throw(OSError("no memory"))

@@ -19,9 +19,9 @@ def test_parts_are_in_the_folder_or_where_settings_say(tmp_path: Path) -> None:
     elsewhere = EngineSettings(
         catalog_url="postgresql://h/d", objects_url="s3://b", server_key="ab" * 32
     )
-    found = DataFolder(None, elsewhere)
-    assert found.catalog == "postgresql://h/d"
-    assert found.server_key() == b"\xab" * 32
+    folder = DataFolder(None, elsewhere)
+    assert folder.catalog == "postgresql://h/d"
+    assert folder.server_key() == b"\xab" * 32
     for settings, part in ((EngineSettings(), "catalog"), (EngineSettings(catalog_url="x"), "objects"),
                            (EngineSettings(catalog_url="x", objects_url="y"), "server key")):  # fmt: skip
         with pytest.raises(UsageError, match=part):

@@ -36,17 +36,17 @@ def test_a_folder_can_be_opened_again_and_again(open_house: Any) -> None:
 
 
 def test_two_engines_share_a_folder(open_house: Any) -> None:
-    one, two = open_house(), open_house()
-    one.create(SCHEMA)
-    session = one.session()
-    two.stream(session)
-    one.write(ids(1), session)
-    two.close(session)
-    one.commit(session)
-    assert two.read()["id"].to_pylist() == [1]
-    two.append(ids(2), overwrite=True)
-    assert one.read()["id"].to_pylist() == [2]
-    assert two.engine.collect().collected == ()
+    first, second = open_house(), open_house()
+    first.create(SCHEMA)
+    session = first.session()
+    second.stream(session)
+    first.write(ids(1), session)
+    second.close(session)
+    first.commit(session)
+    assert second.read()["id"].to_pylist() == [1]
+    second.append(ids(2), overwrite=True)
+    assert first.read()["id"].to_pylist() == [2]
+    assert second.engine.collect().collected == ()
 
 
 def test_requests_of_the_wrong_kind(house: Any) -> None:
@@ -89,17 +89,17 @@ def test_the_folder_must_be_usable(tmp_path: Path) -> None:
 
 def test_the_server_key_is_made_once_and_is_private(tmp_path: Path) -> None:
     path = tmp_path / "server.key"
-    found: list[bytes] = []
+    keys: list[bytes] = []
     threads = [
-        threading.Thread(target=lambda: found.append(load_server_key(path))) for _ in range(8)
+        threading.Thread(target=lambda: keys.append(load_server_key(path))) for _ in range(8)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 8
-    assert len(set(found)) == 1
-    assert len(found[0]) == 32
+    assert len(keys) == 8
+    assert len(set(keys)) == 1
+    assert len(keys[0]) == 32
     assert path.stat().st_mode & 0o777 == 0o600
     assert [item.name for item in tmp_path.iterdir()] == ["server.key"]
     path.write_bytes(b"short")

@@ -9,7 +9,7 @@ import pytest
 from fletching.engine.engine_settings import EngineSettings
 from fletching.errors import FletchingError
 
-PLACES = {
+LOCATIONS = {
     "FLETCHING_CATALOG": "postgresql://u:secret@h/d",
     "FLETCHING_OBJECTS": "s3://bucket/prefix",
     "FLETCHING_SERVER_KEY": "ab" * 32,
@@ -23,13 +23,13 @@ def test_an_empty_environment_means_the_folder() -> None:
 
 
 def test_places_come_from_the_environment_and_arguments_win() -> None:
-    found = EngineSettings.from_environment(PLACES, create_projects=False)
-    assert found.catalog_url == PLACES["FLETCHING_CATALOG"]
-    assert found.objects_url == PLACES["FLETCHING_OBJECTS"]
-    assert found.server_key == PLACES["FLETCHING_SERVER_KEY"]
-    assert not found.create_projects
-    assert PLACES["FLETCHING_SERVER_KEY"] not in repr(found)
-    other = EngineSettings.from_environment(PLACES, objects="gs://other")
+    settings = EngineSettings.from_environment(LOCATIONS, create_projects=False)
+    assert settings.catalog_url == LOCATIONS["FLETCHING_CATALOG"]
+    assert settings.objects_url == LOCATIONS["FLETCHING_OBJECTS"]
+    assert settings.server_key == LOCATIONS["FLETCHING_SERVER_KEY"]
+    assert not settings.create_projects
+    assert LOCATIONS["FLETCHING_SERVER_KEY"] not in repr(settings)
+    other = EngineSettings.from_environment(LOCATIONS, objects="gs://other")
     assert other.objects_url == "gs://other"
 
 

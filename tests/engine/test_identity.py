@@ -317,9 +317,9 @@ def test_servers_that_start_at_once_on_nothing(
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    told = run.stdout.split()
-    assert len(told) == 4
-    assert len(set(told)) == 1
+    lines = run.stdout.split()
+    assert len(lines) == 4
+    assert len(set(lines)) == 1
 
 
 def test_a_catalog_that_is_removed_under_an_open_engine(open_house: Any, tmp_path: Path) -> None:
@@ -396,8 +396,8 @@ def test_a_key_that_does_not_decrypt_does_not_shut_out_the_others(
         snapshot = keys.snapshot()
         assert set(snapshot.keys) == {"mine"}
         assert snapshot.keys["mine"].secret == mine.secret
-    told = [record for record in caplog.records if "foreign" in record.getMessage()]
-    assert len(told) == 1
+    records = [record for record in caplog.records if "foreign" in record.getMessage()]
+    assert len(records) == 1
     listed = {key.access_id: key for key in keys.all_keys()}
     assert listed["foreign"].secret == ""
     assert "does not decrypt" in listed["foreign"].comment

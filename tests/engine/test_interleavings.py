@@ -186,17 +186,17 @@ def interleave(
             attempt(OPERATIONS[first], houses[0], scene, results, "1")
         gate.reached.set()
 
-    one = threading.Thread(target=run_first)
-    one.start()
+    left = threading.Thread(target=run_first)
+    left.start()
     gate.reached.wait()
-    two = threading.Thread(
+    right = threading.Thread(
         target=attempt, args=(OPERATIONS[second], houses[1], scene, results, "2")
     )
-    two.start()
-    two.join(WAITS_SECONDS)
+    right.start()
+    right.join(WAITS_SECONDS)
     gate.go_on.set()
-    one.join()
-    two.join()
+    left.join()
+    right.join()
     return results
 
 

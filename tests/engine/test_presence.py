@@ -52,18 +52,18 @@ def silence(engine: Engine) -> None:
 
 
 def test_servers_know_of_each_other_until_they_close(open_engine: Open, clock: Clock) -> None:
-    one, other = open_engine(), open_engine()
-    one.join("a", "http://a")
+    first, other = open_engine(), open_engine()
+    first.join("a", "http://a")
     clock.now += 1
     other.join("b", "http://b")
-    found = one.context.presence.servers()
-    assert [(row.name, row.url) for row in found] == [("a", "http://a"), ("b", "http://b")]
-    assert found[0].seen_at == found[1].seen_at - 1
-    assert found[0].release
-    one.context.presence.beat()
-    assert one.context.presence.servers()[0].seen_at == clock.now
+    servers = first.context.presence.servers()
+    assert [(row.name, row.url) for row in servers] == [("a", "http://a"), ("b", "http://b")]
+    assert servers[0].seen_at == servers[1].seen_at - 1
+    assert servers[0].release
+    first.context.presence.beat()
+    assert first.context.presence.servers()[0].seen_at == clock.now
     other.close()
-    assert [row.name for row in one.context.presence.servers()] == ["a"]
+    assert [row.name for row in first.context.presence.servers()] == ["a"]
 
 
 def test_an_opening_that_only_looks_is_not_listed(open_engine: Open) -> None:
@@ -162,9 +162,9 @@ def test_what_the_catalog_broke_off_is_done_at_the_next_beat(
     dead, living = open_engine(), open_engine()
     for engine in (dead, living):
         engine.context.presence.ensure()
-    told: list[str] = []
+    done: list[str] = []
     presence = living.context.presence
-    presence.on_death = lambda: told.append("dead")
+    presence.on_death = lambda: done.append("dead")
     silence(dead)
     clock.now += DEAD_SECONDS + 1
     presence.renew()
@@ -176,8 +176,8 @@ def test_what_the_catalog_broke_off_is_done_at_the_next_beat(
         patch.setattr("fletching.engine.presence.silent_writers", fails)
         with pytest.raises(StorageError):
             presence.bury()
-    assert told == []
+    assert done == []
     presence.bury()
-    assert told == ["dead"]
+    assert done == ["dead"]
     presence.bury()
-    assert told == ["dead"]
+    assert done == ["dead"]

@@ -27,14 +27,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    place = tmp_path / "data"
-    with fletching.connect(place, create=True) as client:
+    path = tmp_path / "data"
+    with fletching.connect(path, create=True) as client:
         table = client.create_table("t", SCHEMA)
         table.append({"id": [1, 2], "text": ["a", None], "picture": [b"one", b"two"]})
         table.append({"id": [3], "text": ["c"], "picture": [b"three"]})
-    before = contents(place)
-    yield place
-    assert contents(place) == before
+    before = contents(path)
+    yield path
+    assert contents(path) == before
     assert not list(scratch.glob("fletching-read-only-*"))
 
 

@@ -29,7 +29,7 @@ KEY = "ab" * 32
 KEYS = {"ak": "sk"}
 
 
-class Place:
+class Deployment:
     """A data set in PostgreSQL and S3, to be opened with something wrong."""
 
     def __init__(self, postgresql: Databases, s3: ObjectStorage) -> None:
@@ -73,8 +73,8 @@ class Place:
 
 
 @pytest.fixture
-def place(postgresql: Databases, s3: ObjectStorage) -> Place:
-    return Place(postgresql, s3)
+def deployment(postgresql: Databases, s3: ObjectStorage) -> Deployment:
+    return Deployment(postgresql, s3)
 
 
 def refused(call: Callable[[], None]) -> str:
@@ -97,108 +97,119 @@ def refused(call: Callable[[], None]) -> str:
         ("postgresql://me:sesame@127.0.0.1:port/x", "a port of digits"),
     ],
 )
-def test_a_catalog_that_is_not_there(place: Place, url: str, says: str) -> None:
-    message = refused(lambda: place.open(catalog_url=url))
+def test_a_catalog_that_is_not_there(deployment: Deployment, url: str, says: str) -> None:
+    message = refused(lambda: deployment.open(catalog_url=url))
     assert message.startswith("the catalog postgresql://")
     assert says in message
     assert "sesame" not in message
 
 
-def test_a_database_that_is_not_there(place: Place) -> None:
-    url = place.databases.named("never_made")
-    assert 'database "never_made" does not exist' in refused(lambda: place.open(catalog_url=url))
+def test_a_database_that_is_not_there(deployment: Deployment) -> None:
+    url = deployment.databases.named("never_made")
+    assert 'database "never_made" does not exist' in refused(
+        lambda: deployment.open(catalog_url=url)
+    )
 
 
-def test_a_role_that_may_only_read(place: Place) -> None:
-    place.serve()
-    url = place.role()
-    for call in (lambda: place.serve(catalog=url), lambda: place.serve(catalog=url, project="p2")):
+def test_a_role_that_may_only_read(deployment: Deployment) -> None:
+    deployment.serve()
+    url = deployment.role()
+    for call in (
+        lambda: deployment.serve(catalog=url),
+        lambda: deployment.serve(catalog=url, project="p2"),
+    ):
         message = refused(call)
         assert message.startswith("the catalog ")
         assert "permission denied" in message
 
 
-def test_an_empty_database_and_a_role_that_may_only_read(place: Place) -> None:
-    message = refused(lambda: place.open(catalog_url=place.role()))
+def test_an_empty_database_and_a_role_that_may_only_read(deployment: Deployment) -> None:
+    message = refused(lambda: deployment.open(catalog_url=deployment.role()))
     assert message.startswith("the catalog ")
     assert "permission denied" in message
 
 
-def test_a_catalog_of_a_newer_release(place: Place) -> None:
-    place.open()
-    with admin(place.catalog) as connection:
+def test_a_catalog_of_a_newer_release(deployment: Deployment) -> None:
+    deployment.open()
+    with admin(deployment.catalog) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     for migrate in (True, False):
-        message = refused(functools.partial(place.open, catalog_migrate=migrate))
+        message = refused(functools.partial(deployment.open, catalog_migrate=migrate))
         assert "revision 9999" in message
         assert "newer Fletching" in message
 
 
-def test_servers_that_only_check_wait_for_the_migration(place: Place) -> None:
-    empty = place.databases.create(migrated=False)
-    message = refused(lambda: place.open(catalog_url=empty, catalog_migrate=False))
+def test_servers_that_only_check_wait_for_the_migration(deployment: Deployment) -> None:
+    empty = deployment.databases.create(migrated=False)
+    message = refused(lambda: deployment.open(catalog_url=empty, catalog_migrate=False))
     assert "run fletching migrate first" in message
     with admin(empty) as connection:
         count = connection.execute(
             "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
         ).fetchone()
     assert count == (0,)
-    place.open()
-    place.open(catalog_migrate=False)
-    with admin(place.catalog) as connection:
+    deployment.open()
+    deployment.open(catalog_migrate=False)
+    with admin(deployment.catalog) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
-    message = refused(lambda: place.open(catalog_migrate=False))
+    message = refused(lambda: deployment.open(catalog_migrate=False))
     assert "is at revision 0001" in message
     assert "run fletching migrate first" in message
 
 
 @pytest.mark.parametrize("seconds", [-3600.0, 3600.0])
-def test_a_clock_that_is_off(place: Place, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_is_off(
+    deployment: Deployment, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = time.time
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: real() + seconds)
-        message = refused(place.open)
+        message = refused(deployment.open)
     assert "this machine's clock is 3600 s" in message
     assert ("ahead of" if seconds > 0 else "behind") in message
     monkeypatch.setattr(time, "time", lambda: real() + seconds / 36)
-    place.open()
+    deployment.open()
 
 
-def test_a_bucket_that_is_not_there(place: Place) -> None:
-    message = refused(lambda: place.open(objects_url="s3://no-such-bucket/x"))
+def test_a_bucket_that_is_not_there(deployment: Deployment) -> None:
+    message = refused(lambda: deployment.open(objects_url="s3://no-such-bucket/x"))
     assert message.startswith("the object store s3://no-such-bucket/x cannot be used: NoSuchBucket")
 
 
-def test_credentials_that_are_not_known(place: Place) -> None:
-    place.s3.use(environment(place.s3.url, "nobody", "nothing"))
-    message = refused(place.open)
+def test_credentials_that_are_not_known(deployment: Deployment) -> None:
+    deployment.s3.use(environment(deployment.s3.url, "nobody", "nothing"))
+    message = refused(deployment.open)
     assert "InvalidAccessKeyId" in message
     assert "nothing" not in message
 
 
-def test_credentials_that_may_only_read(place: Place) -> None:
-    place.serve()
-    place.s3.use(place.s3.read_only())
+def test_credentials_that_may_only_read(deployment: Deployment) -> None:
+    deployment.serve()
+    deployment.s3.use(deployment.s3.read_only())
     # Who only looks may go on.
-    place.open()
-    message = refused(place.serve)
-    assert message.startswith(f"the object store {place.objects} cannot be used: AccessDenied")
-    first = place.s3.create()
-    message = refused(lambda: place.open(objects_url=first, catalog_url=place.databases.create()))
+    deployment.open()
+    message = refused(deployment.serve)
+    assert message.startswith(f"the object store {deployment.objects} cannot be used: AccessDenied")
+    first = deployment.s3.create()
+    message = refused(
+        lambda: deployment.open(objects_url=first, catalog_url=deployment.databases.create())
+    )
     assert "AccessDenied" in message
 
 
-def test_an_endpoint_where_nothing_answers(place: Place) -> None:
-    place.s3.use(environment("http://127.0.0.1:1"))
-    message = refused(place.open)
-    assert message.startswith(f"the object store {place.objects} cannot be used: ")
-    place.s3.use({"AWS_ENDPOINT": "nonsense"})
-    assert "AWS_ENDPOINT='nonsense' is no URL" in refused(place.open)
+def test_an_endpoint_where_nothing_answers(deployment: Deployment) -> None:
+    deployment.s3.use(environment("http://127.0.0.1:1"))
+    message = refused(deployment.open)
+    assert message.startswith(f"the object store {deployment.objects} cannot be used: ")
+    deployment.s3.use({"AWS_ENDPOINT": "nonsense"})
+    assert "AWS_ENDPOINT='nonsense' is no URL" in refused(deployment.open)
 
 
-def test_a_server_that_starts_leaves_no_probe(place: Place) -> None:
-    place.serve()
-    settings = EngineSettings(catalog_url=place.catalog, objects_url=place.objects, server_key=KEY)
+def test_a_server_that_starts_leaves_no_probe(deployment: Deployment) -> None:
+    deployment.serve()
+    settings = EngineSettings(
+        catalog_url=deployment.catalog, objects_url=deployment.objects, server_key=KEY
+    )
     with contextlib.closing(Engine.open(None, settings=settings)) as engine:
         assert list(engine.context.store.list("")) == []
 
@@ -206,8 +217,10 @@ def test_a_server_that_starts_leaves_no_probe(place: Place) -> None:
 # --- as a command ---
 
 
-def test_the_command_says_it_in_one_line_with_status_2(place: Place, tmp_path: Path) -> None:
-    where = ("--catalog", place.catalog, "--objects", "s3://no-such-bucket/x")
+def test_the_command_says_it_in_one_line_with_status_2(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    where = ("--catalog", deployment.catalog, "--objects", "s3://no-such-bucket/x")
     done = subprocess.run(
         [sys.executable, "-m", "fletching", "serve", "--port", "0", *where],
         env={**os.environ, "FLETCHING_SERVER_KEY": KEY},
@@ -219,18 +232,20 @@ def test_the_command_says_it_in_one_line_with_status_2(place: Place, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_command_finds_the_data_set(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_finds_the_data_set(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def run(*words: str) -> Result:
         return CliRunner().invoke(app, list(words))
 
     monkeypatch.setenv("FLETCHING_SERVER_KEY", KEY)
-    where = ("--catalog", place.catalog, "--objects", "s3://no-such-bucket/x")
+    where = ("--catalog", deployment.catalog, "--objects", "s3://no-such-bucket/x")
     for words in (["ls"], ["keys", "list"], ["verify"], ["maintain"], ["sql", "select 1"]):
         failed = run(*words, *where).exception
         assert isinstance(failed, SettingsError)
         assert "no-such-bucket" in failed.message
-    monkeypatch.setenv("FLETCHING_CATALOG", place.catalog)
-    monkeypatch.setenv("FLETCHING_OBJECTS", place.objects)
+    monkeypatch.setenv("FLETCHING_CATALOG", deployment.catalog)
+    monkeypatch.setenv("FLETCHING_OBJECTS", deployment.objects)
     with pytest.raises(UsageError, match="nobody could sign a request"):
         serve()
     assert run("migrate", "--check").exit_code == 0

@@ -24,7 +24,7 @@ from fletching.objects.local import LocalStore
 @pytest.fixture
 def asked_inside(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Where the store was asked for something inside of a transaction."""
-    found: list[str] = []
+    answers: list[str] = []
     depth = threading.local()
 
     def counted(method: Any) -> Callable[..., Any]:
@@ -44,7 +44,9 @@ def asked_inside(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         def call(*arguments: Any, **options: Any) -> Any:
             if getattr(depth, "now", 0):
                 frames = traceback.extract_stack(limit=12)[:-1]
-                found.append(f"{name}: " + " < ".join(f"{f.name}:{f.lineno}" for f in frames[::-1]))
+                answers.append(
+                    f"{name}: " + " < ".join(f"{f.name}:{f.lineno}" for f in frames[::-1])
+                )
             return method(*arguments, **options)
 
         return call
@@ -53,7 +55,7 @@ def asked_inside(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         monkeypatch.setattr(Database, name, counted(getattr(Database, name)))
     for name in ("create", "open", "delete", "list"):
         monkeypatch.setattr(LocalStore, name, noted(name, getattr(LocalStore, name)))
-    return found
+    return answers
 
 
 def test_no_transaction_waits_for_the_store(tmp_path: Path, asked_inside: list[str]) -> None:

@@ -181,10 +181,10 @@ def with_numbers_first(data: bytes, *, other: int = -1) -> bytes:
             vectors = []
             for rows in (nodes, header.buffers):
                 builder.StartVector(16, len(rows), 8)
-                for one, two in reversed(rows.tolist()):
+                for first, second in reversed(rows.tolist()):
                     builder.Prep(8, 16)
-                    builder.PrependInt64(two)
-                    builder.PrependInt64(one)
+                    builder.PrependInt64(second)
+                    builder.PrependInt64(first)
                 vectors.append(builder.EndVector())
             # What is added last stands first.
             builder.StartObject(3)

@@ -73,9 +73,9 @@ def with_deltas(count: int, first: int, *, batches: bool) -> bytes:
     stream = stream_of(result, **DELTAS)
     if batches:
         return stream
-    found_messages = messages_of(stream)
-    kept = [m for m in found_messages if m.type is not lowlevel.MessageType.RECORD_BATCH]
-    kept += found_messages[-1:]
+    all_messages = messages_of(stream)
+    kept = [m for m in all_messages if m.type is not lowlevel.MessageType.RECORD_BATCH]
+    kept += all_messages[-1:]
     return b"".join(bytes(chunk) for m in kept for chunk in m.frame()) + lowlevel.END_OF_STREAM
 
 

@@ -75,21 +75,21 @@ def test_batches_of_another_schema_are_refused() -> None:
 @pytest.mark.parametrize("codec", [None, "lz4", "zstd"])
 def test_other_readers_read_what_is_written(codec: str | None) -> None:
     data = written([EVERYTHING, EVERYTHING.slice(1, 3)], compression=codec)
-    found = list(pa.ipc.open_stream(data))
-    assert found[0].equals(EVERYTHING)
-    assert found[1].equals(EVERYTHING.slice(1, 3))
+    batches = list(pa.ipc.open_stream(data))
+    assert batches[0].equals(EVERYTHING)
+    assert batches[1].equals(EVERYTHING.slice(1, 3))
     simple = written(numbers(100), compression=None)
     assert pa.table(nanoarrow.ArrayStream.from_readable(simple)).equals(pa.table(numbers(100)))
 
 
 def test_deltas_are_written_if_asked_for() -> None:
-    one, two = (
+    first, second = (
         pa.record_batch({"t": pa.DictionaryArray.from_arrays([0], d)}) for d in (["a"], ["a", "b"])
     )
-    data = written([one, two], options=pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True))
+    data = written([first, second], options=pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True))
     deltas = [m.dictionary_batch().is_delta for m in ipc.messages(data) if m.type == 2]
     assert deltas == [False, True]
-    assert ipc.read_stream(data)[1].equals(two)
+    assert ipc.read_stream(data)[1].equals(second)
 
 
 def test_bodies_are_written_from_where_they_are() -> None:
@@ -123,12 +123,12 @@ def test_streams_stand_between_other_bytes(before: bytes, behind: bytes, count: 
 def test_streams_in_a_row_are_read_in_a_row() -> None:
     chunks = [written(numbers(n)) for n in (1, 2, 3)]
     data = JUNK.join(chunks)
-    offset, found = 0, []
+    offset, streams = 0, []
     while offset < len(data):
         batches, offset = ipc.read_stream_at(data, offset)
-        found.append(batches.num_rows)
+        streams.append(batches.num_rows)
         offset += len(JUNK)
-    assert found == [1, 2, 3]
+    assert streams == [1, 2, 3]
 
 
 def test_a_legacy_marker_belongs_to_its_stream() -> None:
@@ -201,11 +201,11 @@ def test_sections_round_trip(sections: list[bytes]) -> None:
     for section in sections:
         assert ipc.write_prefixed(sink, section) == 8 + len(section)
     data = sink.getvalue()
-    offset, found = 0, []
+    offset, result = 0, []
     while offset < len(data):
         view, offset = ipc.read_prefixed_at(data, offset)
-        found.append(bytes(view))
-    assert found == sections
+        result.append(bytes(view))
+    assert result == sections
     sink.seek(0)
     read = list(iter(lambda: ipc.read_prefixed(sink), None))
     assert [bytes(section) for section in read if section is not None] == sections

@@ -41,8 +41,8 @@ def test_positions_are_exact_and_frames_are_verbatim(data: bytes, prefix: int, m
     ]  # fmt: skip
     assert {m.prefix_length for m in result} == {prefix}
     assert result[0].offset == 4
-    for one, following in itertools.pairwise(result):
-        assert one.end == following.offset
+    for message, following in itertools.pairwise(result):
+        assert message.end == following.offset
     assert result[-1].end == walk.position - marker == 4 + len(data) - marker
     assert walk.marker_length == marker
     frames = b"".join(bytes(chunk) for m in result for chunk in m.frame())

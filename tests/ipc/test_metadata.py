@@ -102,9 +102,9 @@ def test_what_is_no_metadata(data: bytes) -> None:
 def test_a_header_that_came_before_is_the_same_object() -> None:
     first, second = written()[1], written("zstd")[1]
     reader = HeaderReader()
-    one = reader.read(memoryview(first.metadata))
-    assert reader.read(memoryview(bytes(first.metadata))) is one
-    assert reader.read(memoryview(second.metadata)) is not one
+    header = reader.read(memoryview(first.metadata))
+    assert reader.read(memoryview(bytes(first.metadata))) is header
+    assert reader.read(memoryview(second.metadata)) is not header
     reused = bytearray(first.metadata)
     kept = reader.read(memoryview(reused))
     reused[:] = bytes(len(reused))

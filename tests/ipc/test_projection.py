@@ -203,12 +203,12 @@ def test_constants_are_appended(codec: str | None, data_type: pa.DataType, value
     batches = [numbers(5), numbers(0), numbers(300), numbers(5)]
     constant = lowlevel.Constant(pa.field("pt", data_type), value)
     result = projected(stream_of(batches, compression=codec), ["name"], [constant])
-    for one, batch in zip(result, batches, strict=True):
-        one.validate(full=True)
-        assert one.schema.names == ["name", "pt"]
-        assert one["name"].equals(batch["name"])
-        assert one["pt"].type == data_type
-        assert one["pt"].to_pylist() == [value] * len(batch)
+    for each, batch in zip(result, batches, strict=True):
+        each.validate(full=True)
+        assert each.schema.names == ["name", "pt"]
+        assert each["name"].equals(batch["name"])
+        assert each["pt"].type == data_type
+        assert each["pt"].to_pylist() == [value] * len(batch)
 
 
 def test_constants_alone_and_as_arrays() -> None:

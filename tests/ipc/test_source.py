@@ -149,7 +149,7 @@ def test_ranges_near_to_each_other_are_one(
 def test_every_byte_that_is_wanted_is_in_one_range(pairs: list[tuple[int, int]], gap: int) -> None:
     ranges = [ByteRange(start, start + length) for start, length in pairs]
     result = merge_ranges(ranges, gap_bytes=gap)
-    assert all(one.end <= other.start for one, other in itertools.pairwise(result))
+    assert all(here.end <= other.start for here, other in itertools.pairwise(result))
     for wanted in ranges:
         if wanted.length:
             (_,) = [

@@ -30,16 +30,16 @@ def home(tmp_path: Path) -> dict[str, str]:
 
 def test_the_default_profile(home: dict[str, str]) -> None:
     options = aws_options(home)
-    found = options["credential_provider"]()
-    assert (found["access_key_id"], found["secret_access_key"]) == ("one", "two")
-    assert found["token"] is None
+    credentials = options["credential_provider"]()
+    assert (credentials["access_key_id"], credentials["secret_access_key"]) == ("one", "two")
+    assert credentials["token"] is None
     assert options["config"] == {"aws_region": "eu-north-1"}
 
 
 def test_a_profile_by_name(home: dict[str, str]) -> None:
     options = aws_options({**home, "AWS_PROFILE": "other", "AWS_REGION": "here"})
-    found = options["credential_provider"]()
-    assert (found["secret_access_key"], found["token"]) == ("four%", "five")
+    credentials = options["credential_provider"]()
+    assert (credentials["secret_access_key"], credentials["token"]) == ("four%", "five")
     assert "config" not in options
 
 

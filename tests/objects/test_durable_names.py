@@ -27,15 +27,15 @@ class Names:
         fsync, link, rename, replace = os.fsync, os.link, os.rename, os.replace
 
         def synced(descriptor: int) -> None:
-            found = os.fstat(descriptor)
+            status = os.fstat(descriptor)
             fsync(descriptor)
-            self._synced[found.st_ino] = found.st_size
+            self._synced[status.st_ino] = status.st_size
 
         def naming(call: Any) -> Any:
             def named(source: Any, target: Any, **options: Any) -> None:
-                found = Path(source).stat()
+                status = Path(source).stat()
                 self.named.append(Path(target).name)
-                if found.st_size and self._synced.get(found.st_ino) != found.st_size:
+                if status.st_size and self._synced.get(status.st_ino) != status.st_size:
                     self.unsynced.append(Path(target).name)
                 call(source, target, **options)
 

@@ -153,10 +153,10 @@ def test_what_is_resident_is_sampled_without_waiting(
     def preadv(_: int, buffers: Sequence[Any], offset: int, flags: int) -> int:
         assert flags == os.RWF_NOWAIT
         asked.append(offset)
-        found = outcome[0]
-        if isinstance(found, OSError):
-            raise found
-        return found
+        answer = outcome[0]
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
 
     monkeypatch.setattr(os, "preadv", preadv)
     outcome[:] = [1]
@@ -165,13 +165,13 @@ def test_what_is_resident_is_sampled_without_waiting(
     asked.clear()
     assert stored.resident(10, 10)
     assert asked == []
-    for found, resident in (
+    for answer, resident in (
         (0, False),
         (BlockingIOError(errno.EAGAIN, "would wait"), False),
         (OSError(errno.EOPNOTSUPP, "cannot tell"), True),
         (OSError(errno.EIO, "a bad sector"), False),
     ):
-        outcome[:] = [found]
+        outcome[:] = [answer]
         assert stored.resident(0, 1) is resident
     assert not opened(mapped=False).resident(0, 1)
 

@@ -63,18 +63,18 @@ def test_another_file_under_the_same_key_is_mapped_anew(store: LocalStore) -> No
 
 def test_files_that_another_process_deleted_are_noticed(tmp_path: Path) -> None:
     now = [0.0]
-    found = Mappings(tmp_path, clock=lambda: now[0])
+    mappings = Mappings(tmp_path, clock=lambda: now[0])
     for name in ("gone", "here"):
         (tmp_path / name).write_bytes(b"x" * 100)
         descriptor = os.open(tmp_path / name, os.O_RDONLY)
-        found.get(name, descriptor, 100)
+        mappings.get(name, descriptor, 100)
         os.close(descriptor)
     (tmp_path / "gone").unlink()
     descriptor = os.open(tmp_path / "here", os.O_RDONLY)
     for seconds, count in ((module.LOOK_SECONDS - 1, 2), (module.LOOK_SECONDS + 1, 1)):
         now[0] = seconds
-        found.get("here", descriptor, 100)
-        assert len(found) == count
+        mappings.get("here", descriptor, 100)
+        assert len(mappings) == count
     os.close(descriptor)
 
 

@@ -30,9 +30,9 @@ def resident_bytes(path: Path) -> int:
     """Bytes of a mapped file that are in this process's page tables."""
     if not SMAPS.exists():
         pytest.skip("only Linux tells which pages of a mapping are resident")
-    found = re.search(rf"{re.escape(str(path))}\n.*?Rss:\s+(\d+) kB", SMAPS.read_text(), re.DOTALL)
-    assert found is not None, "the object is not mapped"
-    return int(found[1]) * 1024
+    match = re.search(rf"{re.escape(str(path))}\n.*?Rss:\s+(\d+) kB", SMAPS.read_text(), re.DOTALL)
+    assert match is not None, "the object is not mapped"
+    return int(match[1]) * 1024
 
 
 def test_old_ranges_leave_the_page_tables_and_their_views_stay_good(

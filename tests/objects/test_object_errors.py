@@ -48,7 +48,7 @@ def test_ours_and_others_pass_unchanged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "sentence"),
+    ("message", "sentence"),
     [
         (
             (
@@ -70,8 +70,8 @@ def test_ours_and_others_pass_unchanged() -> None:
         ("x" * 1000, "x" * 300),
     ],
 )
-def test_what_a_store_says_is_one_line_without_urls(said: str, sentence: str) -> None:
-    assert said_by_store(RuntimeError(said)) == sentence
+def test_what_a_store_says_is_one_line_without_urls(message: str, sentence: str) -> None:
+    assert said_by_store(RuntimeError(message)) == sentence
 
 
 def test_credentials_that_nobody_gave_are_named() -> None:
@@ -80,7 +80,7 @@ def test_credentials_that_nobody_gave_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "full"),
+    ("message", "full"),
     [
         (
             "Error <Code>XMinioStorageFull</Code><Message>Storage backend has reached</Message>",
@@ -93,5 +93,5 @@ def test_credentials_that_nobody_gave_are_named() -> None:
         ("Error performing PUT http://h/5070?status code: 5070", False),
     ],
 )
-def test_a_full_store_is_told_from_a_broken_one_where_it_says_so(said: str, full: bool) -> None:
-    assert store_is_full(RuntimeError(said)) is full
+def test_a_full_store_is_told_from_a_broken_one_where_it_says_so(message: str, full: bool) -> None:
+    assert store_is_full(RuntimeError(message)) is full

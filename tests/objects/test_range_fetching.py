@@ -59,8 +59,8 @@ def test_every_range_has_its_bytes_in_the_order_asked_for(
 ) -> None:
     ranges = [(start, min(len(DATA), start + length)) for start, length in asked]
     source, pool = Source(), RangePool(2)
-    found = list(pool.fetch(source.get, ranges, ahead=ahead, bytes_per_request=most))
-    assert [bytes(view) for view in found] == [DATA[start:end] for start, end in ranges]
+    chunks = list(pool.fetch(source.get, ranges, ahead=ahead, bytes_per_request=most))
+    assert [bytes(view) for view in chunks] == [DATA[start:end] for start, end in ranges]
     pool.close()
 
 
@@ -118,12 +118,12 @@ def test_little_of_a_wide_table_is_waited_for_no_longer_than_much(pool: RangePoo
         source.requests.append((start, end))
         return zeros[: end - start]
 
-    found = pool.fetch(get, ((n * 3 * MIB, n * 3 * MIB + 10_000) for n in range(1_000)))
-    next(found)
+    chunks = pool.fetch(get, ((n * 3 * MIB, n * 3 * MIB + 10_000) for n in range(1_000)))
+    next(chunks)
     assert source.requests[0][1] <= LONGEST_BYTES
     moved = sum(end - start for start, end in source.requests)
     assert moved <= LONGEST_BYTES + WINDOWS_AHEAD * SPAN_BYTES
-    found.close()
+    chunks.close()
 
 
 def wanted(lengths: list[int], *, ahead: bool) -> list[int]:
@@ -181,10 +181,10 @@ def test_leaving_early_gives_up_what_was_not_begun() -> None:
     pool = RangePool(1)
     # Two windows: the first, then two requests.
     ranges = [(n * WINDOW_BYTES, n * WINDOW_BYTES + LONGEST_BYTES) for n in range(3)]
-    found = pool.fetch(get, ranges)
-    next(found)
+    chunks = pool.fetch(get, ranges)
+    next(chunks)
     assert begun.wait(600)
-    found.close()
+    chunks.close()
     gate.set()
     pool._threads.shutdown(wait=True)
     assert asked == [0, WINDOW_BYTES]
@@ -196,10 +196,10 @@ def test_a_failed_request_is_told_where_its_range_is_wanted(pool: RangePool) -> 
             raise ConnectionError("gone")
         return memoryview(DATA)[start:end]
 
-    found = pool.fetch(get, [(0, LONGEST_BYTES), (WINDOW_BYTES, WINDOW_BYTES + 1)])
-    assert len(next(found)) == len(DATA)
+    chunks = pool.fetch(get, [(0, LONGEST_BYTES), (WINDOW_BYTES, WINDOW_BYTES + 1)])
+    assert len(next(chunks)) == len(DATA)
     with pytest.raises(ConnectionError):
-        next(found)
+        next(chunks)
 
 
 def test_a_closed_pool_begins_nothing() -> None:

@@ -34,36 +34,36 @@ class Shelf:
 
 def test_ranges_are_what_was_asked_for() -> None:
     shelf = Shelf()
-    with RemoteObject(shelf, "k", len(DATA)) as found:
-        assert found.read(3, 9) == DATA[3:9]
-        assert len(found.view(0, 0)) == 0
-        assert list(found.fetch([(1, 2), (4, 8)])) == [DATA[1:2], DATA[4:8]]
-        assert not found.resident(0, 9)
+    with RemoteObject(shelf, "k", len(DATA)) as remote:
+        assert remote.read(3, 9) == DATA[3:9]
+        assert len(remote.view(0, 0)) == 0
+        assert list(remote.fetch([(1, 2), (4, 8)])) == [DATA[1:2], DATA[4:8]]
+        assert not remote.resident(0, 9)
     assert shelf.asked == [(3, 9), (1, 2), (4, 8)]
 
 
 def test_long_ranges_come_in_slices() -> None:
     data = bytes(2 * SLICE_BYTES + 5)
-    found = RemoteObject(Shelf(data), "k", len(data))
-    assert [len(piece) for piece in found.stream(0, len(data))] == [SLICE_BYTES, SLICE_BYTES, 5]
+    remote = RemoteObject(Shelf(data), "k", len(data))
+    assert [len(piece) for piece in remote.stream(0, len(data))] == [SLICE_BYTES, SLICE_BYTES, 5]
 
 
 @pytest.mark.parametrize(("start", "end"), [(-1, 2), (5, 4), (0, len(DATA) + 1)])
 def test_nothing_outside_is_asked_for(start: int, end: int) -> None:
     shelf = Shelf()
-    found = RemoteObject(shelf, "k", len(DATA))
+    remote = RemoteObject(shelf, "k", len(DATA))
     with pytest.raises(UsageError, match="outside"):
-        found.read(start, end)
+        remote.read(start, end)
     with pytest.raises(UsageError, match="outside"):
-        list(found.fetch([(start, end)]))
+        list(remote.fetch([(start, end)]))
     assert not shelf.asked
 
 
 def test_a_closed_object_is_not_read() -> None:
-    found = RemoteObject(Shelf(), "k", len(DATA))
-    found.close()
+    remote = RemoteObject(Shelf(), "k", len(DATA))
+    remote.close()
     with pytest.raises(UsageError, match="closed"):
-        found.read(0, 1)
+        remote.read(0, 1)
 
 
 def test_what_the_catalog_lists_and_is_missing_is_damage() -> None:

@@ -113,9 +113,9 @@ def test_values_are_aligned_as_they_are_stored(
         return memory[first : first + end - start].data
 
     monkeypatch.setattr(store, "_obstore", SimpleNamespace(get_range=get_range))
-    found = store.get_range("a/b", start, 100)
-    assert bytes(found) == data[start:100]
-    address = np.frombuffer(found, np.uint8).ctypes.data
+    chunk = store.get_range("a/b", start, 100)
+    assert bytes(chunk) == data[start:100]
+    address = np.frombuffer(chunk, np.uint8).ctypes.data
     assert (address - start) % 8 == 0
     assert (address == memory.ctypes.data + first) == (
         (first + memory.ctypes.data - start) % 8 == 0

@@ -45,8 +45,8 @@ def test_a_token_is_signed_too() -> None:
 
 
 def test_what_was_given_up_is_found_and_ended(s3: ObjectStorage) -> None:
-    place = s3.create()
-    store, other = RemoteStore(place), RemoteStore(s3.create())
+    bucket = s3.create()
+    store, other = RemoteStore(bucket), RemoteStore(s3.create())
     assert store.unfinished_uploads() == []
     for name in ("tables/t/w-1", "tables/t/w-2"):
         sink = store.create(name)
@@ -55,17 +55,17 @@ def test_what_was_given_up_is_found_and_ended(s3: ObjectStorage) -> None:
         del sink
     gc.collect()
     deadline = time.monotonic() + 600
-    found = store.unfinished_uploads()
-    while len(found) < 2 and time.monotonic() < deadline:
+    unfinished = store.unfinished_uploads()
+    while len(unfinished) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)  # parts that are on their way when a sink is given up arrive later
-        found = store.unfinished_uploads()
-    assert sorted(each.key for each in found) == ["tables/t/w-1", "tables/t/w-2"]
-    assert all(-5 < each.age_seconds < 120 for each in found)
+        unfinished = store.unfinished_uploads()
+    assert sorted(each.key for each in unfinished) == ["tables/t/w-1", "tables/t/w-2"]
+    assert all(-5 < each.age_seconds < 120 for each in unfinished)
     assert other.unfinished_uploads() == []
     with store.create("tables/t/w-3") as sink:
         sink.write(bytes(BUFFERED_BYTES + 1))
         sink.commit()
-    for each in found:
+    for each in unfinished:
         store.end_upload(each)
         store.end_upload(each)
     assert store.unfinished_uploads() == []
@@ -109,8 +109,12 @@ def test_lists_of_several_pages_are_read_to_their_end() -> None:
     ]
     with ReplayPeer(answers) as peer:
         uploads = S3Uploads(f"{peer.url}/bucket", "us-east-1", lambda: Credentials("id", "secret"))
-        found = list(uploads.unfinished("x/"))
+        unfinished = list(uploads.unfinished("x/"))
         asked = [request.query for request in peer.requests]
-    assert [tuple(each) for each in found] == [("a", "u1", 60), ("b+c", "u2", 60), ("d", "u3", 60)]
+    assert [tuple(each) for each in unfinished] == [
+        ("a", "u1", 60),
+        ("b+c", "u2", 60),
+        ("d", "u3", 60),
+    ]
     markers = [(each.get("key-marker"), each.get("upload-id-marker")) for each in asked]
     assert markers == [(None, None), ("a", "u1"), ("b+c", "u2")]

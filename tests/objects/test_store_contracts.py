@@ -172,10 +172,12 @@ def test_a_listing_has_all_pages(s3: ObjectStorage) -> None:
 @pytest.mark.cluster
 def test_a_data_set_in_azure(azure: AzuriteServer, tmp_path: Path) -> None:
     """Written, projected, read past the service by signed URLs, and proven."""
-    place = azure.create()
+    container = azure.create()
     data = pa.table({"n": range(2_000_000), "m": range(2_000_000)})
     with (
-        fletching.serve(tmp_path / "data", port=0, objects=place, access_keys={"a": "b"}) as server,
+        fletching.serve(
+            tmp_path / "data", port=0, objects=container, access_keys={"a": "b"}
+        ) as server,
         fletching.connect(server.url, access_id="a", access_key="b") as client,
     ):
         table = client.create_table("t", data)

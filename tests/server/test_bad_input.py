@@ -374,12 +374,12 @@ ARROW: dict[str, tuple[int, Any]] = {
 
 def empties(count: int) -> Iterator[bytes]:
     schema = pa.schema(TABLE.schema)
-    one = b"".join(
+    whole = b"".join(
         bytes(part) for part in lowlevel.encode_batch(pa.RecordBatch.from_pylist([], schema=schema))
     )
     yield SCHEMA
     for _ in range(count // 1000):
-        yield one * 1000
+        yield whole * 1000
     yield end(b"")
 
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 from fletching.server.monitor import BOUNDS, RECENT_EXCHANGES, SLOT_SECONDS, Monitor, quantile
 
 
-def exchange(number: int = 0, **facts: Any) -> Any:
+def exchange(number: int = 0, **attributes: Any) -> Any:
     result = {
         "request_id": f"r{number}",
         "access_id": "ann",
@@ -18,7 +18,7 @@ def exchange(number: int = 0, **facts: Any) -> Any:
         "outcome": "ok",
         "body": SimpleNamespace(body_bytes=3),
     }
-    return SimpleNamespace(**{**result, **facts})
+    return SimpleNamespace(**{**result, **attributes})
 
 
 def test_exchanges_are_live_until_they_end_and_then_remembered_for_a_while() -> None:

@@ -54,13 +54,13 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="abstrac
 
 @linux
 def test_every_name_is_new_and_bound_by_its_owner_alone() -> None:
-    (one, first), (two, second) = bind_direct_socket(), bind_direct_socket()
+    (left, first), (right, second) = bind_direct_socket(), bind_direct_socket()
     assert first is not None
     assert second is not None
     with first, second, socket.socket(socket.AF_UNIX) as other:
-        assert one != two
+        assert left != right
         with pytest.raises(OSError, match="in use"):
-            other.bind(direct_socket_address(one))
+            other.bind(direct_socket_address(left))
 
 
 def test_systems_without_such_sockets_have_none(monkeypatch: pytest.MonkeyPatch) -> None:

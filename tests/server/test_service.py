@@ -225,7 +225,7 @@ def test_every_reply_has_its_own_request_id(filled: RawClient) -> None:
     ]
     ids = [reply.headers["x-odps-request-id"] for reply in replies]
     assert len(set(ids)) == len(ids)
-    assert all(REQUEST_ID.fullmatch(one) for one in ids)
+    assert all(REQUEST_ID.fullmatch(request_id) for request_id in ids)
     assert replies[2].json["RequestId"] == ids[2]
 
 

@@ -51,13 +51,13 @@ def connect(server: Server) -> fletching.Client:
 
 def test_what_is_written_through_one_is_read_through_the_other(start: Start) -> None:
     data = pa.table({"id": pa.array(range(1000)), "text": [f"row {n}" for n in range(1000)]})
-    with connect(start()) as one, connect(start()) as other:
-        one.create_table("t", data)
+    with connect(start()) as writer, connect(start()) as other:
+        writer.create_table("t", data)
         assert other.table("t").to_table() == data
         other.table("t").append(data)
-        assert one.table("t").count_rows() == 2000
-        assert one.table("t").scan(["id"]).to_table().num_rows == 2000
-        report = one.table("t").delete("id >= 10")
+        assert writer.table("t").count_rows() == 2000
+        assert writer.table("t").scan(["id"]).to_table().num_rows == 2000
+        report = writer.table("t").delete("id >= 10")
         assert report.rows_deleted == 1980
         assert sorted(other.table("t").to_table()["id"].to_pylist()) == sorted([*range(10)] * 2)
 
@@ -71,9 +71,9 @@ def test_a_statement_is_known_to_every_server_before_its_client_hears_of_it(star
         outcomes = engine.instances._outcomes
         assert not engine.context.answers_alone
         kept.append(outcomes)
-    with connect(servers[0]) as one, connect(servers[1]) as other:
-        one.create_table("t", pa.table({"id": [1, 2, 3]}))
-        for client, asked in ((one, kept[1]), (other, kept[0])):
+    with connect(servers[0]) as first, connect(servers[1]) as other:
+        first.create_table("t", pa.table({"id": [1, 2, 3]}))
+        for client, asked in ((first, kept[1]), (other, kept[0])):
             for _ in range(5):
                 assert client.sql("select id from t where id > 1").to_table().num_rows == 2
             assert not asked._unwritten
@@ -82,14 +82,14 @@ def test_a_statement_is_known_to_every_server_before_its_client_hears_of_it(star
 
 def test_servers_of_one_folder_know_each_other_s_statements(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
-        one, other = (
+        server, other = (
             stack.enter_context(
                 serve(tmp_path / "data", access_keys=KEYS, drain_idle_seconds=0.05)
             ).service.engine
             for _ in range(2)
         )
         for _ in range(20):  # what is written a moment later would be missed now and then
-            row = one.instances.run("SELECT 1", Namespace("demo", "default"))
+            row = server.instances.run("SELECT 1", Namespace("demo", "default"))
             assert other.instances.get("demo", row.id).ended_at
 
 

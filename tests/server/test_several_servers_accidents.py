@@ -228,8 +228,8 @@ def test_a_full_disk_of_the_object_store(
         with monkeypatch.context() as patch:
             patch.setattr(tempfile, "tempdir", str(small_disk))
             store = stack.enter_context(contextlib.closing(SeaweedServer()))
-        place = ObjectStorage(store.url, monkeypatch).create()
-        servers = two_servers(stack, postgresql.create(), place)
+        storage = ObjectStorage(store.url, monkeypatch).create()
+        servers = two_servers(stack, postgresql.create(), storage)
         tables = []
         for server in servers:
             client = stack.enter_context(

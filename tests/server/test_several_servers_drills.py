@@ -362,10 +362,10 @@ def test_a_backup_survives_the_loss_of_everything(
         serve(catalog, objects)
 
     # --- and comes back somewhere else ---
-    restored, place = postgresql.create(migrated=False), s3.create()
+    restored, storage = postgresql.create(migrated=False), s3.create()
     run_program("pg_restore", "--no-owner", "-d", plain(restored), str(dump))
-    assert copy_objects(f"file://{tmp_path / 'objects'}", place) == copied
-    with serve(restored, place) as server, connect(server) as client:
+    assert copy_objects(f"file://{tmp_path / 'objects'}", storage) == copied
+    with serve(restored, storage) as server, connect(server) as client:
         assert (
             client.table("t").to_table().sort_by("id").to_pylist()
             == table.slice(0, 900).to_pylist()
@@ -378,7 +378,7 @@ def test_a_backup_survives_the_loss_of_everything(
         # What came after the dump is not there, and can be written again.
         client.table("t").upsert(pa.table({"id": [5000], "text": ["again"]}))
         assert client.table("t").count_rows() == 901
-    where: dict[str, Any] = {"catalog": restored, "objects": place, "server_key_file": key_file}
+    where: dict[str, Any] = {"catalog": restored, "objects": storage, "server_key_file": key_file}
     from fletching.engine.engine import Engine
     from fletching.engine.engine_settings import EngineSettings
     from fletching.settings import storage_settings

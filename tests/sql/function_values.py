@@ -53,10 +53,10 @@ def computed(query: str) -> list[tuple[Any, ...]]:
     return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
-def same(one: Any, other: Any) -> bool:
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=1e-12) or (math.isnan(one) and math.isnan(other))
-    return type(one) is type(other) and one == other
+def same(left: Any, other: Any) -> bool:
+    if isinstance(left, float) and isinstance(other, float):
+        return math.isclose(left, other, rel_tol=1e-12) or (math.isnan(left) and math.isnan(other))
+    return type(left) is type(other) and left == other
 
 
 def differences(cases: Iterable[Case]) -> list[str]:

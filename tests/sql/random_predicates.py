@@ -122,8 +122,8 @@ class Writer:
                 drawn.append(("NULL", "NULL"))
             ours = f"{name} {negation}IN ({', '.join(ours for ours, _ in drawn)})"
             equal = " OR ".join(
-                f"({self.compared(name, name, *one, floating=floating, operator='=')[1]})"
-                for one in drawn
+                f"({self.compared(name, name, *child, floating=floating, operator='=')[1]})"
+                for child in drawn
             )
             return ours, f"{negation}({equal})"
         if kind == 3:

@@ -24,12 +24,12 @@ ANNOUNCED = 1 << 20  # from this length on a header says which checksum follows
 
 def parts(frame: list[Any]) -> list[bytes]:
     """The header, the data and the footer of one frame, read by hand."""
-    wire, found = b"".join(map(bytes, frame)), []
+    wire, headers = b"".join(map(bytes, frame)), []
     while wire:
         (length,) = struct.unpack_from("<q", wire)
-        found.append(wire[8 : 8 + length])
+        headers.append(wire[8 : 8 + length])
         wire = wire[8 + length :]
-    return found
+    return headers
 
 
 @pytest.mark.parametrize(

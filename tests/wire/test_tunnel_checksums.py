@@ -30,8 +30,8 @@ def test_any_pieces(data: st.DataObject) -> None:
             values = [b"".join(part[row].tobytes() for part in parts) for row in range(rows)]
             checksums.fixed(number, list(parts), mask)
         else:
-            one = st.binary(max_size=30) | st.binary(min_size=90, max_size=120)
-            values = [data.draw(one) if each else b"" for each in there]
+            value = st.binary(max_size=30) | st.binary(min_size=90, max_size=120)
+            values = [data.draw(value) if each else b"" for each in there]
             offsets = np.array([0, *itertools.accumulate(map(len, values))])
             before = data.draw(st.binary(max_size=5))
             content = np.frombuffer(before + b"".join(values), np.uint8)

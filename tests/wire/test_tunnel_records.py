@@ -184,29 +184,29 @@ types = st.recursive(
 
 def values(kind: pa.DataType) -> st.SearchStrategy[Any]:
     if kind == MOMENT_TYPE:
-        one: Any = st.fixed_dictionaries(
+        value: Any = st.fixed_dictionaries(
             {"sec": st.integers(-(2**40), 2**40), "nano": st.integers(0, 999_999_999)}
         )
     elif pa.types.is_integer(kind):
-        one = st.integers(-(2 ** (kind.bit_width - 1)), 2 ** (kind.bit_width - 1) - 1)
+        value = st.integers(-(2 ** (kind.bit_width - 1)), 2 ** (kind.bit_width - 1) - 1)
     elif pa.types.is_boolean(kind):
-        one = st.booleans()
+        value = st.booleans()
     elif pa.types.is_floating(kind):
-        one = st.floats(width=kind.bit_width, allow_nan=False)
+        value = st.floats(width=kind.bit_width, allow_nan=False)
     elif pa.types.is_binary(kind):
-        one = st.binary(max_size=20) | st.lists(
+        value = st.binary(max_size=20) | st.lists(
             st.sampled_from([END, b"\x00", b"\x08\x02", END + b"\x00"]), max_size=6
         ).map(b"".join)
     elif pa.types.is_map(kind):
         key = values(kind.key_type).filter(lambda each: each is not None)
-        one = st.lists(st.tuples(key, values(kind.item_type)), max_size=3)
+        value = st.lists(st.tuples(key, values(kind.item_type)), max_size=3)
     elif pa.types.is_list(kind):
-        one = st.lists(values(kind.value_type), max_size=5)
+        value = st.lists(values(kind.value_type), max_size=5)
     else:
-        one = st.fixed_dictionaries(
+        value = st.fixed_dictionaries(
             {kind.field(n).name: values(kind.field(n).type) for n in range(kind.num_fields)}
         )
-    return st.none() | one
+    return st.none() | value
 
 
 @settings(deadline=None, max_examples=30)

@@ -31,8 +31,8 @@ def test_any_pieces(data: st.DataObject) -> None:
             assembly.tagged(tag, varint_words(np.array(numbers, np.uint64)), mask)
             values = [tag + varint(number) for number in numbers]
         else:
-            one = st.binary(max_size=20) | st.binary(min_size=120, max_size=150)
-            values = [data.draw(one) if each else b"" for each in there]
+            value = st.binary(max_size=20) | st.binary(min_size=120, max_size=150)
+            values = [data.draw(value) if each else b"" for each in there]
             offsets = np.array([0, *itertools.accumulate(map(len, values))])
             before = data.draw(st.binary(max_size=5))
             assembly.strings(before + b"".join(values), offsets + len(before))

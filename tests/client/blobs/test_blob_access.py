@@ -69,9 +69,9 @@ class TestPutAndGet:
         table = squeezed.table("pics")
         data = b"compressible " * 100_000
         with table.write_session() as session:
-            one = session.put_blob(data, "image")
+            reference = session.put_blob(data, "image")
             many = session.put_blobs([data, b"", b"x"], "image")
-        assert squeezed.get_blob(one).data == data
+        assert squeezed.get_blob(reference).data == data
         assert [b.data for b in squeezed.get_blobs(many) if b] == [data, b"", b"x"]
 
     def test_files(

@@ -50,15 +50,15 @@ def appended(client: fletching.Client, images: list[bytes | None]) -> pa.Chunked
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many blobs each request was for."""
-    found: list[int] = []
+    asked_for: list[int] = []
     ahead = blob_access.contents_ahead
 
     def counted(channel: Any, project: str, column: pa.ChunkedArray, **options: Any) -> Any:
-        found.append(len(column))
+        asked_for.append(len(column))
         return ahead(channel, project, column, **options)
 
     monkeypatch.setattr(contents_reader, "contents_ahead", counted)
-    return found
+    return asked_for
 
 
 def test_a_pack_that_is_open_is_read_without_a_request(
@@ -94,8 +94,8 @@ def test_no_more_packs_than_a_process_may_have_are_kept(
     columns = [appended(client, [*IMAGES]) for _ in range(3)]
     monkeypatch.setattr(contents_reader, "KEPT_PACKS", 2)
     reader = ContentsReader(client.channel, "p")
-    for place in (0, 1, 0, 2, 0):
-        assert list(reader.ahead(columns[place])) == IMAGES
+    for index in (0, 1, 0, 2, 0):
+        assert list(reader.ahead(columns[index])) == IMAGES
     assert len(asked) == 3
     assert list(reader.ahead(columns[1])) == IMAGES
     assert len(asked) == 4
@@ -133,10 +133,10 @@ def test_what_is_damaged_is_asked_for_and_the_service_says_so(
         with pack.open("r+b") as file:
             file.seek(pack.stat().st_size - 40_000)
             file.write(b"damage")
-    found = reader.ahead(column)
-    assert [next(found) for _ in IMAGES[:10]] == IMAGES[:10]
+    contents = reader.ahead(column)
+    assert [next(contents) for _ in IMAGES[:10]] == IMAGES[:10]
     with pytest.raises((DamagedDataError, CorruptObjectError)):
-        list(found)
+        list(contents)
     assert asked[:2] == [12, 1]
 
 

@@ -46,7 +46,7 @@ def test_what_is_not_is_asked_for_by_few_ranges_and_read(
     pack: OpenPack, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     advised: list[tuple[int, int]] = []
-    monkeypatch.setattr(OpenPack, "_is_absent", lambda _self, some: some == RANGES[-2])
+    monkeypatch.setattr(OpenPack, "_is_absent", lambda _self, span: span == RANGES[-2])
     monkeypatch.setattr(
         os, "posix_fadvise", lambda _file, start, length, _advice: advised.append((start, length))
     )

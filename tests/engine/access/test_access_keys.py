@@ -42,10 +42,10 @@ def test_secrets_are_encrypted_at_rest(house: Any, keys: AccessKeys) -> None:
 
 def test_keys_come_back_and_can_be_rotated_and_revoked(keys: AccessKeys, house: Any) -> None:
     made = keys.create(access_id="one", owner="ann", expires_at=house.clock() + 10, sts=True)
-    (found,) = keys.all_keys()
-    assert found == made
-    assert not found.expired(house.clock())
-    assert found.expired(house.clock() + 10)
+    (key,) = keys.all_keys()
+    assert key == made
+    assert not key.expired(house.clock())
+    assert key.expired(house.clock() + 10)
     rotated = keys.rotate("one")
     assert rotated.secret != made.secret
     assert rotated.security_token not in {None, made.security_token}

@@ -22,10 +22,10 @@ T = TableName("demo", "events")
 
 
 def everything(root: type[Request] = Request) -> set[type[Request]]:
-    found = {root}
+    classes = {root}
     for child in root.__subclasses__():
-        found |= everything(child)
-    return found
+        classes |= everything(child)
+    return classes
 
 
 ABSTRACT = {Request, requests.TableRequest, requests.InstanceRequest}
@@ -115,8 +115,8 @@ def test_requests_about_a_project() -> None:
         one_table.check(key, admin.CreateSchema(project="demo", schema="s"))
     # references are checked against their own tables, once they are read
     one_table.check(key, requests.ReadBlobs(project="", references=("x",)))
-    some = AccessSnapshot({}, {"id": [Grant("id", "demo", "ev*", Permission.ADMIN)]})
+    chosen = AccessSnapshot({}, {"id": [Grant("id", "demo", "ev*", Permission.ADMIN)]})
     with pytest.raises(NoPermissionError):
-        some.check(key, admin.CreateSchema(project="demo", schema="s"))
+        chosen.check(key, admin.CreateSchema(project="demo", schema="s"))
     whole = AccessSnapshot({}, {"id": [Grant("id", "demo", "*", Permission.ADMIN)]})
     whole.check(key, admin.CreateSchema(project="demo", schema="s"))

@@ -128,8 +128,8 @@ def as_stored(shop: Shop, references: list[str]) -> list[tuple[BlobHeader, bytes
     assert plan.framing == "stored"
     wire = b"".join(map(bytes, plan.buffers()))
     assert plan.length == len(wire)
-    found = stored_blobs([memoryview(wire)], len(references))
-    return [(header_of(metadata), data) for metadata, data in found]
+    blobs = stored_blobs([memoryview(wire)], len(references))
+    return [(header_of(metadata), data) for metadata, data in blobs]
 
 
 def test_stored_blobs_under_a_coding_are_framed(shop: Shop) -> None:
@@ -166,12 +166,12 @@ class TestCoalescing:
         references = shop.upload_many(shop.session(), blobs)
         monkeypatch.setattr(reading, "WINDOW_BYTES", 1000)
         monkeypatch.setattr(reading, "SLICE_BYTES", 400)
-        found = [
+        parts = [
             [bytes(piece) for piece in record.pieces]
             for record in plan_of(shop, references).records()
         ]
-        assert [b"".join(pieces) for pieces in found] == blobs
-        assert [len(pieces) for pieces in found] == [7, 1, 1]
+        assert [b"".join(pieces) for pieces in parts] == blobs
+        assert [len(pieces) for pieces in parts] == [7, 1, 1]
 
     @settings(
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -318,12 +318,12 @@ class TestRanges:
         self, shop: Shop, start: int | None, end: int | None, expected: tuple[int, int]
     ) -> None:
         (reference,) = shop.upload(shop.session(), b"0123456789").references
-        found = shop.engine.blobs.slice(reference, start, end)
-        assert found.range == ByteRange(*expected)
-        assert found.total == 10
-        (extent,) = found.pieces
+        blob = shop.engine.blobs.slice(reference, start, end)
+        assert blob.range == ByteRange(*expected)
+        assert blob.total == 10
+        (extent,) = blob.pieces
         assert extent.object.view(extent.start, extent.end) == b"0123456789"[slice(*expected)]
-        assert found.length == extent.length
+        assert blob.length == extent.length
 
     @pytest.mark.parametrize(("start", "end"), [(10, None), (11, 12), (5, 5), (None, 0)])
     def test_ranges_outside(self, shop: Shop, start: int | None, end: int | None) -> None:
@@ -333,8 +333,8 @@ class TestRanges:
 
     def test_an_empty_blob(self, shop: Shop) -> None:
         (reference,) = shop.upload(shop.session(), b"").references
-        found = shop.engine.blobs.slice(reference)
-        assert (found.total, found.length, found.pieces) == (0, 0, ())
+        blob = shop.engine.blobs.slice(reference)
+        assert (blob.total, blob.length, blob.pieces) == (0, 0, ())
         with pytest.raises(RangeNotSatisfiableError):
             shop.engine.blobs.slice(reference, 0, None)
 

@@ -15,14 +15,14 @@ DATA = bytes(range(100))
 
 @pytest.fixture
 def reference(shop: Shop) -> str:
-    (found,) = shop.upload(
+    (result,) = shop.upload(
         shop.session(), DATA, content_type="image/png", file_name="a.png"
     ).references
-    return str(found)
+    return str(result)
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "found"),
+    ("start", "end", "expected"),
     [
         (None, None, (0, 100)),
         (0, 10, (0, 10)),
@@ -34,12 +34,12 @@ def reference(shop: Shop) -> str:
     ],
 )
 def test_ranges_are_half_open_and_cut_at_the_end(
-    shop: Shop, reference: str, start: int | None, end: int | None, found: tuple[int, int]
+    shop: Shop, reference: str, start: int | None, end: int | None, expected: tuple[int, int]
 ) -> None:
     piece = shop.engine.blobs.slice(reference, start, end)
-    assert (piece.range, piece.total) == (ByteRange(*found), 100)
+    assert (piece.range, piece.total) == (ByteRange(*expected), 100)
     data = b"".join(bytes(each.object.view(each.start, each.end)) for each in piece.pieces)
-    assert data == DATA[found[0] : found[1]]
+    assert data == DATA[expected[0] : expected[1]]
     assert (piece.header.content_type, piece.header.file_name) == ("image/png", "a.png")
     assert piece.table == TABLE
 
@@ -53,8 +53,8 @@ def test_a_range_that_holds_no_byte_is_refused_with_the_length(
 
 
 def test_an_empty_blob_is_whole_and_has_no_piece(shop: Shop) -> None:
-    (found,) = shop.upload(shop.session(), b"").references
-    piece = shop.engine.blobs.slice(found)
+    (reference,) = shop.upload(shop.session(), b"").references
+    piece = shop.engine.blobs.slice(reference)
     assert (piece.total, piece.pieces) == (0, ())
 
 

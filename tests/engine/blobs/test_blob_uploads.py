@@ -70,8 +70,8 @@ class TestSingle:
 
     def test_metadata_is_kept(self, shop: Shop) -> None:
         reply = shop.upload(shop.session(), b"x", content_type="image/png", file_name="ü.png")
-        found = shop.engine.blobs.slice(reply.references[0])
-        assert found.header == BlobHeader(content_type="image/png", file_name="ü.png")
+        blob = shop.engine.blobs.slice(reply.references[0])
+        assert blob.header == BlobHeader(content_type="image/png", file_name="ü.png")
 
     def test_the_implicit_session(self, shop: Shop) -> None:
         reply = shop.upload("default", b"x")
@@ -149,8 +149,8 @@ class TestBatch:
             for piece in encoder.frame(BlobHeader(column_id=IMAGE, file_name=name), b"x")
         )
         reply = shop.upload_frames(shop.session(), body)
-        found = [shop.engine.blobs.slice(r).header.file_name for r in reply.references]
-        assert found == names
+        results = [shop.engine.blobs.slice(r).header.file_name for r in reply.references]
+        assert results == names
 
 
 def raw(header: bytes, data: bytes, footer: bytes) -> bytes:

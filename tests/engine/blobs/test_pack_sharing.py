@@ -25,18 +25,18 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 def shared(shop: Shop, references: list[str], **more: Any) -> list[bool] | None:
     """Of each blob whether it is in a pack that is shared; what is, is where it is said to be."""
     asked: list[TableName] = []
-    found = shop.engine.blobs.share(references, check=asked.append, **more)
+    packs = shop.engine.blobs.share(references, check=asked.append, **more)
     assert asked == [TABLE]
-    if found is None:
+    if packs is None:
         return None
     try:
-        entries = found.message.entries().tolist()
-        assert len(found.descriptors) == len(found.message.lengths)
+        entries = packs.message.entries().tolist()
+        assert len(packs.descriptors) == len(packs.message.lengths)
         return [pack != NOT_SHARED for pack, *_ in entries]
     finally:
-        found.close()
-        found.close()
-        assert found.descriptors == []
+        packs.close()
+        packs.close()
+        assert packs.descriptors == []
 
 
 def written(shop: Shop, blobs: list[bytes] = BLOBS, rows: list[int] | None = None) -> list[str]:
@@ -52,14 +52,14 @@ def written(shop: Shop, blobs: list[bytes] = BLOBS, rows: list[int] | None = Non
 def test_the_one_blob_of_a_pack_is_what_its_reference_gives(shop: Shop) -> None:
     (reference,) = shop.upload(shop.session(), b"x" * 100, file_name="x.png").references
     assert shared(shop, [reference]) == [True]
-    found = shop.engine.blobs.share([reference], check=lambda _: None)
-    assert found is not None
-    ((pack, start, metadata, length, _),) = found.message.entries().tolist()
+    packs = shop.engine.blobs.share([reference], check=lambda _: None)
+    assert packs is not None
+    ((pack, start, metadata, length, _),) = packs.message.entries().tolist()
     (file,) = shop.packs()
     data = (shop.folder / "objects" / file).read_bytes()
-    assert (pack, found.message.lengths) == (0, (len(data),))
+    assert (pack, packs.message.lengths) == (0, (len(data),))
     assert data[start + metadata : start + metadata + length] == b"x" * 100
-    found.close()
+    packs.close()
 
 
 def test_who_shows_all_references_of_a_pack_may_have_it(shop: Shop) -> None:
@@ -146,19 +146,19 @@ def test_what_is_few_or_would_take_long_to_prove_is_sent(
 def test_packs_that_are_gone_cut_or_too_many_are_sent(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = list(shop.upload(shop.session(), b"x" * 100).references)
-    two = list(shop.upload(shop.session(), b"y" * 1000).references)
+    first = list(shop.upload(shop.session(), b"x" * 100).references)
+    second = list(shop.upload(shop.session(), b"y" * 1000).references)
     monkeypatch.setattr(pack_sharing, "MAX_PACKS", 1)
-    assert shared(shop, two + one) == [True, False]
-    assert shared(shop, one + two) is None
+    assert shared(shop, second + first) == [True, False]
+    assert shared(shop, first + second) is None
     for name in shop.packs():
         path = shop.folder / "objects" / name
         path.chmod(0o600)
         path.write_bytes(path.read_bytes()[:40])
-    assert shared(shop, one) is None
+    assert shared(shop, first) is None
     for name in shop.packs():
         (shop.folder / "objects" / name).unlink()
-    assert shared(shop, one) is None
+    assert shared(shop, first) is None
 
 
 def test_damaged_rows_prove_nothing_and_their_blobs_are_sent(
@@ -169,10 +169,10 @@ def test_damaged_rows_prove_nothing_and_their_blobs_are_sent(
     (segment,) = (shop.folder / "objects").rglob("*.arrow")
     intact = segment.read_bytes()
     segment.chmod(0o600)
-    places = range(0, len(intact), 67)
-    found = []
+    offsets = range(0, len(intact), 67)
+    shares = []
     for damage in (
-        *(intact[:place] + b"\xff" * 16 + intact[place + 16 :] for place in places),
+        *(intact[:offset] + b"\xff" * 16 + intact[offset + 16 :] for offset in offsets),
         intact[:-100],
         b"",
         None,
@@ -184,7 +184,7 @@ def test_damaged_rows_prove_nothing_and_their_blobs_are_sent(
             segment.unlink()
         else:
             segment.write_bytes(damage)
-        found.append(shared(shop, references[:1]))
+        shares.append(shared(shop, references[:1]))
         assert shared(shop, references) == [True] * 3
-    assert found[-3:] == [None] * 3
-    assert found.count(None) > 6
+    assert shares[-3:] == [None] * 3
+    assert shares.count(None) > 6

@@ -52,13 +52,13 @@ def engine_of(table: Table) -> Any:
 
 def seen(table: Table, look: Callable[[ComputedChanges], Any]) -> Any:
     """What ``look`` finds in a table that is pinned for a change, which is not made."""
-    found: list[Any] = []
+    results: list[Any] = []
 
     def compute(computed: ComputedChanges) -> Draft:
-        found.append(look(computed))
+        results.append(look(computed))
         raise _EnoughError
 
     with contextlib.suppress(_EnoughError):
         request = DeleteRows(table=table.full_name, where="x")
         engine_of(table).compute_changes(request, "delete", compute)
-    return found[0]
+    return results[0]

@@ -48,9 +48,9 @@ def build(client: Client, *, keyed: bool) -> Table:
 
 
 def content(table: Table) -> list[tuple[int, int]]:
-    found = table.scan().to_table()
-    assert table.count_rows() == found.num_rows
-    return sorted(zip(found["id"].to_pylist(), found["n"].to_pylist(), strict=True))
+    rows = table.scan().to_table()
+    assert table.count_rows() == rows.num_rows
+    return sorted(zip(rows["id"].to_pylist(), rows["n"].to_pylist(), strict=True))
 
 
 Verb = Callable[[Table], Any]
@@ -95,7 +95,7 @@ def attempt(verb: Verb, table: Table) -> bool:
 
 def outcomes(client: Client, first: Verb, second: Verb, *, keyed: bool) -> list[Any]:
     """What the two leave one after the other, in either order, and the other alone."""
-    found = []
+    results = []
     for verbs in ((first, second), (second, first), (second,)):
         table = build(client, keyed=keyed)
         try:
@@ -103,8 +103,8 @@ def outcomes(client: Client, first: Verb, second: Verb, *, keyed: bool) -> list[
                 verb(table)
         except FletchingError:
             continue
-        found.append(content(table))
-    return found
+        results.append(content(table))
+    return results
 
 
 # Every pair over each database, with a key and without: a run of the suite takes a part of them, the

@@ -14,12 +14,12 @@ def test_each_row_is_searched_as_far_as_it_counts() -> None:
     row = random.integers(0, 7, 500)
     counts = random.integers(0, 34, 500)
     wanted = random.integers(0, 42, 500).astype(np.uint64)
-    found = lower_bound(numbers, row, counts, wanted)
+    indices = lower_bound(numbers, row, counts, wanted)
     expected = [
-        int(np.searchsorted(numbers[place, :count], number, side="left"))
-        for place, count, number in zip(row, counts, wanted, strict=True)
+        int(np.searchsorted(numbers[index, :count], number, side="left"))
+        for index, count, number in zip(row, counts, wanted, strict=True)
     ]
-    assert found.tolist() == expected
+    assert indices.tolist() == expected
 
 
 @pytest.mark.parametrize("greatest", [1, 50, 1 << 20, (1 << 64) - 1])
@@ -34,9 +34,9 @@ def test_pairs_of_equal_numbers(greatest: int) -> None:
         rows[::5] = wanted[random.integers(0, len(wanted), len(rows[::5]))]
         rows.sort()
         expected = [
-            (place, other)
-            for place, number in enumerate(rows.tolist())
+            (index, other)
+            for index, number in enumerate(rows.tolist())
             for other in np.flatnonzero(wanted == np.uint64(number)).tolist()
         ]
-        places, others = common_indices(rows.reshape(70, 6), wanted)
-        assert list(zip(places.tolist(), others.tolist(), strict=True)) == expected
+        indices, others = common_indices(rows.reshape(70, 6), wanted)
+        assert list(zip(indices.tolist(), others.tolist(), strict=True)) == expected

@@ -92,8 +92,8 @@ def change(table: Table, verb: str) -> None:
 
 
 def content(table: Table) -> list[tuple[int, int]]:
-    found = table.scan().to_table()
-    return sorted(zip(found["id"].to_pylist(), found["n"].to_pylist(), strict=True))
+    rows = table.scan().to_table()
+    return sorted(zip(rows["id"].to_pylist(), rows["n"].to_pylist(), strict=True))
 
 
 def build(folder: Path) -> None:

@@ -54,8 +54,8 @@ def house(house: Any) -> Any:
 
 
 def content(house: Any) -> list[int]:
-    found = house.read()
-    return sorted(found["n"].to_pylist())
+    rows = house.read()
+    return sorted(rows["n"].to_pylist())
 
 
 def figures(report: Changed) -> tuple[int, int, int, int]:
@@ -129,8 +129,8 @@ def test_truncating_partitions(house: Any) -> None:
         house.engine.call(TruncateTable(table=T, partition=PartitionSpec.parse("pt=c")))
     with pytest.raises(InvalidArgumentError):
         house.engine.call(TruncateTable(table=T, partition=PartitionSpec.parse("other=c")))
-    one = TruncateTable(table=T, partition=PartitionSpec.parse("pt=a"))
-    assert figures(house.engine.call(one)) == (3, 0, 0, 3)
+    request = TruncateTable(table=T, partition=PartitionSpec.parse("pt=a"))
+    assert figures(house.engine.call(request)) == (3, 0, 0, 3)
     assert figures(house.engine.call(TruncateTable(table=T))) == (4, 0, 0, 3)
     assert content(house) == []
 

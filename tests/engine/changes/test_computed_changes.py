@@ -63,9 +63,9 @@ def test_a_query_sees_the_rows_with_their_places(new_table: MakeTable) -> None:
     def look(computed: ComputedChanges) -> Any:
         schema, batches = computed.batches(["s", *HIDDEN], HIDDEN, None)
         assert schema.names == ["s", *HIDDEN]
-        found = pa.Table.from_batches(list(batches), schema).to_pylist()
+        rows = pa.Table.from_batches(list(batches), schema).to_pylist()
         ids = [segment.id for segment in computed.view.snapshot.segments]
-        return [(row["s"], ids.index(row[HIDDEN[0]]), row[HIDDEN[1]]) for row in found]
+        return [(row["s"], ids.index(row[HIDDEN[0]]), row[HIDDEN[1]]) for row in rows]
 
     assert seen(table, look) == [("s1", 0, 0), ("s3", 0, 2), ("s4", 1, 0), ("s5", 1, 1)]
 

@@ -126,13 +126,13 @@ def table(client: Client) -> Table:
 
 def check(table: Table) -> None:
     """Every value is what it was, but for the counter."""
-    found = table.scan().to_table()
-    assert found.schema.types == DATA.schema.types
-    order = [found["id"].to_pylist().index(number) for number in (1, 2, 3)]
+    rows = table.scan().to_table()
+    assert rows.schema.types == DATA.schema.types
+    order = [rows["id"].to_pylist().index(number) for number in (1, 2, 3)]
     for name, expected in zip(NAMES, ALL, strict=True):
         # One by one: pyarrow takes and concatenates fewer types than there are.
-        for row, place in enumerate(order):
-            got = plain(found[name].slice(place, 1).combine_chunks())
+        for row, position in enumerate(order):
+            got = plain(rows[name].slice(position, 1).combine_chunks())
             assert got.equals(plain(expected.slice(row, 1))), name
 
 
@@ -237,18 +237,18 @@ def test_values_that_do_not_fit_are_refused(
     ids=str,
 )  # fmt: skip
 def test_computed(array: pa.Array, target: pa.DataType, expected: pa.DataType | None) -> None:
-    found = computed(array, target, "x")
-    assert found.type == (expected or target)
-    assert len(found) == len(array)
-    assert found.null_count == array.null_count
+    result = computed(array, target, "x")
+    assert result.type == (expected or target)
+    assert len(result) == len(array)
+    assert result.null_count == array.null_count
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [([2.0, None, 2.5], "2.5"), ([Decimal("1.00"), Decimal("0.10")], "0.1"), ([math.nan], "nan")],
 )
-def test_a_fraction_is_no_whole_number(values: list[Any], said: str) -> None:
-    with pytest.raises(InvalidArgumentError, match=f"column x takes whole numbers.* {said};"):
+def test_a_fraction_is_no_whole_number(values: list[Any], message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"column x takes whole numbers.* {message};"):
         computed(pa.array(values), pa.int64(), "x")
 
 

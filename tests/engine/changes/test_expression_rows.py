@@ -109,8 +109,8 @@ def test_what_one_opened_the_next_uses_unless_something_went_wrong(
     assert values("n") == [[3, 1, None, 2]]
     assert len(opened) == 2
     # Several at once have one each.
-    with Evaluator(["n"]) as one, Evaluator(["n + 1"]) as other:
-        assert one(BATCH)[0].to_pylist() != other(BATCH)[0].to_pylist()
+    with Evaluator(["n"]) as evaluator, Evaluator(["n + 1"]) as other:
+        assert evaluator(BATCH)[0].to_pylist() != other(BATCH)[0].to_pylist()
     assert len(opened) == 3
     _Connection.close_idle()
     assert values("n") == [[3, 1, None, 2]]

@@ -35,8 +35,8 @@ def keys(table: Table, wanted: list[int]) -> Any:
         row = get_table(connection, name)
         columns = KeyColumns(context.store, connection, row)
         segments = visible_segments(connection, row.id, row.version)
-    found = [columns.columns(segment, np.array(wanted)) for segment in segments]
-    return columns, [[column.to_pylist() for column in each] for each in found]
+    results = [columns.columns(segment, np.array(wanted)) for segment in segments]
+    return columns, [[column.to_pylist() for column in each] for each in results]
 
 
 def rows(first: int) -> pa.Table:
@@ -56,12 +56,12 @@ def test_the_key_follows_its_columns(new_table: MakeTable, primary_key: list[str
     table.drop_columns("remark")
     table.add_columns("late INT")
     table.append(pa.table({"Id": pa.array([7, 8, 9], pa.int32()), "name": ["n7", "n8", "n9"]}))
-    columns, found = keys(table, [2, 0, 0])
+    columns, values = keys(table, [2, 0, 0])
     expected = [
         {"id": [3, 1, 1], "name": ["n3", "n1", "n1"]},
         {"id": [9, 7, 7], "name": ["n9", "n7", "n7"]},
     ]
-    assert found == [[each[name.casefold()] for name in primary_key] for each in expected]
+    assert values == [[each[name.casefold()] for name in primary_key] for each in expected]
     assert columns.exact is (primary_key == ["id"])
     assert [str(kind) for kind in columns.types] == [
         {"id": "int32", "name": "string"}[name.casefold()] for name in primary_key
@@ -70,8 +70,8 @@ def test_the_key_follows_its_columns(new_table: MakeTable, primary_key: list[str
 
 def test_no_rows_have_no_keys(new_table: MakeTable) -> None:
     table = new_table(SCHEMA, rows(1), primary_key=["id"])
-    columns, found = keys(table, [])
-    assert found == [[[]]]
+    columns, values = keys(table, [])
+    assert values == [[[]]]
     assert columns.types == [pa.int32()]
 
 
@@ -118,7 +118,7 @@ def read(segments: Table, columns: list[int], rows: list[int]) -> pa.RecordBatch
 )
 @given(
     columns=st.permutations([0, 1, 2]).flatmap(
-        lambda places: st.integers(1, 3).map(lambda count: places[:count])
+        lambda rows: st.integers(1, 3).map(lambda count: rows[:count])
     ),
     rows=st.lists(st.integers(0, 19), max_size=12),
 )
@@ -126,9 +126,9 @@ def test_rows_come_as_they_were_asked_for(
     segments: Table, columns: list[int], rows: list[int]
 ) -> None:
     expected = WHOLE.take(pa.array(rows, pa.int64())).select(columns)
-    found = pa.Table.from_batches([read(segments, columns, rows)])
-    assert found.schema.names == expected.schema.names
-    assert found.to_pylist() == expected.to_pylist()
+    table = pa.Table.from_batches([read(segments, columns, rows)])
+    assert table.schema.names == expected.schema.names
+    assert table.to_pylist() == expected.to_pylist()
 
 
 @pytest.mark.parametrize(("rows", "decoded"), [([], 0), ([0, 4], 1), ([5], 1), ([19, 0, 19], 2)])

@@ -46,8 +46,8 @@ def declared(client: Client, ids: list[int | None], **options: Any) -> Table:
 
 
 def content(table: Table) -> list[tuple[int, str]]:
-    found = table.scan().to_table()
-    return list(zip(found["id"].to_pylist(), found["v"].to_pylist(), strict=True))
+    rows = table.scan().to_table()
+    return list(zip(rows["id"].to_pylist(), rows["v"].to_pylist(), strict=True))
 
 
 def sound(client: Client) -> bool:
@@ -150,10 +150,10 @@ def test_rows_that_come_meanwhile_are_not_left_without_a_key(
 
 def test_the_command(client: Client, tmp_path: Path) -> None:
     declared(client, [1, 1])
-    place = ["--at", str(tmp_path / "data")]
-    refused = CliRunner().invoke(app, ["enforce-key", "t", *place])
+    location = ["--at", str(tmp_path / "data")]
+    refused = CliRunner().invoke(app, ["enforce-key", "t", *location])
     assert refused.exit_code != 0
-    done = CliRunner().invoke(app, ["enforce-key", "t", "--keep-last", "--yes", *place])
+    done = CliRunner().invoke(app, ["enforce-key", "t", "--keep-last", "--yes", *location])
     assert done.exit_code == 0, done.stderr
     assert "1 row deleted" in done.stderr
     assert client.table("t").count_rows() == 1

@@ -45,15 +45,15 @@ def find(house: Any) -> dict[tuple[str, int], int]:
         numbers = np.unique(
             np.concatenate([open_run(context.store, s, indexes).all().numbers for s in segments])
         )
-        found = {}
+        hits = {}
         wanted = {segments[0].partition: Wanted.of(numbers)}
         for hit in located(
             context.store, connection, table.id, segments, wanted, indexes=run_indexes()
         ):
             for index, row in zip(hit.indices.tolist(), hit.rows.tolist(), strict=True):
-                assert (hit.segment.key, index) not in found
-                found[hit.segment.key, index] = row
-    return found
+                assert (hit.segment.key, index) not in hits
+                hits[hit.segment.key, index] = row
+    return hits
 
 
 def merged(house: Any) -> Any:
@@ -69,18 +69,18 @@ def merged(house: Any) -> Any:
 def test_every_key_is_found_once_in_one_run_or_many(
     house: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = find(house)
-    assert len(found) == 5 * SEGMENTS
-    assert sorted(found.values()) == sorted([*range(5)] * SEGMENTS)
+    hits = find(house)
+    assert len(hits) == 5 * SEGMENTS
+    assert sorted(hits.values()) == sorted([*range(5)] * SEGMENTS)
     row = merged(house)
     assert len(row.owner_keys()) == SEGMENTS
     monkeypatch.setattr(key_lookup, "open_run", None)  # no segment's own run is looked into
-    assert find(house) == found
+    assert find(house) == hits
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "garbage"])
 def test_a_merged_run_that_is_no_use_costs_nothing_but_time(house: Any, damage: str) -> None:
-    found = find(house)
+    hits = find(house)
     row = merged(house)
     store = house.engine.context.store
     path = store.root / row.key
@@ -94,12 +94,12 @@ def test_a_merged_run_that_is_no_use_costs_nothing_but_time(house: Any, damage: 
     else:
         with pytest.raises(ObjectNotFoundError):
             open_merged(store, row)
-    assert find(house) == found
+    assert find(house) == hits
 
 
 def test_segments_that_came_later_are_looked_into_beside_it(house: Any) -> None:
     merged(house)
     house.append(pa.record_batch([pa.array([1000, 3]), pa.array([1, 2])], SCHEMA))
-    found = find(house)
-    assert len({key for key, _ in found}) == SEGMENTS + 1
-    assert len(found) == 5 * SEGMENTS + 2  # a replaced row is found as well: who asks leaves it out
+    hits = find(house)
+    assert len({key for key, _ in hits}) == SEGMENTS + 1
+    assert len(hits) == 5 * SEGMENTS + 2  # a replaced row is found as well: who asks leaves it out

@@ -56,9 +56,9 @@ def run_over(stored: Any, most: int, *, merged: bool = False) -> KeyRun:
 
 def found_in(run: KeyRun, wanted: Iterable[int]) -> list[tuple[int, int, int | None]]:
     asked = np.array(sorted(set(wanted)), dtype=np.uint64)
-    places, rows, owners = run.find(asked)
+    indices, rows, owners = run.find(asked)
     whose = [None] * len(rows) if owners is None else owners.tolist()
-    return sorted(zip(asked[places].tolist(), rows.tolist(), whose, strict=True))
+    return sorted(zip(asked[indices].tolist(), rows.tolist(), whose, strict=True))
 
 
 @settings(deadline=None)

@@ -87,13 +87,13 @@ def test_the_last_row_of_each_key(rows: list[tuple[str, int]]) -> None:
     held = columns(rows)
     wanted = [row not in rows[number + 1 :] for number, row in enumerate(rows)]
 
-    def some(places: np.ndarray) -> list[pa.Array]:
-        return [column.take(pa.array(places)) for column in held]
+    def chosen(indices: np.ndarray) -> list[pa.Array]:
+        return [column.take(pa.array(indices)) for column in held]
 
-    assert last_of_key(key_numbers(held, SEED), some).tolist() == wanted
+    assert last_of_key(key_numbers(held, SEED), chosen).tolist() == wanted
     # Numbers that collide say nothing by themselves: the values do.
     collided = np.zeros(len(rows), dtype=np.uint64)
-    assert last_of_key(collided, some).tolist() == wanted
+    assert last_of_key(collided, chosen).tolist() == wanted
 
 
 def test_the_last_row_of_each_key_where_a_dictionary_has_a_value_twice() -> None:
@@ -110,9 +110,9 @@ def test_places_are_sorted_by_numbers_of_any_width(spread: int) -> None:
         numbers = random.integers(0, spread, count, dtype=np.uint64, endpoint=True)
         numbers[::3] ^= np.uint64(1)
         numbers[1::7] = numbers[random.integers(0, count, len(numbers[1::7]))]
-        places, ordered = last_indices(numbers, None)
-        last = {number: place for place, number in enumerate(numbers.tolist())}
-        assert dict(zip(ordered.tolist(), places.tolist(), strict=True)) == last
+        indices, ordered = last_indices(numbers, None)
+        last = {number: index for index, number in enumerate(numbers.tolist())}
+        assert dict(zip(ordered.tolist(), indices.tolist(), strict=True)) == last
         assert ordered.tolist() == sorted(last)
 
 

@@ -23,8 +23,8 @@ TEXTS = pa.schema([pa.field("k", pa.string(), nullable=False), ("v", pa.int64())
 
 
 def content(table: Table) -> dict[Any, int]:
-    found = table.scan().to_table()
-    pairs = list(zip(found["k"].to_pylist(), found["v"].to_pylist(), strict=True))
+    rows = table.scan().to_table()
+    pairs = list(zip(rows["k"].to_pylist(), rows["v"].to_pylist(), strict=True))
     assert len(dict(pairs)) == len(pairs), "a key twice"
     assert table.count_rows() == len(pairs)
     return dict(pairs)
@@ -91,15 +91,15 @@ def test_keys_are_unique_in_their_partition(new_table: MakeTable) -> None:
     table = new_table(NUMBERS, primary_key=["k"], partition_by=["pt"])
     for pt, value in (("a", 1), ("b", 2), ("a", 3)):
         table.append(pa.table({"k": [7], "v": [value]}, NUMBERS), partition=f"pt={pt}")
-    found = table.scan().to_table()
-    assert sorted(zip(found["pt"].to_pylist(), found["v"].to_pylist(), strict=True)) == [
+    rows = table.scan().to_table()
+    assert sorted(zip(rows["pt"].to_pylist(), rows["v"].to_pylist(), strict=True)) == [
         ("a", 3),
         ("b", 2),
     ]
 
 
 @pytest.mark.parametrize(
-    ("rows", "bitmap", "found"),
+    ("rows", "bitmap", "expected"),
     [
         ([], [1], []),
         ([1, 2], [], [False, False]),
@@ -108,8 +108,10 @@ def test_keys_are_unique_in_their_partition(new_table: MakeTable) -> None:
         ([3, 3], [3], [True, True]),
     ],
 )
-def test_rows_that_are_in_a_bitmap(rows: list[int], bitmap: list[int], found: list[bool]) -> None:
-    assert _are_in(np.array(rows, np.uint32), BitMap(bitmap)).tolist() == found
+def test_rows_that_are_in_a_bitmap(
+    rows: list[int], bitmap: list[int], expected: list[bool]
+) -> None:
+    assert _are_in(np.array(rows, np.uint32), BitMap(bitmap)).tolist() == expected
 
 
 def test_a_segment_of_no_version_is_read_like_any_other() -> None:

@@ -43,10 +43,10 @@ def expected_in(table: Table, wanted: list[Any]) -> list[Any]:
 def found_in(table: Table, kind: pa.DataType, wanted: list[Any]) -> list[Any]:
     context = engine_of(table).context
 
-    def keys(found: list[NearRows]) -> list[Any]:
+    def keys(results: list[NearRows]) -> list[Any]:
         # Those that are near by chance fall away by their values.
-        values = [value for near in found for value in near.columns()[0].to_pylist()]
-        assert all(len(near.rows) == len(near.numbers) for near in found)
+        values = [value for near in results for value in near.columns()[0].to_pylist()]
+        assert all(len(near.rows) == len(near.numbers) for near in results)
         return sorted(value for value in values if value in wanted)
 
     def look(computed: ComputedChanges) -> list[Any]:
@@ -56,19 +56,19 @@ def found_in(table: Table, kind: pa.DataType, wanted: list[Any]) -> list[Any]:
         runs = list(near_by_key(context, view, numbers))
         scanned = list(near_by_scan(view, [0], numbers, seed))
         assert keys(runs) == keys(scanned)
-        places = [
+        indices = [
             sorted(
-                (near.batch, place)
-                for near in found
-                for place, value in zip(
+                (near.batch, index)
+                for near in results
+                for index, value in zip(
                     near.rows.tolist(), near.columns()[0].to_pylist(), strict=True
                 )
                 if value in wanted
             )
-            for found in (runs, scanned)
+            for results in (runs, scanned)
         ]
-        assert places[0] == places[1]
+        assert indices[0] == indices[1]
         return keys(runs)
 
-    found: list[Any] = seen(table, look)
-    return found
+    results: list[Any] = seen(table, look)
+    return results

@@ -69,12 +69,12 @@ def test_rows_that_are_chosen(table: Table, where: str, chosen: list[int | None]
             assert batch.schema.names == ["n", "s"]
             assert batch["s"].to_pylist() == [f"s{n}" for n in batch["n"].to_pylist()]
             values += batch["n"].to_pylist()
-            place, numbers = pinned.positions(each)
-            by_segment.setdefault(pinned.snapshot.segments[place].id, []).extend(numbers.tolist())
+            start, numbers = pinned.positions(each)
+            by_segment.setdefault(pinned.snapshot.segments[start].id, []).extend(numbers.tolist())
         at_once = list(pinned.chosen_rows(condition, pinned.projection([0, 1])))
         assert [each.batch for each, _ in at_once] == [each.batch for each in matches]
         assert [n for _, batch in at_once for n in batch["n"].to_pylist()] == values
-        bitmaps = {number: list(found) for number, found in pinned.chosen(where).items()}
+        bitmaps = {number: list(chosen) for number, chosen in pinned.chosen(where).items()}
         assert bitmaps == by_segment
         return values, bitmaps
 

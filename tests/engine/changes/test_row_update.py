@@ -116,8 +116,8 @@ def test_damaged_rows_are_not_written_again(
 def test_rows_by_partition() -> None:
     columns = [("pt", "string"), ("hh", "bigint")]
     arrays = [pa.array(["b", "a", "b", "b"]), pa.array([1, 1, 1, 2])]
-    found = {text: rows.tolist() for text, rows in by_partition(columns, arrays)}
-    assert found == {'["b","1"]': [0, 2], '["a","1"]': [1], '["b","2"]': [3]}
-    assert sum(map(len, found.values())) == 4
+    by_text = {text: rows.tolist() for text, rows in by_partition(columns, arrays)}
+    assert by_text == {'["b","1"]': [0, 2], '["a","1"]': [1], '["b","2"]': [3]}
+    assert sum(map(len, by_text.values())) == 4
     with pytest.raises(InvalidArgumentError, match="column hh would be null"):
         by_partition(columns, [pa.array(["a"]), pa.array([None], pa.int64())])

@@ -39,11 +39,11 @@ def test_each_partition_has_segments_of_its_own(new_table: MakeTable) -> None:
         writer.write('["b"]', batch(3), "zstd")
         writer.write('["a"]', batch(4), "other")
         staged = writer.finish()
-        found = {each.segment.partition: each.segment for each in staged}
-        assert {key: segment.rows for key, segment in found.items()} == {'["a"]': 3, '["b"]': 1}
+        segments = {each.segment.partition: each.segment for each in staged}
+        assert {key: segment.rows for key, segment in segments.items()} == {'["a"]': 3, '["b"]': 1}
         assert not any(each.deletes or each.superseded for each in staged)
-        assert found['["b"]'].codecs == "zstd"
-        assert {segment.key for segment in found.values()} <= keys_of(table)
+        assert segments['["b"]'].codecs == "zstd"
+        assert {segment.key for segment in segments.values()} <= keys_of(table)
         assert writer.packs is None
         return staged
 
@@ -134,11 +134,11 @@ def test_memory_holds_the_keys_of_some_rows_at_a_time(
             writer.write('["b"]', batch(*keys), None)
         staged = writer.finish()
         assert len({each.segment.key for each in staged}) == len(keys_of(table) - before)
-        found = [
+        values = [
             (each.segment.partition, each.segment.rows, len(each.superseded)) for each in staged
         ]
         writer.abort()
-        return found
+        return values
 
     assert written(table, work) == [
         ('["a"]', 2, 0),
@@ -155,8 +155,8 @@ def test_memory_holds_the_keys_of_some_rows_at_a_time(
     assert table.update({"v": "concat(v, pt)"}).rows_updated == 20
     assert table.update(values={"v": "new"}, where="pt = 'a'").rows_updated == 10
     table.upsert([{"k": 9, "v": "last", "pt": "a"}, {"k": 10, "v": "more", "pt": "b"}])
-    found = {(row["pt"], row["k"]): row["v"] for row in table.scan().to_table().to_pylist()}
-    assert found == {
+    values = {(row["pt"], row["k"]): row["v"] for row in table.scan().to_table().to_pylist()}
+    assert values == {
         **{("a", key): "new" for key in range(9)},
         **{("b", key): "oldb" for key in range(10)},
         ("a", 9): "last",

@@ -93,9 +93,9 @@ def test_rows_that_match_are_seen(
         with monkeypatch.context() as patch:
             patch.setattr(faultpoints, "reach", reach)
             verb(table)
-        found = content(table)
-        assert [row[0] for row in found] == ([2, 20] if name == "sync" else [1, 2, 3, 20]), name
-        assert dict(found)[20] != "came", name
+        stored = content(table)
+        assert [row[0] for row in stored] == ([2, 20] if name == "sync" else [1, 2, 3, 20]), name
+        assert dict(stored)[20] != "came", name
 
 
 def test_the_last_rows_are_seen_with_the_table_locked(
@@ -120,9 +120,9 @@ def test_the_last_rows_are_seen_with_the_table_locked(
         with monkeypatch.context() as patch:
             patch.setattr(RowsMeanwhile, "look", looked)
             VERBS[name](table)
-        found = content(table)
-        assert [row[0] for row in found] == [1, 2, 3, 20], name
-        assert dict(found)[20] != "came", name
+        stored = content(table)
+        assert [row[0] for row in stored] == [1, 2, 3, 20], name
+        assert dict(stored)[20] != "came", name
 
 
 def test_a_row_that_came_with_the_key_of_another_is_seen_where_nothing_else_matches(
@@ -208,7 +208,7 @@ DAY = dt.date(2026, 1, 1)
 
 
 @pytest.mark.parametrize(
-    ("columns", "inserted", "found"),
+    ("columns", "inserted", "expected"),
     [
         ({"n": pa.int32()}, {"n": pa.array([7, None], pa.int64())}, True),
         ({"n": pa.int32()}, {"n": pa.array([8, None], pa.int64())}, False),
@@ -231,7 +231,7 @@ DAY = dt.date(2026, 1, 1)
     ],
 )
 def test_keys_of_rows_that_are_inserted(
-    new_table: MakeTable, columns: dict[str, pa.DataType], inserted: dict[str, Any], found: bool
+    new_table: MakeTable, columns: dict[str, pa.DataType], inserted: dict[str, Any], expected: bool
 ) -> None:
     there = {"n": [7, None], "s": ["x", None], "d": [DAY, None]}
     schema = pa.schema(columns)
@@ -242,4 +242,4 @@ def test_keys_of_rows_that_are_inserted(
         keys.add(list(inserted.values()))
         return keys.among(computed.view)
 
-    assert seen(table, look) is found
+    assert seen(table, look) is expected

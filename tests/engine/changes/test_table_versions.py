@@ -72,9 +72,9 @@ def test_a_wait_for_what_is_there_ends_at_once(history: History, house: Any) -> 
 
 
 def test_a_wait_ends_with_the_next_version(history: History, house: Any) -> None:
-    found: list[Any] = []
+    versions: list[Any] = []
     thread = threading.Thread(
-        target=lambda: found.append(
+        target=lambda: versions.append(
             history.wait(WaitForVersion(table=T, since=3, timeout_ms=50_000))
         )
     )
@@ -82,7 +82,7 @@ def test_a_wait_ends_with_the_next_version(history: History, house: Any) -> None
     time.sleep(0.06)
     house.append(BATCH)
     thread.join(600)
-    assert [info.version for info in found[0].versions] == [4]
+    assert [info.version for info in versions[0].versions] == [4]
 
 
 def test_more_waits_than_there_are_threads_return_at_once(history: History) -> None:

@@ -30,13 +30,13 @@ class Sql:
         """What statements print; they must succeed."""
         row = self.instances.run(text, HERE, **options)
         assert row.succeeded, row.result
-        found: str = self.instances.result(row)
-        return found
+        result: str = self.instances.result(row)
+        return result
 
     def rows(self, text: str) -> list[tuple[str, ...]]:
         """The rows of a query as text."""
-        _, *found = csv.reader(io.StringIO(self(text)))
-        return [tuple(row) for row in found]
+        _, *lines = csv.reader(io.StringIO(self(text)))
+        return [tuple(row) for row in lines]
 
     def changed(self, text: str) -> int | None:
         """How many rows a statement changed."""
@@ -61,5 +61,5 @@ def sql(house: Any) -> Sql:
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[fletching.Client]:
-    with fletching.connect(tmp_path / "data", create=True) as found:
-        yield found
+    with fletching.connect(tmp_path / "data", create=True) as result:
+        yield result

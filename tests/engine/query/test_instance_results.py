@@ -55,8 +55,8 @@ def read(results: Results, row: InstanceRow, **options: Any) -> list[dict[str, A
     for _ in range(2):  # a plan is sent as often as it is asked for
         body = b"".join(bytes(piece) for piece in plan.buffers())
         assert pa.ipc.open_stream(body).read_all().to_pylist() == table.to_pylist()
-    found: list[dict[str, Any]] = table.to_pylist()
-    return found
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
 
 
 def test_rows_are_kept_and_read_in_parts_and_by_columns(results: Results, sql: Any) -> None:
@@ -100,9 +100,9 @@ def test_rows_as_text_are_quoted_and_bounded(
 ) -> None:
     monkeypatch.setattr(instance_results, "MAX_CSV_ROWS", 3)
     row = row_of(sql, results.store(SCHEMA, batches()))
-    header, *found = csv.reader(io.StringIO(results.text(row)))
+    header, *lines = csv.reader(io.StringIO(results.text(row)))
     assert header == ["Id", "s"]
-    assert found == [["0", "r0"], ["1", "r1"], ["2", "r2"]]
+    assert lines == [["0", "r0"], ["1", "r1"], ["2", "r2"]]
 
 
 def test_statements_without_rows_and_without_an_end(results: Results, sql: Any) -> None:

@@ -37,8 +37,8 @@ HERE = Namespace("demo", "default")
 @pytest.fixture
 def instances(house: Any) -> Instances:
     house.engine.ensure_project("demo")
-    found: Instances = house.engine.instances
-    return found
+    result: Instances = house.engine.instances
+    return result
 
 
 def rows(house: Any, instance_id: str, **options: Any) -> list[dict[str, Any]]:
@@ -52,8 +52,8 @@ def rows(house: Any, instance_id: str, **options: Any) -> list[dict[str, Any]]:
     table = pa.ipc.open_stream(body).read_all()
     again = pa.Table.from_batches(list(plan.batches()), plan.schema)
     assert again.to_pylist() == table.to_pylist()
-    found: list[dict[str, Any]] = table.to_pylist()
-    return found
+    result: list[dict[str, Any]] = table.to_pylist()
+    return result
 
 
 def fill(house: Any, instances: Instances) -> None:
@@ -72,7 +72,7 @@ def test_ddl_runs_and_is_remembered(house: Any, instances: Instances) -> None:
     assert row.result == ""
     assert house.describe().schema.data_columns[0].name == "a"
     assert instances.get("DEMO", row.id) == row
-    assert [found.id for found in instances.list("demo")] == [row.id]
+    assert [listed.id for listed in instances.list("demo")] == [row.id]
     assert (row.owner, row.task_name) == ("ann", "SQLCreateTableTask")
     with pytest.raises(NotFoundError):
         instances.get("other", row.id)
@@ -289,7 +289,7 @@ def test_a_statement_ends_with_its_process(house: Any, instances: Instances) -> 
         "InternalServerError",
         "the server ended before the statement did",
     )
-    assert all(found.ended_at for found in instances.list("demo"))
+    assert all(listed.ended_at for listed in instances.list("demo"))
 
 
 def test_pruned_segments_are_not_opened(house: Any, instances: Instances) -> None:

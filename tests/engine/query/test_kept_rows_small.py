@@ -15,9 +15,9 @@ def test_small_batches_are_put_together(monkeypatch: pytest.MonkeyPatch) -> None
 
     def sizes(*counts: int) -> list[int]:
         batches = [pa.record_batch({"n": range(count)}) for count in counts]
-        found = list(gathered(iter(batches)))
-        assert pa.Table.from_batches(found, batches[0].schema) == pa.Table.from_batches(batches)
-        return [batch.num_rows for batch in found]
+        results = list(gathered(iter(batches)))
+        assert pa.Table.from_batches(results, batches[0].schema) == pa.Table.from_batches(batches)
+        return [batch.num_rows for batch in results]
 
     # The first goes at once, then more and more are put together.
     assert sizes(*[1] * 20) == [1, 8, 10, 1]

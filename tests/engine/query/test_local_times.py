@@ -27,16 +27,16 @@ LOCAL = [dt.datetime.fromisoformat(f"2023-12-31 {21:02}:03:04.005"), UTC[1] - dt
 
 T = pa.timestamp("ms")
 KINDS: dict[str, tuple[pa.DataType, Callable[[Any], Any]]] = {
-    "plain": (T, lambda one: one),
-    "list": (pa.list_(T), lambda one: [one, None]),
-    "large": (pa.large_list(T), lambda one: [one]),
-    "fixed": (pa.list_(T, 2), lambda one: [one, one]),
-    "map": (pa.map_(pa.string(), T), lambda one: [("a", one), ("b", None)]),
+    "plain": (T, lambda left: left),
+    "list": (pa.list_(T), lambda left: [left, None]),
+    "large": (pa.large_list(T), lambda left: [left]),
+    "fixed": (pa.list_(T, 2), lambda left: [left, left]),
+    "map": (pa.map_(pa.string(), T), lambda left: [("a", left), ("b", None)]),
     "struct": (
         pa.struct([pa.field("x", pa.list_(T)), pa.field("y", pa.int64())]),
-        lambda one: {"x": [one], "y": 1},
+        lambda left: {"x": [left], "y": 1},
     ),
-    "words": (pa.dictionary(pa.int32(), T), lambda one: one),
+    "words": (pa.dictionary(pa.int32(), T), lambda left: left),
 }
 
 
@@ -97,9 +97,9 @@ def test_clocks_that_are_set() -> None:
     # In spring half past two never comes.
     never = pa.array([dt.datetime.fromisoformat("2024-03-10 02:30:00")], T)
     batch = pa.RecordBatch.from_arrays([never], names=["t"])
-    (found,) = utc_batch(batch, [0], ZONE).column(0).to_pylist()
-    assert dt.datetime.fromisoformat("2024-03-10 06:59:59") < found
-    assert found <= dt.datetime.fromisoformat("2024-03-10 07:00:00")
+    (moment,) = utc_batch(batch, [0], ZONE).column(0).to_pylist()
+    assert dt.datetime.fromisoformat("2024-03-10 06:59:59") < moment
+    assert moment <= dt.datetime.fromisoformat("2024-03-10 07:00:00")
 
 
 EPOCH = dt.datetime.fromisoformat("1970-01-01")
@@ -111,15 +111,19 @@ LATE = [2**31 * k // 7 + 86_399 * k for k in range(3, 640, 7)]
 @pytest.mark.parametrize("zone", [ZONE, "Australia/Lord_Howe", "Africa/Casablanca", "Asia/Tokyo"])
 def test_summers_go_on(zone: str, unit: str) -> None:
     """Rules hold on where the database's list of changes ends, as Python has it."""
-    seconds = [one for one in LATE if unit != "ns" or one < 9_000_000_000]
+    seconds = [moment for moment in LATE if unit != "ns" or moment < 9_000_000_000]
     info = ZoneInfo(zone)
-    moments = [EPOCH + dt.timedelta(seconds=one) for one in seconds]
-    clocks = [one.replace(tzinfo=dt.UTC).astimezone(info).replace(tzinfo=None) for one in moments]
+    moments = [EPOCH + dt.timedelta(seconds=moment) for moment in seconds]
+    clocks = [
+        moment.replace(tzinfo=dt.UTC).astimezone(info).replace(tzinfo=None) for moment in moments
+    ]
     column = pa.array([None, *moments], pa.timestamp(unit)).slice(1)
     made = moved_times(column, zone)
     assert made.cast(pa.timestamp("us")).to_pylist() == clocks
     back = moved_times(pa.array([*clocks, None], pa.timestamp(unit)), zone, back=True)
-    first = [one.replace(tzinfo=info).astimezone(dt.UTC).replace(tzinfo=None) for one in clocks]
+    first = [
+        moment.replace(tzinfo=info).astimezone(dt.UTC).replace(tzinfo=None) for moment in clocks
+    ]
     assert back.cast(pa.timestamp("us")).to_pylist() == [*first, None]
 
 
@@ -129,8 +133,8 @@ def test_late_clocks_that_are_set() -> None:
     twice = pa.array([at("2050-11-06 05:30:00.5"), at("2850-11-06 06:30:00.5")], T)
     made = moved_times(twice, ZONE)
     assert made.to_pylist() == [at("2050-11-06 01:30:00.5"), at("2850-11-06 01:30:00.5")]
-    found = moved_times(made, ZONE, back=True).to_pylist()
-    assert found == [at("2050-11-06 05:30:00.5"), at("2850-11-06 06:30:00.5") - hour]
+    moments = moved_times(made, ZONE, back=True).to_pylist()
+    assert moments == [at("2050-11-06 05:30:00.5"), at("2850-11-06 06:30:00.5") - hour]
     never = pa.array([at("2050-03-13 02:30:00"), at("2850-03-13 02:30:00")], T)
     last = [at("2050-03-13 06:59:59.999"), at("2850-03-13 06:59:59.999")]
     assert moved_times(never, ZONE, back=True).to_pylist() == last

@@ -31,7 +31,7 @@ def names(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("statement", "found"),
+    ("statement", "expected"),
     [
         ("show tables", ["Beta", "alpha", "gamma", "parts", "vi"]),
         ("show tables like '*a'", ["Beta", "alpha", "gamma"]),
@@ -39,8 +39,8 @@ def names(text: str) -> list[str]:
         ("show views", ["vi"]),
     ],
 )
-def test_tables(filled: Sql, statement: str, found: list[str]) -> None:
-    assert names(filled(statement)) == sorted(found)
+def test_tables(filled: Sql, statement: str, expected: list[str]) -> None:
+    assert names(filled(statement)) == sorted(expected)
 
 
 def test_partitions_in_value_order(filled: Sql) -> None:
@@ -67,8 +67,8 @@ def test_history_is_told_newest_first(filled: Sql) -> None:
     filled("delete from alpha where a = 1")
     header, *lines = filled("show history for table alpha").splitlines()
     assert header.split("\t") == ["version", "time", "operation", "inserted", "deleted"]
-    told = [line.split("\t") for line in lines]
-    assert [(row[0], row[3], row[4]) for row in told[:2]] == [("2", "0", "1"), ("1", "2", "0")]
+    entries = [line.split("\t") for line in lines]
+    assert [(row[0], row[3], row[4]) for row in entries[:2]] == [("2", "0", "1"), ("1", "2", "0")]
 
 
 def test_nobody_sees_more_than_they_may(filled: Sql) -> None:
@@ -95,13 +95,13 @@ def test_nobody_sees_more_than_they_may(filled: Sql) -> None:
 def test_names_belong_to_what_there_is(open_house: Any) -> None:
     sql = Sql(open_house(create_projects=False))
     sql("create schema s")
-    for statement, said in (
+    for statement, message in (
         ("use nowhere", "nowhere"),
         ("use nowhere.s", "nowhere"),
         ("use demo.t", "no schema t in project demo"),
         ("use schema t", "no schema t in project demo"),
     ):
-        assert said in sql.fails(statement)
+        assert message in sql.fails(statement)
     sql("use demo; use demo.S; use schema default; use schema s")
 
 

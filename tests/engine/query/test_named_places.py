@@ -7,7 +7,7 @@ from tests.engine.query.conftest import Sql
 
 
 @pytest.mark.parametrize(
-    ("query", "place", "words"),
+    ("query", "location", "words"),
     [
         ("select amuont from t", "1:8", "amount"),
         ("select t.amount,\n  t.usr from t", "2:5", "user"),
@@ -16,13 +16,15 @@ from tests.engine.query.conftest import Sql
         ("with c as (select amount as total from t) select totl from c", None, "total"),
     ],
 )
-def test_the_place_and_the_near_name(sql: Sql, query: str, place: str | None, words: str) -> None:
+def test_the_place_and_the_near_name(
+    sql: Sql, query: str, location: str | None, words: str
+) -> None:
     sql("create table t (amount bigint, `user` string)")
     failure = sql.fails(query)
     assert words in failure
-    if place is not None:
-        line, column = place.split(":")
-        assert f"line {line}" in failure or place in failure or f"[{line},{column}]" in failure
+    if location is not None:
+        line, column = location.split(":")
+        assert f"line {line}" in failure or location in failure or f"[{line},{column}]" in failure
 
 
 def test_a_complaint_about_no_name_stays_as_it_is(sql: Sql) -> None:

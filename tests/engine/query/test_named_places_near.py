@@ -77,10 +77,12 @@ class _Run:
 def test_only_names_that_the_caller_may_see_are_told() -> None:
     error = NoSuchTableError("there is no table p.s.salse, at line 1, column 2")
     run = _Run("sales")
-    told = with_near_tables(error, run)
-    assert told.message == "there is no table p.s.salse; did you mean sales?, at line 1, column 2"
+    complaint = with_near_tables(error, run)
+    assert (
+        complaint.message == "there is no table p.s.salse; did you mean sales?, at line 1, column 2"
+    )
     assert run.asked == [ListTables(project="p", schema="s", max_items=10_000)]
-    assert with_near_tables(told, run) is told
+    assert with_near_tables(complaint, run) is complaint
     assert with_near_tables(error, _Run("sales", refuses=True)) is error
     assert with_near_tables(error, _Run()).message == error.message
     strange = NoSuchTableError("nothing is known")
@@ -93,5 +95,5 @@ def test_a_complaint_without_a_name_stays_as_it_is() -> None:
     assert placed_complaint(error, tree, ()) is error
     named = InvalidArgumentError("the column b is ambiguous")
     assert placed_complaint(named, tree, ()) is named
-    found = placed_complaint(InvalidArgumentError("the column a is ambiguous"), tree, ())
-    assert "line 1, column 8" in found.message
+    complaint = placed_complaint(InvalidArgumentError("the column a is ambiguous"), tree, ())
+    assert "line 1, column 8" in complaint.message

@@ -57,8 +57,8 @@ def until(done: Callable[[], bool]) -> None:
 
 def written(house: House, *ids: str) -> bool:
     with house.engine.context.database.read() as connection:
-        found = connection.exec_driver_sql("SELECT id FROM instances")
-        return set(ids) <= {row[0] for row in found}
+        result = connection.exec_driver_sql("SELECT id FROM instances")
+        return set(ids) <= {row[0] for row in result}
 
 
 def test_a_select_is_answered_while_somebody_else_writes(house: House, folder: Path) -> None:
@@ -134,7 +134,7 @@ def row_of(number: int) -> InstanceRow:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "place", "found"),
+    ("wanted", "marker", "ids"),
     [
         (InstanceFilter(), None, ["3", "2", "1"]),
         (InstanceFilter(since=20.0), None, ["3", "2"]),
@@ -153,8 +153,8 @@ def test_a_listing_has_rows_before_they_are_written(
     house: House,
     folder: Path,
     wanted: InstanceFilter,
-    place: tuple[float, str] | None,
-    found: list[str],
+    marker: tuple[float, str] | None,
+    ids: list[str],
 ) -> None:
     rows = (
         dataclasses.replace(ENDED, id="1", created_at=10.0, task_name="other", kind="MINE"),
@@ -165,10 +165,10 @@ def test_a_listing_has_rows_before_they_are_written(
     with locked(folder):
         for row in rows:
             outcomes.keep(row, new=True)
-        assert [row.id for row in outcomes.list("demo", 10, wanted, place)] == found
-        assert outcomes.list("other", 10, wanted, place) == []
+        assert [row.id for row in outcomes.list("demo", 10, wanted, marker)] == ids
+        assert outcomes.list("other", 10, wanted, marker) == []
     until(lambda: not outcomes._unwritten)
-    assert [row.id for row in outcomes.list("demo", 10, wanted, place)] == found
+    assert [row.id for row in outcomes.list("demo", 10, wanted, marker)] == ids
     outcomes.close()
 
 
@@ -246,9 +246,9 @@ def test_an_instance_is_cancelled_through_another_engine(house: House, folder: P
     row = house.engine.instances.run(LONG, HERE, wait_seconds=0)
     with opened(folder) as other:
         instances = other.engine.instances
-        found = instances.get("demo", row.id)
-        assert not found.ended_at
-        instances.cancel(found)  # comes back once it has ended
+        result = instances.get("demo", row.id)
+        assert not result.ended_at
+        instances.cancel(result)  # comes back once it has ended
         ended = instances.get("demo", row.id)
         assert ended.ended_at
         assert instances.cancelled(ended)

@@ -16,9 +16,9 @@ from fletching.errors import InvalidArgumentError
     ("code", "name"), [("ParseError", "ODPS-0130161"), ("NoSuchTable", "NoSuchTable")]
 )
 def test_a_failure_is_xml_whatever_it_says(code: str, name: str) -> None:
-    found = ET.fromstring(failure_text(code, "a < b & \"c\" > 'd' ü"))
-    assert found.findtext("Code") == name
-    assert found.findtext("Message") == "a < b & \"c\" > 'd' ü"
+    root = ET.fromstring(failure_text(code, "a < b & \"c\" > 'd' ü"))
+    assert root.findtext("Code") == name
+    assert root.findtext("Message") == "a < b & \"c\" > 'd' ü"
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ def test_a_view_is_told_by_its_query(sql: Sql) -> None:
 def test_a_partition_is_described(sql: Sql) -> None:
     sql("create table t (a int) partitioned by (pt string, hh bigint)")
     sql("insert into t partition (pt='x', hh=3) values (1)")
-    found = sql("desc t partition (pt='x', hh=3)")
-    assert found.splitlines()[:2] == ["Partition: pt=x/hh=3", "Rows: 1"]
+    text = sql("desc t partition (pt='x', hh=3)")
+    assert text.splitlines()[:2] == ["Partition: pt=x/hh=3", "Rows: 1"]
 
 
 def test_long_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,8 +29,8 @@ SCHEMA = pa.schema(
 @pytest.fixture
 def instances(house: Any) -> Instances:
     house.engine.ensure_project("demo")
-    found: Instances = house.engine.instances
-    return found
+    result: Instances = house.engine.instances
+    return result
 
 
 def fill(house: Any, partitions: int = 0) -> None:
@@ -116,8 +116,8 @@ def test_each_mention_of_a_table_has_its_own_conditions(
     house: Any, instances: Instances, text: str, segments: int
 ) -> None:
     fill(house)
-    _, found = opened(house, instances, text)
-    assert found == segments
+    _, scans = opened(house, instances, text)
+    assert scans == segments
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,8 @@ def test_partitions_are_left_out(
     house: Any, instances: Instances, where: str, segments: int
 ) -> None:
     fill(house, partitions=5)
-    _, found = opened(house, instances, f"select n from t where {where}")
-    assert found == segments
+    _, scans = opened(house, instances, f"select n from t where {where}")
+    assert scans == segments
 
 
 def test_only_the_columns_that_are_mentioned_are_read(house: Any, instances: Instances) -> None:
@@ -211,7 +211,7 @@ def test_statements_are_cancelled_within_a_moment(house: Any, instances: Instanc
     row = instances.run(text, HERE, wait_seconds=0.3)
     assert row.ended_at == 0
     assert instances.get("demo", row.id).ended_at == 0
-    assert [found.id for found in instances.list("demo")] == [row.id]
+    assert [listed.id for listed in instances.list("demo")] == [row.id]
     assert 0.0 <= instances.progress(row) <= 1.0
     begun = time.monotonic()
     instances.cancel(row)

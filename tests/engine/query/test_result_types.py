@@ -71,9 +71,9 @@ def test_statements_take_them(tmp_path: Path, data_type: Any, value: Any) -> Non
         client.sql("update t set n = 4 where n = 1")
         client.sql("create table c as select * from t")
         assert client.sql("select count(a) c from c").to_table()["c"].to_pylist() == [2]
-        found = table.scan().to_table().sort_by("n")
-        assert (found["n"].to_pylist(), found["a"].to_pylist()) == ([2, 3, 4], [value, None, value])
-        assert found["a"].type == data_type
+        rows = table.scan().to_table().sort_by("n")
+        assert (rows["n"].to_pylist(), rows["a"].to_pylist()) == ([2, 3, 4], [value, None, value])
+        assert rows["a"].type == data_type
 
 
 def test_more_digits_than_statements_compute_with_are_refused(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield made
 
 
-def told(client: Any, query: str) -> dict[str, str]:
+def declared_kinds(client: Any, query: str) -> dict[str, str]:
     client.sql("drop table if exists made")
     client.sql(f"create table made as {query}")
     return {
@@ -128,8 +128,8 @@ def told(client: Any, query: str) -> dict[str, str]:
     ],
 )
 def test_results_tell_what_columns_were_declared_as(client: Any, query: str) -> None:
-    found = told(client, query)
-    assert {name: found[name].lower().replace("`", "") for name in DECLARED} == DECLARED
+    kinds = declared_kinds(client, query)
+    assert {name: kinds[name].lower().replace("`", "") for name in DECLARED} == DECLARED
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_results_tell_what_columns_were_declared_as(client: Any, query: str) -> 
     ],
 )
 def test_what_is_computed_is_told_as_what_it_is(client: Any, expression: str, kind: str) -> None:
-    assert told(client, f"select {expression} as x from t")["x"].lower() == kind
+    assert declared_kinds(client, f"select {expression} as x from t")["x"].lower() == kind
 
 
 def test_columns_of_one_name_are_told_each_for_itself(client: Any) -> None:

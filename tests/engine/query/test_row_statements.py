@@ -149,12 +149,12 @@ def test_struct_fields_are_found_by_name_in_any_case(nested: Sql, value: str, ca
 )
 def test_no_struct_field_is_dropped(nested: Sql, value: str) -> None:
     for statement in (f"1, {value}, null", f"1, null, array({value})"):
-        said = nested.fails(f"insert into n values ({statement})")
-        assert "no struct field" in said or "Duplicate" in said
+        message = nested.fails(f"insert into n values ({statement})")
+        assert "no struct field" in message or "Duplicate" in message
     assert nested.rows("select k from n") == []
 
 
-WAYS = (
+FORMS = (
     "insert into w (k, {columns}) values (2, {values})",
     "insert into w (k, {columns}) select 2, {given} from {source}",
     "insert overwrite table w (k, {columns}) select 2, {given} from {source}",
@@ -169,9 +169,9 @@ WAYS = (
 """How a statement puts values into columns of a table with a row 1."""
 
 
-def writing(way: str, values: dict[str, str]) -> str:
+def writing(form: str, values: dict[str, str]) -> str:
     source = ", ".join(f"{value} as v{n}" for n, value in enumerate(values.values()))
-    return way.format(
+    return form.format(
         columns=", ".join(values),
         values=", ".join(values.values()),
         given=", ".join(f"q.v{n}" for n in range(len(values))),
@@ -207,11 +207,11 @@ def test_values_become_their_columns_alike_in_every_statement(wide: Sql) -> None
         "to_json(s)": ("named_struct('Y', 'a')", '{"x":null,"y":"a"}'),
     }
     named = {name.removeprefix("to_json(").rstrip(")"): value for name, (value, _) in given.items()}
-    for way in WAYS:
+    for form in FORMS:
         wide("truncate table w; insert into w (k) values (1)")
-        wide(writing(way, named))
-        found = wide.rows(f"select {', '.join(given)} from w where b is not null")
-        assert found == [tuple(came for _, came in given.values())], way
+        wide(writing(form, named))
+        rows = wide.rows(f"select {', '.join(given)} from w where b is not null")
+        assert rows == [tuple(came for _, came in given.values())], form
 
 
 REFUSED = [
@@ -236,12 +236,12 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("way", "first"), [(WAYS[1], 0), (WAYS[4], 1), (WAYS[8], 2)])
+@pytest.mark.parametrize(("form", "first"), [(FORMS[1], 0), (FORMS[4], 1), (FORMS[8], 2)])
 def test_what_a_column_has_no_value_for_is_refused_in_every_statement(
-    wide: Sql, way: str, first: int
+    wide: Sql, form: str, first: int
 ) -> None:
     for column, value in REFUSED[first::3]:
-        assert wide.fails(writing(way, {column: value}))
+        assert wide.fails(writing(form, {column: value}))
     assert wide.rows("select k, b, i, l, s from w") == [("1", *[r"\N"] * 4)]
 
 

@@ -40,7 +40,7 @@ def test_the_dead_are_known_after_a_while(
 ) -> None:
     context = house.engine.context
     monkeypatch.setattr(Presence, "is_dead", lambda *_: dead)
-    found = row(context.clock() - age * (DEAD_SECONDS + 1), "other server")
-    assert (ended_with_its_process(context, found) is not found) is lost
+    result = row(context.clock() - age * (DEAD_SECONDS + 1), "other server")
+    assert (ended_with_its_process(context, result) is not result) is lost
     nobody = row(context.clock() - DEAD_SECONDS - 1)
     assert ended_with_its_process(context, nobody) is nobody

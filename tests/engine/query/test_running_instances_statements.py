@@ -22,9 +22,9 @@ class Duck:
 
 
 def made() -> Any:
-    found = RunningStatements(SimpleNamespace(id="i"))  # type: ignore[arg-type]  # a row
-    found.work = lambda: "done"  # type: ignore[assignment,return-value]
-    return found
+    statement = RunningStatements(SimpleNamespace(id="i"))  # type: ignore[arg-type]  # a row
+    statement.work = lambda: "done"  # type: ignore[assignment,return-value]
+    return statement
 
 
 def test_cancelled_before_it_begins() -> None:

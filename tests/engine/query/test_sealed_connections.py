@@ -85,9 +85,9 @@ def test_what_one_statement_registered_is_gone_for_the_next(tmp_path: Path) -> N
             return pa.schema([("n", pa.int64())]), iter([pa.record_batch({"n": [1]})])
 
     connections = Connections(LIMITS, tmp_path)
-    with SealedDuckDB(LIMITS, connections) as one:
-        one.register("r", Rows())
-        assert count(one, "SELECT * FROM r") == 1
+    with SealedDuckDB(LIMITS, connections) as duck:
+        duck.register("r", Rows())
+        assert count(duck, "SELECT * FROM r") == 1
     with SealedDuckDB(LIMITS, connections) as other, pytest.raises(InvalidArgumentError):
         other.query("SELECT * FROM r")
     connections.close()
@@ -95,13 +95,13 @@ def test_what_one_statement_registered_is_gone_for_the_next(tmp_path: Path) -> N
 
 def test_an_interrupt_that_comes_late_ends_nobody_else(tmp_path: Path) -> None:
     connections = Connections(LIMITS, tmp_path)
-    with SealedDuckDB(LIMITS, connections) as one:
+    with SealedDuckDB(LIMITS, connections) as duck:
         pass
     with SealedDuckDB(LIMITS, connections) as other:
-        late = threading.Thread(target=one.interrupt)
+        late = threading.Thread(target=duck.interrupt)
         late.start()
         late.join()
-        assert one.progress == 0.0
+        assert duck.progress == 0.0
         assert count(other, "SELECT 1 AS x") == 1
     connections.close()
 

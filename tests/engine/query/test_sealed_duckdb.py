@@ -26,16 +26,16 @@ secret_table = pa.table({"leaked": [1]})  # DuckDB would find it by its name in 
 
 @pytest.fixture
 def duck(tmp_path: Path) -> Iterator[SealedDuckDB]:
-    with opened(QueryLimits(), tmp_path / "spill") as found:
-        yield found
+    with opened(QueryLimits(), tmp_path / "spill") as result:
+        yield result
 
 
 @contextlib.contextmanager
 def opened(limits: QueryLimits, folder: Path) -> Iterator[SealedDuckDB]:
     connections = Connections(limits, folder)
     try:
-        with SealedDuckDB(limits, connections) as found:
-            yield found
+        with SealedDuckDB(limits, connections) as duck:
+            yield duck
     finally:
         connections.close()
 
@@ -163,9 +163,9 @@ def test_an_interrupt_is_said_again_until_the_statement_ends(tmp_path: Path) -> 
         duck.interrupt()
         duck.interrupt()
         assert forgetful.enough.wait(600)
-    said = forgetful.interrupts
+    interrupts = forgetful.interrupts
     duck.interrupt()
-    assert forgetful.interrupts == said
+    assert forgetful.interrupts == interrupts
 
 
 def test_a_relation_is_refused_once_it_is_interrupted(duck: SealedDuckDB) -> None:

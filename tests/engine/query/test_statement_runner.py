@@ -25,12 +25,12 @@ def plain(value: Any) -> Any:
     return float(value) if number else value
 
 
-def alike(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+def alike(left: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
     return all(
         math.isclose(a, b, rel_tol=1e-9)
         if isinstance(a, float) and isinstance(b, float)
         else a == b
-        for a, b in zip(one, other, strict=True)
+        for a, b in zip(left, other, strict=True)
     )
 
 
@@ -60,10 +60,10 @@ def orders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Any]
 def test_the_questions_of_an_order_desk(orders: tuple[Any, Any], number: int) -> None:
     client, peer = orders
     expected = rows_of(peer.sql(QUESTIONS[number]).to_arrow_table())
-    found = rows_of(client.sql(QUESTIONS[number]).to_table())
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
-        assert alike(one, other), QUESTIONS[number]
+    rows = rows_of(client.sql(QUESTIONS[number]).to_table())
+    assert len(rows) == len(expected)
+    for left, other in zip(rows, expected, strict=True):
+        assert alike(left, other), QUESTIONS[number]
 
 
 def test_random_queries(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_random_queries(tmp_path: Path) -> None:
 def disagreements(folder: Path, seed: int, count: int) -> list[str]:
     """Queries for which the two give other rows."""
     rand = random.Random(seed)
-    found: list[str] = []
+    differences: list[str] = []
     with fletching.connect(folder, create=True) as client, duckdb.connect() as peer:
         peer.execute("SET default_null_order = 'nulls_first_on_asc_last_on_desc'")
         for name in ("a", "b"):
@@ -88,5 +88,5 @@ def disagreements(folder: Path, seed: int, count: int) -> list[str]:
             expected = sorted(rows_of(peer.sql(theirs).to_arrow_table()), key=repr)
             got = sorted(rows_of(client.sql(text).to_table()), key=repr)
             if repr(got) != repr(expected):
-                found.append(f"seed {seed}: {text}: {got[:5]} not {expected[:5]}")
-    return found
+                differences.append(f"seed {seed}: {text}: {got[:5]} not {expected[:5]}")
+    return differences

@@ -253,11 +253,11 @@ def checked_table(plan: Any) -> pa.Table:
     return table
 
 
-def same_rows(one: pa.Table, other: pa.Table) -> bool:
+def same_rows(left: pa.Table, other: pa.Table) -> bool:
     """Equality by values; dictionaries may differ where what they encode does not."""
-    if one.schema != other.schema or one.num_rows != other.num_rows:
+    if left.schema != other.schema or left.num_rows != other.num_rows:
         return False
-    return one.equals(other) or one.to_pylist() == other.to_pylist()
+    return left.equals(other) or left.to_pylist() == other.to_pylist()
 
 
 @pytest.fixture(scope="session")

@@ -52,10 +52,10 @@ def test_filters_choose_the_same_in_windows_of_any_size(
     table = client.table("t")
     chosen: list[Any] = []
 
-    def spy(*facts: Any) -> Any:
-        result = choose_strategies(*facts)
+    def spy(*arguments: Any) -> Any:
+        result = choose_strategies(*arguments)
         monkeypatch.setattr(batch_strategies, "WINDOW_BATCHES", size)
-        again = choose_strategies(*facts)
+        again = choose_strategies(*arguments)
         monkeypatch.undo()
         monkeypatch.setattr("fletching.engine.reading.planning.choose_strategies", spy)
         assert again.strategies.tolist() == result.strategies.tolist()

@@ -64,8 +64,8 @@ def test_a_session_opens_with_three_statements(watched: tuple[Any, Statements]) 
     house.engine.call(request())
     assert len(seen) <= 3, seen
     seen.clear()
-    some = tuple(PartitionSpec.parse(f"day={day}") for day in "13")
-    session: Any = house.engine.call(request(required_partitions=some))
+    partitions = tuple(PartitionSpec.parse(f"day={day}") for day in "13")
+    session: Any = house.engine.call(request(required_partitions=partitions))
     assert len(seen) <= 3, seen
     assert session.record_count == 41
     seen.clear()
@@ -109,9 +109,9 @@ def plans(house: Any, seen: Statements) -> Iterator[tuple[str, str]]:
 
 
 def check_indexed(house: Any, seen: Statements) -> None:
-    some = list(plans(house, seen))
-    assert some
-    for statement, plan in some:
+    chosen = list(plans(house, seen))
+    assert chosen
+    for statement, plan in chosen:
         for line in plan.splitlines():
             scans = "Seq Scan on" in line or (
                 line.startswith("SCAN ") and "INDEX" not in line and "anon_" not in line

@@ -97,9 +97,9 @@ def test_columns_and_partitions_can_be_chosen(tmp_path: Path, mode: str) -> None
         assert whole.schema.names == ["id", "v", "d", *extra]
         assert whole.num_rows == (3 if mode == "cdc" else 2)
         partition = PartitionSpec.parse("d=two")
-        some = read(table, options, required_data_columns=("id",), required_partitions=(partition,))
-        assert some.schema.names == ["id", *extra]
-        assert some["id"].to_pylist() == [2]
+        rows = read(table, options, required_data_columns=("id",), required_partitions=(partition,))
+        assert rows.schema.names == ["id", *extra]
+        assert rows["id"].to_pylist() == [2]
 
 
 def test_moments_are_taken_like_versions(client: Client) -> None:

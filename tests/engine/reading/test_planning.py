@@ -48,11 +48,11 @@ def test_batches_as_stored_are_one_extent_per_segment_with_the_stored_bytes(shel
     shelf.create(SCHEMA)
     keys = [shelf.add([batch(0, 10), batch(10, 20)]), shelf.add([batch(30, 5)])]
     plan = shelf.plan(shelf.session())
-    first, one, two, last = plan.pieces
+    first, second, third, last = plan.pieces
     assert isinstance(first, Literal)
     assert isinstance(last, Literal)
     assert bytes(last.data) == lowlevel.END_OF_STREAM
-    for extent, key in ((one, keys[0]), (two, keys[1])):
+    for extent, key in ((second, keys[0]), (third, keys[1])):
         assert isinstance(extent, Extent)
         sent = bytes(extent.object.view(extent.start, extent.end))
         assert sent == b"".join(stored_messages(shelf.store.data[key]))
@@ -352,8 +352,8 @@ def test_the_limit_of_bytes_is_on_uncompressed_ones(shelf: Any) -> None:
     assert stored < limit < wide.nbytes
     plan = shelf.plan(shelf.session(), max_batch_bytes=limit)
     batches = list(plan.batches())
-    assert sum(one.num_rows for one in batches) == 30_000
-    assert all(one.nbytes <= limit for one in batches)
+    assert sum(batch.num_rows for batch in batches) == 30_000
+    assert all(batch.nbytes <= limit for batch in batches)
     assert extents(plan) == []
 
 
@@ -364,8 +364,12 @@ def test_what_is_sent_has_the_codec_that_was_asked_for(shelf: Any, stored: str, 
     shelf.add([batch(0, 500)], codec=stored.split(",", maxsplit=1)[0], codecs=stored)
     plan = shelf.plan(shelf.session(), buffer_codec=asked)
     data = b"".join(bytes(buffer) for buffer in plan.buffers())
-    sent = [one for one in ipc.messages(data) if one.type is lowlevel.MessageType.RECORD_BATCH]
-    assert {str(one.record_batch().compression).split(".")[-1].lower() for one in sent} & {
+    sent = [
+        message
+        for message in ipc.messages(data)
+        if message.type is lowlevel.MessageType.RECORD_BATCH
+    ]
+    assert {str(message.record_batch().compression).split(".")[-1].lower() for message in sent} & {
         asked,
         f"{asked}_frame",
     }

@@ -92,7 +92,7 @@ def test_open_sessions_keep_no_snapshots(
         assert sum(map(len, parts)) == 21 + number
         made.append(weakref.ref(reading._snapshot_of(reading._sessions.find(session, T))))
     gc.collect()
-    assert len([one for one in made if one() is not None]) <= 2
+    assert len([each for each in made if each() is not None]) <= 2
 
 
 @pytest.mark.parametrize(

@@ -22,14 +22,14 @@ def batch(*ids: int | None) -> pa.RecordBatch:
     )
 
 
-def recorded(one: pa.RecordBatch) -> bytes:
-    builder = StatisticsBuilder(one.schema)
-    builder.add(one.columns)
+def recorded(batch: pa.RecordBatch) -> bytes:
+    builder = StatisticsBuilder(batch.schema)
+    builder.add(batch.columns)
     return builder.encode()
 
 
-def add(shelf: Any, one: pa.RecordBatch, partition: tuple[str, ...] = ()) -> str:
-    key: str = shelf.add(one, partition, statistics=recorded(one))
+def add(shelf: Any, batch: pa.RecordBatch, partition: tuple[str, ...] = ()) -> str:
+    key: str = shelf.add(batch, partition, statistics=recorded(batch))
     return key
 
 
@@ -75,7 +75,7 @@ def parted(shelf: Any) -> Any:
 def test_only_what_can_match_is_opened(parted: Any, text: str, ids: list[int], opened: int) -> None:
     plan = parted.plan(parted.session(filter_predicate=text))
     parted.store.opened.clear()
-    rows = [value for one in plan.batches() for value in one.column(0).to_pylist()]
+    rows = [value for batch in plan.batches() for value in batch.column(0).to_pylist()]
     assert rows == ids
     assert len(set(parted.store.opened)) == opened
     assert chosen(parted, text) == ids
@@ -187,6 +187,6 @@ def test_long_lists_choose_what_they_choose_whole(
         add(shelf, batch(*rows[start : start + 500]))
     listed = ", ".join(str(n) for n in range(0, 6000, 3))
     whole = chosen(shelf, text.format(listed))
-    monkeypatch.setattr("fletching.engine.reading.row_filter.narrowed", lambda one, _: one)
+    monkeypatch.setattr("fletching.engine.reading.row_filter.narrowed", lambda left, _: left)
     assert whole == chosen(shelf, text.format(listed))
     assert whole

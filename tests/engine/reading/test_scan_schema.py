@@ -38,9 +38,9 @@ def test_a_choice_is_worked_out_once(shelf: Any) -> None:
     whole = of(shelf, schemas)
     assert whole is of(shelf, schemas)
     assert whole.projection.schema.names == ["a", "b", "pt"]
-    some = of(shelf, schemas, required_data_columns=("B",))
-    assert some is not whole
-    assert some.projection.schema.names == ["b"]
+    schema = of(shelf, schemas, required_data_columns=("B",))
+    assert schema is not whole
+    assert schema.projection.schema.names == ["b"]
     assert whole.projection_of(("pt", "a"), unordered=True).schema.names == ["pt", "a"]
     assert whole.projection_of(("pt", "a"), unordered=False).schema.names == ["a", "pt"]
     assert whole.projection_of(("a",), unordered=True) is whole.projection_of(
@@ -48,7 +48,7 @@ def test_a_choice_is_worked_out_once(shelf: Any) -> None:
     )
     assert whole.projection_of((), unordered=True) is whole.projection
     with pytest.raises(InvalidArgumentError):
-        some.projection_of(("a",), unordered=True)
+        schema.projection_of(("a",), unordered=True)
 
 
 def test_each_schema_version_is_its_own(shelf: Any) -> None:

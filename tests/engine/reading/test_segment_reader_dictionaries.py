@@ -42,8 +42,8 @@ def foreign_stream(batches: list[pa.RecordBatch], ids: list[int]) -> bytes:
     """A stream whose writer numbered its dictionaries otherwise."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batches[0].schema) as writer:
-        for one in batches:
-            writer.write_batch(one)
+        for batch in batches:
+            writer.write_batch(batch)
     pieces: list[bytes] = [lowlevel.encode_schema(batches[0].schema, dictionary_ids=ids)]
     for message in itertools.islice(ipc.messages(sink.getvalue()), 1, None):
         framed = b"".join(bytes(piece) for piece in message.frame())
@@ -60,45 +60,45 @@ def foreign_stream(batches: list[pa.RecordBatch], ids: list[int]) -> bytes:
 
 
 def expected(*batches: pa.RecordBatch) -> list[Any]:
-    return [row for one in batches for row in one.to_pylist()]
+    return [row for batch in batches for row in batch.to_pylist()]
 
 
 def test_each_segment_brings_its_dictionaries_unchanged(shelf: Any) -> None:
     shelf.create(SCHEMA)
-    one, two = batch("x"), batch("y")
-    shelf.add(one)
-    shelf.add([two, two.slice(2, 3)])
-    assert shelf.read().to_pylist() == expected(one, two, two.slice(2, 3))
+    first, second = batch("x"), batch("y")
+    shelf.add(first)
+    shelf.add([second, second.slice(2, 3)])
+    assert shelf.read().to_pylist() == expected(first, second, second.slice(2, 3))
     assert not any(isinstance(piece, Computed) for piece in shelf.plan(shelf.session()).pieces)
 
 
 @pytest.mark.parametrize("ids", [[1, 0], [5, 7], [0, 3]])
 def test_ids_of_other_writers_are_rewritten(shelf: Any, ids: list[int]) -> None:
     shelf.create(SCHEMA)
-    one, two = batch("x"), batch("y")
-    shelf.add([], stream=foreign_stream([one], ids))
-    shelf.add(two)
+    first, second = batch("x"), batch("y")
+    shelf.add([], stream=foreign_stream([first], ids))
+    shelf.add(second)
     session = shelf.session()
-    assert shelf.read(session).to_pylist() == expected(one, two)
+    assert shelf.read(session).to_pylist() == expected(first, second)
     alone = shelf.read(session, data_columns=("b",))
-    assert alone.to_pylist() == [{"b": row["b"]} for row in expected(one, two)]
-    assert shelf.read(session, max_batch_rows=4).to_pylist() == expected(one, two)
+    assert alone.to_pylist() == [{"b": row["b"]} for row in expected(first, second)]
+    assert shelf.read(session, max_batch_rows=4).to_pylist() == expected(first, second)
 
 
 def test_the_tables_own_schema_message_decides_nothing_but_the_numbering(shelf: Any) -> None:
     shelf.create(SCHEMA, schema_message=lowlevel.encode_schema(SCHEMA, dictionary_ids=[9, 4]))
-    one = batch("x")
-    shelf.add([], stream=foreign_stream([one], [9, 4]))
-    assert shelf.read().to_pylist() == expected(one)
+    stored = batch("x")
+    shelf.add([], stream=foreign_stream([stored], [9, 4]))
+    assert shelf.read().to_pylist() == expected(stored)
 
 
 def test_a_range_in_the_middle_gets_the_dictionaries_it_needs(shelf: Any) -> None:
     shelf.create(SCHEMA)
-    one = batch("x", 12)
-    shelf.add([one.slice(0, 4), one.slice(4, 4), one.slice(8, 4)])
+    whole = batch("x", 12)
+    shelf.add([whole.slice(0, 4), whole.slice(4, 4), whole.slice(8, 4)])
     session = shelf.session()
-    assert shelf.read(session, offset=5, count=5).to_pylist() == expected(one)[5:10]
-    assert shelf.read(session, offset=8).to_pylist() == expected(one)[8:]
+    assert shelf.read(session, offset=5, count=5).to_pylist() == expected(whole)[5:10]
+    assert shelf.read(session, offset=8).to_pylist() == expected(whole)[8:]
 
 
 def delta_stream(schema: pa.Schema) -> bytes:
@@ -137,19 +137,19 @@ def test_unread_dictionaries_are_left_out(shelf: Any) -> None:
 @pytest.mark.parametrize("kept", [["a", "n", "b", "late"], ["late", "n"], ["n", "late", "b"]])
 def test_columns_that_were_added_later_have_empty_dictionaries(shelf: Any, kept: list[str]) -> None:
     shelf.create(SCHEMA)
-    one = batch("x")
-    shelf.add(one)
+    first = batch("x")
+    shelf.add(first)
     late = pa.dictionary(pa.int8(), pa.list_(pa.dictionary(pa.int8(), pa.string())))
     shelf.add_columns(pa.field("late", late))
     inner = pa.array(["u", "v"]).dictionary_encode().cast(late.value_type.value_type)
     values = pa.ListArray.from_arrays([0, 2], inner)
     codes = pa.array([0], pa.int8())
-    two = pa.record_batch(
+    second = pa.record_batch(
         [*batch("y", 1).columns, pa.DictionaryArray.from_arrays(codes, values)], shelf.schema
     )
-    shelf.add(two)
+    shelf.add(second)
     session = shelf.session(verbatim_types=True)
-    rows = [{**row, "late": None} for row in one.to_pylist()] + two.to_pylist()
+    rows = [{**row, "late": None} for row in first.to_pylist()] + second.to_pylist()
     wanted = [{name: row[name] for name in kept} for row in rows]
     read = functools.partial(
         shelf.read, session, data_columns=tuple(kept), data_columns_unordered=True

@@ -73,12 +73,12 @@ def test_the_rows_that_are_named_count_as_memory() -> None:
 
 
 def test_bitmaps_that_say_something_else() -> None:
-    one, two = deletion(BitMap([0, 5])), deletion(BitMap([0, 6]))
+    first, second = deletion(BitMap([0, 5])), deletion(BitMap([0, 6]))
     with pytest.raises(CorruptObjectError, match="the same row"):
-        WithoutDeletions("k", ROWS, [one, two], lambda _: None).rows()
+        WithoutDeletions("k", ROWS, [first, second], lambda _: None).rows()
     with pytest.raises(CorruptObjectError, match="is gone"):
-        WithoutDeletions("k", ROWS, [one._replace(vector=None)], lambda _: None).mask(0)
-    later = WithoutDeletions("k", ROWS, [one._replace(vector=None)], lambda _: one.vector)
+        WithoutDeletions("k", ROWS, [first._replace(vector=None)], lambda _: None).mask(0)
+    later = WithoutDeletions("k", ROWS, [first._replace(vector=None)], lambda _: first.vector)
     assert np.flatnonzero(later.mask(0)).tolist() == [1, 2, 3]
     moved = deletion(BitMap([0, 5]), batch_counts=batch_counts(INDEX, BitMap([5, 6])))
     with pytest.raises(CorruptObjectError, match="3 rows of a batch are left where 4 were counted"):

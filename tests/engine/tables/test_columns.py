@@ -27,9 +27,9 @@ def ask(name: str, **what: object) -> AlterColumn:
 
 
 def test_dropping() -> None:
-    found = dropped(COLUMNS, ["N", "s"])
-    assert (found.schema.names, found.ids, found.next_id) == (["Id"], ((1,),), 7)
-    assert found.schema.metadata == SCHEMA.metadata
+    columns = dropped(COLUMNS, ["N", "s"])
+    assert (columns.schema.names, columns.ids, columns.next_id) == (["Id"], ((1,),), 7)
+    assert columns.schema.metadata == SCHEMA.metadata
     for names, words in (
         ([], "once"), (["n", "N"], "once"), (["id"], "primary key"), (["x"], "no data column"),
     ):  # fmt: skip
@@ -40,10 +40,14 @@ def test_dropping() -> None:
 
 
 def test_renaming_keeps_ids_and_the_key() -> None:
-    found = renamed(COLUMNS, "ID", "key")
-    assert (found.schema.names, found.ids, found.key) == (["key", "s", "n"], COLUMNS.ids, ("key",))
-    assert found.index("KEY") == 0
-    assert found.is_key(0)
+    columns = renamed(COLUMNS, "ID", "key")
+    assert (columns.schema.names, columns.ids, columns.key) == (
+        ["key", "s", "n"],
+        COLUMNS.ids,
+        ("key",),
+    )
+    assert columns.index("KEY") == 0
+    assert columns.is_key(0)
 
 
 @pytest.mark.parametrize(
@@ -60,21 +64,21 @@ def test_renaming_keeps_ids_and_the_key() -> None:
 def test_only_types_that_hold_every_value(had: str, wanted: str, can: bool) -> None:
     columns = Columns(pa.schema([arrow_field("c", parse_type(had))]), ((1,),), 2, ())
     if can:
-        found = altered(columns, ask("c", type=wanted))
-        assert found.schema.field(0).type == arrow_field("c", parse_type(wanted)).type
-        assert found.ids == columns.ids
+        result = altered(columns, ask("c", type=wanted))
+        assert result.schema.field(0).type == arrow_field("c", parse_type(wanted)).type
+        assert result.ids == columns.ids
     else:
         with pytest.raises(InvalidArgumentError, match="c"):
             altered(columns, ask("c", type=wanted))
 
 
 def test_nulls_comments_and_places() -> None:
-    found = altered(COLUMNS, ask("n", nullable=True, comment="later", after=""))
-    assert found.schema.names == ["n", "Id", "s"]
-    assert found.ids == ((6,), (1,), (2, 3, 4, 5))
-    assert found.schema.field(0).nullable
-    assert field_comment(found.schema.field(0)) == "later"
-    assert altered(found, ask("n", comment="")).schema.field(0).metadata == {}
+    columns = altered(COLUMNS, ask("n", nullable=True, comment="later", after=""))
+    assert columns.schema.names == ["n", "Id", "s"]
+    assert columns.ids == ((6,), (1,), (2, 3, 4, 5))
+    assert columns.schema.field(0).nullable
+    assert field_comment(columns.schema.field(0)) == "later"
+    assert altered(columns, ask("n", comment="")).schema.field(0).metadata == {}
     assert altered(COLUMNS, ask("id", after="s")).schema.names == ["s", "Id", "n"]
     assert altered(COLUMNS, ask("id", type="bigint")).schema.field(0).type == pa.int64()
     for request, words in (
@@ -95,13 +99,13 @@ def test_fields_inside_of_structs() -> None:
             ("n.x", pa.int8()),
         ]
     )
-    found, others = with_nested(COLUMNS, added)
+    columns, others = with_nested(COLUMNS, added)
     assert [field.name for field in others] == ["plain", "n.x"]
-    kind = found.schema.field("s").type
+    kind = columns.schema.field("s").type
     assert [field.name for field in kind] == ["a", "b", "e"]
     assert [field.name for field in kind.field("b").type] == ["c", "d"]
-    assert found.ids[1] == (2, 3, 4, 5, 7, 8, 9)
-    assert found.next_id == 10
+    assert columns.ids[1] == (2, 3, 4, 5, 7, 8, 9)
+    assert columns.next_id == 10
     for name, words in (("s.a", "already"), ("s.x.y", "no struct x"), ("s.a.y", "no struct a")):
         with pytest.raises(InvalidArgumentError, match=words):
             with_nested(COLUMNS, pa.schema([(name, pa.int8())]))

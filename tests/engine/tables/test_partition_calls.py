@@ -25,14 +25,14 @@ def calls(house: Any) -> PartitionCalls:
 
 
 def names(calls: PartitionCalls, **what: Any) -> list[str]:
-    found: list[str] = []
+    results: list[str] = []
     marker = ""
     while True:
         page = calls.list(ListPartitions(table=T, marker=marker, **what))
-        found += [str(info.partition) for info in page.partitions]
+        results += [str(info.partition) for info in page.partitions]
         marker = page.marker
         if not marker:
-            return found
+            return results
 
 
 ALL = ["a=x,b=1", "a=x,b=2", "a=y,b=1"]

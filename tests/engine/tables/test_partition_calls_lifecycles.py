@@ -22,8 +22,11 @@ def test_those_that_stay_take_no_room_from_the_others(house: Any) -> None:
     before = house.clock() + 10
     with house.engine.context.database.read() as connection:
         table = get_table(connection, TableName("demo", "t"))
-        found = [
+        expired = [
             expired_partitions(connection, table, before=before, limit=limit) for limit in (1, 9)
         ]
         assert expired_partitions(connection, table, before=before - 20, limit=9) == []
-    assert [["1" in each for each in some] for some in found] == [[False], [False, False]]
+    assert [["1" in each for each in partitions] for partitions in expired] == [
+        [False],
+        [False, False],
+    ]

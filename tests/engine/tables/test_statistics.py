@@ -66,12 +66,12 @@ def record(*columns: Any, data_type: Any = None) -> ColumnStatistics | None:
     ],
 )
 def test_bounds_of_columns(columns: list[Any], data_type: Any, expected: ColumnStatistics) -> None:
-    found = record(*columns, data_type=data_type)
-    if data_type == pa.uint64() and found is not None and found.lower is None:
+    bounds = record(*columns, data_type=data_type)
+    if data_type == pa.uint64() and bounds is not None and bounds.lower is None:
         # beyond 64 signed bits no bound is kept
         assert expected.lower == 2**64 - 1
         return
-    assert found == expected
+    assert bounds == expected
 
 
 @pytest.mark.parametrize(
@@ -92,15 +92,15 @@ def test_only_the_first_columns_are_recorded() -> None:
 
 def test_merging_segments_keeps_what_both_know() -> None:
     schema = pa.schema([("a", pa.int64()), ("s", pa.string())])
-    one, two = StatisticsBuilder(schema), StatisticsBuilder(schema)
-    one.add([pa.array([1, 2]), pa.array([LONG, LONG])])
-    two.add([pa.array([5, None]), pa.array(["short", None])])
+    first, second = StatisticsBuilder(schema), StatisticsBuilder(schema)
+    first.add([pa.array([1, 2]), pa.array([LONG, LONG])])
+    second.add([pa.array([5, None]), pa.array(["short", None])])
     merged = StatisticsBuilder(schema)
-    merged.merge(one.encode())
-    merged.merge(two.encode())
-    found = read_statistics(merged.encode())
-    assert found["a"] == ColumnStatistics(1, 5, True, True)
-    assert found["s"] == ColumnStatistics(None, None, True, True)
+    merged.merge(first.encode())
+    merged.merge(second.encode())
+    known = read_statistics(merged.encode())
+    assert known["a"] == ColumnStatistics(1, 5, True, True)
+    assert known["s"] == ColumnStatistics(None, None, True, True)
     merged.merge(None)
     assert read_statistics(merged.encode())["a"] == ColumnStatistics(None, None, True, True, True)
 

@@ -218,8 +218,8 @@ def test_tables_are_listed_in_pages(house: Any) -> None:
     house.create(SCHEMA, table=TableName("demo", "elsewhere", "other"))
 
     def page(**options: Any) -> tuple[list[str], str]:
-        found = house.engine.call(ListTables(project="demo", **options))
-        return [info.table.name for info in found.tables], found.marker
+        result = house.engine.call(ListTables(project="demo", **options))
+        return [info.table.name for info in result.tables], result.marker
 
     assert page() == (["a", "ab", "b", "C", "d"], "")
     assert page(max_items=2) == (["a", "ab"], "ab")
@@ -299,8 +299,8 @@ def test_partitions_are_added_listed_and_dropped(house: Any) -> None:
     house.append(pa.table({"id": pa.array([1, 2], pa.int64())}), "pt=b,hh=1")
 
     def page(**options: Any) -> tuple[list[str], str]:
-        found = call(ListPartitions(table=house.table, **options))
-        return [str(item.partition) for item in found.partitions], found.marker
+        partition = call(ListPartitions(table=house.table, **options))
+        return [str(item.partition) for item in partition.partitions], partition.marker
 
     every = ["pt=a,hh=10", "pt=a,hh=2", "pt=b,hh=1"]
     assert page() == (every, "")
@@ -312,8 +312,8 @@ def test_partitions_are_added_listed_and_dropped(house: Any) -> None:
     assert page(max_items=1, marker=every[1], reverse=True) == (every[:1], "")
     with pytest.raises(InvalidArgumentError):
         page(marker="nonsense")
-    found = call(ListPartitions(table=house.table, prefix=spec("pt=b"))).partitions[0]
-    assert (found.rows, found.bytes > 0) == (2, True)
+    partition = call(ListPartitions(table=house.table, prefix=spec("pt=b"))).partitions[0]
+    assert (partition.rows, partition.bytes > 0) == (2, True)
 
     call(DropPartition(table=house.table, partition=spec("pt=b,hh=1")))
     assert page() == (every[:2], "")

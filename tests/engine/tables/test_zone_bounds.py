@@ -129,8 +129,8 @@ def test_what_leaves_out_nothing_of_very_many_is_asked_of_a_few() -> None:
     # A few that lie together are found among as many.
     wanted = np.zeros(10_000, dtype=bool)
     wanted[[777, 778]] = True
-    found = choose(10_000, lambda first, end: bool(wanted[first:end].any()))
-    assert np.array_equal(found, wanted)
+    zones = choose(10_000, lambda first, end: bool(wanted[first:end].any()))
+    assert np.array_equal(zones, wanted)
 
 
 def test_of_very_many_zones_neighbours_share_bounds() -> None:
@@ -146,11 +146,11 @@ def test_of_very_many_zones_neighbours_share_bounds() -> None:
     assert known is not None
     assert known.zones == 4
     for zone in (0, 1, 7, count - 1):
-        found = known.column("d", zone, zone + 1)
-        assert found is not None
-        assert isinstance(found.lower, int)
-        assert isinstance(found.upper, int)
-        assert found.lower <= zone <= found.upper < found.lower + 4
+        bounds = known.column("d", zone, zone + 1)
+        assert bounds is not None
+        assert isinstance(bounds.lower, int)
+        assert isinstance(bounds.upper, int)
+        assert bounds.lower <= zone <= bounds.upper < bounds.lower + 4
     assert known.column("c", count + 8, count + 9) is None
 
 

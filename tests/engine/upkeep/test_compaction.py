@@ -68,15 +68,15 @@ def messages(client: Client, table: Table) -> list[bytes]:
             .where(segments.c.table_id == table.info.table_id, segments.c.removed_version.is_(None))
             .order_by(segments.c.position)
         ).all()
-    found = []
+    frames = []
     for row in rows:
         stored = engine(client).context.store.open(row.key)
-        found += [
+        frames += [
             b"".join(bytes(piece) for piece in message.frame())
             for message in ipc.messages(stored.view(0, stored.length))
             if message.type is MessageType.RECORD_BATCH
         ]
-    return found
+    return frames
 
 
 @pytest.mark.parametrize("compression", [None, "lz4"])

@@ -44,8 +44,8 @@ def test_a_task_that_fails_is_tried_again_and_others_go_on(
     upkeep.run_once()
     upkeep.stop()
     assert done == [1, 1]
-    told = [(record.levelname, bool(record.exc_info)) for record in caplog.records]
-    assert told == [("WARNING", False), ("ERROR", True)] * 2
+    records = [(record.levelname, bool(record.exc_info)) for record in caplog.records]
+    assert records == [("WARNING", False), ("ERROR", True)] * 2
     assert "storage failed and will be tried again: the disk" in caplog.text
 
 

@@ -27,12 +27,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_verification_is_known_to_every_opening(folder: Path) -> None:
-    with Engine.open(folder, settings=QUIET) as one, Engine.open(folder, settings=QUIET) as other:
-        assert one.operations.tasks() == []
-        for _ in one.verify():
+    with (
+        Engine.open(folder, settings=QUIET) as engine,
+        Engine.open(folder, settings=QUIET) as other,
+    ):
+        assert engine.operations.tasks() == []
+        for _ in engine.verify():
             break  # left before its end: it proves nothing
         assert other.operations.last_run("verification") is None
-        verification = one.verify()
+        verification = engine.verify()
         assert all(not checked.problems for checked in verification)
         run = other.operations.last_run("verification")
         assert run is not None

@@ -30,8 +30,8 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
         for number in range(12):
             table.append({"id": [number]})
         client.create_table("small", "id BIGINT").append({"id": [1]})
-    with Engine.open(folder, settings=EngineSettings(maintenance_seconds=0)) as found:
-        yield found
+    with Engine.open(folder, settings=EngineSettings(maintenance_seconds=0)) as result:
+        yield result
 
 
 def finished(engine: Engine, task: str) -> Any:
@@ -62,10 +62,10 @@ def test_sessions_are_seen_and_ended(engine: Engine) -> None:
     write = engine.call(CreateWriteSession(table=TABLE))
     assert isinstance(read, ReadSession)
     assert isinstance(write, WriteSession)
-    found = {session.id: session for session in engine.operations.sessions()}
-    assert found[read.session_id].version == 12
-    assert found[write.session_id].kind == "write"
-    for session in found.values():
+    sessions = {session.id: session for session in engine.operations.sessions()}
+    assert sessions[read.session_id].version == 12
+    assert sessions[write.session_id].kind == "write"
+    for session in sessions.values():
         engine.operations.end_session(session.id, session.kind)
     assert engine.operations.sessions() == []
     with pytest.raises(NotFoundError):
@@ -142,10 +142,10 @@ def test_one_task_at_a_time_and_none_that_is_not_known(
 
 
 def test_upkeep_tells_how_far_it_is(engine: Engine) -> None:
-    told: list[tuple[int, int]] = []
-    engine.collect(progress=lambda done, total: told.append((done, total)))
-    assert [done for done, _ in told] == list(range(told[-1][1] + 1))
-    assert len({total for _, total in told}) == 1
-    told.clear()
-    engine.compact(progress=lambda done, total: told.append((done, total)))
-    assert told == [(1, 1)]
+    progress: list[tuple[int, int]] = []
+    engine.collect(progress=lambda done, total: progress.append((done, total)))
+    assert [done for done, _ in progress] == list(range(progress[-1][1] + 1))
+    assert len({total for _, total in progress}) == 1
+    progress.clear()
+    engine.compact(progress=lambda done, total: progress.append((done, total)))
+    assert progress == [(1, 1)]

@@ -61,13 +61,13 @@ def test_a_dry_run_tells_and_does_nothing(house: Any, clock: Any) -> None:
     reader = house.open_read()
     clock.advance(3 * DAY)
     before = house.object_keys()
-    told = house.engine.collect(dry_run=True)
-    assert told.dry_run
-    assert kinds(told) == {"removed segment": 1, "read session": 1, "write session": 2}
-    assert told.bytes > 0
+    report = house.engine.collect(dry_run=True)
+    assert report.dry_run
+    assert kinds(report) == {"removed segment": 1, "read session": 1, "write session": 2}
+    assert report.bytes > 0
     assert house.object_keys() == before
     done = house.engine.collect()
-    assert done.collected == told.collected
+    assert done.collected == report.collected
     assert len(house.object_keys()) == 1
     with pytest.raises(NotFoundError):
         house.read_session(reader)
@@ -228,20 +228,20 @@ def test_a_silent_writer_cannot_record_what_was_collected(
     session = house.session()
     house.stream(session)
     before = house.object_keys()
-    told: list[dict[str, int]] = []
+    reports: list[dict[str, int]] = []
 
     def stopped(point: str) -> None:
-        if point == "write.staging" and not told:
+        if point == "write.staging" and not reports:
             assert before < other.object_keys()
             assert kinds(other.engine.collect()) == {}
             clock.advance(61)
-            told.append(kinds(other.engine.collect()))
+            reports.append(kinds(other.engine.collect()))
 
     with monkeypatch.context() as patch:
         patch.setattr(faultpoints, "reach", stopped)
         with pytest.raises(ServiceUnavailableError, match="write it again"):
             house.write(ids(2), session)
-    assert told == [{"orphan": 1}]
+    assert reports == [{"orphan": 1}]
     assert house.object_keys() == before
     with pytest.raises(ServiceUnavailableError, match="write it again"):
         house.write(ids(2), session)  # it has not noticed yet
@@ -522,13 +522,13 @@ def test_missing_cut_and_unreadable_objects(house: Any) -> None:
     missing, cut, fine = sorted(house.object_keys())
     path_of(house, missing).unlink()
     os.truncate(path_of(house, cut), 100)
-    found = problems(house)
-    assert set(found) == {missing, cut}
-    assert "missing" in found[missing]
-    assert "100 bytes" in found[cut]
+    messages = problems(house)
+    assert set(messages) == {missing, cut}
+    assert "missing" in messages[missing]
+    assert "100 bytes" in messages[cut]
     verification = house.engine.verify()
     assert verification.total_objects == 3
-    assert fine not in found
+    assert fine not in messages
 
 
 def test_wrong_totals_are_named(house: Any) -> None:
@@ -537,9 +537,9 @@ def test_wrong_totals_are_named(house: Any) -> None:
     with house.engine.context.database.write() as connection:
         connection.exec_driver_sql("UPDATE tables SET rows = 7")
         connection.exec_driver_sql("UPDATE partitions SET bytes = 1")
-    found = problems(house)
-    assert any(name.startswith("table demo.default.t") for name in found)
-    assert any(name.startswith("partition ") for name in found)
+    messages = problems(house)
+    assert any(name.startswith("table demo.default.t") for name in messages)
+    assert any(name.startswith("partition ") for name in messages)
 
 
 @in_a_folder
@@ -657,8 +657,8 @@ def test_partitions_go_when_their_life_is_over(house: Any, clock: Any) -> None:
     assert engine.collect().counts().get("expired partition") is None
     engine.call(AlterTable(table=table, lifecycle_days=3))
     clock.advance(1.5 * DAY)
-    told = engine.collect(dry_run=True)
-    assert kinds(told)["expired partition"] == 1
+    report = engine.collect(dry_run=True)
+    assert kinds(report)["expired partition"] == 1
     assert partitions() == ["day=a", "day=b"]
     assert kinds(engine.collect())["expired partition"] == 1
     assert partitions() == ["day=b"]
@@ -682,13 +682,13 @@ def test_uploads_that_nobody_will_complete_are_ended(open_house: Any) -> None:
     day = 86_400.0
 
     class Store(RemoteStore):
-        found: list[UnfinishedUpload]
+        uploads: list[UnfinishedUpload]
 
         def unfinished_uploads(self) -> list[UnfinishedUpload]:
-            return self.found
+            return self.uploads
 
         def end_upload(self, upload: UnfinishedUpload) -> None:
-            self.found.remove(upload)
+            self.uploads.remove(upload)
 
     store = Store(obstore.store.MemoryStore())
     house = open_house(store=store)
@@ -698,12 +698,12 @@ def test_uploads_that_nobody_will_complete_are_ended(open_house: Any) -> None:
     young, old = UnfinishedUpload(mine, "a", 2 * day), UnfinishedUpload(mine, "b", 8 * day)
     fresh = UnfinishedUpload("tables/t/dead-1", "c", 60.0)
     dead = UnfinishedUpload("tables/t/dead-2", "d", 7200.0)
-    store.found = [young, old, fresh, dead]
+    store.uploads = [young, old, fresh, dead]
     report = house.engine.collect(dry_run=True)
     assert report.counts()["unfinished upload"] == 2
-    assert store.found == [young, old, fresh, dead]
+    assert store.uploads == [young, old, fresh, dead]
     assert house.engine.collect().counts()["unfinished upload"] == 2
-    assert store.found == [young, fresh]
+    assert store.uploads == [young, fresh]
 
 
 def test_how_long_versions_stay_is_said_in_hours(catalog: str) -> None:

@@ -72,10 +72,10 @@ def merge(client: Client, table: Table) -> int:
 
 
 def content(table: Table) -> dict[Any, int]:
-    found = table.scan().to_table()
-    listed = found["id"].to_pylist()
+    rows = table.scan().to_table()
+    listed = rows["id"].to_pylist()
     assert len(set(listed)) == len(listed)
-    return dict(zip(listed, found["n"].to_pylist(), strict=True))
+    return dict(zip(listed, rows["n"].to_pylist(), strict=True))
 
 
 def problems(client: Client) -> list[str]:

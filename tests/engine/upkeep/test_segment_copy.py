@@ -16,14 +16,14 @@ SCHEMA = pa.schema([("a", pa.int64()), ("b", pa.float64())])
 
 def batches(chance: random.Random, first: int) -> list[pa.RecordBatch]:
     """Batches of none, one or several zones, some of them descending."""
-    found = []
+    copied = []
     for _ in range(chance.randint(2, 4)):
         numbers = np.arange(first, first + chance.choice([0, 1, 10, 65_536, 65_537, 140_000]))
         first += len(numbers)
         if chance.random() < 0.4:
             numbers = numbers[::-1].copy()
-        found.append(pa.record_batch({"a": numbers, "b": numbers * 0.5}))
-    return found
+        copied.append(pa.record_batch({"a": numbers, "b": numbers * 0.5}))
+    return copied
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -27,10 +27,10 @@ def house(house: Any) -> Any:
 
 def problems(house: Any) -> list[str]:
     verification = Verification(house.engine.context)
-    found = [problem for checked in verification for problem in checked.problems]
-    count = len(found)
+    listed = [problem for checked in verification for problem in checked.problems]
+    count = len(listed)
     assert verification.summary.startswith(f"{count} problems" if count else "nothing is wrong")
-    return found
+    return listed
 
 
 def path_of(house: Any) -> Path:
@@ -68,16 +68,16 @@ def test_a_cut_object(house: Any) -> None:
     path = path_of(house)
     size = path.stat().st_size
     os.truncate(path, size - 1)
-    found = problems(house)
-    assert f"it has {size - 1} bytes; the catalog says {size}" in found
+    listed = problems(house)
+    assert f"it has {size - 1} bytes; the catalog says {size}" in listed
 
 
-@pytest.mark.parametrize("place", [0.05, 0.5, 0.95])
+@pytest.mark.parametrize("fraction", [0.05, 0.5, 0.95])
 @in_a_folder
-def test_a_changed_byte(house: Any, place: float) -> None:
+def test_a_changed_byte(house: Any, fraction: float) -> None:
     path = path_of(house)
     data = bytearray(path.read_bytes())
-    data[int(place * len(data))] ^= 1
+    data[int(fraction * len(data))] ^= 1
     path.unlink()
     path.write_bytes(data)
     assert any("CRC32C is" in problem for problem in problems(house))

@@ -404,9 +404,9 @@ def test_a_dictionary_is_stored_as_it_is_and_a_replaced_one_begins_a_segment(hou
         words(["z"], ["z"], 4),
     ]
     house.append(batches)
-    found = visible(house)
-    assert [s.rows for s in found] == [4, 1]
-    assert [len(s.dictionary_index) // 32 for s in found] == [1, 1]
+    segments = visible(house)
+    assert [s.rows for s in segments] == [4, 1]
+    assert [len(s.dictionary_index) // 32 for s in segments] == [1, 1]
     same(house, pa.Table.from_batches(batches).unify_dictionaries())
     for data in objects(house):
         pa.ipc.open_file(data).read_all().validate(full=True)

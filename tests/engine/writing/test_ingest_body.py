@@ -64,7 +64,7 @@ class Desk:
             )  # fmt: skip
         encoder = lowlevel.BatchEncoder(batches[0].schema, **options)
         data = encoder.schema_message + b"".join(
-            bytes(piece) for one in batches for frame in encoder.encode(one) for piece in frame
+            bytes(piece) for batch in batches for frame in encoder.encode(batch) for piece in frame
         )
         schema_message, *messages = ipc.messages(data)
         request = request or WriteTable(table=house.table, session_id=session, stream_id="s")
@@ -138,8 +138,8 @@ def test_rows_go_to_the_sessions_partition_or_to_their_own(desk: Desk) -> None:
     assert len(static) == 1
     dynamic = ROWS.append_column("HOUR", pa.array(["x", "y"]))
     segments = desk.take(dynamic, partition="pt=b").segments()
-    assert [desk.stored(one)[1] for one in segments] == [[row] for row in ROWS.to_pylist()]
-    partitions = {one.partition for one in (*static, *segments)}
+    assert [desk.stored(segment)[1] for segment in segments] == [[row] for row in ROWS.to_pylist()]
+    partitions = {segment.partition for segment in (*static, *segments)}
     assert len(partitions) == 3
 
 
@@ -180,7 +180,10 @@ def words(*values: str) -> Any:
 def test_dictionaries_come_with_the_batches_that_need_them(desk: Desk) -> None:
     desk.house.create(WORDS)
     segments = desk.take(words("x", "y"), words("q")).segments()
-    assert [desk.stored(one)[1] for one in segments] == [[{"w": "x"}, {"w": "y"}], [{"w": "q"}]]
+    assert [desk.stored(segment)[1] for segment in segments] == [
+        [{"w": "x"}, {"w": "y"}],
+        [{"w": "q"}],
+    ]
 
 
 def test_a_schema_that_moved_on_says_so(desk: Desk) -> None:
@@ -221,7 +224,7 @@ def test_checked_cells_are_stored_as_they_are_unless_they_change(desk: Desk) -> 
     (segment,) = taken.segments()
     assert desk.stored(segment)[0] == [bytes(message.body) for message in taken.messages]
     assert taken.body.packs == {"p1"}
-    assert [one.to_pylist() for one in checker.seen] == [ROWS.to_pylist()]
+    assert [batch.to_pylist() for batch in checker.seen] == [ROWS.to_pylist()]
     other = pa.record_batch([pa.array([7]), pa.array(["z"])], schema=SCHEMA)
     changing = desk.take(ROWS, checker=lambda _table, _schema: Checker(other))
     assert desk.stored(changing.segments()[0])[1] == [{"id": 7, "text": "z"}]
@@ -300,12 +303,12 @@ def test_what_only_deletes_needs_its_key_alone(desk: Desk) -> None:
     nulls = keyed([1, 2], ["a", None], "UD")
     assert written(desk, desk.take(nulls))["[]", False] == [{"k": 1, "v": "a"}]
     before = desk.house.object_keys()
-    for wrong, said in (
+    for wrong, message in (
         (keyed([1, 2], ["a", "b"], "DU").select(["k", "__operation"]), "lacks column v"),
         (keyed([1, 2], ["a", None], "DU"), "'v' has null"),
         (keyed([1, 2], ["a", None]), "'v' has null"),
     ):
-        with pytest.raises(InvalidArgumentError, match=said):
+        with pytest.raises(InvalidArgumentError, match=message):
             desk.take(wrong)
     assert desk.house.object_keys() == before
 
@@ -319,8 +322,8 @@ def test_cells_of_upserted_rows_are_checked_and_those_of_deleted_ones_are_not(de
         (keyed([1, 2], ["a", "b"], "DU"), [{"k": 2, "v": "b"}]),
     ):
         checker = Checker()
-        taken = desk.take(given, checker=lambda _table, _schema, found=checker: found)
-        assert [one.to_pylist() for one in checker.seen] == [stays]
+        taken = desk.take(given, checker=lambda _table, _schema, cells=checker: cells)
+        assert [batch.to_pylist() for batch in checker.seen] == [stays]
         assert written(desk, taken)["[]", False] == stays
         changing = desk.take(given, checker=lambda _table, _schema: Checker(other))
         assert written(desk, changing)["[]", False] == [{"k": 7, "v": "z"}]

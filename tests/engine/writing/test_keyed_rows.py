@@ -71,9 +71,9 @@ def test_of_each_key_the_last_operation_counts(kind: pa.DataType) -> None:
         operations[partition] += zip(keys, deletes.tolist(), strict=True)
     rows.finish()
     for partition, done in operations.items():
-        last = {key: place for place, (key, _) in enumerate(done)}
+        last = {key: index for index, (key, _) in enumerate(done)}
         for taken in (False, True):
-            mine = [(key, last[key] == place) for place, (key, d) in enumerate(done) if d == taken]
+            mine = [(key, last[key] == index) for index, (key, d) in enumerate(done) if d == taken]
             stays = [number for number, (_, counts) in enumerate(mine) if counts]
             if not taken:
                 gone = set(range(len(mine))) - set(stays)

@@ -41,14 +41,14 @@ ID, NAME, MUST, PT = (
     ],
 )
 def test_the_cheapest_way_that_fits(names: Any, partition: bool, kind: Any, columns: Any) -> None:
-    found = match(names, partition)
-    assert (found.kind, found.columns) == (kind, columns)
-    assert found.partition_columns == ((names.index(PT),) if partition else ())
+    match_found = match(names, partition)
+    assert (match_found.kind, match_found.columns) == (kind, columns)
+    assert match_found.partition_columns == ((names.index(PT),) if partition else ())
 
 
 def test_integers_name_partitions_of_text() -> None:
-    found = match([ID, NAME, MUST, ("pt", pa.int64())], partition=True)
-    assert (found.kind, found.partition_columns) == (MatchKind.PROJECT, (3,))
+    result = match([ID, NAME, MUST, ("pt", pa.int64())], partition=True)
+    assert (result.kind, result.partition_columns) == (MatchKind.PROJECT, (3,))
 
 
 I8, TEXT = pa.int8(), pa.string()
@@ -71,9 +71,9 @@ def test_columns_by_place(given: Any, partition: bool, columns: Any) -> None:
         with pytest.raises(InvalidArgumentError):
             match_schema(pa.schema(given), STORED, partitions, by_place=True)
         return
-    found = match_schema(pa.schema(given), STORED, partitions, by_place=True)
-    assert found.columns == columns
-    assert found.partition_columns == ((3,) if partition else ())
+    result = match_schema(pa.schema(given), STORED, partitions, by_place=True)
+    assert result.columns == columns
+    assert result.partition_columns == ((3,) if partition else ())
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,9 @@ def made() -> tuple[bytes, bytes]:
     for each in METADATA:
         # The metadata may lie in several pieces, the body behind it.
         index.add([each[:10], memoryview(each)[10:], b"body"], len(each))
-    found = index.finish(LEAST_SEGMENT_BYTES, 1234)
-    assert found is not None
-    return found
+    index_bytes = index.finish(LEAST_SEGMENT_BYTES, 1234)
+    assert index_bytes is not None
+    return index_bytes
 
 
 def test_it_comes_back_as_it_was() -> None:
@@ -66,7 +66,7 @@ def test_damage_is_told() -> None:
     flipped[len(data) // 2] ^= 1
     other_sum = b" ".join([*words[:3], b"%d" % (int(words[3]) ^ 1)])
     longer = b" ".join([*words[:2], b"%d" % (int(words[2]) + 1), words[3]])
-    for bad, said, row in (
+    for bad, message, row in (
         (bytes(flipped), entry, ROW),
         (data[:-3], entry, ROW),
         (b"", entry, ROW),
@@ -76,7 +76,7 @@ def test_damage_is_told() -> None:
         (data, entry, segment([len(each) + 1 for each in METADATA])),
     ):
         with pytest.raises(CorruptObjectError, match="metadata index"):
-            decode_index(memoryview(bad), said, row)
+            decode_index(memoryview(bad), message, row)
 
 
 @pytest.mark.parametrize(

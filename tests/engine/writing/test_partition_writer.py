@@ -45,10 +45,10 @@ class Shelf:
         )
 
     def segments(self) -> dict[str, list[NewSegment]]:
-        found: dict[str, list[NewSegment]] = {}
+        by_partition: dict[str, list[NewSegment]] = {}
         for segment in self.writer.finish():
-            found.setdefault(segment.partition, []).append(segment)
-        return found
+            by_partition.setdefault(segment.partition, []).append(segment)
+        return by_partition
 
     def batches(self, segment: NewSegment) -> list[Any]:
         with self.store.open(segment.key) as item:
@@ -84,7 +84,7 @@ def test_each_partition_has_a_segment_of_its_own(tmp_path: Path) -> None:
     shelf.write_message("b", ids(3))
     shelf.writer.write_batch("a", ids(4), None)
     segments = shelf.segments()
-    assert {name: [s.rows for s in found] for name, found in segments.items()} == {
+    assert {name: [s.rows for s in parts] for name, parts in segments.items()} == {
         "a": [3],
         "b": [1],
     }
@@ -92,7 +92,7 @@ def test_each_partition_has_a_segment_of_its_own(tmp_path: Path) -> None:
     assert [batch["id"].to_pylist() for batch in shelf.batches(first)] == [[1, 2], [4]]
     assert first.schema_version == 3
     assert first.statistics is not None
-    assert sorted(shelf.keys()) == sorted(s.key for found in segments.values() for s in found)
+    assert sorted(shelf.keys()) == sorted(s.key for parts in segments.values() for s in parts)
 
 
 def test_too_many_partitions_are_refused(tmp_path: Path) -> None:
@@ -176,8 +176,8 @@ def test_pieces_of_all_partitions_count_together(
     for number in range(4):
         for partition in "ab":
             shelf.writer.write_part(partition, ids(number), None)
-    for found in shelf.segments().values():
-        assert [batch.num_rows for batch in shelf.batches(found[0])] == [2, 2]
+    for parts in shelf.segments().values():
+        assert [batch.num_rows for batch in shelf.batches(parts[0])] == [2, 2]
 
 
 def test_a_replaced_dictionary_begins_a_segment(tmp_path: Path) -> None:

@@ -24,18 +24,18 @@ def test_each_row_is_in_its_partition_once_and_in_order(rows: list[tuple[str, in
     for number, (day, hour) in enumerate(rows):
         wanted[(day, str(hour))].append(number)
     groups = group_rows(COLUMNS, FIELDS, arrays)
-    found = {
-        values: list(range(len(rows))) if places is None else places.to_pylist()
-        for values, places in groups
+    expected = {
+        values: list(range(len(rows))) if indices is None else indices.to_pylist()
+        for values, indices in groups
     }
-    assert found == wanted
-    assert all(places is None for _, places in groups) == (len(wanted) == 1)
+    assert expected == wanted
+    assert all(indices is None for _, indices in groups) == (len(wanted) == 1)
 
 
 def test_a_value_that_a_dictionary_has_twice_is_one_partition() -> None:
     twice = pa.DictionaryArray.from_arrays([0, 2, 1], pa.array(["a", "a", "b"]))
     groups = group_rows([("p", "STRING")], partition_fields([("p", "STRING")]), [twice])
-    assert {values: places.to_pylist() for values, places in groups if places} == {
+    assert {values: indices.to_pylist() for values, indices in groups if indices} == {
         ("a",): [0, 2],
         ("b",): [1],
     }
@@ -44,7 +44,7 @@ def test_a_value_that_a_dictionary_has_twice_is_one_partition() -> None:
 def test_integers_are_spelt_by_their_digits() -> None:
     days = pa.array([20260101, -7, 20260101], pa.int64())
     groups = group_rows([("p", "STRING")], partition_fields([("p", "STRING")]), [days])
-    assert {values: places.to_pylist() for values, places in groups if places} == {
+    assert {values: indices.to_pylist() for values, indices in groups if indices} == {
         ("20260101",): [0, 2],
         ("-7",): [1],
     }

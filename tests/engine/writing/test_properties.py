@@ -73,9 +73,9 @@ def test_any_table_comes_back(
     assert feed(house, table, session, body, cuts) == expected.num_rows
     house.close(session, table=table)
     house.commit(session, table=table)
-    found = house.read(table, arrow_options=AS_STORED)
-    assert found.schema.equals(schema)
-    assert canonical(found) == canonical(expected)
+    rows = house.read(table, arrow_options=AS_STORED)
+    assert rows.schema.equals(schema)
+    assert canonical(rows) == canonical(expected)
     # and through a merge of whatever segments that made
     house.engine.compact(table, min_segments=2)
     assert canonical(house.read(table, arrow_options=AS_STORED)) == canonical(expected)
@@ -111,13 +111,13 @@ def test_any_rows_find_their_partitions(
     house.commit(session, table=table)
     expected = pa.Table.from_batches(batches, full)
     assert rows == expected.num_rows
-    found = house.read(table, arrow_options=AS_STORED)
-    assert sorted(canonical(found)) == sorted(canonical(expected))
+    stored = house.read(table, arrow_options=AS_STORED)
+    assert sorted(canonical(stored)) == sorted(canonical(expected))
     # within a partition the order is that of the body
     key = ["zz_one", "zz_two"]
     for values in {tuple(row[k] for k in key) for row in expected.select(key).to_pylist()}:
 
-        def of(one: Any, values: tuple[str, ...] = values) -> list[str]:
-            return [repr(row) for row in one.to_pylist() if tuple(row[k] for k in key) == values]
+        def of(left: Any, values: tuple[str, ...] = values) -> list[str]:
+            return [repr(row) for row in left.to_pylist() if tuple(row[k] for k in key) == values]
 
-        assert of(found) == of(expected)
+        assert of(stored) == of(expected)

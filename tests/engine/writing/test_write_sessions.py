@@ -60,8 +60,8 @@ def test_the_highest_closed_version_of_each_stream_wins(house: Any) -> None:
         house.write(ids(value), session, stream, version)
         if closed:
             house.close(session, stream, version)
-    found = house.engine.call(GetWriteSession(table=house.table, session_id=session))
-    assert found.streams == {"s1": 2, "s3": 2}
+    session_now = house.engine.call(GetWriteSession(table=house.table, session_id=session))
+    assert session_now.streams == {"s1": 2, "s3": 2}
     house.commit(session)
     assert stored(house) == [3, 4]
     # what lost is gone from the store as well

@@ -154,8 +154,8 @@ def test_streaming_rows_are_visible_when_the_write_returns(house: Any) -> None:
         assert stored(house) == list(range(number + 1))
     assert staging == sorted(staging)
     assert len(set(staging)) == 3
-    found = house.engine.call(GetWriteSession(table=house.table, session_id="default"))
-    assert found.min_uncommitted_staging_id is None
+    session = house.engine.call(GetWriteSession(table=house.table, session_id="default"))
+    assert session.min_uncommitted_staging_id is None
     assert house.commit("default").session_id == "default"  # harmless
     with pytest.raises(ConflictError):
         house.abort("default")

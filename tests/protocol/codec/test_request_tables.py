@@ -140,11 +140,14 @@ def test_the_embedded_transport_holds_the_same_limits(tmp_path: Any) -> None:
             transport, options = client.channel.transport, client.channel.options
 
             def send(
-                attempt: Any, one: Any = request, transport: Any = transport, options: Any = options
+                attempt: Any,
+                left: Any = request,
+                transport: Any = transport,
+                options: Any = options,
             ) -> Any:
-                if isinstance(one, ReadTable | PreviewTable):
-                    return transport.read(one, options, attempt)
-                return transport.call(one, options, attempt)
+                if isinstance(left, ReadTable | PreviewTable):
+                    return transport.read(left, options, attempt)
+                return transport.call(left, options, attempt)
 
             with pytest.raises(error, match=message):
                 client.channel.retrying(send, repeatable=False)

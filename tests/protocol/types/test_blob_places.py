@@ -25,21 +25,21 @@ def test_places_are_what_the_references_were_made_of() -> None:
     plain = pa.chunked_array([cells[:1], cells[1:1], cells[1:]])
     typed = pa.chunked_array([fletching.blob().wrap_array(chunk) for chunk in plain.chunks])
     for column in (plain, typed):
-        places = BlobPlaces.of(column)
-        assert places is not None
-        assert places.starts == [each.data_start for each in MADE]
-        assert places.lengths == [each.length for each in MADE]
-        assert places.checksums == [each.crc32c for each in MADE]
-        assert len(set(places.packs)) == 3
-        for text, start, pack in zip(TEXTS, places.starts, places.packs, strict=True):
+        locations = BlobPlaces.of(column)
+        assert locations is not None
+        assert locations.starts == [each.data_start for each in MADE]
+        assert locations.lengths == [each.length for each in MADE]
+        assert locations.checksums == [each.crc32c for each in MADE]
+        assert len(set(locations.packs)) == 3
+        for text, start, pack in zip(TEXTS, locations.starts, locations.packs, strict=True):
             assert pack_of(text.decode(), start) == pack
             assert pack_of(text.decode(), start + 1) is None
 
 
 def _token(**changed: int) -> bytes:
     token = bytearray(base64.b64decode(TEXTS[0]))
-    for place, value in changed.items():
-        token[int(place[1:])] = value
+    for index, value in changed.items():
+        token[int(index[1:])] = value
     return base64.b64encode(token)
 
 

@@ -145,7 +145,7 @@ def test_types_that_would_be_guessed_are_refused(source: Any, target: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("left", "other", "same"),
     [
         (pa.int64(), pa.int64(), True),
         (pa.int64(), pa.uint64(), False),
@@ -165,9 +165,9 @@ def test_types_that_would_be_guessed_are_refused(source: Any, target: Any) -> No
     ],
     ids=str,
 )  # fmt: skip
-def test_layouts(one: Any, other: Any, same: bool) -> None:
-    assert same_layout(one, other) is same
-    assert same_layout(other, one) is same
+def test_layouts(left: Any, other: Any, same: bool) -> None:
+    assert same_layout(left, other) is same
+    assert same_layout(other, left) is same
 
 
 @settings(max_examples=150, deadline=None)

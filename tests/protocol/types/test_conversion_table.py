@@ -105,15 +105,15 @@ def lowered(value: Any) -> Any:
 
 
 def check_nested(source: Any, target: Any) -> None:
-    one, other = NAMES[str(source)], NAMES[str(target)]
-    values = NESTED.get(one, [None])
-    array = pa.array(values, source) if one in NESTED else pa.nulls(1, source)
+    left, other = NAMES[str(source)], NAMES[str(target)]
+    values = NESTED.get(left, [None])
+    array = pa.array(values, source) if left in NESTED else pa.nulls(1, source)
     related = (
-        one in {"null", other}
-        or (one, other) in WIDER
-        or any({one, other} <= family for family in FAMILIES)
+        left in {"null", other}
+        or (left, other) in WIDER
+        or any({left, other} <= family for family in FAMILIES)
     )
-    assert (relation(source, target) is not Relation.REFUSED) is related, (one, other)
+    assert (relation(source, target) is not Relation.REFUSED) is related, (left, other)
     if not related:
         with pytest.raises(UsageError, match="column 'c'"):
             convert(array, target, "c")

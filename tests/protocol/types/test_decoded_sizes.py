@@ -27,8 +27,8 @@ def dictionary(values: pa.Array, indices: list[int | None]) -> pa.Array:
 
 def views(text: str, count: int) -> pa.Array:
     """One text that all of so many views show."""
-    one = pa.array([text], pa.string_view())
-    _, view, *data = one.buffers()
+    first = pa.array([text], pa.string_view())
+    _, view, *data = first.buffers()
     shared = pa.py_buffer(view.to_pybytes()[:16] * count)
     return pa.Array.from_buffers(pa.string_view(), count, [None, shared, *data])
 
@@ -90,9 +90,9 @@ def test_no_less_than_what_they_become(name: str, start: int) -> None:
     if name == "nulls":
         return  # what a null becomes is its column's: the caller says it
     for row, size in enumerate(sizes):
-        one = plain(shared.slice(row, 1), target)
-        assert size >= one.nbytes - 40, (row, size, one.nbytes)
-        assert size <= one.nbytes + 60 * (1 + one.nbytes // 1000), (row, size, one.nbytes)
+        single = plain(shared.slice(row, 1), target)
+        assert size >= single.nbytes - 40, (row, size, single.nbytes)
+        assert size <= single.nbytes + 60 * (1 + single.nbytes // 1000), (row, size, single.nbytes)
 
 
 @pytest.mark.parametrize("name", SHARED)

@@ -105,15 +105,15 @@ CASES: dict[str, tuple[Any, Any, str | None]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_nulls_that_may_not_be(name: str) -> None:
-    field, array, place = CASES[name]
+    field, array, position = CASES[name]
     required = RequiredValues([pa.field("other", pa.int8()), field])
     columns = [pa.array([], pa.int8()), array]
     for start in range(len(array)):
         required.check([columns[0], array[start:start]].__getitem__)
-    if place is None:
+    if position is None:
         required.check(columns.__getitem__)
         return
-    with pytest.raises(UsageError, match=f"column {place} has null"):
+    with pytest.raises(UsageError, match=f"column {position} has null"):
         required.check(columns.__getitem__)
 
 

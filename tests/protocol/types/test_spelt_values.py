@@ -120,9 +120,9 @@ def test_hexadecimal_digits_are_no_whole_number_but_text(again: bool) -> None:
         return open_csv("a file", lambda: io.BytesIO(data), given, ",", again=again)
 
     data = b"x,y\n0x10,1\n-0XFFFFFFFFFFFFFFFF,2\n7,3\n"
-    told = opened(data)
-    assert told.schema.types == [pa.string(), pa.int64()]
-    (batch,) = told.batches
+    opened_data = opened(data)
+    assert opened_data.schema.types == [pa.string(), pa.int64()]
+    (batch,) = opened_data.batches
     assert batch.to_pydict() == {"x": ["0x10", "-0XFFFFFFFFFFFFFFFF", "7"], "y": [1, 2, 3]}
     with pytest.raises(pa.ArrowInvalid, match=r"'x': conversion error: '0x10' is no int8"):
         list(opened(data, types=pa.schema([("x", pa.int8())])).batches)

@@ -174,8 +174,8 @@ def test_rows_are_paged_filtered_and_read_as_they_were(browser: Browser) -> None
         reply = browser(f"/tables/demo/default/events?format=json&{query}")
         assert reply.status == 200, reply.text
         data = json.loads(reply.text)
-        place = data["names"].index("id")
-        return [int(row[place]["text"]) for row in data["cells"]]
+        index = data["names"].index("id")
+        return [int(row[index]["text"]) for row in data["cells"]]
 
     seen: list[int] = []
     for offset in (0, 100, 200):
@@ -204,8 +204,8 @@ def test_rows_are_sorted_by_a_column_and_paged_by_links(browser: Browser) -> Non
         return result
 
     def column(result: dict[str, Any], name: str) -> list[str]:
-        place = result["names"].index(name)
-        return [row[place]["text"] for row in result["cells"]]
+        index = result["names"].index(name)
+        return [row[index]["text"] for row in result["cells"]]
 
     everything = [str(n) for n in range(250)]
     first, second = page("sort=id"), page("sort=ID&offset=100")

@@ -28,9 +28,9 @@ def test_cookies() -> None:
 
 
 def test_a_form_s_value_is_the_session_s() -> None:
-    one, two = exchange(cookie="fletching_console=a"), exchange(cookie="fletching_console=b")
-    assert form_token(one) == form_token(exchange(cookie="x=y; fletching_console=a"))
-    assert form_token(one) != form_token(two)
+    first, second = exchange(cookie="fletching_console=a"), exchange(cookie="fletching_console=b")
+    assert form_token(first) == form_token(exchange(cookie="x=y; fletching_console=a"))
+    assert form_token(first) != form_token(second)
 
 
 @pytest.mark.parametrize(

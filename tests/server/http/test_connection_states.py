@@ -57,11 +57,11 @@ def test_only_a_client_that_has_asked_is_kept_after_its_end() -> None:
     assert kept == {State.REPLY, State.LINGER}
 
 
-@pytest.mark.parametrize("facts", list(itertools.product([False, True], repeat=4)), ids=str)
-def test_the_rule_for_reuse_is_a_joint_one(facts: tuple[bool, bool, bool, bool]) -> None:
-    wanted, delimited, discardable, draining = facts
+@pytest.mark.parametrize("flags", list(itertools.product([False, True], repeat=4)), ids=str)
+def test_the_rule_for_reuse_is_a_joint_one(flags: tuple[bool, bool, bool, bool]) -> None:
+    wanted, delimited, discardable, draining = flags
     rule = Reuse(wanted, delimited, discardable, draining)
-    assert bool(rule) is (facts == (True, True, True, False))
+    assert bool(rule) is (flags == (True, True, True, False))
 
 
 def test_the_documented_table_is_the_code() -> None:

@@ -15,8 +15,8 @@ def test_there_are_none(client: Any, kind: str) -> None:
     assert page.findtext("Marker") == ""
     assert [child.tag for child in page] == ["Marker", "MaxItems"]
     assert xml(get(client, f"/{kind.replace('/', '%2F')}")).tag == ABSENT[kind]
-    one = get(client, f"/{kind}/some/name")
-    assert (one.status, one.json["Code"]) == (404, "NoSuchObject")
+    answer = get(client, f"/{kind}/some/name")
+    assert (answer.status, answer.json["Code"]) == (404, "NoSuchObject")
     gone = client.request("DELETE", f"/api/projects/demo/{kind}/x")
     assert (gone.status, gone.json["Code"]) == (404, "NoSuchObject")
     for refused in (post(client, f"/{kind}", b"x"), put(client, f"/{kind}/x", b"x")):
@@ -37,8 +37,8 @@ def test_the_catalog_service_has_no_models(client: Any) -> None:
     path = "/api/catalog/v1alpha/projects/demo/schemas/default/models"
     assert client.request("GET", path).json == {"models": [], "nextPageToken": ""}
     for method in ("GET", "DELETE"):
-        one = client.request(method, f"{path}/m")
-        assert (one.status, one.json["Code"]) == (404, "NoSuchObject")
+        answer = client.request(method, f"{path}/m")
+        assert (answer.status, answer.json["Code"]) == (404, "NoSuchObject")
     for method, name in (("POST", ""), ("PUT", "/m"), ("PATCH", "/m")):
         refused = client.request(method, f"{path}{name}", {}, b"{}")
         assert (refused.status, refused.json["Code"]) == (405, "MethodNotAllowed")

@@ -29,9 +29,9 @@ def scope(*query: tuple[str, str], name: str = "t") -> Scope:
     ],
 )
 def test_the_schema(query: list[tuple[str, str]], schema: str) -> None:
-    one = scope(*query)
-    assert one.schema == schema
-    assert one.table == TableName("demo", "t", schema)
+    scoped = scope(*query)
+    assert scoped.schema == schema
+    assert scoped.table == TableName("demo", "t", schema)
 
 
 @pytest.mark.parametrize(

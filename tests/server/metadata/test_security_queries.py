@@ -27,7 +27,7 @@ def ids(client: Any, query: str = "list users") -> list[str]:
 
 
 def principals(answer: Any) -> dict[str, list[str]]:
-    return {one["Principal"]: one["Action"] for one in answer["ACL"]}
+    return {entry["Principal"]: entry["Action"] for entry in answer["ACL"]}
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_who_may_do_what_to_a_table(client: Any, reader: Any, chief: Any) -> Non
     run_sql(client, "create table sales_1 (a bigint)")
     run_sql(client, "create table hidden (a bigint)")
     in_schema = {"odps.namespace.schema": "true", "odps.default.schema": "default"}
-    everybody = {f"user/{one.access_id}" for one in (client, reader, chief)}
+    everybody = {f"user/{caller.access_id}" for caller in (client, reader, chief)}
     for query in ON_TABLES:
         for name in ("sales_1", "demo.sales_1", "`demo`.`default`.`sales_1`"):
             assert set(principals(answered(chief, query.format(name)))) == everybody

@@ -77,8 +77,8 @@ def test_a_session_keeps_its_rows(filled: Tunnel) -> None:
 
 def test_records_have_the_order_asked_for_and_arrow_the_table_s(filled: Tunnel) -> None:
     session = filled.download()["DownloadID"]
-    one = filled.data(session, 0, 1, columns="text,id").body
-    assert one.startswith(b"\x0a\x06text 0\x10\x00")
+    body = filled.data(session, 0, 1, columns="text,id").body
+    assert body.startswith(b"\x0a\x06text 0\x10\x00")
     table = arrow_of(filled.data(session, 0, 2, columns="text,id", arrow="").body)
     assert table.column_names == ["id", "text"]
     assert table["text"].to_pylist() == ["text 0", "text 1"]

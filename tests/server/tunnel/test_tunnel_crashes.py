@@ -292,10 +292,10 @@ def test_clients_that_commit_at_once(tmp_path: Path, kind: str) -> None:
     keys = {ACCESS_ID: SECRET}
     path = "/projects/demo/tables/t"
     with (
-        fletching.serve(tmp_path, access_keys=keys, access_log=False) as one,
-        fletching.serve(tmp_path, access_keys=keys, access_log=False) as two,
+        fletching.serve(tmp_path, access_keys=keys, access_log=False) as left,
+        fletching.serve(tmp_path, access_keys=keys, access_log=False) as right,
     ):
-        tunnels = [Tunnel(RawClient(server.url), path) for server in (one, two)]
+        tunnels = [Tunnel(RawClient(server.url), path) for server in (left, right)]
         first = tunnels[0]
         if kind == "upsert":
             session = str(first.done("POST", {"slotnum": 1}, part="/upserts")["id"])

@@ -216,11 +216,11 @@ def test_arrow_blocks(tunnel: Tunnel, chunk_bytes: int) -> None:
     assert tunnel.rows() == [(1, "a"), (2, None)] * 2
 
 
-@pytest.mark.parametrize("place", [0, 3, 4, 40, 200, -1])
-def test_damaged_arrow_is_refused(tunnel: Tunnel, place: int) -> None:
+@pytest.mark.parametrize("offset", [0, 3, 4, 40, 200, -1])
+def test_damaged_arrow_is_refused(tunnel: Tunnel, offset: int) -> None:
     session = tunnel.open()
     body = bytearray(framed([BATCH], 64))
-    body[place] ^= 0x40
+    body[offset] ^= 0x40
     query: dict[str, Any] = {"uploadid": session, "arrow": "", "blockid": 0}
     assert tunnel.send("PUT", query, bytes(body)).status in {400, 413}
     assert tunnel.send("PUT", query, framed([BATCH])[:-2]).status == 400
@@ -286,14 +286,14 @@ def test_a_coding_that_nobody_knows(tunnel: Tunnel) -> None:
 
 def test_sessions_are_found_by_every_server_and_after_a_restart(tmp_path: Any) -> None:
     keys = {ACCESS_ID: SECRET}
-    with fletching.serve(tmp_path, access_keys=keys) as one:
-        client = RawClient(one.url)
+    with fletching.serve(tmp_path, access_keys=keys) as left:
+        client = RawClient(left.url)
         client.create_table("t", ID_AND_TEXT)
         first = Tunnel(client, "/projects/demo/tables/t")
         session = first.open()
         first.block(session, 0, [(0, "one")])
-        with fletching.serve(tmp_path, access_keys=keys) as two:
-            second = Tunnel(RawClient(two.url), first.path)
+        with fletching.serve(tmp_path, access_keys=keys) as right:
+            second = Tunnel(RawClient(right.url), first.path)
             second.block(session, 1, [(1, "two")])
             first.block(session, 2, [(2, "one")])
             download = first.download()["DownloadID"]

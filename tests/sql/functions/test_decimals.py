@@ -48,7 +48,7 @@ def test_products_keep_eighteen_digits_behind_the_point() -> None:
         context.prec = 100
         for _ in range(30):
             a, b = drawn(rand, 26, 18), drawn(rand, 26, 18)
-            texts = [f"CAST('{one:f}' AS DECIMAL(38, 18))" for one in (a, b)]
+            texts = [f"CAST('{operand:f}' AS DECIMAL(38, 18))" for operand in (a, b)]
             ((result,),) = connection.execute(
                 f"SELECT {product(texts[0], wide, texts[1], wide)}"
             ).fetchall()

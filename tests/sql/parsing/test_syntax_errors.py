@@ -15,14 +15,14 @@ from fletching.sql.parsing.syntax_errors import (
 
 
 class Complaint(Exception):  # noqa: N818 - it stands for a library's
-    def __init__(self, text: str, **place: Any) -> None:
+    def __init__(self, text: str, **position: Any) -> None:
         super().__init__(text)
-        if place:
-            self.errors = [place]
+        if position:
+            self.errors = [position]
 
 
-def message_of(description: str, **place: Any) -> str:
-    error = Complaint("x", description=description, **place)
+def message_of(description: str, **position: Any) -> str:
+    error = Complaint("x", description=description, **position)
     return syntax_error(error, "statement", "source").message
 
 

@@ -42,8 +42,8 @@ def chosen(text: str, values: list[Any], kind: pa.DataType) -> list[Any]:
     return ds.dataset(table).to_table(filter=condition.expression)["v"].to_pylist()
 
 
-def alike(one: list[Any], other: list[Any]) -> bool:
-    return list(map(repr, one)) == list(map(repr, other))
+def alike(left: list[Any], other: list[Any]) -> bool:
+    return list(map(repr, left)) == list(map(repr, other))
 
 
 @pytest.mark.parametrize("sign", OPERATORS)
@@ -128,7 +128,7 @@ def test_literals_that_cannot_be_compared_are_refused(text: str, message: str) -
 def test_bounds_leave_out_no_batch_with_a_chosen_row() -> None:
     whole = [v for v in NUMBERS if v is not None]
     texts = [
-        *(f"{way}(v {sign} {other})" for way in ("", "not ") for sign in OPERATORS for other in (-4, 0, 2, 9)),
+        *(f"{negation}(v {sign} {other})" for negation in ("", "not ") for sign in OPERATORS for other in (-4, 0, 2, 9)),
         *("v in (0, 5)", "v not in (0, 5)", "v in (0)", "v not in (2)", "v in (1.5)", "v > 1.5"),
     ]  # fmt: skip
     fields = {"v": pa.field("v", pa.int64())}

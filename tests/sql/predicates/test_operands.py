@@ -56,9 +56,9 @@ def test_what_is_no_field(field: pa.Field, rest: tuple[str, ...], words: str) ->
 )
 def test_pairs_of_columns(left: Any, right: Any, equal: bool, less: bool) -> None:
     table = pa.table({"l": left, "r": right})
-    one, other = (operand_of(table.schema.field(name), ()) for name in "lr")
+    first, other = (operand_of(table.schema.field(name), ()) for name in "lr")
     for operator, expected in (("==", equal), ("!=", not equal), ("<", less)):
-        result = ds.dataset(table).to_table(filter=compared(one, operator, other)).num_rows
+        result = ds.dataset(table).to_table(filter=compared(first, operator, other)).num_rows
         assert bool(result) is expected, operator
 
 
@@ -67,14 +67,14 @@ def test_half_floats_are_compared_as_doubles() -> None:
     halves = pa.table({"h": pa.array(np.array([0.5, -2.0, np.nan], np.float16))})
     half = operand_of(halves.schema.field("h"), ())
     assert ds.dataset(halves).to_table(filter=half.comparable < 0.75)["h"].to_pylist() == [0.5, -2]
-    one = compared(half, "==", half)
-    assert ds.dataset(halves).to_table(filter=one).num_rows == 2
+    comparison = compared(half, "==", half)
+    assert ds.dataset(halves).to_table(filter=comparison).num_rows == 2
 
 
 def test_what_cannot_be_compared() -> None:
-    one, other = (
+    first, other = (
         operand_of(pa.field("l", pa.string()), ()),
         operand_of(pa.field("r", pa.date32()), ()),
     )
     with pytest.raises(InvalidArgumentError):
-        compared(one, "==", other)
+        compared(first, "==", other)

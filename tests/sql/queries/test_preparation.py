@@ -46,22 +46,22 @@ def test_what_a_scan_is_asked_for(text: str, columns: tuple[str, ...], pushed: l
 
 
 def test_each_side_of_an_outer_join_is_pruned_by_its_own_conditions() -> None:
-    one, other = written(
+    first, other = written(
         "select 1 from t a left join t b on a.id = b.id and b.n = 1 where a.n = 2"
     ).scans
-    assert one.pushed == ["a.n = 2"]
+    assert first.pushed == ["a.n = 2"]
     assert other.pushed == ["b.n = 1"]
-    one, other = written("select 1 from t a left join t b on a.id = b.id where b.n = 2").scans
-    assert (one.pushed, other.pushed) == ([], [])
+    first, other = written("select 1 from t a left join t b on a.id = b.id where b.n = 2").scans
+    assert (first.pushed, other.pushed) == ([], [])
 
 
 @pytest.mark.parametrize("kind", ["anti", "left anti", "semi", "left semi"])
 def test_rows_that_a_condition_of_an_anti_join_leaves_are_read(kind: str) -> None:
     """Whoever fulfils no condition of an ANTI JOIN is in its result."""
-    one, other = written(
+    first, other = written(
         f"select 1 from t a {kind} join t b on a.id = b.id and a.n = 2 and b.n = 1"
     ).scans
-    assert (one.pushed, other.pushed) == ([], ["b.n = 1"])
+    assert (first.pushed, other.pushed) == ([], ["b.n = 1"])
 
 
 @pytest.mark.parametrize(

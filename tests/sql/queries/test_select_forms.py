@@ -17,7 +17,14 @@ from fletching.sql.queries.select_forms import (
 def test_names_of_columns() -> None:
     tree = parse_one("select 1, a, b + 1, (select 2), count(*) c, *")
     name_columns(tree)
-    assert [one.alias_or_name for one in tree.expressions] == ["_c0", "a", "_c2", "_c3", "c", "*"]
+    assert [expression.alias_or_name for expression in tree.expressions] == [
+        "_c0",
+        "a",
+        "_c2",
+        "_c3",
+        "c",
+        "*",
+    ]
 
 
 def test_rows_that_a_call_makes() -> None:
@@ -46,7 +53,11 @@ def test_sorting_within_workers_sorts_all() -> None:
 def test_patterns_of_names() -> None:
     tree = parse_one("select `a.b`, `(a|b)?+.+`, `x|y`, `plain`, bare from t")
     choose_by_patterns(tree, {"x|y"})
-    result = [one.meta.get(PATTERN) for one in tree.expressions if isinstance(one, exp.Star)]
+    result = [
+        expression.meta.get(PATTERN)
+        for expression in tree.expressions
+        if isinstance(expression, exp.Star)
+    ]
     assert result == ["(a|b)?+.+"]
 
 

@@ -314,9 +314,10 @@ def test_insertions(text: str, targets: list[Any]) -> None:
     statement = parse_statement(text, HERE)
     assert isinstance(statement, Insertion)
     assert [
-        (one.static, one.dynamic, one.columns, one.overwrite) for one in statement.targets
+        (target.static, target.dynamic, target.columns, target.overwrite)
+        for target in statement.targets
     ] == targets
-    assert {one.table for one in statement.targets} == {T}
+    assert {target.table for target in statement.targets} == {T}
 
 
 def test_tables_and_views_of_queries() -> None:

@@ -101,8 +101,8 @@ def test_partition_columns(connect: Callable[..., fletching.Client], bucket: Any
     assert rows.equals(plain(table).scan().to_table())
     assert bucket.requests
     bucket.requests.clear()
-    one = table.scan(partitions=[{"day": "2"}]).to_table()
-    assert one.column("day").unique().to_pylist() == ["2"]
+    second = table.scan(partitions=[{"day": "2"}]).to_table()
+    assert second.column("day").unique().to_pylist() == ["2"]
     assert len({key for key, _, _ in bucket.requests}) == 1
 
 

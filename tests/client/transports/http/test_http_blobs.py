@@ -77,8 +77,8 @@ def test_a_foreign_service_frames_by_the_count(coding: ContentCoding, chunk: int
     headers = {} if coding is ContentCoding.IDENTITY else {"content_encoding": coding.value}
     many = FakeReply(wire(DATA, framed=True, coding=coding), chunk, **headers)
     assert read(many, 4) == DATA
-    one = FakeReply(wire(DATA[3:], framed=False, coding=coding), chunk, **headers)
-    assert read(one, 1) == DATA[3:]
+    reply = FakeReply(wire(DATA[3:], framed=False, coding=coding), chunk, **headers)
+    assert read(reply, 1) == DATA[3:]
 
 
 def test_what_the_service_says_wins_over_the_count() -> None:
