@@ -90,7 +90,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     @staticmethod
-    def _facts(data: bytes, marks: dict[str, str]) -> dict[str, str]:
+    def _object_headers(data: bytes, marks: dict[str, str]) -> dict[str, str]:
         headers = {"etag": f'"{hashlib.sha256(data).hexdigest()[:16]}"', "last-modified": _DATE}
         return headers | marks
 
@@ -112,7 +112,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._answer(412)
                 return
             self.server.objects[key] = (data, marks)
-        self._answer(200, headers={"x-goog-generation": "1", **self._facts(data, marks)})
+        self._answer(200, headers={"x-goog-generation": "1", **self._object_headers(data, marks)})
 
     def do_POST(self) -> None:
         key, query = self._parse()
@@ -163,7 +163,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(404)
             return
         data, marks = result
-        headers = self._facts(data, marks)
+        headers = self._object_headers(data, marks)
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", ""))
         if not with_body:
             self._answer(200, headers={"content-length": str(len(data)), **headers})

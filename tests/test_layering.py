@@ -253,6 +253,55 @@ def libraries_of(name: str) -> frozenset[str]:
     return frozenset(result - sys.stdlib_module_names - {"fletching"})
 
 
+HOUSE_WORDS = {
+    *("cycle", "facts", "found", "gate", "luck", "one", "place", "places", "said", "some"),
+    *("told", "way", "ways"),
+}
+"""Names that tell a reader of Arrow or HTTP nothing: a row, a match, a message or an index has its own."""
+
+NAMED_SO = {
+    ("errors.py", "facts"): "public: what an error knows besides its message",
+    ("protocol/http/error_codec.py", "facts"): "the same on the wire",
+    (
+        "protocol/codec/codec_requests.py",
+        "place",
+    ): "query, header or JSON, as the table of fields says",
+    ("protocol/codec/request_tables.py", "Place"): "likewise",
+    ("protocol/codec/request_tables.py", "places"): "likewise",
+    ("catalog/upkeep_rows.py", "place"): "a column of the catalog",
+    ("engine/upkeep/operations.py", "place"): "the same in a public answer",
+}
+"""Where such a word is the thing's name."""
+
+
+def bound_names(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """What a module gives names to: variables, parameters, attributes, functions and classes."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                yield node.name, node.lineno
+            case ast.arg():
+                yield node.arg, node.lineno
+            case ast.Name(ctx=ast.Store()):
+                yield node.id, node.lineno
+            case ast.Attribute(ctx=ast.Store()):
+                yield node.attr, node.lineno
+
+
+@pytest.mark.parametrize("root", ["src/fletching", "tests"])
+def test_names_are_the_field_s_and_not_the_house_s(root: str) -> None:
+    folder = SOURCE.parent.parent / root
+    wrong = [
+        f"{path.relative_to(folder)}:{line} {name}"
+        for path in sorted(folder.rglob("*.py"))
+        for name, line in bound_names(parsed(path))
+        if not name.isupper()
+        and name.strip("_").lower() in HOUSE_WORDS
+        and (path.relative_to(folder).as_posix(), name.strip("_")) not in NAMED_SO
+    ]
+    assert wrong == []
+
+
 LONG = 500
 
 

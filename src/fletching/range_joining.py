@@ -74,9 +74,9 @@ def join_ranges(
     closed = _closed_gaps(gaps, lengths, bytes_per_request, longest_bytes, spare_bytes)
     joined: list[JoinedRange] = []
     parts: list[tuple[int, int, int]] = []
-    for place, part in enumerate(wanted):
+    for number, part in enumerate(wanted):
         parts.append(part)
-        if place == len(gaps) or not closed[place]:
+        if number == len(gaps) or not closed[number]:
             joined += _divided(parts, longest_bytes)
             parts = []
     return joined
@@ -99,16 +99,16 @@ def _closed_gaps(
     ends = list(range(len(lengths)))
     begins = list(ends)
     sizes = [-(-length // count) for length, count in zip(lengths, divisions, strict=True)]
-    for place in sorted(range(len(gaps)), key=gaps.__getitem__):
-        gap = gaps[place]
+    for index in sorted(range(len(gaps)), key=gaps.__getitem__):
+        gap = gaps[index]
         few = requests * bytes_per_request <= worth
         if gap > SMALL_GAP_BYTES and (few or gap > bytes_per_request):
             break
-        first, last = begins[place], ends[place + 1]
-        size = sizes[place] + gap + sizes[last]
-        if size > longest_bytes or divisions[place + 1] > 1:
+        first, last = begins[index], ends[index + 1]
+        size = sizes[index] + gap + sizes[last]
+        if size > longest_bytes or divisions[index + 1] > 1:
             continue
-        closed[place] = True
+        closed[index] = True
         ends[first], begins[last] = last, first
         sizes[first] = sizes[last] = size
         requests -= 1

@@ -148,8 +148,8 @@ class StorageSettings:
                 f"the object store {without_secrets(self.objects)!r} is no URL that begins with"
                 " s3://, gs:// or az://"
             )
-        scheme, _, place = (self.objects or "").partition("://")
-        if self.objects is not None and scheme != "memory" and not place.strip("/"):
+        scheme, _, path = (self.objects or "").partition("://")
+        if self.objects is not None and scheme != "memory" and not path.strip("/"):
             raise UsageError(f"the object store {self.objects!r} names no bucket")
         if self.server_key is not None and self.server_key_file is not None:
             raise UsageError("the server key is given twice: as server_key and as server_key_file")
@@ -398,11 +398,11 @@ def _check_type(field: dataclasses.Field[object], value: object, kind: object) -
         raise UsageError(f"setting {field.name} is {shown}, and should be {field.metadata['unit']}")
 
 
-def _keep_one(values: dict[str, object], ranks: Mapping[str, int], one: str, other: str) -> None:
+def _keep_one(values: dict[str, object], ranks: Mapping[str, int], name: str, other: str) -> None:
     """Of two ways to say one thing, the one that was said with more weight counts."""
-    if values.get(one) is None or values.get(other) is None or ranks[one] == ranks[other]:
+    if values.get(name) is None or values.get(other) is None or ranks[name] == ranks[other]:
         return
-    del values[one if ranks[one] < ranks[other] else other]
+    del values[name if ranks[name] < ranks[other] else other]
 
 
 def storage_settings(

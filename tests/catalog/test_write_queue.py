@@ -75,12 +75,12 @@ class Writers:
 
 
 def test_those_who_wait_are_committed_together(database: Database, commits: list[object]) -> None:
-    writers, gate = Writers(database), threading.Event()
-    writers.add(0, gate.wait)
+    writers, release = Writers(database), threading.Event()
+    writers.add(0, release.wait)
     for number in range(1, 6):
         writers.add(number)
     writers.wait_until(5)
-    gate.set()
+    release.set()
     writers.join()
     assert writers.outcomes == dict.fromkeys(range(6))
     assert numbers(database) == list(range(6))
@@ -109,10 +109,10 @@ def fail() -> None:
 def test_a_writer_that_raises_undoes_its_own_work_alone(
     database: Database, failing: set[int]
 ) -> None:
-    writers, gate = Writers(database), threading.Event()
+    writers, release = Writers(database), threading.Event()
 
     def begin() -> None:
-        gate.wait()
+        release.wait()
         if 0 in failing:
             fail()
 
@@ -120,7 +120,7 @@ def test_a_writer_that_raises_undoes_its_own_work_alone(
     for number in range(1, 4):
         writers.add(number, fail if number in failing else lambda: None)
     writers.wait_until(3)
-    gate.set()
+    release.set()
     writers.join()
     assert numbers(database) == [n for n in range(4) if n not in failing]
     for number, outcome in writers.outcomes.items():
@@ -130,12 +130,12 @@ def test_a_writer_that_raises_undoes_its_own_work_alone(
 def test_one_that_does_not_share_finds_the_others_committed(
     database: Database, commits: list[object]
 ) -> None:
-    writers, gate = Writers(database), threading.Event()
-    writers.add(0, gate.wait)
+    writers, release = Writers(database), threading.Event()
+    writers.add(0, release.wait)
     writers.add(1)
     writers.wait_until(1)
     writers.add(2, fail, shares=False)
-    gate.set()
+    release.set()
     writers.join()
     assert numbers(database) == [0, 1]
     assert isinstance(writers.outcomes[2], InvalidArgumentError)
@@ -145,8 +145,8 @@ def test_one_that_does_not_share_finds_the_others_committed(
 def test_a_commit_that_fails_is_told_to_all(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writers, gate = Writers(database), threading.Event()
-    writers.add(0, gate.wait)
+    writers, release = Writers(database), threading.Event()
+    writers.add(0, release.wait)
     writers.add(1)
     writers.wait_until(1)
 
@@ -154,7 +154,7 @@ def test_a_commit_that_fails_is_told_to_all(
         raise sqlite3.OperationalError("disk I/O error")
 
     monkeypatch.setattr(database._engine.dialect, "do_commit", broken)
-    gate.set()
+    release.set()
     writers.join()
     monkeypatch.undo()
     assert [type(outcome) for outcome in writers.outcomes.values()] == [StorageError] * 2
@@ -166,7 +166,7 @@ def test_a_commit_that_fails_is_told_to_all(
 
 def test_a_transaction_that_the_database_undid_is_no_success(database: Database) -> None:
     """As SQLite does on a full disk: committing it afterwards would quietly commit nothing."""
-    writers, gate = Writers(database), threading.Event()
+    writers, release = Writers(database), threading.Event()
 
     def undone() -> None:
         queue = database._queue
@@ -177,10 +177,10 @@ def test_a_transaction_that_the_database_undid_is_no_success(database: Database)
         raw.execute("ROLLBACK")
         raise sqlite3.OperationalError("database or disk is full")
 
-    writers.add(0, gate.wait)
+    writers.add(0, release.wait)
     writers.add(1, undone)
     writers.wait_until(1)
-    gate.set()
+    release.set()
     writers.join()
     assert all(outcome is not None for outcome in writers.outcomes.values())
     assert numbers(database) == []
@@ -190,27 +190,27 @@ def test_a_transaction_that_the_database_undid_is_no_success(database: Database)
 
 
 def test_a_turn_that_does_not_come_in_time_is_refused(database: Database) -> None:
-    writers, gate = Writers(database), threading.Event()
+    writers, release = Writers(database), threading.Event()
     inside = threading.Event()
 
     def hold() -> None:
         inside.set()
-        gate.wait()
+        release.wait()
 
     writers.add(0, hold)
     inside.wait(600)
     with pytest.raises(ServiceUnavailableError), database.write(wait_seconds=0.01):
         raise AssertionError
-    gate.set()
+    release.set()
     writers.join()
 
 
 def test_a_trial_sees_what_shared_and_leaves_nothing(database: Database) -> None:
-    writers, gate = Writers(database), threading.Event()
-    writers.add(0, gate.wait)
+    writers, release = Writers(database), threading.Event()
+    writers.add(0, release.wait)
     writers.add(1)
     writers.wait_until(1)
-    gate.set()
+    release.set()
     with database.trial() as connection:
         connection.execute(INSERT, {"n": 9})
     writers.join()

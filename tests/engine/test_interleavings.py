@@ -42,7 +42,7 @@ def ids(*values: int) -> Any:
     return pa.record_batch([pa.array(values, pa.int64())], schema=SCHEMA)
 
 
-class Gate:
+class Pause:
     """Stops the first operation at a point of its n-th transaction."""
 
     def __init__(self, point: str, number: int) -> None:
@@ -61,7 +61,7 @@ class Gate:
 
 
 @contextlib.contextmanager
-def paused(house: House, gate: Gate) -> Iterator[None]:
+def paused(house: House, pause: Pause) -> Iterator[None]:
     database = house.engine.context.database
     write = database.write
     mine = threading.get_ident()
@@ -70,10 +70,10 @@ def paused(house: House, gate: Gate) -> Iterator[None]:
     def stopping(**options: Any) -> Iterator[Any]:
         with write(**options) as connection:
             if threading.get_ident() == mine:
-                gate.arrive("begun")
+                pause.arrive("begun")
             yield connection
             if threading.get_ident() == mine:
-                gate.arrive("changed")
+                pause.arrive("changed")
 
     database.write = stopping  # type: ignore[method-assign]  # the point is inside
     try:
@@ -176,25 +176,25 @@ def attempt(
 
 
 def interleave(
-    first: str, second: str, houses: tuple[House, House], scene: Scene, gate: Gate
+    first: str, second: str, houses: tuple[House, House], scene: Scene, pause: Pause
 ) -> dict[str, Any]:
     """What became of both; keys are ``1`` and ``2``."""
     results: dict[str, Any] = {}
 
     def run_first() -> None:
-        with paused(houses[0], gate):
+        with paused(houses[0], pause):
             attempt(OPERATIONS[first], houses[0], scene, results, "1")
-        gate.reached.set()
+        pause.reached.set()
 
     left = threading.Thread(target=run_first)
     left.start()
-    gate.reached.wait()
+    pause.reached.wait()
     right = threading.Thread(
         target=attempt, args=(OPERATIONS[second], houses[1], scene, results, "2")
     )
     right.start()
     right.join(WAITS_SECONDS)
-    gate.go_on.set()
+    pause.go_on.set()
     left.join()
     right.join()
     return results
@@ -250,9 +250,9 @@ def test_every_pair_of_operations_at_every_point(open_house: Any, first: str) ->
             scene = Scene(houses[0], number)
             for each in houses:  # the sessions' last second
                 each.clock.advance(DAY - 1)
-            gate = Gate(point, count)
-            results = interleave(first, second, houses, scene, gate)
+            pause = Pause(point, count)
+            results = interleave(first, second, houses, scene, pause)
             check(first, second, dict(sorted(results.items())), houses[1], scene)
-            gate.go_on.set()
+            pause.go_on.set()
     problems = [item for item in houses[0].engine.verify() if item.problems]
     assert problems == []

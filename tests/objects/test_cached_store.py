@@ -37,13 +37,13 @@ class Bucket(RemoteStore):
     def __init__(self) -> None:
         super().__init__(obstore.store.MemoryStore())
         self.fetched = 0
-        self.gate: threading.Event | None = None
+        self.release: threading.Event | None = None
         self.spoil: Callable[[bytes], bytes] | None = None
         put(self, IDENTITY_KEY, b"one store")
 
     def get_range(self, key: str, start: int, end: int) -> memoryview:
-        if self.gate is not None:
-            assert self.gate.wait(600)
+        if self.release is not None:
+            assert self.release.wait(600)
         data = super().get_range(key, start, end)
         if key != IDENTITY_KEY:
             self.fetched += end - start
@@ -120,12 +120,12 @@ def test_what_is_read_whole_is_fetched_once_and_mapped_then(
 def test_readers_at_once_share_what_comes(bucket: Bucket, make: Callable[..., CachedStore]) -> None:
     store = make(bucket)
     store.open("tables/t/w-1", length=len(DATA), crc32c=CHECKSUM)  # finds out which store it is
-    bucket.gate = threading.Event()
+    bucket.release = threading.Event()
     got: list[bytes] = []
     threads = [threading.Thread(target=lambda: got.append(stream(store))) for _ in range(4)]
     for thread in threads:
         thread.start()
-    bucket.gate.set()
+    bucket.release.set()
     for thread in threads:
         thread.join(600)
     assert got == [DATA] * 4
@@ -380,14 +380,14 @@ def test_so_many_come_at_once_and_none_once_it_is_closed(
 ) -> None:
     store = make(bucket)
     opened(store)
-    bucket.gate = threading.Event()
+    bucket.release = threading.Event()
     for number in range(MOST_FILLS + 1):
         put(bucket, f"tables/t/w-{number + 2}", DATA[:MIB])
     objects = [bucket.open(f"tables/t/w-{n + 2}", length=MIB) for n in range(MOST_FILLS + 1)]
     fills = [store.fill(each, crc32c(DATA[:MIB])) for each in objects]
     assert [fill is not None for fill in fills] == [True] * MOST_FILLS + [False]
     assert store.fill(objects[0], crc32c(DATA[:MIB])) is fills[0]
-    bucket.gate.set()
+    bucket.release.set()
     wait_until_idle(store)
     store.close()
     assert store.fill(objects[-1], crc32c(DATA[:MIB])) is None
@@ -398,11 +398,11 @@ def test_closing_gives_up_what_is_coming(
 ) -> None:
     store = make(bucket)
     opened(store)
-    bucket.gate = threading.Event()
+    bucket.release = threading.Event()
     fill = store.fill(bucket.open("tables/t/w-1", length=len(DATA)), CHECKSUM)
     assert fill is not None
     store.close()
-    bucket.gate.set()
+    bucket.release.set()
     for thread in threading.enumerate():
         if thread.name == "fletching-cache":
             thread.join(600)
@@ -455,7 +455,7 @@ def test_what_is_coming_counts_as_used(bucket: Bucket, make: Callable[..., Cache
     put(bucket, "tables/t/w-2", DATA)
     store = make(bucket, capacity=len(DATA) + MIB)
     stored_first = opened(store)
-    bucket.gate = threading.Event()
+    bucket.release = threading.Event()
     first = stored_first.stream(0, len(DATA))
     thread = threading.Thread(target=lambda: b"".join(first))
     thread.start()
@@ -463,7 +463,7 @@ def test_what_is_coming_counts_as_used(bucket: Bucket, make: Callable[..., Cache
         time.sleep(0.001)
     stored = bucket.open("tables/t/w-2", length=len(DATA))
     assert store.fill(stored, CHECKSUM) is None
-    bucket.gate.set()
+    bucket.release.set()
     thread.join(600)
     wait_until_idle(store)
     assert store.fill(stored, CHECKSUM) is not None  # the older copy goes

@@ -16,13 +16,13 @@ class Disk:
     def __init__(self) -> None:
         self.begun = 0
         self.started = threading.Semaphore(0)
-        self.gate = threading.Semaphore(0)
+        self.turns = threading.Semaphore(0)
         self.errors: list[Exception | None] = []
 
     def __call__(self, folder: Path) -> None:
         number, self.begun = self.begun, self.begun + 1
         self.started.release()
-        self.gate.acquire()
+        self.turns.acquire()
         error = self.errors[number] if number < len(self.errors) else None
         if error is not None:
             raise error
@@ -57,7 +57,7 @@ def test_all_who_come_while_one_runs_share_the_next(tmp_path: Path) -> None:
     joined(syncs, tmp_path, 1)
     # Whoever has not looked yet begins another round, which is as good.
     for _ in range(9):
-        disk.gate.release()
+        disk.turns.release()
     for thread in (first, *others):
         thread.join(600)
     assert outcomes == [None] * 9
@@ -73,11 +73,11 @@ def test_nobody_relies_on_a_sync_that_began_before(tmp_path: Path) -> None:
     disk.started.acquire()
     second = waiting(syncs, tmp_path, outcomes)
     joined(syncs, tmp_path, 1)
-    disk.gate.release()
+    disk.turns.release()
     first.join(600)
     assert outcomes == [None]
     disk.started.acquire()  # a sync of its own
-    disk.gate.release()
+    disk.turns.release()
     second.join(600)
     assert outcomes == [None, None]
 
@@ -91,12 +91,12 @@ def test_a_failed_sync_is_told_to_everybody_who_waited_for_it_alone(tmp_path: Pa
     disk.started.acquire()
     second = waiting(syncs, tmp_path, outcomes)
     joined(syncs, tmp_path, 1)
-    disk.gate.release()
-    disk.gate.release()
+    disk.turns.release()
+    disk.turns.release()
     first.join(600)
     second.join(600)
     assert sorted(map(str, outcomes)) == sorted(map(str, [None, failure]))
-    disk.gate.release()
+    disk.turns.release()
     syncs.sync(tmp_path)
 
 
@@ -106,8 +106,8 @@ def test_folders_do_not_wait_for_each_other(tmp_path: Path) -> None:
     threads = [waiting(syncs, tmp_path / name, outcomes) for name in ("a", "b")]
     disk.started.acquire()
     disk.started.acquire()  # both run
-    disk.gate.release()
-    disk.gate.release()
+    disk.turns.release()
+    disk.turns.release()
     for thread in threads:
         thread.join(600)
     assert outcomes == [None, None]

@@ -169,13 +169,13 @@ def test_so_many_windows_are_under_way_and_no_more() -> None:
 
 
 def test_leaving_early_gives_up_what_was_not_begun() -> None:
-    begun, gate, asked = threading.Event(), threading.Event(), []
+    begun, release, asked = threading.Event(), threading.Event(), []
 
     def get(start: int, end: int) -> memoryview:
         asked.append(start)
         if start:
             begun.set()
-            assert gate.wait(600)
+            assert release.wait(600)
         return memoryview(bytes(1))
 
     pool = RangePool(1)
@@ -185,7 +185,7 @@ def test_leaving_early_gives_up_what_was_not_begun() -> None:
     next(chunks)
     assert begun.wait(600)
     chunks.close()
-    gate.set()
+    release.set()
     pool._threads.shutdown(wait=True)
     assert asked == [0, WINDOW_BYTES]
 

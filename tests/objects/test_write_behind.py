@@ -8,13 +8,13 @@ import pytest
 
 from fletching.errors import StorageFullError
 from fletching.objects import write_behind as behind
-from fletching.objects.write_behind import MAX_BEHIND_BYTES, WriteBehind
+from fletching.objects.write_behind import MAX_QUEUED_BYTES, WriteBehindQueue
 
 LARGE = 1 << 20
 
 
 class Sink:
-    """Notes what is written and by which thread; waits for ``gate`` and fails where told."""
+    """Notes what is written and by which thread; waits for ``release`` and fails where told."""
 
     key = "k"
 
@@ -23,15 +23,15 @@ class Sink:
         self.length = 0
         self.log: list[tuple[str, bytes]] = [] if log is None else log
         self.threads: list[str] = []
-        self.gate = threading.Event()
-        self.gate.set()
+        self.release = threading.Event()
+        self.release.set()
         self.fail = False
 
     def write(self, data: Any) -> None:
         self.write_many((data,))
 
     def write_many(self, buffers: Sequence[Any]) -> None:
-        assert self.gate.wait(600)
+        assert self.release.wait(600)
         if self.fail:
             raise StorageFullError("no room", key=self.key)
         self.threads.append(threading.current_thread().name)
@@ -45,9 +45,9 @@ class Sink:
 def test_writes_arrive_in_the_order_of_the_calls_whatever_their_size() -> None:
     log: list[tuple[str, bytes]] = []
     first, second = Sink("a", log), Sink("b", log)
-    writer = WriteBehind()
+    writer = WriteBehindQueue()
     expected = []
-    for number, size in enumerate([10, LARGE, 5, 2 * LARGE, 1, MAX_BEHIND_BYTES + 1, 7, LARGE, 3]):
+    for number, size in enumerate([10, LARGE, 5, 2 * LARGE, 1, MAX_QUEUED_BYTES + 1, 7, LARGE, 3]):
         sink = (first, second)[number % 2]
         data = bytes([number]) * size
         writer.write_many(sink, [data[:1], data[1:]], size)
@@ -59,7 +59,7 @@ def test_writes_arrive_in_the_order_of_the_calls_whatever_their_size() -> None:
 
 
 def test_small_bodies_need_no_thread_and_settling_ends_it() -> None:
-    sink, writer = Sink(), WriteBehind()
+    sink, writer = Sink(), WriteBehindQueue()
     writer.write_many(sink, [b"x"], 1)
     assert sink.threads == [threading.current_thread().name]
     writer.write_many(sink, [bytes(LARGE)], LARGE)
@@ -72,9 +72,9 @@ def test_small_bodies_need_no_thread_and_settling_ends_it() -> None:
 
 
 def test_the_caller_goes_on_while_bytes_wait_but_not_beyond_the_limit() -> None:
-    sink, writer = Sink(), WriteBehind()
-    sink.gate.clear()
-    piece = bytes(MAX_BEHIND_BYTES // 4)
+    sink, writer = Sink(), WriteBehindQueue()
+    sink.release.clear()
+    piece = bytes(MAX_QUEUED_BYTES // 4)
     for _ in range(4):
         writer.write_many(sink, [piece], len(piece))  # none of them waits for the sink
     returned = threading.Event()
@@ -86,7 +86,7 @@ def test_the_caller_goes_on_while_bytes_wait_but_not_beyond_the_limit() -> None:
     caller = threading.Thread(target=fifth)
     caller.start()
     assert not returned.wait(0.1)
-    sink.gate.set()
+    sink.release.set()
     assert returned.wait(600)
     caller.join()
     writer.flush()
@@ -94,15 +94,15 @@ def test_the_caller_goes_on_while_bytes_wait_but_not_beyond_the_limit() -> None:
 
 
 def test_a_piece_above_the_limit_is_written_by_the_caller() -> None:
-    sink, writer = Sink(), WriteBehind()
+    sink, writer = Sink(), WriteBehindQueue()
     writer.write_many(sink, [bytes(LARGE)], LARGE)
-    writer.write_many(sink, [bytes(MAX_BEHIND_BYTES + 1)], MAX_BEHIND_BYTES + 1)
+    writer.write_many(sink, [bytes(MAX_QUEUED_BYTES + 1)], MAX_QUEUED_BYTES + 1)
     assert sink.threads == ["fletching-write-behind", threading.current_thread().name]
     writer.flush()
 
 
 def test_a_failure_reaches_the_caller_and_nothing_follows_it() -> None:
-    sink, writer = Sink(), WriteBehind()
+    sink, writer = Sink(), WriteBehindQueue()
     sink.fail = True
     writer.write_many(sink, [bytes(LARGE)], LARGE)
     with pytest.raises(StorageFullError):
@@ -117,12 +117,12 @@ def test_a_failure_reaches_the_caller_and_nothing_follows_it() -> None:
 
 
 def test_dropping_forgets_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(behind, "MAX_BEHIND_BYTES", 1 << 30)
-    sink, writer = Sink(), WriteBehind()
-    sink.gate.clear()
+    monkeypatch.setattr(behind, "MAX_QUEUED_BYTES", 1 << 30)
+    sink, writer = Sink(), WriteBehindQueue()
+    sink.release.clear()
     for _ in range(5):
         writer.write_many(sink, [bytes(LARGE)], LARGE)
-    threading.Timer(0.1, sink.gate.set).start()
+    threading.Timer(0.1, sink.release.set).start()
     writer.drop()
     writer.drop()
     assert len(sink.log) <= 1  # the one that was being written

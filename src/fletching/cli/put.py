@@ -138,7 +138,7 @@ def put(
     inputs = input_files(files)
     rows = size = 0
     with location.open(create=create) as client:
-        target = _found(client, table, create=create)
+        target = _existing(client, table, create=create)
         sources = _Sources(inputs, file_format, options, partition, target)
         lacking: dict[str, str] = {}
         with contextlib.closing(sources.opened()) as opened:
@@ -174,7 +174,7 @@ def put(
         say(f"{table}: {counted(rows, 'row')}, {human_bytes(size)} committed in {seconds:.2f} s")
 
 
-def _found(client: Client, table: str, *, create: bool) -> Table | None:
+def _existing(client: Client, table: str, *, create: bool) -> Table | None:
     """The table; None if it has to be created, in a project that is there then."""
     try:
         return find_table(client, table)

@@ -68,11 +68,11 @@ class _Slot:
     def put(self, contents: Sequence[bytes | None]) -> None:
         """Puts a batch in."""
         self.memory[0] = _TAKEN
-        place = _HEAD_BYTES
+        offset = _HEAD_BYTES
         for each in contents:
             if each is not None:
-                self.memory[place : place + len(each)] = each
-                place += len(each)
+                self.memory[offset : offset + len(each)] = each
+                offset += len(each)
 
     def __del__(self) -> None:
         """Closes the file."""
@@ -127,10 +127,10 @@ def _reduced(contents: Contents) -> tuple[Callable[..., Contents], tuple[object,
     if get_worker_info() is not None and size >= LEAST_BYTES and hasattr(os, "memfd_create"):
         if _own is None or _own.process != os.getpid():
             _own = _Slots()
-        found = _own.put(contents, size)
-        if found is not None:
+        slot = _own.put(contents, size)
+        if slot is not None:
             lengths = [-1 if each is None else len(each) for each in contents]
-            return _taken, (_own.process, *found, lengths)
+            return _taken, (_own.process, *slot, lengths)
     return Contents, (list(contents),)
 
 
@@ -154,13 +154,13 @@ def _taken(worker: int, number: int, file: _SentFile | None, lengths: Sequence[i
             for key in [key for key in _known if key[0] == other]:
                 del _known[key]
         _known[worker, number] = memory
-    result, place = Contents(), _HEAD_BYTES
+    result, offset = Contents(), _HEAD_BYTES
     for length in lengths:
         if length < 0:
             result.append(None)
             continue
-        result.append(memory[place : place + length])
-        place += length
+        result.append(memory[offset : offset + length])
+        offset += length
     memory[0] = _FREE
     return result
 

@@ -67,10 +67,10 @@ class DataFolder:
                 )
             )
 
-    def _inside(self, name: str, part: str, said: str) -> Path:
+    def _inside(self, name: str, part: str, setting: str) -> Path:
         if self.folder is None:
             raise UsageError(
-                f"nothing says where the {part} should be: give a data folder, or {said}"
+                f"nothing says where the {part} should be: give a data folder, or {setting}"
             )
         return self.folder / name
 

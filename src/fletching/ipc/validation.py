@@ -53,7 +53,7 @@ def has_constrained(data_type: pa.DataType, *, text: bool = False) -> bool:
 
     With ``text`` also whether there is text, which must be UTF-8.
     """
-    return any_below(data_type, lambda one: is_constrained(one) or (text and _is_text(one)))
+    return any_below(data_type, lambda child: is_constrained(child) or (text and _is_text(child)))
 
 
 def relaxed_type(data_type: pa.DataType, *, text: bool = False) -> pa.DataType:

@@ -150,13 +150,13 @@ class _Window:
 
     def views(self) -> Iterator[memoryview]:
         """The ranges' bytes, in the order in which they were asked for."""
-        pieces: dict[int, list[memoryview]] = {}
+        parts: dict[int, list[memoryview]] = {}
         for run, joined, future in self._requests:
             for (index, _, _), view in zip(joined.parts, future.result(), strict=True):
-                pieces.setdefault(run[index], []).append(view)
+                parts.setdefault(run[index], []).append(view)
         self._requests.clear()
         for position in range(len(self._ranges)):
-            result = pieces.pop(position, [])
+            result = parts.pop(position, [])
             if len(result) == 1:
                 yield result[0]
             else:

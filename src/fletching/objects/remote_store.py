@@ -467,13 +467,13 @@ def _options(url: str) -> dict[str, Any]:
         return {}
     prefix = _PREFIXES.get(scheme, "AZURE_")
     more: AwsOptions = aws_options(os.environ) if scheme == "s3" else {}
-    said = {name: os.environ.get(prefix + name.upper()) for name in _CLIENT_OPTIONS}
+    given = {name: os.environ.get(prefix + name.upper()) for name in _CLIENT_OPTIONS}
     return more | {
         "client_options": {
             "connect_timeout": dt.timedelta(seconds=CONNECT_SECONDS),
             "timeout": dt.timedelta(seconds=REQUEST_SECONDS),
         }
-        | {name: value for name, value in said.items() if value},
+        | {name: value for name, value in given.items() if value},
     }
 
 

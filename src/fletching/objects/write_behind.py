@@ -15,9 +15,9 @@ from typing_extensions import Buffer
 
 from fletching.objects.store import ObjectSink
 
-__all__ = ["MAX_BEHIND_BYTES", "WriteBehind"]
+__all__ = ["MAX_QUEUED_BYTES", "WriteBehindQueue"]
 
-MAX_BEHIND_BYTES = 16 << 20
+MAX_QUEUED_BYTES = 16 << 20
 """What may wait at once. A longer piece is written by the caller's thread: its memory would
 otherwise be held beyond the caller's own account of it."""
 
@@ -25,7 +25,7 @@ _INLINE_BYTES = 256 << 10
 """Handing over less than this takes longer than writing it."""
 
 
-class WriteBehind:
+class WriteBehindQueue:
     """Writes to sinks in a thread of its own, in the order of the calls; for one caller at a time.
 
     Buffers must stay unchanged until they are written, and are referred to until then. The thread
@@ -52,10 +52,10 @@ class WriteBehind:
             StorageError: this write, or an earlier one; nothing is written after a failure.
         """
         with self._changed:
-            while self._bytes and self._bytes + length > MAX_BEHIND_BYTES:
+            while self._bytes and self._bytes + length > MAX_QUEUED_BYTES:
                 self._changed.wait()
             self._raise()
-            if self._bytes or _INLINE_BYTES <= length <= MAX_BEHIND_BYTES:
+            if self._bytes or _INLINE_BYTES <= length <= MAX_QUEUED_BYTES:
                 self._waiting.append((sink, buffers, length))
                 self._bytes += length
                 self._changed.notify_all()

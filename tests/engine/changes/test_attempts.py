@@ -114,9 +114,9 @@ PAIRS = [
     (catalog, verb, other, keyed)
     for row, verb in enumerate(VERBS)
     for column, other in enumerate(OTHERS)
-    for place, catalog in enumerate(CATALOGS)
+    for part, catalog in enumerate(CATALOGS)
     for keyed in (False, True)
-    if EXHAUSTIVE or ((row + 3 * column) % 7 == 3 * place and (row + column) % 2 == keyed)
+    if EXHAUSTIVE or ((row + 3 * column) % 7 == 3 * part and (row + column) % 2 == keyed)
 ]
 
 
@@ -154,10 +154,8 @@ KEYED: dict[str, Verb] = {
         (catalog, verb, other)
         for row, verb in enumerate(KEYED)
         for column, other in enumerate([*OTHERS, "delete keys"])
-        for place, catalog in enumerate(CATALOGS)
-        if EXHAUSTIVE
-        or (row + column) % 8 == 4 * place
-        or (other, catalog) == ("restore", "sqlite")
+        for part, catalog in enumerate(CATALOGS)
+        if EXHAUSTIVE or (row + column) % 8 == 4 * part or (other, catalog) == ("restore", "sqlite")
     ],
     indirect=["client"],
 )

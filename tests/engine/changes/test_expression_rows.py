@@ -163,7 +163,7 @@ def test_a_filter_asks_for_the_columns_that_it_mentions(
     def look(computed: Any) -> Any:
         view = computed.view
         with ExpressionFilter(text, view.scan_schema, table=table.name) as chosen:
-            names = [view.schema.names[place] for place in stored(chosen)]
+            names = [view.schema.names[index] for index in stored(chosen)]
             batch = pa.record_batch(
                 [{"n": pa.array([4, 1, None]), "s": pa.array(["a", "bc", "d"])}[n] for n in names],
                 names=names,

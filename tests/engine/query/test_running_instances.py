@@ -36,24 +36,24 @@ def test_found_until_forgotten_and_run_in_the_caller_s_context() -> None:
 def test_too_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running_instances, "MAX_WAITING", 2)
     running = RunningInstances(None, 1)  # type: ignore[arg-type]
-    gate = threading.Event()
+    release = threading.Event()
     for name in "ab":
-        running.begin(statements(name), lambda: gate.wait(600))  # type: ignore[arg-type,return-value]
+        running.begin(statements(name), lambda: release.wait(600))  # type: ignore[arg-type,return-value]
     with pytest.raises(ThrottledError):
         running.begin(statements("c"), lambda: None)  # type: ignore[arg-type,return-value]
-    gate.set()
+    release.set()
     running.close()
 
 
 def test_an_id_runs_once() -> None:
     running = RunningInstances(None, 1)  # type: ignore[arg-type]
-    gate = threading.Event()
+    release = threading.Event()
     first = statements("a")
-    running.begin(first, lambda: gate.wait(600))  # type: ignore[arg-type,return-value]
+    running.begin(first, lambda: release.wait(600))  # type: ignore[arg-type,return-value]
     with pytest.raises(ConflictError, match="instance a runs already"):
         running.begin(statements("a"), lambda: None)  # type: ignore[arg-type,return-value]
     assert running.find("a") is first
-    gate.set()
+    release.set()
     running.close()
 
 

@@ -37,9 +37,9 @@ def test_partitions_that_match(specs: list[str], chosen: list[str]) -> None:
 
 
 def test_partitions_named_in_full_must_exist() -> None:
-    wanted("pt=a,n=1", "pt=z").check_found([("a", "1")])
+    wanted("pt=a,n=1", "pt=z").check_existing([("a", "1")])
     with pytest.raises(NoSuchPartitionError, match="'a', '2'"):
-        wanted("pt=a,n=2").check_found([("a", "1")])
+        wanted("pt=a,n=2").check_existing([("a", "1")])
 
 
 @pytest.mark.parametrize("spec", ["x=1", "n=one"])

@@ -50,11 +50,11 @@ def test_a_task_that_fails_is_tried_again_and_others_go_on(
 
 
 def test_a_round_comes_when_it_is_woken_and_the_end_waits_for_it() -> None:
-    begun, gate, ended = threading.Event(), threading.Event(), []
+    begun, release, ended = threading.Event(), threading.Event(), []
 
     def work() -> None:
         begun.set()
-        assert gate.wait(600)
+        assert release.wait(600)
         ended.append(1)
 
     upkeep = Maintenance(
@@ -66,7 +66,7 @@ def test_a_round_comes_when_it_is_woken_and_the_end_waits_for_it() -> None:
     stopping.start()
     stopping.join(0.02)
     assert stopping.is_alive()
-    gate.set()
+    release.set()
     stopping.join(600)
     assert ended == [1]  # the next task of the round did not begin
     upkeep.stop()

@@ -69,9 +69,9 @@ def test_columns_by_place(given: Any, partition: bool, columns: Any) -> None:
     partitions = [pa.field("pt", TEXT)] if partition else []
     if columns is None:
         with pytest.raises(InvalidArgumentError):
-            match_schema(pa.schema(given), STORED, partitions, by_place=True)
+            match_schema(pa.schema(given), STORED, partitions, by_position=True)
         return
-    result = match_schema(pa.schema(given), STORED, partitions, by_place=True)
+    result = match_schema(pa.schema(given), STORED, partitions, by_position=True)
     assert result.columns == columns
     assert result.partition_columns == ((3,) if partition else ())
 

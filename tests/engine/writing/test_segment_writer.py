@@ -10,7 +10,7 @@ from crc32c import crc32c
 from fletching.engine.writing.segment_writer import SegmentWriter
 from fletching.ipc import lowlevel
 from fletching.objects.local import LocalStore
-from fletching.objects.write_behind import WriteBehind
+from fletching.objects.write_behind import WriteBehindQueue
 
 
 @pytest.mark.parametrize("behind", [False, True], ids=["at once", "behind"])
@@ -18,7 +18,7 @@ from fletching.objects.write_behind import WriteBehind
 def test_length_and_checksum_are_the_files(tmp_path: Path, rows: list[int], behind: bool) -> None:
     schema = pa.schema([("n", pa.int64())])
     encoder = lowlevel.BatchEncoder(schema)
-    later = WriteBehind() if behind else None
+    later = WriteBehindQueue() if behind else None
     store = LocalStore(tmp_path)
     writer = SegmentWriter(
         store.create("a"), encoder.schema_message, partition="", schema_version=1, write_queue=later

@@ -19,7 +19,7 @@ from fletching.client.blobs.blob_transfers import BlobEvents
 from fletching.client.blobs.open_pack import OpenPack
 from fletching.client.transports.channel import Channel
 from fletching.errors import CorruptObjectError
-from fletching.protocol.types.blob_places import BlobPlaces, pack_of
+from fletching.protocol.types.blob_locations import BlobLocations, pack_of
 
 __all__ = ["ContentsReader"]
 
@@ -48,33 +48,33 @@ class ContentsReader:
     def ahead(self, column: pa.ChunkedArray) -> Iterator[bytes | None]:
         """As `fletching.client.blobs.blob_access.contents_ahead`."""
         if not column.null_count:
-            return self._found(column)
+            return self._contents(column)
         there = column.is_valid().to_pylist()
-        places = pa.array([n for n, each in enumerate(there) if each], pa.int64())
-        found = self._found(column.take(places))
-        return (next(found) if each else None for each in there)
+        indices = pa.array([n for n, each in enumerate(there) if each], pa.int64())
+        contents = self._contents(column.take(indices))
+        return (next(contents) if each else None for each in there)
 
-    def _found(self, column: pa.ChunkedArray) -> Iterator[bytes | None]:
-        places = BlobPlaces.of(column)
-        if places is None:
+    def _contents(self, column: pa.ChunkedArray) -> Iterator[bytes | None]:
+        locations = BlobLocations.of(column)
+        if locations is None:
             return self._asked(column)
-        packs = self._opened(places.packs)
+        packs = self._opened(locations.packs)
         missing = [number for number, pack in enumerate(packs) if pack is None]
         if missing and len(missing) == len(packs):
             return self._asked(column)
         asked = self._asked(column.take(pa.array(missing, pa.int64()))) if missing else iter(())
-        self._account(sum(places.lengths))
-        return self._read(column, places, _copiers(packs, places), asked)
+        self._account(sum(locations.lengths))
+        return self._read(column, locations, _copiers(packs, locations), asked)
 
     def _read(
         self,
         column: pa.ChunkedArray,
-        places: BlobPlaces,
+        locations: BlobLocations,
         copiers: Sequence[Callable[[int, int], bytes] | None],
         asked: Iterator[bytes | None],
     ) -> Iterator[bytes | None]:
         for number, (copy, start, length, checksum) in enumerate(
-            zip(copiers, places.starts, places.lengths, places.checksums, strict=True)
+            zip(copiers, locations.starts, locations.lengths, locations.checksums, strict=True)
         ):
             if copy is None:
                 yield next(asked)
@@ -86,7 +86,7 @@ class ContentsReader:
                     continue
             except CorruptObjectError:
                 pass
-            self._forget(places.packs[number])
+            self._forget(locations.packs[number])
             # The service has another copy of it, or says what is damaged.
             yield next(self._asked(column.slice(number, 1)))
 
@@ -129,11 +129,11 @@ class ContentsReader:
 
 
 def _copiers(
-    packs: Sequence[OpenPack | None], places: BlobPlaces
+    packs: Sequence[OpenPack | None], locations: BlobLocations
 ) -> list[Callable[[int, int], bytes] | None]:
     """What copies each blob out of its pack; None where that is not open."""
     by_pack: dict[OpenPack, list[tuple[int, int]]] = {}
-    for pack, start, length in zip(packs, places.starts, places.lengths, strict=True):
+    for pack, start, length in zip(packs, locations.starts, locations.lengths, strict=True):
         if pack is not None:
             by_pack.setdefault(pack, []).append((start, start + length))
     copiers = {pack: pack.copier(ranges) for pack, ranges in by_pack.items()}

@@ -104,10 +104,10 @@ class OpenPack:
                 end = max(end, last)
             os.posix_fadvise(self._descriptor, start, end - start, os.POSIX_FADV_WILLNEED)
 
-    def _is_absent(self, some: tuple[int, int]) -> bool:
+    def _is_absent(self, span: tuple[int, int]) -> bool:
         if _NOWAIT is None:
             return True  # nothing can be known without waiting
-        start, end = some
+        start, end = span
         probe = [bytearray(1)]
         try:
             for offset in (start, max(start, end - 1)):

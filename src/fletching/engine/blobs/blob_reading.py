@@ -349,12 +349,12 @@ def plan_reply(
             packs.close()
 
     def opened() -> Iterator[tuple[int, BlobReference, StoredObject]]:
-        told: set[str] = set()
+        named: set[str] = set()
         packs = Packs(store)
         try:
             for number, reference in enumerate(references):
-                if reference.pack not in told:
-                    told.add(reference.pack)
+                if reference.pack not in named:
+                    named.add(reference.pack)
                     yield number, reference, packs.get(reference)
         finally:
             packs.close()

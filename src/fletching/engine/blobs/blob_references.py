@@ -49,7 +49,7 @@ __all__ = [
     "ReferenceChecker",
     "ReferenceKey",
     "pack_key",
-    "record_places",
+    "record_locations",
 ]
 
 TOKEN_BYTES = 60
@@ -61,7 +61,7 @@ _WRITTEN_CHARACTERS = 107
 _LAYOUT = struct.Struct("<BBHI8s12sQQ")
 _TABLE_COLUMNS = slice(8, 16)
 _PACK_COLUMNS = slice(16, 28)
-_PLACE_COLUMNS = slice(16, 36)
+_LOCATION_COLUMNS = slice(16, 36)
 _TABLE_ID = re.compile(r"t([0-9a-f]{16})")
 # Cells checked at once: the vectors of one step stay in the processor's cache.
 _CHECKED_CELLS = 16_384
@@ -268,13 +268,13 @@ def _texts_of(tokens: _Rows) -> _Rows:
     return _ALPHABET[sixtets]
 
 
-def record_places(array: pa.Array, data_type: pa.DataType) -> npt.NDArray[np.void]:
+def record_locations(array: pa.Array, data_type: pa.DataType) -> npt.NDArray[np.void]:
     """Of the references in stored cells, each once: 12 bytes of the pack, 8 of the record's offset."""
     result = [np.empty(0, "V20")]
     for leaf in _leaves(array.cast(storage_type(array.type)), data_type) if len(array) else ():
         cells = _Cells(leaf)
         tokens, _ = _tokens_of(cells.rows(cells.is_text, TEXT_BYTES))
-        result.append(np.ascontiguousarray(tokens[:, _PLACE_COLUMNS]).view("V20").reshape(-1))
+        result.append(np.ascontiguousarray(tokens[:, _LOCATION_COLUMNS]).view("V20").reshape(-1))
     return np.unique(np.concatenate(result))
 
 

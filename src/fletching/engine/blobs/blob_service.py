@@ -171,12 +171,12 @@ class Blobs:
             packs.close()
             raise
         # The pack stays open for its extent; it is closed when the extent is let go of.
-        pieces = (
+        extents = (
             (Extent(pack, parsed.data_start + start, parsed.data_start + end),)
             if end > start
             else ()
         )
-        return BlobSlice(header, total, ByteRange(start, end), _etag(parsed), pieces, table)
+        return BlobSlice(header, total, ByteRange(start, end), _etag(parsed), extents, table)
 
 
 def _etag(reference: BlobReference) -> str:

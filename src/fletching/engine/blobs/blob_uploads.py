@@ -87,11 +87,11 @@ class _Headers:
             InvalidArgumentError: a column that is no BLOB, a partition that is not one of the
                 table's, or a content type and file name that are too long together.
         """
-        place = (header.column_id, header.partition_values)
-        if place not in self._seen:
-            self._check(*place)
+        target = (header.column_id, header.partition_values)
+        if target not in self._seen:
+            self._check(*target)
             if len(self._seen) < 10_000:
-                self._seen.add(place)
+                self._seen.add(target)
         kept = BlobHeader(content_type=header.content_type, file_name=header.file_name)
         for text in (header.content_type, header.file_name):
             if text is not None and any(ord(c) < 32 or ord(c) == 127 for c in text):

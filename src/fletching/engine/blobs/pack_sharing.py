@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from fletching.catalog.blob_rows import PackLinks, links_of_packs
 from fletching.catalog.table_rows import TableRow, table_by_id
-from fletching.engine.blobs.blob_references import BlobReference, pack_key, record_places
+from fletching.engine.blobs.blob_references import BlobReference, pack_key, record_locations
 from fletching.engine.blobs.packs import pack_bytes
 from fletching.engine.cache import RecentlyUsed
 from fletching.engine.context import EngineContext
@@ -233,7 +233,7 @@ class PackSharing:
             plan = self._reading.plan_of_segment(shown.snapshot, index, projection)
             kept = _grouped(
                 [
-                    record_places(batch.column(field.name), field.type)
+                    record_locations(batch.column(field.name), field.type)
                     for batch in plan.batches()
                     for field in shown.fields
                 ]

@@ -104,12 +104,12 @@ def rows_of_segment(
         selected=True,
     )
     reader = SegmentReader(store, segment, stored)
-    narrow = tuple(sorted(set(columns)))
+    needed = tuple(sorted(set(columns)))
     batches = []
     owners = np.searchsorted(starts, wanted, side="right") - 1
     for owner in np.unique(owners).tolist():
         offset, metadata_length, body_length, _ = (int(each) for each in index[owner])
-        decoded = reader.decode(offset, offset + metadata_length + body_length, narrow)
+        decoded = reader.decode(offset, offset + metadata_length + body_length, needed)
         mine = wanted[owners == owner] - starts[owner]
         batches.append(decoded.take(pa.array(mine)))
     if not batches:
@@ -119,7 +119,7 @@ def rows_of_segment(
         )
     table = pa.Table.from_batches(batches).combine_chunks()
     order = pa.array(inverse.reshape(-1))
-    result = table.take(order).select([narrow.index(position) for position in columns])
+    result = table.take(order).select([needed.index(position) for position in columns])
     (batch,) = result.combine_chunks().to_batches() or [None]
     assert batch is not None
     return batch

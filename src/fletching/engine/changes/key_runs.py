@@ -48,7 +48,7 @@ _DENSE = 16
 
 _U64 = NDArray[np.uint64]
 _U32 = NDArray[np.uint32]
-_Found = tuple[NDArray[np.int64], _U32, _U32 | None]
+_Hits = tuple[NDArray[np.int64], _U32, _U32 | None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -253,7 +253,7 @@ class KeyRun:
         result = self.between(start, min(start + size, index.entries))
         return start + int(np.searchsorted(result.numbers, wanted, side="left"))
 
-    def find(self, wanted: _U64) -> _Found:
+    def find(self, wanted: _U64) -> _Hits:
         """The entries with some numbers: (index in ``wanted``, row, owner), one per entry.
 
         Reads the blocks that the first numbers point at; ``wanted`` is ascending. Errors as of `between`.
@@ -269,7 +269,7 @@ class KeyRun:
         start = max(int(np.searchsorted(index.first_numbers, near[0], side="left")) - 1, 0)
         end = int(np.searchsorted(index.first_numbers, near[-1], side="right"))
         dense = len(near) * _DENSE >= (end - start) * index.layout.block_entries
-        result = self._find_many(near, start, end) if dense else self._find_some(near)
+        result = self._find_many(near, start, end) if dense else self._find_few(near)
         return result[0] + low, *result[1:]
 
     @property
@@ -283,7 +283,7 @@ class KeyRun:
         least, greatest = self.range
         return max(least, low) <= min(greatest, high)
 
-    def _find_many(self, wanted: _U64, start: int, end: int) -> _Found:
+    def _find_many(self, wanted: _U64, start: int, end: int) -> _Hits:
         """What `find` gives where most blocks of a range have some: looks at each of their entries."""
         index, size = self._index, self._index.layout.block_entries
         values, rows, owners = self._columns(self._read(start, end))
@@ -295,7 +295,7 @@ class KeyRun:
         chosen = (entries + start * size).astype(np.uint32) if rows is None else rows[row, at]
         return indices, chosen, None if owners is None else owners[row, at]
 
-    def _find_some(self, wanted: _U64) -> _Found:
+    def _find_few(self, wanted: _U64) -> _Hits:
         """What `find` gives where few blocks have some: searches each number in its block."""
         index, size = self._index, self._index.layout.block_entries
         first = index.first_numbers

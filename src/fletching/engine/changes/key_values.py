@@ -195,9 +195,9 @@ def _mix_texts(
     while len(rows):
         words = every[index]
         words &= _MASKS[np.minimum(left, 8)]
-        some = total[rows]
-        _mix(some, words, scratch)
-        total[rows] = some
+        numbers = total[rows]
+        _mix(numbers, words, scratch)
+        total[rows] = numbers
         more = left > 8
         rows, left, index = rows[more], left[more] - 8, index[more] + 8
 
@@ -207,14 +207,14 @@ def same_keys(left: Sequence[pa.Array], right: Sequence[pa.Array]) -> NDArray[np
     import pyarrow.compute as pc
 
     same = np.ones(len(left[0]) if left else 0, dtype=bool)
-    for one, other in zip(left, right, strict=True):
-        if pa.types.is_dictionary(one.type):
-            one = one.dictionary_decode()  # noqa: PLW2901 - the same values
+    for mine, other in zip(left, right, strict=True):
+        if pa.types.is_dictionary(mine.type):
+            mine = mine.dictionary_decode()  # noqa: PLW2901 - the same values
         if pa.types.is_dictionary(other.type):
             other = other.dictionary_decode()  # noqa: PLW2901 - the same values
-        if one.type != other.type:
-            one = one.cast(other.type)  # noqa: PLW2901 - a column that was widened
-        same &= pc.equal(one, other).to_numpy(zero_copy_only=False).astype(bool)
+        if mine.type != other.type:
+            mine = mine.cast(other.type)  # noqa: PLW2901 - a column that was widened
+        same &= pc.equal(mine, other).to_numpy(zero_copy_only=False).astype(bool)
     return same
 
 

@@ -267,7 +267,7 @@ class PinnedTable:
         stored = snapshot.stored_rows[first:end].tolist()
         offsets = snapshot.offset[first:end].tolist()
         lengths = snapshot.message_length[first:end].tolist()
-        some = [
+        batches = [
             _StoredBatch(first + n, offsets[n], offsets[n] + lengths[n], stored[n], count)
             for n, count in enumerate(rows)
             if count and (zones is None or zones.may[n])
@@ -279,8 +279,8 @@ class PinnedTable:
 
         # A batch is too little work for a task, and in a small segment all of them are for a thread.
         tasks = (
-            functools.partial(made, some[start : start + at_once])
-            for start in range(0, len(some), at_once)
+            functools.partial(made, batches[start : start + at_once])
+            for start in range(0, len(batches), at_once)
         )
         large = reader.row.length >= THREADS_BYTES
         for few in worked_ahead(tasks) if large else (task() for task in tasks):
@@ -426,14 +426,16 @@ class PinnedTable:
             )
 
             def task(
-                some: Sequence[tuple[int, Callable[[pa.RecordBatch, OutputMapping], _Made]]],
+                group: Sequence[tuple[int, Callable[[pa.RecordBatch, OutputMapping], _Made]]],
                 reader: SegmentReader = reader,
                 columns: tuple[int, ...] = columns,
                 mapping: OutputMapping = mapping,
             ) -> list[_Made]:
-                return [work(self._decode(reader, batch, columns), mapping) for batch, work in some]
+                return [
+                    work(self._decode(reader, batch, columns), mapping) for batch, work in group
+                ]
 
-            tasks = (functools.partial(task, some) for some in _in_groups(batches, at_once))
+            tasks = (functools.partial(task, group) for group in _in_groups(batches, at_once))
             large = reader.row.length >= THREADS_BYTES
             for made in worked_ahead(tasks) if large else (each() for each in tasks):
                 yield from made

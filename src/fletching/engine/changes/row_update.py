@@ -195,9 +195,9 @@ class RowUpdate:
         ):
             arrays[index] = self._view.computed_value(array, index)
         for index, value in self._plain.items():
-            one = pa.RecordBatch.from_arrays([value], names=["value"])
+            single = pa.RecordBatch.from_arrays([value], names=["value"])
             again = pa.array(np.zeros(batch.num_rows, dtype=np.int64))
-            arrays[index] = take_rows(one, again).column(0)
+            arrays[index] = take_rows(single, again).column(0)
         return arrays
 
     def _check_free(

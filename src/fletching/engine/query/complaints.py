@@ -130,8 +130,8 @@ def complaint_of(error: BaseException, limits: QueryLimits) -> FletchingError:
     for pattern, message in _MESSAGES.items():
         match = re.search(pattern, text)
         if match is not None:
-            said = {key: value or "*" for key, value in match.groupdict().items()}
-            return InvalidArgumentError(_typed(message.format(**said)))
+            values = {key: value or "*" for key, value in match.groupdict().items()}
+            return InvalidArgumentError(_typed(message.format(**values)))
     if isinstance(error, duckdb.ParserException):
         near = re.search(r"at or near \"([^\"]*)\"", text)
         what = f"a clause before {near[1]!r} is incomplete" if near else _typed(text)

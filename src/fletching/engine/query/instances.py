@@ -262,7 +262,7 @@ class Instances:
     ) -> InstanceRow:
         outcome, printed, cancelled, harmless = Outcome(), "", False, True
         refused: Exception | None = None
-        fault: ServiceError | None = None
+        refusal: ServiceError | None = None
         try:
             run.check()
             statements = self._statements.located(run.row.statement, namespace)
@@ -282,26 +282,26 @@ class Instances:
                 )
             printed = bounded_text(outcome.printed)
         except OperationCancelledError as error:
-            fault, cancelled = ConflictError(error.message, code="Cancelled"), True
+            refusal, cancelled = ConflictError(error.message, code="Cancelled"), True
         except FletchingError as error:
-            fault = to_service_error(error, run.row.id)
-            if fault.http_status in {401, 403} or fault.http_status >= 500:
+            refusal = to_service_error(error, run.row.id)
+            if refusal.http_status in {401, 403} or refusal.http_status >= 500:
                 refused = error
         except RecursionError:
             # Of whatever goes into a tree's depth; the statement is at fault, not the service.
-            fault = to_service_error(SqlSyntaxError("the statement nests too deeply"), run.row.id)
+            refusal = to_service_error(SqlSyntaxError("the statement nests too deeply"), run.row.id)
         except Exception as error:  # noqa: BLE001 - whoever waits for the outcome gets one
-            fault, refused = to_service_error(error, run.row.id), error
+            refusal, refused = to_service_error(error, run.row.id), error
         selection = Selection()
-        if fault is not None:
-            printed = failure_text(fault.code, fault.message)
-            failure = (fault.http_status, fault.code, fault.message)
+        if refusal is not None:
+            printed = failure_text(refusal.code, refusal.message)
+            failure = (refusal.http_status, refusal.code, refusal.message)
             selection = Selection(error=failure, cancelled=cancelled)
         else:
             selection = outcome.stored if outcome.stored is not None else selection
             selection = msgspec.structs.replace(selection, affected=outcome.affected)
         selection = msgspec.structs.replace(selection, input_bytes=run.input_bytes)
-        succeeded = fault is None
+        succeeded = refusal is None
         row = InstanceRow(
             **{
                 **{name: getattr(run.row, name) for name in InstanceRow.__slots__},
@@ -466,11 +466,11 @@ class Instances:
         Raises:
             NotFoundError: there is no instance ``after``, or not any more.
         """
-        place = None
+        marker = None
         if after:
             last = self.get(project, after)
-            place = (last.created_at, last.id)
-        rows = self._outcomes.list(project, limit, wanted or InstanceFilter(), place)
+            marker = (last.created_at, last.id)
+        rows = self._outcomes.list(project, limit, wanted or InstanceFilter(), marker)
         return [self._ended_with_its_process(row) for row in rows]
 
     def has_rows(self, row: InstanceRow) -> bool:

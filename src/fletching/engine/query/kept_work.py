@@ -109,7 +109,7 @@ def _same(known: _Sources, now: _Sources) -> bool:
     )
 
 
-def _same_fields(one: Mapping[str, pa.Field], other: Mapping[str, pa.Field]) -> bool:
-    return list(one) == list(other) and all(
-        field.equals(other[name], check_metadata=True) for name, field in one.items()
+def _same_fields(left: Mapping[str, pa.Field], other: Mapping[str, pa.Field]) -> bool:
+    return list(left) == list(other) and all(
+        field.equals(other[name], check_metadata=True) for name, field in left.items()
     )

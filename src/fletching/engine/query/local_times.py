@@ -198,7 +198,7 @@ _WEEK = 7 * _DAY
 _LISTED = 16_725_225_600
 """The year 2500 begins."""
 
-_CYCLE = (400 * 365 + 97) * _DAY
+_CALENDAR_SECONDS = (400 * 365 + 97) * _DAY
 """So long until days of weeks and leap years come again as they were, and with them the changes of clocks."""
 
 
@@ -211,14 +211,14 @@ def _with_late_times(array: pa.Array, made: pa.Array, zone: str, *, back: bool) 
     values = pc.fill_null(made.cast(pa.int64()), 0).to_numpy().copy()
     (late,) = np.nonzero(given >= _LATE * tick)
     seconds, rest = np.divmod(given[late], tick)
-    cycles = np.maximum((seconds - _LISTED) // _CYCLE + 1, 0) * _CYCLE
+    cycles = np.maximum((seconds - _LISTED) // _CALENDAR_SECONDS + 1, 0) * _CALENDAR_SECONDS
     seconds -= cycles
     if back:
         # The old offset holds until its last second: of an hour that comes twice this is the first.
-        place = np.searchsorted(changes + offsets[:-1], seconds, side="right")
-        moved = seconds - offsets[place]
-        change = changes[np.maximum(place - 1, 0)]
-        never = (place > 0) & (moved < change)
+        index = np.searchsorted(changes + offsets[:-1], seconds, side="right")
+        moved = seconds - offsets[index]
+        change = changes[np.maximum(index - 1, 0)]
+        never = (index > 0) & (moved < change)
         moved, rest = np.where(never, change - 1, moved), np.where(never, tick - 1, rest)
     else:
         moved = seconds + offsets[np.searchsorted(changes, seconds, side="right")]

@@ -181,15 +181,15 @@ class Outcomes:
         project: str,
         limit: int,
         wanted: InstanceFilter,
-        place: tuple[float, str] | None,
+        marker: tuple[float, str] | None,
     ) -> list[InstanceRow]:
         """The newest instances of a project, newest first; arguments as `list_instances`."""
         with self._database.read() as connection:
-            rows = list_instances(connection, project, limit, wanted, place)
+            rows = list_instances(connection, project, limit, wanted, marker)
         waiting = [
             item.row
             for item in list(self._unwritten.values())
-            if item.row.project_key == project.casefold() and _chosen(item.row, wanted, place)
+            if item.row.project_key == project.casefold() and _chosen(item.row, wanted, marker)
         ]
         if not waiting:
             return rows
@@ -198,7 +198,7 @@ class Outcomes:
         return newest[:limit]
 
 
-def _chosen(row: InstanceRow, wanted: InstanceFilter, place: tuple[float, str] | None) -> bool:
+def _chosen(row: InstanceRow, wanted: InstanceFilter, marker: tuple[float, str] | None) -> bool:
     """Whether a listing has a row."""
     return (
         row.kind != wanted.without_kind
@@ -207,5 +207,5 @@ def _chosen(row: InstanceRow, wanted: InstanceFilter, place: tuple[float, str] |
         and (wanted.until is None or row.created_at < wanted.until)
         and (wanted.owner is None or row.owner == wanted.owner)
         and (wanted.task_name is None or row.task_name == wanted.task_name)
-        and (place is None or (row.created_at, row.id) < place)
+        and (marker is None or (row.created_at, row.id) < marker)
     )

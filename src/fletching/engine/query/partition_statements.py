@@ -296,8 +296,8 @@ def _moved(
     )
 
 
-def same_partition(one: PartitionSpec, other: PartitionSpec) -> bool:
+def same_partition(left: PartitionSpec, other: PartitionSpec) -> bool:
     """Whether two name the same values, whatever the order and case of their columns."""
-    return {name.casefold(): value for name, value in one} == {
+    return {name.casefold(): value for name, value in left} == {
         name.casefold(): value for name, value in other
     }

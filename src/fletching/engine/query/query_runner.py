@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
+from fletching.engine.query.complaint_locations import located_complaint
 from fletching.engine.query.kept_rows import KeptRows
 from fletching.engine.query.kept_work import KeptTranslations
 from fletching.engine.query.local_times import in_local_time, local_columns, utc_batch
-from fletching.engine.query.named_places import placed_complaint
 from fletching.engine.query.printing import VIEW_TEXT
 from fletching.engine.query.query_limits import QueryLimits
 from fletching.engine.query.result_types import casts_of, conformed, result_schema
@@ -323,7 +323,10 @@ class QueryRunner:
                 _, version = tables[_mention(name, node)]
                 fields = readers.fields(name, version)
                 if changed is not None and node.meta.get(TARGET):
-                    fields = {**fields, **{hidden: _place(hidden) for hidden in (SEGMENT, ROW)}}
+                    fields = {
+                        **fields,
+                        **{hidden: _position_field(hidden) for hidden in (SEGMENT, ROW)},
+                    }
                     return Source(name, fields, target=True, version=version)
                 return Source(name, fields, version=version)
 
@@ -359,7 +362,7 @@ class QueryRunner:
             try:
                 return Query(duck, readers, translation, statistics, zone)
             except InvalidArgumentError as error:
-                raise placed_complaint(error, tree, translation.scans) from error
+                raise located_complaint(error, tree, translation.scans) from error
         except BaseException:
             if duck is not None:
                 duck.close()
@@ -484,7 +487,7 @@ def _mention(name: TableName, node: exp.Expr) -> _Mention:
     return str(name).casefold(), table_moment(node)
 
 
-def _place(name: str) -> pa.Field:
+def _position_field(name: str) -> pa.Field:
     return pa.field(name, pa.int64())
 
 

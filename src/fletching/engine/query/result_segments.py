@@ -30,7 +30,7 @@ from fletching.engine.writing.segment_writer import SegmentWriter
 from fletching.errors import CorruptObjectError, NotFoundError, ObjectNotFoundError, StorageError
 from fletching.ipc.encoding import BatchEncoder
 from fletching.objects.store import ObjectInfo
-from fletching.objects.write_behind import WriteBehind
+from fletching.objects.write_behind import WriteBehindQueue
 from fletching.protocol.messages.requests import ArrowOptions
 from fletching.types import RowRange
 
@@ -135,7 +135,7 @@ class ResultSegments:
         first = next(batches, None)
         if first is None:
             return None
-        write_queue = WriteBehind()
+        write_queue = WriteBehindQueue()
         writer = SegmentWriter(
             self._context.store.create(key),
             encoder.schema_message,

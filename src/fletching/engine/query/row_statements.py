@@ -252,8 +252,8 @@ def change(run: ScriptRun, statement: ComputedChange) -> Outcome:
     except InvalidArgumentError as error:
         raise located(error, tree) from error
 
-    places = [pa.field(str(number), pa.int64()) for number in range(CONTROLS)]
-    targets = [*places, *(columns[name] for name in (*wanted.columns, *wanted.keys))]
+    positions = [pa.field(str(number), pa.int64()) for number in range(CONTROLS)]
+    targets = [*positions, *(columns[name] for name in (*wanted.columns, *wanted.keys))]
 
     def compute(computed: ComputedChanges) -> Draft:
         changed = ChangedTable(
@@ -264,8 +264,8 @@ def change(run: ScriptRun, statement: ComputedChange) -> Outcome:
         with run.query(wanted.tree, changed) as query:
             # Values are in the middle: in front of them places and actions, behind them keys.
             casts = casts_of(query.types) or ["{}"] * len(query.types)
-            for place, name in enumerate(wanted.columns, CONTROLS):
-                casts[place] = assigned(query.types[place], columns[name], types.get(name, ""))
+            for index, name in enumerate(wanted.columns, CONTROLS):
+                casts[index] = assigned(query.types[index], columns[name], types.get(name, ""))
             query.cast(casts)
             ordered = any(action.kind == "update" for action in wanted.actions)
             _, batches = query.run(order="1, 2" if ordered else "", targets=targets)

@@ -199,12 +199,12 @@ def ended_with_its_process(context: EngineContext, row: InstanceRow) -> Instance
     seconds = context.settings.sql_seconds
     if row.created_at > context.clock() - seconds - _LATE_SECONDS and not _is_dead(context, row):
         return row
-    fault = (500, "InternalServerError", "the server ended before the statement did")
+    failure = (500, "InternalServerError", "the server ended before the statement did")
     return dataclasses.replace(
         row,
         ended_at=row.created_at + seconds,
-        result=failure_text(*fault[1:]),
-        selection=msgspec.msgpack.encode(Selection(error=fault)),
+        result=failure_text(*failure[1:]),
+        selection=msgspec.msgpack.encode(Selection(error=failure)),
     )
 
 

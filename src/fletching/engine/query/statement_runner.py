@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from fletching.engine.query.complaint_locations import with_near_tables
 from fletching.engine.query.looking import Looking
-from fletching.engine.query.named_places import with_near_tables
 from fletching.engine.query.partition_statements import (
     drop_partition,
     drop_partitions,

@@ -110,22 +110,22 @@ def _partition_casts(query: Query, columns: Sequence[tuple[str, str]]) -> list[s
     """What a query's columns are cast to where PARTITIONED BY says a type: the rule is that of INSERT."""
     kinds = {name.casefold(): kind for name, kind in columns if kind}
     casts = casts_of(query.types) or ["{}"] * len(query.types)
-    for place, (name, given) in enumerate(zip(query.columns, query.types, strict=True)):
+    for index, (name, given) in enumerate(zip(query.columns, query.types, strict=True)):
         kind = kinds.get(name.casefold())
         if kind is not None:
-            casts[place] = assigned(given, arrow_field(name, parse_type(kind)), kind)
+            casts[index] = assigned(given, arrow_field(name, parse_type(kind)), kind)
     return casts
 
 
 def _partitions_last(schema: pa.Schema, partitions: list[str]) -> list[int]:
     """The places of a query's columns as a table has them: those that its rows are divided by behind the others."""
-    places = {field.name.casefold(): i for i, field in enumerate(schema)}
-    missing = [name for name in partitions if name.casefold() not in places]
+    indices = {field.name.casefold(): i for i, field in enumerate(schema)}
+    missing = [name for name in partitions if name.casefold() not in indices]
     if missing:
         raise InvalidArgumentError(
             f"PARTITIONED BY names the column {missing[0]}, which the query does not have"
         )
-    last = [places[name.casefold()] for name in partitions]
+    last = [indices[name.casefold()] for name in partitions]
     return [i for i in range(len(schema)) if i not in last] + last
 
 

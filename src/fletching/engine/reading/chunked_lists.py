@@ -175,18 +175,18 @@ class ChunkedNumbers:
         chunks: list[Numbers] = []
         bases: list[int] = []
         done = 0
-        for index, some in self._by_chunk(at):
+        for index, inside in self._by_chunk(at):
             chunks += self._chunks[done:index]
             bases += self._bases[done:index]
             done = index + 1
             base = self._bases[index]
             made = np.insert(
-                self._chunks[index], at[some] - self._starts[index], values[some] - base
+                self._chunks[index], at[inside] - self._starts[index], values[inside] - base
             )
             size = len(made) if len(made) < 2 * CHUNK else CHUNK
-            pieces = [made[first : first + size] for first in range(0, len(made), size)]
-            chunks += pieces
-            bases += [base] * len(pieces)
+            parts = [made[first : first + size] for first in range(0, len(made), size)]
+            chunks += parts
+            bases += [base] * len(parts)
         return ChunkedNumbers([*chunks, *self._chunks[done:]], [*bases, *self._bases[done:]])
 
     def without(self, indices: Numbers) -> ChunkedNumbers:
@@ -194,11 +194,11 @@ class ChunkedNumbers:
         chunks: list[Numbers] = []
         bases: list[int] = []
         done = 0
-        for index, some in self._by_chunk(indices):
+        for index, inside in self._by_chunk(indices):
             chunks += self._chunks[done:index]
             bases += self._bases[done:index]
             done = index + 1
-            left = np.delete(self._chunks[index], indices[some] - self._starts[index])
+            left = np.delete(self._chunks[index], indices[inside] - self._starts[index])
             if len(left):
                 chunks.append(left)
                 bases.append(self._bases[index])
@@ -211,14 +211,14 @@ class ChunkedNumbers:
         chunks = list(self._chunks)
         bases = list(self._bases)
         total = done = 0
-        for index, some in self._by_chunk(at):
+        for index, inside in self._by_chunk(at):
             for other in range(done, index + 1):
                 bases[other] += total
             done = index + 1
             steps = np.zeros(len(chunks[index]) + 1, dtype=np.int64)
-            np.add.at(steps, at[some] - self._starts[index], by[some])
+            np.add.at(steps, at[inside] - self._starts[index], by[inside])
             chunks[index] = chunks[index] + np.cumsum(steps[:-1])
-            total += int(by[some].sum())
+            total += int(by[inside].sum())
         for other in range(done, len(bases)):
             bases[other] += total
         return ChunkedNumbers(chunks, bases)
@@ -304,28 +304,28 @@ class SegmentList(Sequence[SegmentRow]):
         for chunk, rows in by_chunk.items():
             made += chunks[done:chunk]
             done = chunk + 1
-            pieces: list[SegmentRow] = []
+            parts: list[SegmentRow] = []
             start = 0
             whole = chunks[chunk] if chunks else ()
             for index, row in rows:
-                pieces += whole[start:index]
-                pieces.append(row)
+                parts += whole[start:index]
+                parts.append(row)
                 start = index
-            pieces += whole[start:]
-            size = len(pieces) if len(pieces) < 2 * SEGMENTS else SEGMENTS
-            made += [tuple(pieces[first : first + size]) for first in range(0, len(pieces), size)]
+            parts += whole[start:]
+            size = len(parts) if len(parts) < 2 * SEGMENTS else SEGMENTS
+            made += [tuple(parts[first : first + size]) for first in range(0, len(parts), size)]
         return SegmentList([*made, *chunks[done:]])
 
     def without(self, indices: Sequence[int]) -> SegmentList:
         """This list without what stands at some indices, ascending."""
         chunks: list[tuple[SegmentRow, ...]] = []
         done = 0
-        for chunk, some in itertools.groupby(
+        for chunk, inside in itertools.groupby(
             indices, key=lambda index: bisect.bisect_right(self._starts, index) - 1
         ):
             chunks += self._chunks[done:chunk]
             done = chunk + 1
-            gone = {index - self._starts[chunk] for index in some}
+            gone = {index - self._starts[chunk] for index in inside}
             chunks.append(
                 tuple(row for number, row in enumerate(self._chunks[chunk]) if number not in gone)
             )

@@ -286,11 +286,11 @@ def _reaches(plan: PlannedRows, least_bytes: int) -> bool:
     first = max(snapshot.batch_at(plan.wanted.start), 0)
     reached = 0
     for done in range(0, len(computes), _WINDOW_BATCHES):
-        some = computes[done : done + _WINDOW_BATCHES]
-        window = slice(first + done, first + done + len(some))
+        near = computes[done : done + _WINDOW_BATCHES]
+        window = slice(first + done, first + done + len(near))
         owner = snapshot.batch_segment[window]
         base = int(owner[0])
-        closed = some | withheld(base, int(owner[-1]) + 1)[owner - base]
+        closed = near | withheld(base, int(owner[-1]) + 1)[owner - base]
         reached += int(snapshot.message_length[window][~closed].sum())
         if reached >= least_bytes:
             return True

@@ -257,7 +257,7 @@ class PartitionFilter:
             result.setdefault(indices, set()).add(tuple(value for _, value in named))
         return result
 
-    def check_found(self, existing: Collection[tuple[str, ...]]) -> None:
+    def check_existing(self, existing: Collection[tuple[str, ...]]) -> None:
         """Refuses partitions that are named in full and do not exist.
 
         Raises:

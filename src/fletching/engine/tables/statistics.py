@@ -149,8 +149,8 @@ class StatisticsBuilder:
             schema: the segment's columns.
         """
         self._columns = list(itertools.islice(_recorded(schema), MAX_COLUMNS))
-        self._found = {name: _Entry() for _, name in self._columns}
-        self._zones = ZoneColumns(self._found)
+        self._entries = {name: _Entry() for _, name in self._columns}
+        self._zones = ZoneColumns(self._entries)
 
     def add(self, columns: Sequence[pa.Array]) -> None:
         """Takes a batch into account: one pass over each recorded column, nothing is copied.
@@ -160,7 +160,7 @@ class StatisticsBuilder:
         """
         for (index, *fields), name in self._columns:
             column = columns[index]
-            entry = self._found[name]
+            entry = self._entries[name]
             for field in fields:
                 # A field of a null struct is null, whatever stands in its place.
                 column = column.flatten()[field] if column.null_count else column.field(field)
@@ -174,7 +174,7 @@ class StatisticsBuilder:
         """Takes another segment of the same schema into account."""
         known = read_statistics(data)
         for _, name in self._columns:
-            entry, other = self._found[name], known.get(name)
+            entry, other = self._entries[name], known.get(name)
             if other is None:
                 entry.known = False
                 entry.nulls = entry.values = entry.unordered = True
@@ -227,7 +227,7 @@ class StatisticsBuilder:
                     entry.values,
                     entry.unordered,
                 )
-                for name, entry in self._found.items()
+                for name, entry in self._entries.items()
             }
         )
 

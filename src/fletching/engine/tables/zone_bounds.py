@@ -240,17 +240,17 @@ def _bounds(flags: int, lower: Physical | None, upper: Physical | None) -> Colum
     )
 
 
-def _either(one: ColumnBounds, other: ColumnBounds) -> ColumnBounds:
+def _either(left: ColumnBounds, other: ColumnBounds) -> ColumnBounds:
     """What is known of values of which each is of one or of the other."""
-    having = [each for each in (one, other) if each.values]
+    having = [each for each in (left, other) if each.values]
     lower = [each.lower for each in having if each.lower is not None]
     upper = [each.upper for each in having if each.upper is not None]
     return ColumnBounds(
         min(lower) if having and len(lower) == len(having) else None,
         max(upper) if having and len(upper) == len(having) else None,
-        one.nulls or other.nulls,
+        left.nulls or other.nulls,
         bool(having),
-        one.unordered or other.unordered,
+        left.unordered or other.unordered,
     )
 
 

@@ -52,7 +52,7 @@ from fletching.ipc.batches import BatchDecoder
 from fletching.ipc.constant_arrays import null_array
 from fletching.ipc.metadata import MessageType, RecordBatchHeader
 from fletching.ipc.projection import Projector
-from fletching.protocol.messages.requests import AppendRows, WriteByPlace, WriteTable
+from fletching.protocol.messages.requests import AppendRows, WriteByPosition, WriteTable
 from fletching.protocol.types.decoded_sizes import in_parts, plain_width
 from fletching.protocol.types.required_values import RequiredValues
 
@@ -186,7 +186,7 @@ class Body:
                 self._dynamic_fields,
                 operation_name=OPERATION if target.table.keyed else None,
                 keys={name.casefold() for name in target.table.primary_key},
-                by_place=isinstance(request, WriteByPlace),
+                by_position=isinstance(request, WriteByPosition),
             )
         except InvalidArgumentError as error:
             current = target.table.schema_version

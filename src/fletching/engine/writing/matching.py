@@ -67,7 +67,7 @@ def match_schema(
     *,
     operation_name: str | None = None,
     keys: Collection[str] = (),
-    by_place: bool = False,
+    by_position: bool = False,
 ) -> Match:
     """Relates schemas.
 
@@ -77,7 +77,7 @@ def match_schema(
         partition_fields: the Arrow fields of the partition columns that must come in the data.
         operation_name: the column that says what each row is for, in a table with a key.
         keys: case-folded names of the key columns, which every body has.
-        by_place: a body with as many columns as the table and a name that the table lacks has them in
+        by_position: a body with as many columns as the table and a name that the table lacks has them in
             the table's order, those of partitions behind the others.
 
     Raises:
@@ -88,8 +88,10 @@ def match_schema(
         # What our own client sends; of 5,000 columns this is a twentieth of looking at each.
         return Match(MatchKind.VERBATIM, tuple(range(len(incoming))), ())
     needed = [field.with_nullable(False) for field in partition_fields]
-    fields = list(_named_by_place(incoming, stored, partition_fields) if by_place else incoming)
-    operation = _place_of(fields, operation_name)
+    fields = list(
+        _named_by_position(incoming, stored, partition_fields) if by_position else incoming
+    )
+    operation = _index_of(fields, operation_name)
     wanted = list(stored)
     indices = list(range(len(fields)))
     if operation is not None:
@@ -134,7 +136,7 @@ def match_schema(
     return Match(kind, columns, dynamic, missing, operation)
 
 
-def _named_by_place(
+def _named_by_position(
     incoming: pa.Schema, stored: pa.Schema, partition_fields: Sequence[pa.Field]
 ) -> Sequence[pa.Field]:
     """A body's columns with the table's names, if there are as many and the table lacks one."""
@@ -150,7 +152,7 @@ def is_spelt(source: pa.DataType, target: pa.DataType) -> bool:
     return bool(pa.types.is_integer(source) and pa.types.is_string(target))
 
 
-def _place_of(fields: Sequence[pa.Field], name: str | None) -> int | None:
+def _index_of(fields: Sequence[pa.Field], name: str | None) -> int | None:
     for number, field in enumerate(fields):
         if name is not None and field.name.casefold() == name:
             return number

@@ -31,7 +31,7 @@ from fletching.ipc.encoding import BatchEncoder
 from fletching.ipc.message import as_view
 from fletching.ipc.metadata import MessageType, read_message_header
 from fletching.objects.store import ObjectSink
-from fletching.objects.write_behind import WriteBehind
+from fletching.objects.write_behind import WriteBehindQueue
 from fletching.protocol.types.row_selection import take_rows
 
 __all__ = ["OpenPartition", "PartitionWriter", "group_rows", "partition_rows"]
@@ -90,7 +90,7 @@ class PartitionWriter:
         self._partitions: dict[str, OpenPartition] = {}
         self._numbers = itertools.count()
         self._pending_bytes = 0
-        self._write_queue = WriteBehind()
+        self._write_queue = WriteBehindQueue()
 
     # --- messages as they are ---
 

@@ -23,7 +23,7 @@ from fletching.hashing import crc32c_combine
 from fletching.ipc.file_writer import Block, encode_footer
 from fletching.ipc.message import END_OF_STREAM, MAGIC
 from fletching.objects.store import ObjectSink
-from fletching.objects.write_behind import WriteBehind
+from fletching.objects.write_behind import WriteBehindQueue
 
 __all__ = ["CRC32C_KEY", "SegmentWriter", "segment_head"]
 
@@ -57,7 +57,7 @@ class SegmentWriter:
         partition: str,
         schema_version: int,
         statistics: StatisticsBuilder | None = None,
-        write_queue: WriteBehind | None = None,
+        write_queue: WriteBehindQueue | None = None,
     ) -> None:
         """Begins the file.
 
@@ -145,13 +145,13 @@ class SegmentWriter:
         else:
             self._write_queue.write_many(self._sink, frame, length)
 
-    def _put(self, pieces: Sequence[Buffer]) -> None:
-        self._extend_crc32c(pieces)
-        self._length += sum(memoryview(piece).nbytes for piece in pieces)
-        self._sink.write_many(pieces)
+    def _put(self, buffers: Sequence[Buffer]) -> None:
+        self._extend_crc32c(buffers)
+        self._length += sum(memoryview(piece).nbytes for piece in buffers)
+        self._sink.write_many(buffers)
 
-    def _extend_crc32c(self, pieces: Sequence[Buffer]) -> None:
-        for piece in pieces:
+    def _extend_crc32c(self, buffers: Sequence[Buffer]) -> None:
+        for piece in buffers:
             self._crc32c = crc32c(piece, self._crc32c)
 
     @property

@@ -38,7 +38,7 @@ __all__ = [
     "WriteBlob",
     "WriteBlobs",
     "WriteBlock",
-    "WriteByPlace",
+    "WriteByPosition",
     "WriteTable",
 ]
 
@@ -307,7 +307,7 @@ class WriteBlock(WriteTable, frozen=True, kw_only=True):
     """
 
 
-class WriteByPlace(WriteTable, frozen=True, kw_only=True):
+class WriteByPosition(WriteTable, frozen=True, kw_only=True):
     """A block of the API's first version: columns may be named otherwise than the table's.
 
     A body with as many columns as the table and a name that the table lacks has them in the table's

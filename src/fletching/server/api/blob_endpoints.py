@@ -277,25 +277,25 @@ async def handle_blob(exchange: Exchange, service: Service) -> None:
     reference = reference_in_path(exchange.path) or ""
     wanted = parse_range(exchange.header("range"))
 
-    def find() -> _Found:
+    def find() -> _BlobReply:
         whole = service.engine.blobs.slice(reference)
         _check_access(exchange, service, whole.table)
         if _is_named(whole, exchange.header("if-none-match")):
-            return _Found(304, whole)
+            return _BlobReply(304, whole)
         if (
             exchange.method == "GET"
             and exchange.header(header_names.DIRECT) == header_names.DESCRIPTORS
         ):
             shared = _shared(exchange, service, [reference])
             if shared is not None:
-                return _Found(200, whole, shared=shared)
+                return _BlobReply(200, whole, shared=shared)
         if wanted is None or exchange.header("if-range") not in {"", f'"{whole.etag}"'}:
-            return _Found(200, whole, sends=exchange.method == "GET")
+            return _BlobReply(200, whole, sends=exchange.method == "GET")
         part = service.engine.blobs.slice(reference, *wanted)
-        return _Found(206, part, sends=exchange.method == "GET")
+        return _BlobReply(206, part, sends=exchange.method == "GET")
 
     with service.reads.enter():
-        async with Job.opened(service.workers.cpu, find, _Found.close) as job:
+        async with Job.opened(service.workers.cpu, find, _BlobReply.close) as job:
             blob = job.owned
             fields = _blob_headers(blob.slice)
             if blob.status == 304:
@@ -314,7 +314,7 @@ async def handle_blob(exchange: Exchange, service: Service) -> None:
             await send_source(exchange, job, blob.source, blob.first)
 
 
-class _Found:
+class _BlobReply:
     """A blob's range and, unless only its headers are sent, the source of its bytes, or its pack."""
 
     def __init__(

@@ -38,7 +38,7 @@ from fletching.protocol.messages.requests import (
     ReadTable,
     Request,
     SplitOptions,
-    WriteByPlace,
+    WriteByPosition,
 )
 from fletching.protocol.messages.responses import ReadSession
 from fletching.protocol.messages.vocabulary import Action, SplitMode
@@ -205,7 +205,7 @@ async def _take_block(
     write = _request(exchange, table, Action.TABLE_WRITE, given)
     service.authorize(exchange, write)
     # Clients of this version name columns as they like, and need not end the stream before the body.
-    placed = WriteByPlace(**msgspec.structs.asdict(write))
+    placed = WriteByPosition(**msgspec.structs.asdict(write))
     await write_rows(exchange, service, placed, unmarked=True)
 
 

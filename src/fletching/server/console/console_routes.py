@@ -279,19 +279,19 @@ async def _sign_in(exchange: Exchange, service: Service, pages: Pages) -> None:
 
 async def _problem(exchange: Exchange, pages: Pages, error: FletchingError) -> None:
     exchange.outcome = type(error).__name__
-    fault = encode_error(error, exchange.request_id)
-    if fault.status >= 500:
+    failure = encode_error(error, exchange.request_id)
+    if failure.status >= 500:
         logger.error("%s: %s", exchange.request_id, error, exc_info=error)
     headers = {
-        name: value for name, value in fault.headers.items() if name.lower() == "retry-after"
+        name: value for name, value in failure.headers.items() if name.lower() == "retry-after"
     }
     await pages.show(
         "problem",
         "This did not work",
         {"request_id": exchange.request_id},
         problem=getattr(error, "message", str(error))
-        if fault.status < 500
+        if failure.status < 500
         else "The server failed.",
-        status=fault.status,
+        status=failure.status,
         headers=headers,
     )

@@ -150,9 +150,9 @@ async def _fail(exchange: Exchange, error: FletchingError) -> None:
     if exchange.status is not None:
         logger.error("%s: the reply was cut: %s", exchange.request_id, error)
         return
-    fault = encode_error(error, exchange.request_id)
+    failure = encode_error(error, exchange.request_id)
     try:
-        await exchange.reply(fault.body, status=fault.status, headers=fault.headers)
+        await exchange.reply(failure.body, status=failure.status, headers=failure.headers)
     except ConnectionBrokenError:
         exchange.outcome = "disconnected"
     if exchange.status is not None and exchange.status >= 500:

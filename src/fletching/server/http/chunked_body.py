@@ -46,19 +46,19 @@ class ChunkedDecoder:
         Raises:
             InvalidParameterError: this is not the chunked coding.
         """
-        pieces: list[memoryview] = []
+        chunks: list[memoryview] = []
         at = 0
         while at < len(data) and not self.ended:
             if self._left:
                 piece = data[at : at + self._left]
-                pieces.append(piece)
+                chunks.append(piece)
                 self._left -= len(piece)
                 at += len(piece)
                 continue
             line, at = self._line_of(data, at)
             if line is not None:
                 self._take(line)
-        return pieces, at
+        return chunks, at
 
     def _line_of(self, data: memoryview, at: int) -> tuple[bytes | None, int]:
         """A whole line without its end, if it is there, and where what follows begins."""

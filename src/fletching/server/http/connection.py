@@ -241,17 +241,17 @@ class Connection(asyncio.BufferedProtocol):
         assert body is not None
         if self._chunks is None:
             used = min(len(data), body.remaining)
-            pieces = [data[:used]]
+            chunks = [data[:used]]
             ended = used == body.remaining
         else:
             try:
-                pieces, used = self._chunks.feed(data)
+                chunks, used = self._chunks.feed(data)
             except ServiceError as error:
                 self._refuse(error)
                 return len(data)
             ended = self._chunks.ended
         wants_more = True
-        for piece in pieces:
+        for piece in chunks:
             if piece:
                 wants_more = body.put(piece)
         if ended:

@@ -115,7 +115,7 @@ async def run_statement(
     return await scope.long_work(run)
 
 
-async def _found(scope: Scope) -> InstanceRow:
+async def _visible_row(scope: Scope) -> InstanceRow:
     """The instance in the path, if the caller may see it.
 
     Raises:
@@ -129,7 +129,7 @@ async def _found(scope: Scope) -> InstanceRow:
 async def lookup(scope: Scope) -> None:
     """An instance: its state, or what the query asks of it."""
     query = scope.query
-    row = await _found(scope)
+    row = await _visible_row(scope)
     instances = scope.service.engine.instances
     rest, pause = BLOCKING_SECONDS if "instancestatus" in query else 0.0, 0.01
     # No thread waits: a few clients that follow long statements would hold them all.
@@ -192,7 +192,7 @@ async def change(scope: Scope) -> None:
     """
     scope.service.authorize_more(scope.exchange)
     root = parse_root(await scope.exchange.read_body(MAX_JOB_BYTES), "Instance")
-    row = await _found(scope)
+    row = await _visible_row(scope)
     if "info" in scope.query:
         await interactive.tell(scope, row, root, run_statement)
         return

@@ -42,14 +42,14 @@ class Scope:
         service: the engine and its limits.
         project: from the path.
         name: of the table, instance or schema in the path, or nothing.
-        found_schema: in place of the one in the query; see `with_schema`.
+        resolved_schema: in place of the one in the query; see `with_schema`.
     """
 
     exchange: Exchange
     service: Service
     project: str
     name: str
-    found_schema: str = ""
+    resolved_schema: str = ""
 
     @property
     def query(self) -> dict[str, str]:
@@ -61,7 +61,7 @@ class Scope:
         """The schema that the request is about: ``curr_schema``, or the default."""
         query = self.query
         return (
-            self.found_schema
+            self.resolved_schema
             or query.get("curr_schema")
             or query.get("schema_name")
             or DEFAULT_SCHEMA
@@ -113,7 +113,7 @@ class Scope:
         """
         if self.schema.casefold() != self.project.casefold() or await self._has_schema():
             return self
-        return dataclasses.replace(self, found_schema=DEFAULT_SCHEMA)
+        return dataclasses.replace(self, resolved_schema=DEFAULT_SCHEMA)
 
     async def require_schema(self) -> None:
         """Checks the schema that the request is about.

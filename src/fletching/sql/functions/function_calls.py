@@ -338,7 +338,7 @@ class Function:
             **{str(index): text for index, text in enumerate(arguments)},
         }
         # In one pass: what an argument says is never a place of the template.
-        return _PLACE.sub(lambda match: indices[match[1]], made)
+        return _PLACEHOLDER.sub(lambda match: indices[match[1]], made)
 
     def _taken(self, call: Call, index: int) -> str:
         letter = self.takes[min(index, len(self.takes) - 1)]
@@ -379,7 +379,7 @@ _COLLECTIONS = {
     "c": (frozenset({"array", "map"}), "an ARRAY or a MAP"),
 }
 
-_PLACE = re.compile(r"\{(\*|\d+|over|nulls|order|distinct)\}")
+_PLACEHOLDER = re.compile(r"\{(\*|\d+|over|nulls|order|distinct)\}")
 
 
 def refused(message: str) -> Callable[[Call], str]:

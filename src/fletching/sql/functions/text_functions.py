@@ -314,7 +314,7 @@ def _regexp_extract_all(call: Call) -> str:
     return f"regexp_extract_all({call[0]}, {call[1]}, {group})"
 
 
-def _from_place(call: Call) -> str:
+def _from_position(call: Call) -> str:
     """The text from the place on that the third argument gives."""
     if len(call) <= 2 or call[2] == "1":
         return call[0]
@@ -323,11 +323,11 @@ def _from_place(call: Call) -> str:
 
 def _regexp_substr(call: Call) -> str:
     nth = call[3] if len(call) == 4 else "1"
-    return f"regexp_extract_all({_from_place(call)}, {call[1]})[{nth}]"
+    return f"regexp_extract_all({_from_position(call)}, {call[1]})[{nth}]"
 
 
 def _regexp_count(call: Call) -> str:
-    return f"CAST(len(regexp_extract_all({_from_place(call)}, {call[1]})) AS BIGINT)"
+    return f"CAST(len(regexp_extract_all({_from_position(call)}, {call[1]})) AS BIGINT)"
 
 
 def _regexp_instr(call: Call) -> str:
@@ -339,8 +339,8 @@ def _regexp_instr(call: Call) -> str:
     index = f"{start} + length(array_to_string(p_[1:{nth}], '')) + length(array_to_string(m_[1:{nth} - 1], ''))"
     if behind:
         index += f" + length(m_[{nth}])"
-    parts = f"string_split_regex({_from_place(call)}, {call[1]})"
-    matches = f"regexp_extract_all({_from_place(call)}, {call[1]})"
+    parts = f"string_split_regex({_from_position(call)}, {call[1]})"
+    matches = f"regexp_extract_all({_from_position(call)}, {call[1]})"
     body = f"CASE WHEN len(m_) < {nth} THEN 0 ELSE {index} END"
     return f"CAST({let(['p_', 'm_'], [parts, matches], body)} AS BIGINT)"
 

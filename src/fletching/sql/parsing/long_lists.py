@@ -41,7 +41,7 @@ def without_long_lists(text: str) -> tuple[str, dict[str, list[tuple[str, bool]]
     while sign in text:
         sign += "_"
     lists: dict[str, list[tuple[str, bool]]] = {}
-    pieces: list[str] = []
+    parts: list[str] = []
     position = 0
     for result in _PARTS.finditer(text):
         if result["list"] is None:
@@ -51,6 +51,6 @@ def without_long_lists(text: str) -> tuple[str, dict[str, list[tuple[str, bool]]
         lists[name] = [
             (entry[1:-1], True) if entry[0] == "'" else (entry, False) for entry in entries
         ]
-        pieces += (text[position : result.start("list")], f"'{name}'")
+        parts += (text[position : result.start("list")], f"'{name}'")
         position = result.end("list")
-    return "".join((*pieces, text[position:])), lists
+    return "".join((*parts, text[position:])), lists

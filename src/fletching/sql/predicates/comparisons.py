@@ -222,7 +222,7 @@ def listed_ranges(
     return values, ranges
 
 
-def _found(operand: Operand, values: set[Physical]) -> pc.Expression:
+def _contained(operand: Operand, values: set[Physical]) -> pc.Expression:
     """Whether a value is one of some, by their hashes; null for null."""
     if len(values) == 1:
         (value,) = values
@@ -244,7 +244,7 @@ def among(operand: Operand, values: set[Physical]) -> Leaf:
     """Values that a list has; null for null."""
     path = operand.path
     return Leaf(
-        _found(operand, values),
+        _contained(operand, values),
         functools.partial(may_equal_one, path, sorted(values)),
         frozenset(path[:1]),
         merge=(path, functools.partial(among, operand)),
@@ -258,7 +258,7 @@ def not_among(operand: Operand, values: set[Physical]) -> Leaf:
     may = has_values(path)
     if len(values) == 1:
         may = functools.partial(may_compare, path, "!=", next(iter(values)))
-    return Leaf(pc.invert(_found(operand, values)), may, frozenset(path[:1]))
+    return Leaf(pc.invert(_contained(operand, values)), may, frozenset(path[:1]))
 
 
 def is_text(data_type: pa.DataType) -> bool:

@@ -32,7 +32,7 @@ class LikePattern:
             raise InvalidArgumentError("ESCAPE takes one character")
         if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
             raise InvalidArgumentError("a text of the filter is not valid Unicode")
-        pieces: list[tuple[str, bool]] = []
+        parts: list[tuple[str, bool]] = []
         characters = iter(text)
         for character in characters:
             if character == escape:
@@ -41,10 +41,10 @@ class LikePattern:
                     raise InvalidArgumentError(
                         f"the pattern {text[:60]!r} ends with its escape {escape!r}"
                     )
-                pieces.append((escaped, False))
+                parts.append((escaped, False))
             else:
-                pieces.append((character, character in "%_"))
-        return cls(tuple(pieces))
+                parts.append((character, character in "%_"))
+        return cls(tuple(parts))
 
     @property
     def prefix(self) -> str:
@@ -61,11 +61,11 @@ class LikePattern:
 
         Not Arrow's own LIKE, which misses texts whose pattern is ``%`` before an escaped backslash.
         """
-        shape = "".join("%_"[character == "_"] if wild else "x" for character, wild in self.pieces)
+        form = "".join("%_"[character == "_"] if wild else "x" for character, wild in self.pieces)
         fixed = "".join(character for character, wild in self.pieces if not wild)
-        plain = shape.strip("%")
-        if "%" not in plain and "_" not in plain and "%%" not in shape:
-            match shape.startswith("%"), shape.endswith("%"):
+        plain = form.strip("%")
+        if "%" not in plain and "_" not in plain and "%%" not in form:
+            match form.startswith("%"), form.endswith("%"):
                 case False, False:
                     return pc.equal(text, pc.scalar(fixed))
                 case False, True:

@@ -278,23 +278,23 @@ class _Reader(TokenReader):
     def _condition(self) -> exp.Expr:
         """A condition on partition columns in parentheses; a comma means AND."""
         self.need("(")
-        first, depth, pieces = self._position, 1, []
+        first, depth, parts = self._position, 1, []
         while self._position < len(self._tokens):
             word = self.word()
             depth += (word == "(") - (word == ")")
             if depth == 0:
                 break
             if depth == 1 and word == ",":
-                pieces.append((first, self._position))
+                parts.append((first, self._position))
                 first = self._position + 1
             self._position += 1
-        pieces.append((first, self._position))
+        parts.append((first, self._position))
         self.need(")")
-        if any(start == end for start, end in pieces):
+        if any(start == end for start, end in parts):
             raise self.wrong("a condition is expected")
         texts = [
             self._source[self._tokens[start].start : self._tokens[end - 1].end + 1]
-            for start, end in pieces
+            for start, end in parts
         ]
         return parse_predicate(" AND ".join(f"({text})" for text in texts))
 

@@ -179,11 +179,11 @@ class PackedBlobEvents:
 
     def packs(self) -> Iterator[tuple[int, OpenPack, int]]:
         """See `BlobEvents.packs`."""
-        told: set[int] = set()
+        seen: set[int] = set()
         for number, blob in enumerate(self._blobs):
             pack = blob.pack
-            if pack is not None and id(pack) not in told:
-                told.add(id(pack))
+            if pack is not None and id(pack) not in seen:
+                seen.add(id(pack))
                 yield number, pack, blob.data_start
 
     def contents(self) -> Iterator[bytes]:

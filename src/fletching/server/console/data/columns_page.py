@@ -14,7 +14,7 @@ from fletching.protocol.types.blob_type import contains_blob
 from fletching.server.console import charts
 from fletching.server.console.code_snippets import rows_code
 from fletching.server.console.data.column_profile import ColumnProfile, profile
-from fletching.server.console.data.table_facts import (
+from fletching.server.console.data.table_summary import (
     described,
     reading_of,
     show_table,

@@ -18,7 +18,7 @@ from fletching.protocol.messages.responses import Response
 from fletching.server.console import charts
 from fletching.server.console.code_snippets import history_code
 from fletching.server.console.data.rows_page import linked_cells
-from fletching.server.console.data.table_facts import described, reading_of, show_table, taken
+from fletching.server.console.data.table_summary import described, reading_of, show_table, taken
 from fletching.server.console.page_cells import Cell
 from fletching.server.console.visit import Visit, table_path
 

@@ -8,7 +8,7 @@ from fletching.errors import InvalidArgumentError, UsageError
 from fletching.protocol.messages.admin import ListPartitions, PartitionInfo, PartitionPage
 from fletching.server.console import charts
 from fletching.server.console.code_snippets import partitions_code
-from fletching.server.console.data.table_facts import described, show_table
+from fletching.server.console.data.table_summary import described, show_table
 from fletching.server.console.visit import Visit, table_path
 from fletching.types import PartitionSpec
 

@@ -19,7 +19,7 @@ from fletching.protocol.messages.requests import CreateReadSession
 from fletching.protocol.types.blob_type import contains_blob
 from fletching.server.console.code_snippets import rows_code
 from fletching.server.console.data.sorted_rows import first_in_order
-from fletching.server.console.data.table_facts import (
+from fletching.server.console.data.table_summary import (
     described,
     reading_of,
     show_table,

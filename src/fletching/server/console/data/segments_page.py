@@ -9,7 +9,7 @@ from fletching.errors import NotFoundError
 from fletching.ipc.inspection_page import page
 from fletching.protocol.messages.requests import CreateReadSession
 from fletching.server.console.code_snippets import segments_code
-from fletching.server.console.data.table_facts import described, show_table
+from fletching.server.console.data.table_summary import described, show_table
 from fletching.server.console.rendering import security_headers, wants_json
 from fletching.server.console.visit import Visit, table_path
 

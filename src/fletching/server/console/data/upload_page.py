@@ -25,7 +25,7 @@ from fletching.protocol.types.row_formats import (
 )
 from fletching.protocol.types.table_schema import format_type, odps_type_of_field
 from fletching.server.console.code_snippets import upload_code
-from fletching.server.console.data.table_facts import whole_schema
+from fletching.server.console.data.table_summary import whole_schema
 from fletching.server.console.page_cells import clean
 from fletching.server.console.sign_in import check_sent
 from fletching.server.console.visit import Visit, table_path

@@ -13,7 +13,7 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["BlobPlaces", "pack_of"]
+__all__ = ["BlobLocations", "pack_of"]
 
 TEXT_BYTES = 80
 _VERSION = 1
@@ -33,7 +33,7 @@ _TOKEN = np.dtype(
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class BlobPlaces:
+class BlobLocations:
     """Where the blobs of a column are: an item of each list per blob.
 
     Attributes:
@@ -49,7 +49,7 @@ class BlobPlaces:
     checksums: list[int]
 
     @classmethod
-    def of(cls, column: pa.ChunkedArray) -> BlobPlaces | None:
+    def of(cls, column: pa.ChunkedArray) -> BlobLocations | None:
         """Of a BLOB column without nulls; None where one of its cells is no reference as they are stored."""
         text = b"".join(_text_of(chunk) or b"-" for chunk in column.chunks if len(chunk))
         if len(text) != TEXT_BYTES * len(column):
@@ -57,7 +57,7 @@ class BlobPlaces:
         return cls._of_text(text)
 
     @classmethod
-    def _of_text(cls, text: bytes) -> BlobPlaces | None:
+    def _of_text(cls, text: bytes) -> BlobLocations | None:
         try:
             # A text is a whole number of base64's groups: joined ones decode as each by itself.
             tokens = np.frombuffer(base64.b64decode(text, validate=True), _TOKEN)
@@ -79,8 +79,8 @@ def pack_of(reference: str, start: int) -> bytes | None:
     """The pack that a reference tells, if it tells of data that begin at `start`."""
     if len(reference) != TEXT_BYTES or not reference.isascii():
         return None
-    places = BlobPlaces._of_text(reference.encode())  # noqa: SLF001  # of this module
-    return places.packs[0] if places is not None and places.starts[0] == start else None
+    locations = BlobLocations._of_text(reference.encode())  # noqa: SLF001  # of this module
+    return locations.packs[0] if locations is not None and locations.starts[0] == start else None
 
 
 def _text_of(chunk: pa.Array) -> bytes | None:

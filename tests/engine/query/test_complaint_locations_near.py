@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import fletching
-from fletching.engine.query.named_places import placed_complaint, with_near_tables
+from fletching.engine.query.complaint_locations import located_complaint, with_near_tables
 from fletching.errors import (
     FletchingError,
     InvalidArgumentError,
@@ -92,8 +92,8 @@ def test_only_names_that_the_caller_may_see_are_told() -> None:
 def test_a_complaint_without_a_name_stays_as_it_is() -> None:
     tree = parse_one("select a from t")
     error = InvalidArgumentError("it cannot be computed")
-    assert placed_complaint(error, tree, ()) is error
+    assert located_complaint(error, tree, ()) is error
     named = InvalidArgumentError("the column b is ambiguous")
-    assert placed_complaint(named, tree, ()) is named
-    complaint = placed_complaint(InvalidArgumentError("the column a is ambiguous"), tree, ())
+    assert located_complaint(named, tree, ()) is named
+    complaint = located_complaint(InvalidArgumentError("the column a is ambiguous"), tree, ())
     assert "line 1, column 8" in complaint.message

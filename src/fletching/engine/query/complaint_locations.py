@@ -16,7 +16,7 @@ from fletching.sql.parsing.near_names import did_you_mean
 from fletching.sql.queries.query_sources import WantedScan, located
 from fletching.types import DEFAULT_SCHEMA
 
-__all__ = ["placed_complaint", "with_near_tables"]
+__all__ = ["located_complaint", "with_near_tables"]
 
 _NAMED = re.compile(r"(?:column|alias|named|called|field|window|name) ([^\s;,]+)")
 _LISTED = 10_000
@@ -25,7 +25,7 @@ _LISTED = 10_000
 _ABSENT = re.compile(r"^there is no (?:column|table or alias|field) ")
 
 
-def placed_complaint(
+def located_complaint(
     error: InvalidArgumentError, tree: exp.Expr, scans: Iterable[WantedScan]
 ) -> ServiceError:
     """An error of binding, with the place where the statement mentions the name that it is about.

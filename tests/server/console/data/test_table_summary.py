@@ -9,7 +9,7 @@ from tests.server.console.conftest import ORDERS, Pages
 from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.admin import TableInfo
 from fletching.protocol.types.table_schema import table_schema
-from fletching.server.console.data.table_facts import facts_of, whole_schema
+from fletching.server.console.data.table_summary import summary_of, whole_schema
 from fletching.types import TableName
 
 SCHEMA = pa.schema([("a", pa.int16()), ("s", pa.large_string())])
@@ -21,7 +21,7 @@ INFO = TableInfo(
 
 
 def test_facts() -> None:
-    assert facts_of(INFO) == {
+    assert summary_of(INFO) == {
         "name": "t", "schema": "s", "project": "p", "rows": 5, "bytes": 60, "segments": 2,
         "version": 3, "modified_at": 2.0, "comment": "mine", "partitioned": True,
     }  # fmt: skip

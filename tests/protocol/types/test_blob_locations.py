@@ -9,7 +9,7 @@ import pytest
 
 import fletching
 from fletching.engine.blobs.blob_references import BlobReference, ReferenceKey
-from fletching.protocol.types.blob_places import BlobPlaces, pack_of
+from fletching.protocol.types.blob_locations import BlobLocations, pack_of
 
 KEY = ReferenceKey(bytes(32))
 MADE = [
@@ -25,7 +25,7 @@ def test_places_are_what_the_references_were_made_of() -> None:
     plain = pa.chunked_array([cells[:1], cells[1:1], cells[1:]])
     typed = pa.chunked_array([fletching.blob().wrap_array(chunk) for chunk in plain.chunks])
     for column in (plain, typed):
-        locations = BlobPlaces.of(column)
+        locations = BlobLocations.of(column)
         assert locations is not None
         assert locations.starts == [each.data_start for each in MADE]
         assert locations.lengths == [each.length for each in MADE]
@@ -57,14 +57,14 @@ def _token(**changed: int) -> bytes:
     ],
 )
 def test_what_is_no_reference_has_no_places(cells: list[bytes | None]) -> None:
-    assert BlobPlaces.of(pa.chunked_array([pa.array(cells, pa.binary())])) is None
+    assert BlobLocations.of(pa.chunked_array([pa.array(cells, pa.binary())])) is None
 
 
 def test_columns_of_other_types_have_none() -> None:
     texts = [each.decode() for each in TEXTS]
-    assert BlobPlaces.of(pa.chunked_array([pa.array(texts, pa.string())])) is None
+    assert BlobLocations.of(pa.chunked_array([pa.array(texts, pa.string())])) is None
     assert pack_of("ä" * 80, 0) is None
     assert pack_of(texts[0] + "=", 107) is None
-    empty = BlobPlaces.of(pa.chunked_array([], pa.binary()))
+    empty = BlobLocations.of(pa.chunked_array([], pa.binary()))
     assert empty is not None
     assert empty.packs == []

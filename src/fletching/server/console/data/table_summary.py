@@ -17,9 +17,9 @@ from fletching.server.console.visit import Visit, table_path
 
 __all__ = [
     "described",
-    "facts_of",
     "reading_of",
     "show_table",
+    "summary_of",
     "taken",
     "until",
     "whole_schema",
@@ -36,7 +36,7 @@ async def described(visit: Visit, version: int | None = None) -> TableInfo:
     return await visit.call(DescribeTable(table=visit.table, version=version), TableInfo)
 
 
-def facts_of(info: TableInfo) -> dict[str, object]:
+def summary_of(info: TableInfo) -> dict[str, object]:
     """What every page of a table says of it."""
     return {
         "name": info.table.name,
@@ -126,7 +126,7 @@ async def show_table(
     await visit.pages.show(
         f"table-{page}",
         str(info.table),
-        {**facts_of(info), **data},
+        {**summary_of(info), **data},
         at="tables",
         here=path if page == "rows" else f"{path}/{page}",
         problem=problem,
