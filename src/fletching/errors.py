@@ -110,7 +110,6 @@ class WireError(FletchingError):
         self.limit = limit
 
     def __str__(self) -> str:
-        """The message, then the layer and offset when they are known."""
         where = [f"layer {self.layer}"] if self.layer else []
         if self.offset is not None:
             where.append(f"offset {self.offset}")
@@ -218,7 +217,6 @@ class ServiceError(FletchingError):
         return self
 
     def __str__(self) -> str:
-        """The message, then status, code and request id."""
         request = f", request {self.request_id}" if self.request_id else ""
         return f"{self.message} [{self.http_status} {self.code}{request}]"
 

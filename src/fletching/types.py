@@ -34,7 +34,6 @@ class TableName:
     schema: str = DEFAULT_SCHEMA
 
     def __str__(self) -> str:
-        """``project.schema.name``."""
         return f"{self.project}.{self.schema}.{self.name}"
 
 
@@ -46,7 +45,6 @@ class RowRange:
     end: int
 
     def __post_init__(self) -> None:
-        """Refuses a negative start or a range that ends before it starts."""
         if not 0 <= self.start <= self.end:
             raise UsageError(f"row range {self.start}..{self.end} is not 0 <= start <= end")
 
@@ -64,7 +62,6 @@ class ByteRange:
     end: int
 
     def __post_init__(self) -> None:
-        """Refuses a negative start or a range that ends before it starts."""
         if not 0 <= self.start <= self.end:
             raise UsageError(f"byte range {self.start}..{self.end} is not 0 <= start <= end")
 
@@ -137,11 +134,9 @@ class PartitionSpec:
         return ",".join(f"{key}={_quoted(value)}" for key, value in self.items)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        """The (column, value) pairs in order."""
         return iter(self.items)
 
     def __len__(self) -> int:
-        """How many columns the spec names."""
         return len(self.items)
 
     @property

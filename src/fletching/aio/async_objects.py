@@ -509,9 +509,7 @@ class AsyncClient(AsyncObject, of=blocking.Client):
         self._pool.shutdown(wait=False)
 
     async def __aenter__(self) -> Self:
-        """Returns the client."""
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        """Closes the client."""
         await self.close()

@@ -99,7 +99,6 @@ class Database:
     observe: Callable[[str, float], None] | None = None
 
     def __init__(self, engine: sqlalchemy.Engine, file: Path | None = None) -> None:
-        """Wraps connections; ``file`` is what they must go on reaching, for a catalog in SQLite."""
         self._engine = engine
         self._file = file
         self._file_identity = None if file is None else _identity_of(file)

@@ -34,7 +34,6 @@ class Timeouts:
     total: float | None = 3600.0
 
     def __post_init__(self) -> None:
-        """Refuses times that are not positive."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is not None:
@@ -119,7 +118,6 @@ class CallOptions:
     direct: Literal["auto", "never"] = "auto"
 
     def __post_init__(self) -> None:
-        """Refuses sizes below 1 and unknown codecs."""
         if not isinstance(self.timeouts, Timeouts):
             raise UsageError(f"option timeouts is a Timeouts or a dict, not {self.timeouts!r}")
         if not isinstance(self.retry, RetryPolicy):

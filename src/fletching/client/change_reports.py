@@ -61,7 +61,6 @@ class ChangeReport(int):
         )
 
     def __repr__(self) -> str:
-        """The figures by their names."""
         return (
             f"ChangeReport(version={self.version}, rows_inserted={self.rows_inserted}, "
             f"rows_updated={self.rows_updated}, rows_deleted={self.rows_deleted})"

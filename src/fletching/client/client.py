@@ -335,15 +335,12 @@ class Client:
             self._close()
 
     def __enter__(self) -> Self:
-        """Returns the client."""
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Closes the client."""
         self.close()
 
     def __repr__(self) -> str:
-        """Project and place, without credentials."""
         return f"<Client {self.project} at {self.channel.reopen}>"
 
     def __reduce__(self) -> tuple[object, ...]:

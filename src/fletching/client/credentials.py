@@ -28,7 +28,6 @@ class Credentials:
     region: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuses half a key."""
         for name in ("access_id", "access_key", "sts_token", "region"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):

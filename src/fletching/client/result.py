@@ -221,11 +221,9 @@ class Result:
         return rows
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        """As `to_batches`."""
         return self.to_batches()
 
     def __len__(self) -> int:
-        """How many rows there are."""
         return self.num_rows
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:

@@ -116,7 +116,6 @@ class RetryPolicy:
     jitter: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuses values that mean nothing."""
         for field in dataclasses.fields(self):
             check_number(f"retry {field.name}", getattr(self, field.name))
         if min(self.budget_seconds, self.first_delay_seconds, self.longest_delay_seconds) < 0:

@@ -472,7 +472,6 @@ class StoredTable:
         return html_view(str(self.full_name), properties, self._schema, self.partition_columns)
 
     def __repr__(self) -> str:
-        """Name and columns."""
         return f"<Table {self.full_name} ({', '.join(self._schema.names)})>"
 
     def __reduce__(self) -> tuple[object, ...]:

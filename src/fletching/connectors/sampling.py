@@ -62,7 +62,6 @@ class EpochOrder:
     block_rows: int
 
     def __post_init__(self) -> None:
-        """Refuses sizes that cannot be."""
         if self.chunk_rows < 1 or self.block_rows < 1 or self.block_rows % self.chunk_rows:
             raise UsageError(
                 f"a block of {self.block_rows} rows is no multiple of chunks of {self.chunk_rows}"

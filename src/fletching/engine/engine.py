@@ -72,7 +72,6 @@ class Engine:
     """
 
     def __init__(self, context: EngineContext) -> None:
-        """Joins the parts; use ``open``."""
         self.context = context
         self._lock = threading.Lock()
         self._closed = False

@@ -191,7 +191,6 @@ class EngineSettings:
         )
 
     def __post_init__(self) -> None:
-        """Refuses lifetimes and limits that are not positive."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:

@@ -50,7 +50,6 @@ class Presence:
     """Keeps one writer known. Thread-safe. Does nothing over a store that knows its writers."""
 
     def __init__(self, database: Database, store: ObjectStore, clock: Callable[[], float]) -> None:
-        """Registers nothing yet."""
         self._database = database
         self._store = store
         self._clock = clock

@@ -51,7 +51,6 @@ class Batches:
         self.schema = schema
 
     def __len__(self) -> int:
-        """How many batches there are."""
         return len(self._batches)
 
     @overload
@@ -65,7 +64,6 @@ class Batches:
         return self._batches[index]
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        """The batches in order."""
         return iter(self._batches)
 
     def __eq__(self, other: object) -> bool:
@@ -74,7 +72,6 @@ class Batches:
         return self._batches == other if isinstance(other, list) else NotImplemented
 
     def __repr__(self) -> str:
-        """What it is, not what it holds."""
         return f"<Batches: {len(self)} of {self.num_rows} rows, {', '.join(self.schema.names)}>"
 
     @property

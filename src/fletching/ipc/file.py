@@ -124,11 +124,9 @@ class ArrowFile:
         return self._row_starts[index], self._row_starts[index + 1]
 
     def __len__(self) -> int:
-        """Record batches."""
         return len(self.footer.batches)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        """All batches in order."""
         return (self[index] for index in range(len(self)))
 
     # --- messages ----------------------------------------------------------------------------------

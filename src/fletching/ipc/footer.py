@@ -68,7 +68,6 @@ class Blocks(Sequence[Block]):
     def __getitem__(self, index: slice) -> Blocks: ...
 
     def __getitem__(self, index: int | slice) -> Block | Blocks:
-        """A block, or a part of the blocks."""
         if isinstance(index, slice):
             return Blocks(self.table[index])
         return Block(*self.table[index].tolist())

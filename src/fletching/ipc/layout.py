@@ -161,7 +161,6 @@ class BatchLayout:
     def __init__(
         self, types: list[pa.DataType], version: MetadataVersion = MetadataVersion.V5
     ) -> None:
-        """Compiles the layout; linear in the number of fields."""
         node_of: list[int] = []
         kinds: list[int] = []
         bits: list[int] = []

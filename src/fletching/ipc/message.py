@@ -225,7 +225,6 @@ class Message:
         return self.to_pyarrow()
 
     def __repr__(self) -> str:
-        """Type and position."""
         return f"<Message {self.type.label} at {self.offset}, body {self.body_length} bytes>"
 
 

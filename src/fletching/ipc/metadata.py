@@ -185,7 +185,6 @@ class HeaderReader:
     __slots__ = ("_newest",)
 
     def __init__(self) -> None:
-        """Remembers nothing yet."""
         self._newest: tuple[bytes, MessageHeader] | None = None
 
     def read(self, metadata: memoryview) -> MessageHeader:

@@ -102,7 +102,6 @@ class ProjectedMessage:
         return iter(self.frame())
 
     def __len__(self) -> int:
-        """How many buffers there are."""
         return 1 + len(self.body)
 
     def frame(self) -> list[Buffer]:

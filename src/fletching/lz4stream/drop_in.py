@@ -88,11 +88,9 @@ class LZ4StreamCompressor:
         )
 
     def __enter__(self) -> Self:
-        """The compressor itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Closes the compressor."""
         self.close()
 
     def close(self) -> None:
@@ -159,11 +157,9 @@ class LZ4StreamDecompressor:
         )
 
     def __enter__(self) -> Self:
-        """The decompressor itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Closes the decompressor."""
         self.close()
 
     def close(self) -> None:

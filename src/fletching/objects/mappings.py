@@ -46,7 +46,6 @@ class Mappings:
         self._looked_at = clock()
 
     def __len__(self) -> int:
-        """How many are kept."""
         return len(self._kept)
 
     def get(self, key: str, descriptor: int, length: int) -> mmap.mmap:

@@ -48,7 +48,6 @@ class RangePool:
     """The threads that wait for a store. Thread-safe."""
 
     def __init__(self, concurrency: int = CONCURRENCY) -> None:
-        """Starts no thread yet."""
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="fletching-objects")
 
     def fetch(

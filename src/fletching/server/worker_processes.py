@@ -90,7 +90,6 @@ class _Worker:
     """One process."""
 
     def __init__(self, task: _Task) -> None:
-        """Starts it."""
         self.started_at = time.monotonic()
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self.process = subprocess.Popen(

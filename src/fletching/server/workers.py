@@ -41,7 +41,6 @@ class Call(Generic[_Result]):
     """
 
     def __init__(self, future: Future[_Result]) -> None:
-        """Watches a call that was handed to a pool."""
         self.unwanted = False
         self._future = future
         loop = asyncio.get_running_loop()
@@ -331,7 +330,6 @@ class Workers:
     """
 
     def __init__(self, io_threads: int, cpu_threads: int, query_threads: int = 4) -> None:
-        """Makes the pools; their threads start when they are needed."""
         self.io = Pool(io_threads, "io")
         self.write = Pool(io_threads, "write")
         self.cpu = Pool(cpu_threads, "cpu")

@@ -135,11 +135,9 @@ class ReplayPeer:
         self._listening.close()
 
     def __enter__(self) -> Self:
-        """Returns the peer."""
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Closes the peer."""
         self.close()
 
     def _start(self, run: Callable[[], None]) -> None:

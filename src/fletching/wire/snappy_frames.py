@@ -53,7 +53,6 @@ class SnappyEncoder:
     """Compresses a body; a `fletching.wire.stack.ByteEncoder`."""
 
     def __init__(self) -> None:
-        """Begins a stream."""
         self._codec = pa.Codec("snappy")
         self._begun = False
 
@@ -91,7 +90,6 @@ class SnappyDecoder:
     """
 
     def __init__(self) -> None:
-        """Expects the identifier."""
         self._codec = pa.Codec("snappy")
         self._held = bytearray()
         self._offset = 0

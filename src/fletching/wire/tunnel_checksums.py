@@ -61,7 +61,6 @@ class RowChecksums:
     """The checksums of some rows, taken further column by column."""
 
     def __init__(self, rows: int) -> None:
-        """Begins with nothing."""
         self._register = np.full(rows, 0xFFFFFFFF, np.uint32)
 
     @property

@@ -79,7 +79,6 @@ class RowAssembly:
     """Some rows under way."""
 
     def __init__(self, rows: int) -> None:
-        """Begins without a column."""
         self._rows = rows
         self._parts: list[_Part] = []
         self._lengths = np.zeros(rows, np.int64)

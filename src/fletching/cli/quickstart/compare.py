@@ -19,7 +19,6 @@ class Difference:
     reason: str
 
     def __str__(self) -> str:
-        """A sentence for the report."""
         where = f"row {self.row:,}" + (f", column {self.column}" if self.column else "")
         return f"{where}: {self.reason}"
 

@@ -468,7 +468,6 @@ class BlobFile(io.BufferedReader):
         return self.reference
 
     def __repr__(self) -> str:
-        """What it is."""
         return f"<BlobFile {self.length} bytes, {self.content_type or 'unknown type'}>"
 
 

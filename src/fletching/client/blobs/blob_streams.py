@@ -271,7 +271,6 @@ class BlobDataIterator:
         self.request_id = self._events.request_id
 
     def __iter__(self) -> Iterator[Blob]:
-        """The iterator itself."""
         return self
 
     def __next__(self) -> Blob:
@@ -426,7 +425,6 @@ class BlobStreamReader(io.RawIOBase):
         return True
 
     def __enter__(self) -> Self:
-        """Returns the reader."""
         return self
 
     def close(self) -> None:

@@ -80,7 +80,6 @@ class SingleBody:
         """Of what was sent; the one that was asked for is set when iteration has ended."""
 
     def __iter__(self) -> Iterator[Buffer]:
-        """The chunks of the blob."""
         self.md5 = self.crc32c = None
         if self._checksum is not UploadChecksum.MD5:
             sent = 0
@@ -111,7 +110,6 @@ class BatchBody:
         self.repeatable = all(source.rewindable for source, _ in blobs)
 
     def __iter__(self) -> Iterator[Buffer]:
-        """The frames."""
         encoder = blob_frames.Encoder(checksum=ChecksumType.CRC32)
         for source, header in self._blobs:
             assert source.length is not None
@@ -132,7 +130,6 @@ class PushedBody:
         self._take = take
 
     def __iter__(self) -> Iterator[Buffer]:
-        """The chunks."""
         while (chunk := self._take()) is not None:
             yield chunk
 

@@ -91,7 +91,6 @@ class Blob:
         return bytes(self.data)
 
     def __repr__(self) -> str:
-        """What it is, not what it holds."""
         size = (
             f"{self.size} bytes" if isinstance(self.data, bytes | bytearray | memoryview) else "…"
         )

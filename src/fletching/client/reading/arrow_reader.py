@@ -120,11 +120,9 @@ class ArrowReader:
         return pa.Table.from_batches(list(self), schema=schema)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        """The reader itself."""
         return self
 
     def __next__(self) -> pa.RecordBatch:
-        """As `read_next_batch`."""
         return self.read_next_batch()
 
     def to_reader(self) -> pa.RecordBatchReader:
@@ -148,11 +146,9 @@ class ArrowReader:
         self._drop()
 
     def __enter__(self) -> Self:
-        """Returns the reader."""
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Closes the reader."""
         self.close()
 
     # --- one attempt after another -----------------------------------------------------------

@@ -354,7 +354,6 @@ class ReadSession(Readable):
         return OpenedRows(self.schema, batches, self.row_count)
 
     def __enter__(self) -> Self:
-        """Returns the session."""
         return self
 
     def __exit__(self, exc_type: type[BaseException] | None, *exc: object) -> None:
@@ -367,7 +366,6 @@ class ReadSession(Readable):
             self._channel.on_leaving(release, patience(exc_type))
 
     def __repr__(self) -> str:
-        """Table, version and size."""
         version = "" if self.version is None else f" at version {self.version}"
         return f"<ReadSession of {self.table}{version}: {self.row_count} rows>"
 

@@ -72,7 +72,6 @@ class Readable(abc.ABC):
         return self._begin(progress).batches
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        """As `to_batches`."""
         return self.to_batches()
 
     def to_reader(self, *, progress: ProgressLike = None) -> pa.RecordBatchReader:

@@ -68,7 +68,6 @@ class ResumeToken:
     unfiltered: bool = False
 
     def __post_init__(self) -> None:
-        """Refuses a place that cannot be."""
         by_offset = self.offset is not None and self.length is not None
         if (self.index is None) != by_offset:
             raise UsageError("a split is an index, or an offset and a length")

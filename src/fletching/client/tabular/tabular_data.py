@@ -56,7 +56,6 @@ class BatchStream:
     """How many rows there are, if that is known before they are read."""
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        """The batches."""
         return self.batches
 
 

@@ -156,7 +156,6 @@ class ArrowWriter:
             self._buffer.clear()
 
     def __enter__(self) -> Self:
-        """Returns the writer."""
         return self
 
     def __exit__(self, exc_type: type[BaseException] | None, *exc: object) -> None:

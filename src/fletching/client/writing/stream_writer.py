@@ -150,7 +150,6 @@ class StreamingWriter:
         self._buffer.clear()
 
     def __enter__(self) -> Self:
-        """Returns the writer."""
         return self
 
     def __exit__(self, exc_type: type[BaseException] | None, *exc: object) -> None:

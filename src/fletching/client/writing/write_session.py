@@ -387,7 +387,6 @@ class WriteSession:
         self._ended = "aborted"
 
     def __enter__(self) -> Self:
-        """Returns the session."""
         return self
 
     def __exit__(self, exc_type: type[BaseException] | None, *exc: object) -> None:

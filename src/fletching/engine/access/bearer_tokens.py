@@ -48,7 +48,6 @@ class ReadScope:
     renewable_until: int
 
     def __str__(self) -> str:
-        """In words."""
         if self.session_id is None:
             return f"table {self.table}"
         return f"session {self.session_id}"

@@ -85,7 +85,6 @@ class PackSharing:
     """Decides which packs are shared. Thread-safe; blocks."""
 
     def __init__(self, context: EngineContext, reading: Reading) -> None:
-        """Reads what the engine's reads do."""
         self._context = context
         self._reading = reading
         # By the segment, the table's schema, and the columns of it that are shown.

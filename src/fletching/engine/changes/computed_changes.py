@@ -51,7 +51,6 @@ class ComputedChanges:
     """A query's changes of a table as it was pinned. Not thread-safe."""
 
     def __init__(self, context: EngineContext, view: PinnedTable) -> None:
-        """Changes ``view``."""
         self._context = context
         self.view = view
         self._indices = {row.id: index for index, row in enumerate(view.snapshot.segments)}

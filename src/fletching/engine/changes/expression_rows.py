@@ -62,7 +62,6 @@ class Evaluator:
         return self.evaluate
 
     def __exit__(self, *_: object) -> None:
-        """Closes it."""
         self.close()
 
     def close(self) -> None:
@@ -218,7 +217,6 @@ class ExpressionFilter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Closes it."""
         self._evaluator.close()
 
     def may_match(self, _segment: SegmentRow, _partition: tuple[str, ...]) -> bool:

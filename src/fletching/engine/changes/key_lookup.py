@@ -43,7 +43,6 @@ class Wanted:
     """
 
     def __init__(self, low: int, high: int, make: Callable[[], NDArray[np.uint64]]) -> None:
-        """Numbers that ``make`` gives, ascending."""
         self.low = low
         self.high = high
         self._make = make

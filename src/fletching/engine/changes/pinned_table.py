@@ -83,7 +83,6 @@ class GatheredRows:
     """Row numbers of a segment that become one bitmap. Not thread-safe."""
 
     def __init__(self) -> None:
-        """Begins without any."""
         self._rows = BitMap()
         self._parts: list[NDArray[np.uint32]] = []
         self._count = 0

@@ -76,7 +76,6 @@ class Results:
     """Keeps rows of queries and reads them. Thread-safe; blocks on storage."""
 
     def __init__(self, context: EngineContext) -> None:
-        """Keeps them in the engine's object store."""
         self._context = context
         self._segments = ResultSegments(context)
 

@@ -116,7 +116,6 @@ class Instances:
     def __init__(
         self, context: EngineContext, verbs: Writes, reading: Reading, spill_folder: Path | None
     ) -> None:
-        """Executes with ``verbs`` and keeps outcomes in the catalog."""
         self._context = context
         self._verbs = verbs
         settings = context.settings

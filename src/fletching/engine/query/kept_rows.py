@@ -68,7 +68,6 @@ class KeptRows:
     """Reads rows, and remembers those that came in many small batches. Thread-safe."""
 
     def __init__(self) -> None:
-        """Has none."""
         self._kept = RecentlyUsed[Hashable, pa.Buffer](
             MOST_BYTES, weight=lambda kept: kept.size + _KEY_BYTES
         )

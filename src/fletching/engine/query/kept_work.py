@@ -40,7 +40,6 @@ class KeptStatements:
     """Parses texts, and remembers those that only ask. Thread-safe."""
 
     def __init__(self) -> None:
-        """Knows none."""
         self._kept = RecentlyUsed[tuple[str, Namespace], tuple[int, _Located]](
             MOST_CHARACTERS, weight=lambda kept: kept[0]
         )
@@ -66,7 +65,6 @@ class KeptTranslations:
     """Translations by the tree that they are of, as long as its tables have the same columns. Thread-safe."""
 
     def __init__(self) -> None:
-        """Knows none."""
         self._kept = RecentlyUsed[tuple[int, Hashable], tuple[exp.Expr, _Sources, Translation]](
             MOST_TRANSLATIONS
         )

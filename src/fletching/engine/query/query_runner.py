@@ -191,11 +191,9 @@ class Query:
         self._readers.close()
 
     def __enter__(self) -> Self:
-        """Returns itself."""
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Closes."""
         self.close()
 
 
@@ -236,7 +234,6 @@ class QueryRunner:
         clock: Callable[[], float],
         spill_folder: Path | None,
     ) -> None:
-        """Reads with ``reading`` and looks tables up with ``calls``."""
         self._reading = reading
         self._calls = calls
         self._clock = clock

@@ -79,7 +79,6 @@ class ResultSegments:
     """Writes and reads rows of results. Thread-safe; blocks on the object store, never on the catalog."""
 
     def __init__(self, context: EngineContext) -> None:
-        """Keeps them in the engine's object store."""
         self._context = context
         self._checks = MessageChecks()
         self._opened = RecentlyUsed[str, _Opened](

@@ -82,7 +82,6 @@ class StagedRows:
         rows: int,
         replaces_version: int | None = None,
     ) -> None:
-        """Knows the write session that has them."""
         self._verbs = verbs
         self._table = table
         self._session_id = session_id

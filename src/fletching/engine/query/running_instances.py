@@ -44,7 +44,6 @@ class RunningStatements:
     """
 
     def __init__(self, row: InstanceRow) -> None:
-        """Waits for `begin`."""
         self.row = row
         self.work: Callable[[], InstanceRow]
         self.future: Future[InstanceRow] = Future()

@@ -50,7 +50,6 @@ class Deadlines:
     """
 
     def __init__(self, seconds: float) -> None:
-        """Has no thread yet."""
         self._seconds = seconds
         self._changed = threading.Condition()
         # In the order of their ends, as all may take equally long.

@@ -176,11 +176,9 @@ class SealedDuckDB:
             self._connection.close()
 
     def __enter__(self) -> Self:
-        """Returns itself."""
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Closes."""
         self.close()
 
     # --- endings -----------------------------------------------------------------------------

@@ -78,7 +78,6 @@ class StatementRunner:
     """Runs statements one after the other. Thread-safe; blocks."""
 
     def __init__(self, queries: QueryRunner, verbs: Writes) -> None:
-        """Queries by one, everything else by the other."""
         self._queries = queries
         self._verbs = verbs
 

@@ -34,7 +34,6 @@ class Statistics:
     """
 
     def __init__(self) -> None:
-        """Nothing yet."""
         self.rows = 0
         self.bytes = 0
         self.tables: dict[str, int] = {}
@@ -103,11 +102,9 @@ class TableReaders:
         self._reading.unpin(list(pinned.values()))
 
     def __enter__(self) -> Self:
-        """Returns itself."""
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Closes."""
         self.close()
 
 

@@ -66,7 +66,6 @@ class ChunkedNumbers:
     # --- looking -------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        """How many numbers."""
         return self._starts[-1]
 
     @overload
@@ -76,7 +75,6 @@ class ChunkedNumbers:
     def __getitem__(self, index: slice) -> Numbers: ...
 
     def __getitem__(self, index: int | slice) -> int | Numbers:
-        """One number, or a run of them."""
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
             if step != 1:
@@ -114,7 +112,6 @@ class ChunkedNumbers:
         return flat.copy() if copy else flat
 
     def __iter__(self) -> Iterator[int]:
-        """The numbers in order."""
         for chunk, base in zip(self._chunks, self._bases, strict=True):
             yield from (chunk + base).tolist()
 
@@ -256,7 +253,6 @@ class SegmentList(Sequence[SegmentRow]):
     __slots__ = ("_chunks", "_starts")
 
     def __init__(self, chunks: Iterable[tuple[SegmentRow, ...]]) -> None:
-        """Joins chunks; use `of`."""
         self._chunks = [chunk for chunk in chunks if chunk]
         self._starts = [0, *itertools.accumulate(len(chunk) for chunk in self._chunks)]
 
@@ -267,7 +263,6 @@ class SegmentList(Sequence[SegmentRow]):
         return cls(result[start : start + SEGMENTS] for start in range(0, len(result), SEGMENTS))
 
     def __len__(self) -> int:
-        """How many segments."""
         return self._starts[-1]
 
     @overload
@@ -277,7 +272,6 @@ class SegmentList(Sequence[SegmentRow]):
     def __getitem__(self, index: slice) -> tuple[SegmentRow, ...]: ...
 
     def __getitem__(self, index: int | slice) -> SegmentRow | tuple[SegmentRow, ...]:
-        """One segment, or some."""
         if isinstance(index, slice):
             return tuple(self[position] for position in range(*index.indices(len(self))))
         if index < 0:
@@ -288,7 +282,6 @@ class SegmentList(Sequence[SegmentRow]):
         return self._chunks[chunk][index - self._starts[chunk]]
 
     def __iter__(self) -> Iterator[SegmentRow]:
-        """The segments in order."""
         return itertools.chain.from_iterable(self._chunks)
 
     def inserted(self, at: Sequence[int], added: Sequence[SegmentRow]) -> SegmentList:

@@ -242,7 +242,6 @@ class BatchComputation:
     known_cuts: Sequence[Cut] | None = None
 
     def __post_init__(self) -> None:
-        """Nothing is decoded and nothing is skipped yet."""
         self._lock = threading.Lock()
         self._made: pa.RecordBatch | None = None
         self._skipped = 0

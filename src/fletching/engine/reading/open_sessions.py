@@ -150,7 +150,6 @@ class OpenSessions:
     """
 
     def __init__(self, limit: int) -> None:
-        """Knows nothing of what is open yet."""
         self._limit = limit
         self._lock = threading.Lock()
         self._room = 0
@@ -189,7 +188,6 @@ class UnwrittenSessions:
     """Keeps rows until they are written. Thread-safe."""
 
     def __init__(self, database: Database) -> None:
-        """Has none, and no thread."""
         self._database = database
         self._lock = threading.Lock()
         self._rows: dict[str, tuple[ReadSessionRow, bool]] = {}

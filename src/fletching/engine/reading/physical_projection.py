@@ -146,7 +146,6 @@ class ProjectedDecoder:
     """Some columns of batches of one schema without dictionaries, by fewer buffers in the metadata."""
 
     def __init__(self, schema: pa.Schema, columns: tuple[int, ...]) -> None:
-        """Compiles the choice."""
         self._projector = Projector(schema, columns)
         self._decoder = BatchDecoder(self._projector.schema, trusted=True)
 

@@ -97,11 +97,9 @@ class Repeatable:
     """Pieces that are made anew as often as they are asked for."""
 
     def __init__(self, make: Callable[[], Iterator[Piece]]) -> None:
-        """Knows how to make them."""
         self._make = make
 
     def __iter__(self) -> Iterator[Piece]:
-        """Makes them."""
         return self._make()
 
 

@@ -172,7 +172,6 @@ class OnlyRows(RowSelection):
     """Some rows that are known already: those that a version brought or took."""
 
     def __init__(self, stored_rows: NDArray[np.int64], rows: BitMap) -> None:
-        """Counts them per batch."""
         starts = np.zeros(len(stored_rows) + 1, dtype=np.int64)
         np.cumsum(stored_rows, out=starts[1:])
         positions = np.frombuffer(rows.to_array(), dtype=np.uint32)

@@ -33,7 +33,6 @@ class Namespaces:
     """Lists, creates and drops schemas, and creates projects. Thread-safe."""
 
     def __init__(self, context: EngineContext) -> None:
-        """Works on the engine's catalog."""
         self._context = context
 
     def list(self, request: ListSchemas) -> SchemaPage:

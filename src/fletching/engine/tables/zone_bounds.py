@@ -72,7 +72,6 @@ class ZoneColumn:
     __slots__ = ("_filled", "_zones", "flags", "lower", "upper")
 
     def __init__(self) -> None:
-        """Begins without zones."""
         self.flags: list[int] = []
         self.lower: list[Physical | None] = []
         self.upper: list[Physical | None] = []
@@ -145,7 +144,6 @@ class ZoneColumns:
     """Collects the bounds of all recorded columns of a segment; entries are as many in each."""
 
     def __init__(self, keys: Iterable[str]) -> None:
-        """Begins without zones, of columns with these keys."""
         self.columns = {key: ZoneColumn() for key in keys}
         self._zones = 1
 
@@ -262,7 +260,6 @@ class ZoneBounds:
     """
 
     def __init__(self, record: _Record) -> None:
-        """Reads columns when they are asked for."""
         self.zones = record.zones
         self._raw = record.columns
         self._columns: dict[str, _Values | None] = {}

@@ -21,7 +21,6 @@ class BodyUpload(abc.ABC):
     """One body. All methods block; of several threads one works while the others wait."""
 
     def __init__(self) -> None:
-        """Begins open."""
         self._life = UploadLife()
         # Held by whoever works on the body, so that nothing is dropped under its hands.
         self._working = threading.RLock()

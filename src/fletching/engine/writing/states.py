@@ -136,7 +136,6 @@ class UploadLife:
     """The state of one upload. Thread-safe."""
 
     def __init__(self) -> None:
-        """Begins open."""
         self._lock = threading.Lock()
         self._state = UploadState.OPEN
 

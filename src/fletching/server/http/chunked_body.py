@@ -28,7 +28,6 @@ class ChunkedDecoder:
     """
 
     def __init__(self, max_trailer_bytes: int) -> None:
-        """Begins in front of the first chunk; trailers are dropped, up to a limit."""
         self.ended = False
         self._line = bytearray()
         self._left = 0  # of the chunk's data

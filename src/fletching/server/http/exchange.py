@@ -58,7 +58,6 @@ class Exchange:
         request_id: str,
         settings: ServerSettings,
     ) -> None:
-        """Begins with nothing read of the body and nothing sent."""
         self.head = head
         self.body = body
         self.request_id = request_id

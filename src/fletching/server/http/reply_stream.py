@@ -101,7 +101,6 @@ class ConnectionReply:
     """
 
     def __init__(self, outlet: Outlet, *, method: str, version: str) -> None:
-        """Begins with nothing sent."""
         self.started = False
         self.complete = False
         self._outlet = outlet

@@ -158,7 +158,6 @@ class Call:
     zone: str = ""
 
     def __len__(self) -> int:
-        """How many arguments there are."""
         return len(self.arguments)
 
     def __getitem__(self, index: int) -> str:

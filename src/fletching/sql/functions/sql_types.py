@@ -82,7 +82,6 @@ class SqlType:
         return _KINDS.get(self.name, "")
 
     def __str__(self) -> str:
-        """The type as it is written."""
         if self.name == "DECIMAL":
             return f"DECIMAL({self.precision},{self.scale})"
         inner = [str(item) for item in self.inner]

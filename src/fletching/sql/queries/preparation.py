@@ -52,7 +52,6 @@ class Prepared:
     """A query's tree with its tables replaced, and what is known of them."""
 
     def __init__(self, query: exp.Expr, resolve: Resolve, *, local: bool = False) -> None:
-        """Prepares a query; ``local`` if its times are in another zone than those that scans choose by."""
         self._resolve = resolve
         self._local = local
         self.scans: list[WantedScan] = []

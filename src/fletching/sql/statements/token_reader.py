@@ -39,7 +39,6 @@ class TokenReader:
     """Reads the pieces that statements about tables are made of."""
 
     def __init__(self, parsed: Parsed, namespace: Namespace) -> None:
-        """Stands before the first word of a statement."""
         self._tokens = list(parsed.tokens)
         self._source = parsed.source
         self._position = 0

@@ -258,11 +258,9 @@ class EmbeddedTransport:
             yield
 
     def __enter__(self) -> Self:
-        """Returns the transport."""
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Closes it."""
         self.close()
 
 

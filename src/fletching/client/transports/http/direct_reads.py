@@ -33,7 +33,6 @@ class DirectReads:
     """
 
     def __init__(self, endpoint: str, *, connections: int) -> None:
-        """Knows of none yet."""
         self.segments = MappedSegments()
         self.packs = OpenPacks()
         self._endpoint = endpoint

@@ -314,11 +314,9 @@ class HttpTransport(ServiceExchanges, HttpBlobVerbs):
         self._direct.close()
 
     def __enter__(self) -> Self:
-        """Returns the transport."""
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Closes it."""
         self.close()
 
     @property
