@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -52,7 +52,7 @@ from fletching.ipc.schema_header import (
 from fletching.ipc.type_tree import any_below
 from fletching.ipc.validation import BatchValidator
 
-__all__ = ["BatchDecoder"]
+__all__ = ["BatchDecoder", "ReadOptions"]
 
 FOREIGN_ERRORS: Final = (
     pa.ArrowException,
@@ -66,6 +66,23 @@ FOREIGN_ERRORS: Final = (
     ValueError,
 )
 """What pyarrow, and extension types that programs register with it, may raise on somebody's bytes."""
+
+
+class ReadOptions(TypedDict, total=False):
+    """How streams and files are read, the same for every function that does.
+
+    Attributes:
+        limits: what the metadata may claim.
+        validate_values: also check values against their types; see `validate`.
+        trusted: skip the validation of contents, for bytes that were validated before and are under
+            a checksum since. Metadata is checked all the same.
+        require_zero_copy: raise where a column would have to be copied or decompressed.
+    """
+
+    limits: Limits
+    validate_values: bool
+    trusted: bool
+    require_zero_copy: bool
 
 
 class BatchDecoder:

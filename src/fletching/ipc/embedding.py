@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import Literal, Protocol, Self, TypeAlias, overload
+from typing import Literal, Protocol, Self, TypeAlias, Unpack, overload
 
 import pyarrow as pa
 
 from fletching.errors import InvalidDataError, MalformedFrameError, UsageError
-from fletching.ipc.batches import BatchDecoder
+from fletching.ipc.batches import BatchDecoder, ReadOptions
 from fletching.ipc.bulk_reading import read_in_bulk
 from fletching.ipc.encoding import BatchEncoder
 from fletching.ipc.file_writer import Sink
-from fletching.ipc.limits import DEFAULT_LIMITS, Limits
+from fletching.ipc.limits import DEFAULT_LIMITS
 from fletching.ipc.message import MAGIC, truncated
 from fletching.ipc.metadata import Codec
 from fletching.ipc.sections import check_end
@@ -283,11 +283,11 @@ def _open_stream(
     source: Input,
     offset: int,
     *,
-    limits: Limits,
     whole: bool = False,
-    **options: bool,
+    **options: Unpack[ReadOptions],
 ) -> BatchIterator:
     data = open_input(source)
+    limits = options.get("limits", DEFAULT_LIMITS)
     walk: MessageIterator | FileMessageIterator
     length = None
     if isinstance(data, memoryview):
@@ -309,7 +309,7 @@ def _open_stream(
     if schema is None:
         left = 0 if length is None else length - offset
         raise truncated("the stream, before its schema message", offset, 8, left)
-    decoder = BatchDecoder(schema, limits=limits, **options)
+    decoder = BatchDecoder(schema, **options)
     return BatchIterator(walk, decoder, length if whole else None)
 
 
@@ -319,10 +319,7 @@ def read_stream_at(
     offset: int = 0,
     *,
     lazy: Literal[False] = False,
-    limits: Limits = DEFAULT_LIMITS,
-    validate_values: bool = False,
-    trusted: bool = False,
-    require_zero_copy: bool = False,
+    **options: Unpack[ReadOptions],
 ) -> tuple[Batches, int]: ...
 
 
@@ -332,10 +329,7 @@ def read_stream_at(
     offset: int = 0,
     *,
     lazy: Literal[True],
-    limits: Limits = DEFAULT_LIMITS,
-    validate_values: bool = False,
-    trusted: bool = False,
-    require_zero_copy: bool = False,
+    **options: Unpack[ReadOptions],
 ) -> BatchIterator: ...
 
 
@@ -344,10 +338,7 @@ def read_stream_at(
     offset: int = 0,
     *,
     lazy: bool = False,
-    limits: Limits = DEFAULT_LIMITS,
-    validate_values: bool = False,
-    trusted: bool = False,
-    require_zero_copy: bool = False,
+    **options: Unpack[ReadOptions],
 ) -> tuple[Batches, int] | BatchIterator:
     """Reads the stream that starts at ``offset``; returns its batches and where it ends.
 
@@ -360,11 +351,7 @@ def read_stream_at(
         offset: where the stream starts in it; the end counts from the same place.
         lazy: return a `BatchIterator` that reads each batch when it is asked for, and knows the end
             once it is over.
-        limits: what it may claim.
-        validate_values: also check values against their types; see `validate`.
-        trusted: skip the validation of contents, for bytes that were validated before and are under
-            a checksum since. Metadata is checked all the same.
-        require_zero_copy: raise where a column would have to be copied or decompressed.
+        **options: ``limits``, ``validate_values``, ``trusted``, ``require_zero_copy``; see `ReadOptions`.
 
     Raises:
         UsageError: an offset outside the data.
@@ -378,10 +365,7 @@ def read_stream_at(
     reader = _open_stream(
         source,
         offset,
-        limits=limits,
-        validate_values=validate_values,
-        trusted=trusted,
-        require_zero_copy=require_zero_copy,
+        **options,
     )
     if lazy:
         return reader
@@ -391,11 +375,7 @@ def read_stream_at(
 
 def read_stream(
     source: Input,
-    *,
-    limits: Limits = DEFAULT_LIMITS,
-    validate_values: bool = False,
-    trusted: bool = False,
-    require_zero_copy: bool = False,
+    **options: Unpack[ReadOptions],
 ) -> Batches:
     """Reads a stream that is all of a buffer or path; arguments and errors as for `read_stream_at`.
 
@@ -407,11 +387,8 @@ def read_stream(
     reader = _open_stream(
         source,
         0,
-        limits=limits,
         whole=True,
-        validate_values=validate_values,
-        trusted=trusted,
-        require_zero_copy=require_zero_copy,
+        **options,
     )
     return reader.read_rest()
 
@@ -419,11 +396,7 @@ def read_stream(
 def read_single_at(
     source: Input,
     offset: int = 0,
-    *,
-    limits: Limits = DEFAULT_LIMITS,
-    validate_values: bool = False,
-    trusted: bool = False,
-    require_zero_copy: bool = False,
+    **options: Unpack[ReadOptions],
 ) -> tuple[pa.RecordBatch, int]:
     """Reads a stream of exactly one batch; arguments and errors as for `read_stream_at`.
 
@@ -433,10 +406,7 @@ def read_single_at(
     batches, end = read_stream_at(
         source,
         offset,
-        limits=limits,
-        validate_values=validate_values,
-        trusted=trusted,
-        require_zero_copy=require_zero_copy,
+        **options,
     )
     return _single(batches, offset), end
 
@@ -455,18 +425,11 @@ def _single(batches: Batches, offset: int) -> pa.RecordBatch:
 
 def read_single(
     source: Input,
-    *,
-    limits: Limits = DEFAULT_LIMITS,
-    validate_values: bool = False,
-    trusted: bool = False,
-    require_zero_copy: bool = False,
+    **options: Unpack[ReadOptions],
 ) -> pa.RecordBatch:
     """Reads the one batch of a stream that is all of the data; see `read_single_at`, `read_stream`."""
     batches = read_stream(
         source,
-        limits=limits,
-        validate_values=validate_values,
-        trusted=trusted,
-        require_zero_copy=require_zero_copy,
+        **options,
     )
     return _single(batches, 0)

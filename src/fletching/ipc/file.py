@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, Self, cast
+from typing import Protocol, Self, Unpack, cast
 
 import pyarrow as pa
 
 from fletching.errors import MalformedFrameError, UsageError
-from fletching.ipc.batches import BatchDecoder
+from fletching.ipc.batches import BatchDecoder, ReadOptions
 from fletching.ipc.file_writer import Block
 from fletching.ipc.footer import read_footer
-from fletching.ipc.limits import DEFAULT_LIMITS, Limits
+from fletching.ipc.limits import DEFAULT_LIMITS
 from fletching.ipc.listed_messages import ListedMessages, check_not_replaced
 from fletching.ipc.message import Message, framed_message
 from fletching.ipc.metadata import MessageType
@@ -56,26 +56,18 @@ class ArrowFile:
         length: int,
         *,
         columns: Sequence[str | int] | None,
-        limits: Limits,
-        validate_values: bool,
-        trusted: bool,
-        require_zero_copy: bool,
         opened: Closing | None = None,
+        **options: Unpack[ReadOptions],
     ) -> None:
         """Reads footer and schema message; errors as for `open_file`. ``opened`` is closed with it."""
         self._source = source
         self._opened = opened
         self._offset = offset
-        self._limits = limits
+        self._limits = limits = options.get("limits", DEFAULT_LIMITS)
         self.footer = read_footer(source, offset, length, limits)
         self._listed = ListedMessages(source, offset, self.footer, limits)
         message = self._listed.footer_schema
-        self._options: dict[str, Any] = {
-            "limits": limits,
-            "validate_values": validate_values,
-            "trusted": trusted,
-            "require_zero_copy": require_zero_copy,
-        }
+        self._options = options
         self.schema_message = message
         self._projector: Projector | None = None
         if columns is not None:
@@ -288,10 +280,7 @@ def open_file(
     *,
     columns: Sequence[str | int] | None = None,
     memory_map: bool = True,
-    limits: Limits = DEFAULT_LIMITS,
-    validate_values: bool = False,
-    trusted: bool = False,
-    require_zero_copy: bool = False,
+    **options: Unpack[ReadOptions],
 ) -> ArrowFile:
     """Opens an Arrow IPC file for random access. Costs one read of the footer and one of the schema.
 
@@ -302,10 +291,7 @@ def open_file(
         columns: read only these, by name or index: of a Python file, only their bytes are read
             (small gaps are read along), of a mapped one only their pages are touched.
         memory_map: False reads from a path instead of mapping it.
-        limits: what the file may claim.
-        validate_values: also check values against their types; see `validate`.
-        trusted: skip the validation of contents; see `BatchDecoder`.
-        require_zero_copy: raise where a batch cannot borrow from the source.
+        **options: ``limits``, ``validate_values``, ``trusted``, ``require_zero_copy``; see `ReadOptions`.
 
     Raises:
         UsageError: a range outside the source, or an unknown column.
@@ -326,11 +312,8 @@ def open_file(
         offset,
         length,
         columns=columns,
-        limits=limits,
-        validate_values=validate_values,
-        trusted=trusted,
-        require_zero_copy=require_zero_copy,
         opened=cast("Closing", opened.file)
         if isinstance(opened, FileSource) and is_path(source)
         else None,
+        **options,
     )
