@@ -32,6 +32,7 @@ from fletching.client.transports.http.blob_packs import (
 )
 from fletching.client.transports.http.http_response import Reply
 from fletching.client.transports.http.request_body import RequestBody, StreamedBody
+from fletching.client.transports.http.service_exchanges import ServiceExchanges
 from fletching.errors import ProtocolError, TruncatedStreamError
 from fletching.protocol.codec import HttpRequest
 from fletching.protocol.http import headers as header_names
@@ -42,8 +43,8 @@ from fletching.protocol.http.layers import (
     blob_write_encoder,
 )
 from fletching.protocol.messages.mapped_blobs import decode_mapped_blobs
-from fletching.protocol.messages.requests import ReadBlobs, Request, WriteBlob, WriteBlobs
-from fletching.protocol.messages.responses import BlobReferences, Response
+from fletching.protocol.messages.requests import ReadBlobs, WriteBlob, WriteBlobs
+from fletching.protocol.messages.responses import BlobReferences
 from fletching.wire.blob_frames import (
     BlobData,
     BlobDataEnd,
@@ -239,8 +240,8 @@ def _coded(body: BlobBody, coding: ContentCoding) -> Iterator[Buffer]:
     yield from encoder.finish()
 
 
-class HttpBlobVerbs(abc.ABC):
-    """The verbs of `fletching.client.blobs.blob_transfers.BlobTransport`, mixed into `HttpTransport`."""
+class HttpBlobVerbs(ServiceExchanges, abc.ABC):
+    """The verbs of `fletching.client.blobs.blob_transfers.BlobTransport` over HTTP; see `HttpTransport`."""
 
     _service_is_ours = False
     """Whether a reply has said so; a proxy that hides it costs the faster checksum only."""
@@ -360,25 +361,7 @@ class HttpBlobVerbs(abc.ABC):
         """The packs that were read from last."""
 
     @abc.abstractmethod
-    def _encode(self, request: Request) -> HttpRequest:
-        """The HTTP request that says it."""
-
-    @abc.abstractmethod
-    def _decode(self, request: Request, reply: Reply) -> Response:
-        """What a reply says; reads it to its end."""
-
-    @abc.abstractmethod
     def _exchange_here(
         self, parts: HttpRequest, options: CallOptions, attempt: RetrySequence
     ) -> Reply | None:
         """The same at the socket of a service on this host; None where none is known, or it failed."""
-
-    @abc.abstractmethod
-    def _exchange(
-        self,
-        parts: HttpRequest,
-        body: RequestBody | StreamedBody,
-        options: CallOptions,
-        attempt: RetrySequence,
-    ) -> Reply:
-        """Sends a request and returns the reply, its headers in; an error status is raised."""

@@ -40,7 +40,6 @@ from fletching.client.transports.http.round_trips import (
 from fletching.client.transports.http.service_exchanges import (
     AGENT,
     REPLY_BYTES,
-    ServiceExchanges,
     endpoint_of,
 )
 from fletching.client.transports.transport import BatchSource, ReadRequest
@@ -70,7 +69,7 @@ from fletching.protocol.messages.vocabulary import ApiVersion
 __all__ = ["HttpTransport", "endpoint_of"]
 
 
-class HttpTransport(ServiceExchanges, HttpBlobVerbs):
+class HttpTransport(HttpBlobVerbs):
     """A `fletching.client.transports.transport.Transport` over HTTP. Thread-safe.
 
     Attributes:
