@@ -19,7 +19,7 @@ import fletching
 from fletching.client.blobs import open_pack
 from fletching.client.blobs.blob_access import get_contents
 from fletching.client.blobs.blob_transfers import BlobInfo
-from fletching.client.transports.http import blob_packs, http_blobs
+from fletching.client.transports.http import http_blobs, passed_files
 from fletching.client.transports.http.blob_packs import (
     OpenPacks,
     PackedBlobEvents,
@@ -110,7 +110,7 @@ def test_a_pack_is_opened_once_and_let_go_of_when_it_is_deleted(
     assert first.data() == second.data() == DATA[:10]
     del first
     assert open_files() == 1
-    monkeypatch.setattr(blob_packs, "KEPT_PACKS", 1)
+    monkeypatch.setattr(passed_files, "KEPT_FILES", 1)
     packs.take([File(tmp_path / "pack3").open()], about)
     del second
     assert open_files() == 1

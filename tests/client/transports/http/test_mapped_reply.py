@@ -15,7 +15,7 @@ import pytest
 
 from fletching import ipc
 from fletching.client.cancellation import Cancellation
-from fletching.client.transports.http import mapped_reply
+from fletching.client.transports.http import passed_files
 from fletching.client.transports.http.mapped_reply import (
     MappedReply,
     MappedSegment,
@@ -230,7 +230,7 @@ def test_a_file_is_mapped_once_and_its_descriptors_are_closed(
     assert first.is_deleted
     other = File(tmp_path / "other")
     segments.take([other.open()], (other.length,))  # one that has no name makes way
-    monkeypatch.setattr(mapped_reply, "KEPT_SEGMENTS", 1)
+    monkeypatch.setattr(passed_files, "KEPT_FILES", 1)
     third = File(tmp_path / "third")
     segments.take([third.open()], (third.length,))
     segments.clear()

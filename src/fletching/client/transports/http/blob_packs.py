@@ -7,9 +7,6 @@ whole is compared with its checksum, as what comes through a socket is.
 
 from __future__ import annotations
 
-import os
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +14,7 @@ from crc32c import crc32c
 
 from fletching.client.blobs.blob_transfers import BlobEvents, BlobFileOnHost, BlobInfo
 from fletching.client.blobs.open_pack import OpenPack
+from fletching.client.transports.http.passed_files import PassedFiles
 from fletching.errors import ChecksumMismatchError, ProtocolError
 from fletching.protocol.messages.mapped_blobs import MappedBlobs
 from fletching.wire.blob_frames import BlobData, BlobDataEnd, BlobDataStart, BlobHeader
@@ -26,9 +24,6 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 __all__ = ["OpenPacks", "PackedBlob", "PackedBlobEvents", "PackedBlobRange"]
-
-KEPT_PACKS = 64
-"""Packs that stay open for the next read of their blobs."""
 
 
 class PackedBlob:
@@ -92,47 +87,17 @@ class PackedBlob:
         return self.pack
 
 
-class OpenPacks:
-    """The packs that were read from last, by what the file is. Thread-safe."""
+class OpenPacks(PassedFiles[OpenPack]):
+    """The packs that were read from last."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[int, ...], OpenPack] = OrderedDict()
-        self._lock = threading.Lock()
+        super().__init__(OpenPack)
 
     def take(self, descriptors: Sequence[int], message: MappedBlobs) -> list[PackedBlob]:
         """The blobs of a reply, whose open files are this object's from now on."""
-        left = list(descriptors)
-        packs: list[OpenPack | None] = []
-        try:
-            for length in message.lengths:
-                packs.append(self._opened(left[0], length))
-                del left[0]
-        finally:
-            for number in left:
-                os.close(number)
+        packs: list[OpenPack | None] = [*self.open(descriptors, message.lengths)]
         packs.append(None)  # which -1, for what is not shared, chooses
         return [PackedBlob(packs[pack], *rest) for pack, *rest in message.entries().tolist()]
-
-    def _opened(self, descriptor: int, length: int) -> OpenPack:
-        status = os.fstat(descriptor)
-        identity = status.st_dev, status.st_ino, length, status.st_size, status.st_mtime_ns
-        with self._lock:
-            known = self._kept.pop(identity, None)
-            if known is None:
-                known = OpenPack(descriptor, length)
-                for key in [key for key, each in self._kept.items() if each.is_deleted]:
-                    del self._kept[key]
-            else:
-                os.close(descriptor)
-            self._kept[identity] = known
-            if len(self._kept) > KEPT_PACKS:
-                self._kept.popitem(last=False)
-            return known
-
-    def clear(self) -> None:
-        """Forgets all."""
-        with self._lock:
-            self._kept.clear()
 
 
 class PackedBlobEvents:

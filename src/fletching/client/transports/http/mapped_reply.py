@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import mmap
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
 from fletching.client.cancellation import Cancellation
+from fletching.client.transports.http.passed_files import PassedFiles
 from fletching.client.transports.transport import BatchSource
 from fletching.errors import CorruptObjectError, ProtocolError, StorageError, WireError
 from fletching.ipc import Message
@@ -34,9 +33,6 @@ from fletching.protocol.messages.mapped_rows import (
 from fletching.protocol.types.constant_columns import constant_column
 
 __all__ = ["MappedReply", "MappedSegment", "MappedSegments"]
-
-KEPT_SEGMENTS = 64
-"""Mappings kept for the next read: pages enter a process's tables one fault at a time."""
 
 
 class MappedSegment:
@@ -74,12 +70,11 @@ class MappedSegment:
             os.close(self._descriptor)
 
 
-class MappedSegments:
-    """The mappings used last, by what the file is. Thread-safe."""
+class MappedSegments(PassedFiles[MappedSegment]):
+    """The mappings used last."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[int, ...], MappedSegment] = OrderedDict()
-        self._lock = threading.Lock()
+        super().__init__(MappedSegment)
 
     def take(self, descriptors: list[int], lengths: tuple[int, ...]) -> list[MappedSegment]:
         """The mappings of open files, whose descriptors are this object's from now on.
@@ -87,39 +82,10 @@ class MappedSegments:
         Raises:
             StorageError: one cannot be mapped.
         """
-        left = list(descriptors)
-        result: list[MappedSegment] = []
         try:
-            for length in lengths:
-                result.append(self._mapped(left[0], length))
-                del left[0]
+            return self.open(descriptors, lengths)
         except (OSError, ValueError) as error:
             raise StorageError(f"a segment's file cannot be mapped: {error}") from error
-        finally:
-            for number in left:
-                os.close(number)
-        return result
-
-    def _mapped(self, descriptor: int, length: int) -> MappedSegment:
-        status = os.fstat(descriptor)
-        identity = status.st_dev, status.st_ino, length, status.st_size, status.st_mtime_ns
-        with self._lock:
-            known = self._kept.pop(identity, None)
-            if known is None:
-                known = MappedSegment(descriptor, length)
-                for key in [key for key, each in self._kept.items() if each.is_deleted]:
-                    del self._kept[key]
-            else:
-                os.close(descriptor)
-            self._kept[identity] = known
-            if len(self._kept) > KEPT_SEGMENTS:
-                self._kept.popitem(last=False)
-            return known
-
-    def clear(self) -> None:
-        """Forgets all."""
-        with self._lock:
-            self._kept.clear()
 
 
 Following = Callable[[int], BatchSource]
