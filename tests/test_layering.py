@@ -302,6 +302,15 @@ def test_names_are_the_field_s_and_not_the_house_s(root: str) -> None:
     assert wrong == []
 
 
+def test_a_cache_that_is_bounded_by_a_number_says_why() -> None:
+    """Beside it, or in the line above: a number of large things is no bound of memory."""
+    for path in modules():
+        lines = path.read_text().splitlines()
+        for number, line in enumerate(lines):
+            if "functools.lru_cache(" in line:
+                assert "#" in line or "#" in lines[number - 1], f"{path.name}:{number + 1}"
+
+
 LONG = 500
 
 

@@ -81,7 +81,7 @@ def crc32c_combine(first: int, second: int, second_length: int) -> int:
     return _times(_shift(second_length), first) ^ second
 
 
-@functools.lru_cache(256)
+@functools.lru_cache(256)  # a number each
 def _shift(length: int) -> int:
     """The polynomial ``x^(8 * length)``: the product of powers of two of ``x``."""
     result = _ONE

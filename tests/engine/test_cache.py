@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from fletching.engine.cache import Budget, RecentlyUsed
+import pytest
+
+from fletching.engine import cache as caches
+from fletching.engine.cache import Budget, RecentlyUsed, remembered
 
 
 def test_the_longest_unused_goes_first() -> None:
@@ -70,3 +73,23 @@ def test_what_nobody_asked_for_in_long_goes_when_another_comes() -> None:
     now = 1000.0
     cache.put("e", 5)
     assert [cache.get(key) for key in "abcde"] == [None, None, None, None, 5]
+
+
+def test_what_is_parsed_once_is_kept_by_its_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = Budget(100)
+    monkeypatch.setattr(caches, "_PARSED", budget)
+    asked: list[bytes] = []
+
+    def parse(data: bytes) -> None:
+        asked.append(data)
+
+    first, second = remembered(parse, growth=1), remembered(parse, growth=9)
+    for _ in range(3):
+        assert first(b"x" * 20) is None  # also what is nothing is known then
+        second(b"y" * 6)
+    assert asked == [b"x" * 20, b"y" * 6]
+    assert budget.total == 2 * 20 + 10 * 6
+    second(b"z")
+    first(b"x" * 20)
+    assert asked[2:] == [b"z", b"x" * 20]
+    assert budget.total <= 100

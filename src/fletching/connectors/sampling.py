@@ -157,7 +157,7 @@ class EpochOrder:
         return rest
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=4)  # epochs and data sets that one process reads at a time
 def _chunk_order(rows: int, chunk_rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """The chunks of an epoch in the order of reading; kept, since every block asks for it."""
     # The last chunk may be short: it stays in the last block, so that only that block is short.

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-__all__ = ["Budget", "RecentlyUsed"]
+__all__ = ["Budget", "RecentlyUsed", "remembered"]
 
 IDLE_SECONDS = 300.0
 """Of what is known of one version, session or segment: of a table that changes all day, most are never asked
@@ -150,3 +150,28 @@ class RecentlyUsed(Generic[Key, Value]):
     def __len__(self) -> int:
         """How many values are kept, without one that is heavier than the budget."""
         return len(self._values)
+
+
+PARSED_BYTES = 32 << 20
+
+_PARSED = Budget(PARSED_BYTES)
+"""What a process makes of stored bytes is the same for each of its engines, so this is nobody's own."""
+
+
+def remembered(parse: Callable[[bytes], Value], *, growth: int) -> Callable[[bytes], Value]:
+    """The same function, which keeps its results as long as they fit into the process's budget for them.
+
+    Args:
+        parse: makes something immutable of bytes.
+        growth: how many times as large as the bytes the result is, about; they are kept with it.
+    """
+    kept = RecentlyUsed[bytes, tuple[Value, int]](_PARSED, weight=lambda each: each[1])
+
+    def look_up(data: bytes) -> Value:
+        known = kept.get(data)
+        if known is None:
+            known = parse(data), (1 + growth) * len(data)
+            kept.put(data, known)
+        return known[0]
+
+    return look_up

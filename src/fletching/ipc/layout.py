@@ -132,7 +132,7 @@ def layout_of(
     return BatchLayout(types, version)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=16)  # the tables that one program reads at a time, kilobytes each
 def _flat_layout(numbers: tuple[int, ...], version: MetadataVersion) -> BatchLayout:
     return BatchLayout([_FLAT_TYPES[number] for number in numbers], version)
 

@@ -173,6 +173,7 @@ class Projector:
         self._types = source.types
         self._layouts: dict[int, BatchLayout] = {}
         self._latest: tuple[bytes, Projection] | None = None
+        # Batches of one table have few lengths, and so their constants.
         self._literals = functools.lru_cache(maxsize=16)(self._encode_constants)
 
     @functools.cached_property
@@ -423,7 +424,7 @@ def _resolve(schema: pa.Schema, columns: Iterable[str | int] | None) -> tuple[in
     return tuple(result)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=64)  # choices of columns that one program makes, kilobytes each
 def _projector(schema: pa.Schema, columns: tuple[str | int, ...] | None) -> Projector:
     return Projector(schema, columns)
 

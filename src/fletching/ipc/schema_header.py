@@ -180,7 +180,8 @@ def schema_header(message: Message, limits: Limits = DEFAULT_LIMITS) -> SchemaHe
         raise message.located(error) from None
 
 
-# One append meets its table's schema message six times, and reading 5,000 fields takes 60 ms.
+# One append meets its table's schema message six times, and reading 5,000 fields takes 60 ms. Longer messages
+# than `MAX_KEPT_BYTES` are not kept, so that a few are bounded by their number.
 @functools.lru_cache(maxsize=8)
 def _kept_header(metadata: bytes, version: MetadataVersion, limits: Limits) -> SchemaHeader:
     """The header in a schema message's metadata, kept for the few that were read last."""

@@ -178,7 +178,7 @@ def _kinds(values: Sequence[object]) -> dict[type, str]:
     return {item: _kind(item) for item in types}
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=512)  # a class and a word each; a program has few
 def _kind(kind: type) -> str:
     """What values of a Python type are."""
     if kind is type(None):

@@ -230,7 +230,7 @@ def _with_late_times(array: pa.Array, made: pa.Array, zone: str, *, back: bool) 
     return pa.array(values, pa.int64(), mask=nulls).cast(made.type)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=64)  # of some 600 zones; 15 KB each
 def _late_changes(zone: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """When a zone's clocks are set from 2037 to 2500, and their seconds before UTC around each of that.
 

@@ -87,7 +87,7 @@ def row_filter(
     return RowFilter(predicate, scan_schema)
 
 
-@functools.lru_cache(maxsize=128)
+@functools.lru_cache(maxsize=128)  # of texts that are short, so that each takes some kilobytes
 def _compiled(text: str, fields: tuple[tuple[str, pa.Field], ...], table: str) -> Predicate:
     # sqlglot takes a while to import, so only who filters does it.
     from fletching.sql.predicates.predicate_compiler import compile_predicate

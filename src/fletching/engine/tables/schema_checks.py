@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +9,7 @@ import pyarrow as pa
 
 from fletching import ipc
 from fletching.catalog.table_rows import TableRow
+from fletching.engine.cache import remembered
 from fletching.engine.changes.key_values import check_key_type
 from fletching.engine.engine_settings import EngineSettings
 from fletching.errors import InvalidArgumentError, UsageError, WireError
@@ -83,18 +83,20 @@ def read_arrow_schema(message: bytes) -> pa.Schema:
             f"the Arrow schema has {len(message)} bytes; {MAX_SCHEMA_BYTES} are allowed"
         )
     try:
-        return _read_schema_message(message)
+        return _schema_once(message)
     except WireError as error:
         raise InvalidArgumentError(f"the Arrow schema cannot be read: {error}") from error
 
 
-# Every request about a table reads its schema; these are the schemas of the tables at work.
-@functools.lru_cache(maxsize=64)
 def _read_schema_message(message: bytes) -> pa.Schema:
     result = list(ipc.messages(message))
     if len(result) != 1:
         raise InvalidArgumentError(f"expected one schema message, got {len(result)} messages")
     return read_schema(result[0])
+
+
+# Every request about a table reads its schema.
+_schema_once = remembered(_read_schema_message, growth=2)
 
 
 def check_table_name(name: str) -> None:

@@ -14,7 +14,6 @@ recorded; a column's type never changes, so its recorded bounds stay comparable.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +22,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fletching.engine.cache import remembered
 from fletching.engine.tables.zone_bounds import ZONE_ROWS, ZoneBounds, ZoneColumns, zones_of
 from fletching.sql.predicates.bounds import ColumnBounds, Physical
 
@@ -74,7 +74,7 @@ def read_statistics(data: bytes | None) -> dict[str, ColumnStatistics]:
     """The columns that are recorded; none if nothing is, or if a newer release wrote it."""
     if not data:
         return {}
-    return _read_few(data) if len(data) <= _FEW_BYTES else _read_many(data)
+    return _read_once(data)
 
 
 def _read(data: bytes) -> dict[str, ColumnStatistics]:
@@ -84,10 +84,7 @@ def _read(data: bytes) -> dict[str, ColumnStatistics]:
         return {}
 
 
-_FEW_BYTES = 4096
-# Of wide tables, what is kept of a segment takes megabytes: fewer are kept.
-_read_few = functools.lru_cache(maxsize=4096)(_read)
-_read_many = functools.lru_cache(maxsize=64)(_read)
+_read_once = remembered(_read, growth=6)
 
 
 def _is_recorded(data_type: pa.DataType) -> bool:

@@ -28,6 +28,7 @@ def table_schema_of(table: TableRow) -> TableSchema:
     )
 
 
+# Tables at work: kilobytes each, a megabyte of one with 5,000 columns.
 @functools.lru_cache(maxsize=64)
 def _odps_schema(
     arrow_schema: bytes,

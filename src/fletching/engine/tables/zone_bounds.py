@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from fletching.engine.cache import remembered
 from fletching.sql.predicates.bounds import ColumnBounds, Physical
 
 __all__ = ["ZONE_ROWS", "Known", "ZoneBounds", "ZoneColumns", "choose", "read_zones", "zones_of"]
@@ -286,7 +287,7 @@ def read_zones(data: bytes | None) -> ZoneBounds | None:
     """What is kept of a segment's zones; None if nothing is, or if a newer release wrote it."""
     if not data:
         return None
-    return _read_few(data) if len(data) <= _FEW_BYTES else _read_many(data)
+    return _read_once(data)
 
 
 def _read(data: bytes) -> ZoneBounds | None:
@@ -299,10 +300,7 @@ def _read(data: bytes) -> ZoneBounds | None:
     return ZoneBounds(record)
 
 
-_FEW_BYTES = 64 << 10
-# Decoded they take some times their bytes: of large ones, fewer are kept.
-_read_few = functools.lru_cache(maxsize=256)(_read)
-_read_many = functools.lru_cache(maxsize=16)(_read)
+_read_once = remembered(_read, growth=6)
 
 
 _ASKED = ((256, 64), (32, 16))

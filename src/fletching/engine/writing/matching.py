@@ -181,6 +181,7 @@ def is_aligned(message: ipc.Message, header: RecordBatchHeader) -> bool:
     )
 
 
+# Of tables at work: some numbers each, under bytes that the catalog's row has.
 @functools.lru_cache(maxsize=64)
 def dictionary_ids(schema_message: bytes) -> tuple[int, ...]:
     """The ids of the dictionaries of a schema, in the order of its fields."""

@@ -84,7 +84,7 @@ def _text_of(data: bytes | None) -> str | None:
     return None if data is None else base64.b64encode(data).decode("ascii")
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=64)  # tables at work: kilobytes each, a megabyte of 5,000 columns
 def _schema_forms(schema: TableSchema) -> tuple[msgspec.Raw, msgspec.Raw]:
     """Both forms of a schema as JSON: making them takes longer than the rest of a session's reply."""
     return msgspec.Raw(encode_json(read_form(schema))), msgspec.Raw(encode_json(write_form(schema)))

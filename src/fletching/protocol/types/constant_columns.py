@@ -13,7 +13,7 @@ from fletching.protocol.types.spelt_values import stood_for
 __all__ = ["constant_column", "constant_scalar", "scalar_of_text"]
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=8)  # arrays of one batch's rows each
 def constant_column(data_type: pa.DataType, value: str | None, rows: int) -> pa.Array:
     """A column of one value, or of nulls; the newest few are kept, as batches repeat their length.
 

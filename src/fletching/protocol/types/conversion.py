@@ -180,7 +180,8 @@ def refusal(source: pa.DataType, target: pa.DataType) -> str | None:
     return _refusal(_storage(source), _storage(target))
 
 
-@functools.lru_cache(maxsize=4096)  # of storage types: extension types need not be hashable
+# Pairs of types, a sentence each; of storage types, as extension types need not be hashable.
+@functools.lru_cache(maxsize=4096)
 def _refusal(source: pa.DataType, target: pa.DataType) -> str | None:
     if _types.is_null(source) or same_layout(source, target):
         return None

@@ -398,5 +398,5 @@ def _parsed(text: str) -> OdpsType:
 
 
 _REMEMBERED_TEXT = 1000
-# Tables have few types, and every reply names them again.
+# Tables have few types, and every reply names them again; short texts are some hundred bytes each.
 _parsed_once = functools.lru_cache(maxsize=1024)(_parsed)

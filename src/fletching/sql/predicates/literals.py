@@ -393,7 +393,7 @@ def array_of(physical: list[Physical], data_type: pa.DataType) -> pa.Array:
         raise InvalidArgumentError("a text of the filter is not valid Unicode") from error
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=1024)  # a number each
 def _unscaled(value: int, scale: int) -> Decimal:
     digits = tuple(int(digit) for digit in str(abs(value)))
     return Decimal((int(value < 0), digits, -scale))
