@@ -239,17 +239,17 @@ def test_an_upsert_keeps_to_partitions_whatever_it_names(
         table.append(rows(1, 2), f"pt={name}")
     # The last of a key counts in each partition by itself, wherever the partition came first.
     several = pa.concat_tables([rows(1, 1, 1, n=5), rows(3, 3, n=7)])
-    places = pa.array(["b", "a", "b", "c", "a"])
+    partitions = pa.array(["b", "a", "b", "c", "a"])
     numbered = several.set_column(2, "n", pa.array([4, 5, 6, 7, 8], pa.int64()))
-    report = table.upsert(numbered.append_column("pt", places), on=on)
+    report = table.upsert(numbered.append_column("pt", partitions), on=on)
     assert (report.rows_inserted, report.rows_updated) == (2, 2)
     assert values(table.scan(partitions="pt=a")) == {2: 0, 1: 5, 3: 8}
     assert values(table.scan(partitions="pt=b")) == {2: 0, 1: 6}
     assert values(table.scan(partitions="pt=c")) == {3: 7}
-    some = pa.table({"id": [2, 4], "n": [9, 9], "pt": ["b", "b"]})
-    report = table.upsert(some, on=on, columns=["n"])
+    chosen = pa.table({"id": [2, 4], "n": [9, 9], "pt": ["b", "b"]})
+    report = table.upsert(chosen, on=on, columns=["n"])
     assert (report.rows_inserted, report.rows_updated) == (1, 1)
-    report = table.upsert(some.select(["id", "n"]), on=on, columns=["n"], partition="pt=c")
+    report = table.upsert(chosen.select(["id", "n"]), on=on, columns=["n"], partition="pt=c")
     assert (report.rows_inserted, report.rows_updated) == (2, 0)
     assert values(table.scan(partitions="pt=a")) == {2: 0, 1: 5, 3: 8}
     assert values(table.scan(partitions="pt=b")) == {1: 6, 2: 9, 4: 9}

@@ -169,13 +169,13 @@ def test_no_byte_of_a_run_can_change(count: int, step: int) -> None:
     data = bytes(encode_run(values, np.arange(count, dtype=np.uint32)))
     assert len(data) % 8 == 0
     assert len(data) % 12 != 4  # or it would be taken for one of the first format
-    some = max(len(data) // 97, 1)
-    for offset in [*range(0, len(data), some), *range(max(len(data) - 24, 0), len(data))]:
+    few = max(len(data) // 97, 1)
+    for offset in [*range(0, len(data), few), *range(max(len(data) - 24, 0), len(data))]:
         damaged = bytearray(data)
         damaged[offset] ^= 0x21
         with pytest.raises(CorruptObjectError):
             run_over(InMemory(bytes(damaged)), count).all()
-    for length in range(5, len(data), some):  # four zeros are an empty run of the first format
+    for length in range(5, len(data), few):  # four zeros are an empty run of the first format
         with pytest.raises(CorruptObjectError):
             run_over(InMemory(data[:length]), count).all()
 
