@@ -73,10 +73,10 @@ def test_what_cannot_be_renamed_stays(parts: Sql, old: str, new: str, words: str
 
 
 def test_a_partition_is_itself_whatever_the_case_and_order() -> None:
-    one = PartitionSpec((("PT", "a"), ("hh", "1")))
-    assert same_partition(one, PartitionSpec((("HH", "1"), ("pt", "a"))))
-    assert not same_partition(one, PartitionSpec((("hh", "1"), ("pt", "A"))))
-    assert not same_partition(one, PartitionSpec((("pt", "a"),)))
+    partition = PartitionSpec((("PT", "a"), ("hh", "1")))
+    assert same_partition(partition, PartitionSpec((("HH", "1"), ("pt", "a"))))
+    assert not same_partition(partition, PartitionSpec((("hh", "1"), ("pt", "A"))))
+    assert not same_partition(partition, PartitionSpec((("pt", "a"),)))
 
 
 STATEMENTS = [

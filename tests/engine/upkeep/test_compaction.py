@@ -233,7 +233,7 @@ def damage(client: Client, key: str) -> None:
 def folder_has(client: Client, data: bytes) -> list[str]:
     """Objects, and columns of segments in the catalog, in which some bytes are."""
     context = engine(client).context
-    found = [
+    results = [
         each.key
         for each in context.store.list("")
         if data in (context.store.root / each.key).read_bytes()
@@ -241,8 +241,8 @@ def folder_has(client: Client, data: bytes) -> list[str]:
     with context.database.read() as connection:
         for row in connection.execute(segments.select()).all():
             kept = (row.statistics or b"") + (row.zone_bounds or b"")
-            found += [row.key] * (data in kept)
-    return found
+            results += [row.key] * (data in kept)
+    return results
 
 
 @pytest.mark.parametrize("compression", [None, "zstd"])

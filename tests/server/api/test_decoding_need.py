@@ -63,11 +63,11 @@ def test_what_a_stream_keeps_counts_compressed_or_not(codec: str | None) -> None
         array = pa.DictionaryArray.from_arrays(indices, pa.array(words))
         return pa.record_batch({"w": array})
 
-    one, two = "a" * MIB, "b" * MIB
+    first, second = "a" * MIB, "b" * MIB
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression=codec, emit_dictionary_deltas=True)
-    with pa.ipc.new_stream(sink, batch(one).schema, options=options) as writer:
-        for each in (batch(one), batch(one, two), batch(two)):
+    with pa.ipc.new_stream(sink, batch(first).schema, options=options) as writer:
+        for each in (batch(first), batch(first, second), batch(second)):
             writer.write_batch(each)
     needs = DecodingNeeds(LIMITS)
     kept = []

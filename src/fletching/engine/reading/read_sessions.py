@@ -403,7 +403,7 @@ class ReadSessions:
                 rows = find_partitions(connection, table.id, named)
             result = [(row.values, row.rows, row.bytes) for row in rows]
         chosen = [item for item in result if wanted.matches(item[0])]
-        wanted.check_found([values for values, _, _ in chosen])
+        wanted.check_existing([values for values, _, _ in chosen])
         scopes = [Scope(rows, size) for _, rows, size in chosen if size]
         if request.split_options.cross_partition or not scopes:
             total_rows = sum(scope.rows for scope in scopes)
@@ -470,8 +470,8 @@ def check_supported(request: CreateReadSession) -> None:
         raise InvalidArgumentError("RequiredBucketIds needs a clustered table")
 
 
-def _same_table(one: TableName, other: TableName) -> bool:
-    return str(one).casefold() == str(other).casefold()
+def _same_table(left: TableName, other: TableName) -> bool:
+    return str(left).casefold() == str(other).casefold()
 
 
 def _no_session(session_id: str) -> NotFoundError:
