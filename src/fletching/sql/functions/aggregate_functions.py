@@ -64,10 +64,6 @@ def _avg_type(types: Sequence[SqlType]) -> SqlType:
     return DOUBLE if first.name else SqlType()
 
 
-def _median_type(types: Sequence[SqlType]) -> SqlType:
-    return types[0] if types[0].kind == "decimal" else DOUBLE
-
-
 def _second(types: Sequence[SqlType]) -> SqlType:
     return types[1]
 
@@ -103,10 +99,6 @@ _PAIRS = "list({'k': {0}, 'v': {1}}) FILTER (WHERE {0} IS NOT NULL){over}"
 _ENTRIES = "flatten(list(map_entries({0})){over})"
 
 
-def _map_agg(_call: Call) -> str:
-    return map_of_entries(_PAIRS)
-
-
 def _by_key(pairs: str, value: str, key: str = "k") -> str:
     """A map of each key to what ``value`` makes of ``e_``, the pairs, for ``k_``, the key."""
     keys = f"list_distinct(list_transform(e_, lambda o_: o_.{key}))"
@@ -116,10 +108,6 @@ def _by_key(pairs: str, value: str, key: str = "k") -> str:
 
 def _multimap_agg(_call: Call) -> str:
     return _by_key(_PAIRS, "list_transform(list_filter(e_, lambda o_: o_.k = k_), lambda o_: o_.v)")
-
-
-def _map_union(_call: Call) -> str:
-    return map_of_entries(_ENTRIES, "key")
 
 
 def _map_union_sum(call: Call) -> str:
@@ -157,7 +145,13 @@ AGGREGATE_FUNCTIONS: dict[str, Function] = {
     "avg": _aggregate(1, 1, _avg, _avg_type, "n"),
     "min": _aggregate(1, 1, "min({0}){over}", "first"),
     "max": _aggregate(1, 1, "max({0}){over}", "first"),
-    "median": _aggregate(1, 1, "median({distinct}{0}){over}", _median_type, "n"),
+    "median": _aggregate(
+        1,
+        1,
+        "median({distinct}{0}){over}",
+        lambda t: t[0] if t[0].kind == "decimal" else DOUBLE,
+        "n",
+    ),
     "stddev": _double("stddev_pop({distinct}{0}){over}"),
     "stddev_pop": _double("stddev_pop({distinct}{0}){over}"),
     "stddev_samp": _double("stddev_samp({distinct}{0}){over}"),
@@ -193,9 +187,9 @@ AGGREGATE_FUNCTIONS: dict[str, Function] = {
     "bitwise_or_agg": _aggregate(1, 1, "bit_or({0}){over}", "whole"),
     "bitwise_xor_agg": _aggregate(1, 1, "bit_xor({0}){over}", "whole"),
     "histogram": _aggregate(1, 1, "histogram({0}){over}", lambda t: map_of(t[0], BIGINT)),
-    "map_agg": _aggregate(2, 2, _map_agg, lambda t: map_of(t[0], t[1])),
+    "map_agg": _aggregate(2, 2, lambda _: map_of_entries(_PAIRS), lambda t: map_of(t[0], t[1])),
     "multimap_agg": _aggregate(2, 2, _multimap_agg, lambda t: map_of(t[0], array_of(t[1]))),
-    "map_union": _aggregate(1, 1, _map_union, "first", "m"),
+    "map_union": _aggregate(1, 1, lambda _: map_of_entries(_ENTRIES, "key"), "first", "m"),
     "map_union_sum": _aggregate(1, 1, _map_union_sum, "first", "m"),
     "grouping": _aggregate(1, 1, "grouping({0})", "whole"),
     "grouping_id": _aggregate(1, None, "grouping_id({*})", "whole"),

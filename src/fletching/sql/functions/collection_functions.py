@@ -42,10 +42,6 @@ def _array(call: Call) -> str:
     return f"[{', '.join(brought(call, range(len(call))))}]"
 
 
-def _array_type(types: Sequence[SqlType]) -> SqlType:
-    return array_of(common_type(types))
-
-
 def _struct(call: Call) -> str:
     fields = [f"'col{number}': {text}" for number, text in enumerate(call.arguments, 1)]
     return "{" + ", ".join(fields) + "}"
@@ -69,10 +65,6 @@ def _map(call: Call) -> str:
     return map_of_entries(f"[{entries}]")
 
 
-def _map_type(types: Sequence[SqlType]) -> SqlType:
-    return map_of(common_type(types[::2]), common_type(types[1::2]))
-
-
 def _map_entries_type(types: Sequence[SqlType]) -> SqlType:
     inner = types[0].inner if types[0].name == "MAP" and types[0].inner else (UNKNOWN, UNKNOWN)
     return array_of(struct_of(("key", "value"), inner))
@@ -81,18 +73,6 @@ def _map_entries_type(types: Sequence[SqlType]) -> SqlType:
 def _from_entries_type(types: Sequence[SqlType]) -> SqlType:
     inner = types[0].element.inner
     return map_of(*inner) if len(inner) == 2 else SqlType("MAP")
-
-
-def _from_arrays_type(types: Sequence[SqlType]) -> SqlType:
-    return map_of(types[0].element, types[1].element)
-
-
-def _keys_type(types: Sequence[SqlType]) -> SqlType:
-    return array_of(types[0].inner[0]) if types[0].inner else SqlType("ARRAY")
-
-
-def _values_type(types: Sequence[SqlType]) -> SqlType:
-    return array_of(types[0].element)
 
 
 def _element_type(types: Sequence[SqlType]) -> SqlType:
@@ -143,10 +123,6 @@ def _distinct(value: str) -> str:
     )
 
 
-def _array_distinct(call: Call) -> str:
-    return _distinct(call[0])
-
-
 def _array_union(call: Call) -> str:
     nothing = f"{call[0]} IS NULL OR {call[1]} IS NULL"
     return (
@@ -163,22 +139,6 @@ def _array_intersect(call: Call) -> str:
 
 def _array_except(call: Call) -> str:
     return _distinct(f"list_filter({call[0]}, lambda x_: {_HAS.format(other=call[1], sign='=')})")
-
-
-def _overlap(call: Call) -> str:
-    return (
-        f"CASE WHEN list_has_any({call[0]}, {call[1]}) THEN TRUE WHEN len({call[0]}) > 0 AND len({call[1]}) > 0"
-        f" AND (list_count({call[0]}) < len({call[0]}) OR list_count({call[1]}) < len({call[1]})) THEN NULL"
-        f" WHEN {call[0]} IS NULL OR {call[1]} IS NULL THEN NULL ELSE FALSE END"
-    )
-
-
-def _slice(call: Call) -> str:
-    return (
-        f"CASE WHEN {call[1]} < 0 THEN list_slice({call[0]}, len({call[0]}) + {call[1]} + 1,"
-        f" len({call[0]}) + {call[1]} + {call[2]})"
-        f" ELSE list_slice({call[0]}, {call[1]}, {call[1]} + {call[2]} - 1) END"
-    )
 
 
 def _array_repeat(call: Call) -> str:
@@ -207,10 +167,6 @@ def _sequence(call: Call) -> str:
     )
     end = f"CASE WHEN {size} > {MAX_ELEMENTS} THEN {first} ELSE {last} END"
     return unless_large(size, MAX_ELEMENTS, _TOO_MANY, f"generate_series({first}, {end}, {step})")
-
-
-def _sequence_type(types: Sequence[SqlType]) -> SqlType:
-    return array_of(types[0] if types[0].kind in {"date", "time"} else BIGINT)
 
 
 def _sort_array(call: Call) -> str:
@@ -251,17 +207,6 @@ def _combinations(call: Call) -> str:
         f"flatten(list_transform(range(1, len({call[0]})), lambda i_: list_transform("
         f"range(i_ + 1, len({call[0]}) + 1), lambda j_: [{call[0]}[i_], {call[0]}[j_]])))"
     )
-
-
-def _ngrams(call: Call) -> str:
-    return (
-        f"list_transform(range(1, greatest(len({call[0]}) - {call[1]} + 2, 2)),"
-        f" lambda i_: {call[0]}[i_ : i_ + {call[1]} - 1])"
-    )
-
-
-def _remove(call: Call) -> str:
-    return f"list_filter({call[0]}, lambda x_: x_ IS DISTINCT FROM {call[1]})"
 
 
 # --- lambdas ---------------------------------------------------------------------------------
@@ -356,18 +301,6 @@ def _entry(call: Call, index: int = 1) -> str:
     return let(by.names, ["e_.key", "e_.value"], by.body)
 
 
-def _map_filter(call: Call) -> str:
-    return _map_by(call, "e_.key", "e_.value", _entry(call))
-
-
-def _transform_keys(call: Call) -> str:
-    return _map_by(call, _entry(call, len(call) - 1), "e_.value")
-
-
-def _transform_values(call: Call) -> str:
-    return _map_by(call, "e_.key", _entry(call))
-
-
 def _map_zip_with(call: Call) -> str:
     by = call.function(2, [3])
     keys = _distinct(f"list_concat(map_keys({call[0]}), map_keys({call[1]}))")
@@ -421,13 +354,9 @@ def _normalize(call: Call) -> str:
     return let(["a_"], [f"CAST({call[0]} AS DOUBLE[])"], body)
 
 
-def _map_concat(call: Call) -> str:
-    return f"map_concat({', '.join(call.arguments)})"
-
-
 COLLECTION_FUNCTIONS: dict[str, Function] = {
-    "array": Function(0, None, _array, _array_type),
-    "map": Function(0, None, _map, _map_type),
+    "array": Function(0, None, _array, lambda t: array_of(common_type(t))),
+    "map": Function(0, None, _map, lambda t: map_of(common_type(t[::2]), common_type(t[1::2]))),
     "struct": Function(
         1, None, _struct, lambda t: struct_of((f"col{i + 1}" for i in range(len(t))), t)
     ),
@@ -437,7 +366,7 @@ COLLECTION_FUNCTIONS: dict[str, Function] = {
     "index": Function(2, 2, _index, _element_type, takes="c."),
     "field": Function(2, 2, _field),
     "array_contains": Function(2, 2, _array_contains, "boolean", takes="ae"),
-    "array_distinct": Function(1, 1, _array_distinct, "first", takes="a"),
+    "array_distinct": Function(1, 1, lambda c: _distinct(c[0]), "first", takes="a"),
     "array_join": Function(2, 3, _array_join, "text", takes="a."),
     "array_max": Function(1, 1, "list_max({0})", _element_type, takes="a"),
     "array_min": Function(1, 1, "list_min({0})", _element_type, takes="a"),
@@ -449,7 +378,9 @@ COLLECTION_FUNCTIONS: dict[str, Function] = {
         "whole",
         takes="ae",
     ),
-    "array_remove": Function(2, 2, _remove, "first", takes="ae"),
+    "array_remove": Function(
+        2, 2, "list_filter({0}, lambda x_: x_ IS DISTINCT FROM {1})", "first", takes="ae"
+    ),
     "array_union": Function(2, 2, _array_union, "first", takes="a"),
     "array_intersect": Function(2, 2, _array_intersect, "first", takes="a"),
     "array_except": Function(2, 2, _array_except, "first", takes="a"),
@@ -460,18 +391,44 @@ COLLECTION_FUNCTIONS: dict[str, Function] = {
         1, 1, "list_filter({0}, lambda x_: x_ IS NOT NULL)", "first", takes="a"
     ),
     "array_sort": Function(1, 2, _array_sort, "first", takes="a."),
-    "arrays_overlap": Function(2, 2, _overlap, "boolean", takes="a"),
+    "arrays_overlap": Function(
+        2,
+        2,
+        "CASE WHEN list_has_any({0}, {1}) THEN TRUE WHEN len({0}) > 0 AND len({1}) > 0 AND"
+        " (list_count({0}) < len({0}) OR list_count({1}) < len({1})) THEN NULL WHEN {0} IS"
+        " NULL OR {1} IS NULL THEN NULL ELSE FALSE END",
+        "boolean",
+        takes="a",
+    ),
     "arrays_zip": Function(1, None, _arrays_zip, _zip_type, takes="a"),
     "combinations": Function(2, 2, _combinations, lambda t: array_of(t[0]), takes="a."),
-    "ngrams": Function(2, 2, _ngrams, lambda t: array_of(t[0]), takes="aw"),
+    "ngrams": Function(
+        2,
+        2,
+        "list_transform(range(1, greatest(len({0}) - {1} + 2, 2)), lambda i_: {0}[i_ : i_ +"
+        " {1} - 1])",
+        lambda t: array_of(t[0]),
+        takes="aw",
+    ),
     "flatten": Function(1, 1, "flatten({0})", _element_type, takes="a"),
     "sort_array": Function(1, 2, _sort_array, "first", takes="a."),
-    "slice": Function(3, 3, _slice, "first", takes="aww"),
-    "sequence": Function(2, 3, _sequence, _sequence_type),
+    "slice": Function(
+        3,
+        3,
+        "CASE WHEN {1} < 0 THEN list_slice({0}, len({0}) + {1} + 1, len({0}) + {1} + {2})"
+        " ELSE list_slice({0}, {1}, {1} + {2} - 1) END",
+        "first",
+        takes="aww",
+    ),
+    "sequence": Function(
+        2, 3, _sequence, lambda t: array_of(t[0] if t[0].kind in {"date", "time"} else BIGINT)
+    ),
     "element_at": Function(2, 2, "{0}[{1}]", _element_type, takes="c."),
-    "map_concat": Function(1, None, _map_concat, "first", takes="m"),
+    "map_concat": Function(1, None, "map_concat({*})", "first", takes="m"),
     "map_from_entries": Function(1, 1, _map_from_entries, _from_entries_type, takes="a"),
-    "map_from_arrays": Function(2, 2, _map_from_arrays, _from_arrays_type, takes="a"),
+    "map_from_arrays": Function(
+        2, 2, _map_from_arrays, lambda t: map_of(t[0].element, t[1].element), takes="a"
+    ),
     "multimap_from_entries": Function(1, 1, _multimap, _multimap_type, takes="a"),
     "array_normalize": Function(2, 2, _normalize, lambda _types: array_of(DOUBLE), takes="ad"),
     "shuffle": Function(
@@ -482,17 +439,29 @@ COLLECTION_FUNCTIONS: dict[str, Function] = {
         takes="a",
     ),
     "map_entries": Function(1, 1, "map_entries({0})", _map_entries_type, takes="m"),
-    "map_keys": Function(1, 1, "map_keys({0})", _keys_type, takes="m"),
-    "map_values": Function(1, 1, "map_values({0})", _values_type, takes="m"),
+    "map_keys": Function(
+        1,
+        1,
+        "map_keys({0})",
+        lambda t: array_of(t[0].inner[0]) if t[0].inner else SqlType("ARRAY"),
+        takes="m",
+    ),
+    "map_values": Function(1, 1, "map_values({0})", lambda t: array_of(t[0].element), takes="m"),
     "map_contains_key": Function(2, 2, "list_contains(map_keys({0}), {1})", "boolean", takes="m."),
-    "map_filter": Function(2, 2, _map_filter, "first", takes="m."),
+    "map_filter": Function(
+        2, 2, lambda c: _map_by(c, "e_.key", "e_.value", _entry(c)), "first", takes="m."
+    ),
     "transform_keys": Function(
-        2, 2, _transform_keys, lambda t: map_of(t[1], t[0].element), takes="m."
+        2,
+        2,
+        lambda c: _map_by(c, _entry(c, len(c) - 1), "e_.value"),
+        lambda t: map_of(t[1], t[0].element),
+        takes="m.",
     ),
     "transform_values": Function(
         2,
         2,
-        _transform_values,
+        lambda c: _map_by(c, "e_.key", _entry(c)),
         lambda t: map_of(t[0].inner[0] if t[0].inner else UNKNOWN, t[1]),
         takes="m.",
     ),

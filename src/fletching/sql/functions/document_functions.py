@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from fletching.errors import InvalidArgumentError, UsageError
 from fletching.protocol.types.arrow_types import arrow_field
@@ -159,10 +158,6 @@ def _parse_url(call: Call) -> str:
 _URL_ENCODE = "replace(replace(replace(url_encode({0}), '%20', '+'), '%2A', '*'), '~', '%7E')"
 
 
-def _from_json_type(_types: Sequence[SqlType]) -> SqlType:
-    return SqlType()
-
-
 DOCUMENT_FUNCTIONS: dict[str, Function] = {
     "get_json_object": Function(2, 2, _json_object, "text", "t"),
     "json_extract": Function(2, 2, _json_extract, "text", "t"),
@@ -174,7 +169,7 @@ DOCUMENT_FUNCTIONS: dict[str, Function] = {
     "json_array": Function(1, None, "CAST(json_array({*}) AS VARCHAR)", "text"),
     "json_parse": Function(1, 1, "CASE WHEN json_valid({0}) THEN {0} END", "text", "t"),
     "json_format": Function(1, 1, "{0}", "text", "t"),
-    "from_json": Function(2, 2, _from_json, _from_json_type, "t"),
+    "from_json": Function(2, 2, _from_json, lambda _: SqlType(), "t"),
     "to_json": Function(1, 1, "CAST(to_json({0}) AS VARCHAR)", "text"),
     "url_encode": Function(1, 2, _URL_ENCODE, "text", "t"),
     "url_decode": Function(1, 2, "url_decode(replace({0}, '+', ' '))", "text", "t"),

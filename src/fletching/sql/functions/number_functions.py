@@ -202,20 +202,12 @@ def _conv(call: Call) -> str:
     return f"CASE WHEN {call[0]} LIKE '-%' THEN '-' || {made} ELSE {made} END"
 
 
-def _modulo(call: Call) -> str:
-    return f"({call[0]} % nullif({call[1]}, 0))"
-
-
 def _same_type(types: Sequence[SqlType]) -> SqlType:
     return DOUBLE if types[0].kind == "text" else types[0]
 
 
 def _widest(types: Sequence[SqlType]) -> SqlType:
     return common_type([_same_type([item]) for item in types])
-
-
-def _bounded_factorial(call: Call) -> str:
-    return f"CASE WHEN {call[0]} BETWEEN 0 AND 20 THEN CAST(factorial(CAST({call[0]} AS INTEGER)) AS BIGINT) END"
 
 
 def _width_bucket(call: Call) -> str:
@@ -300,11 +292,17 @@ NUMBER_FUNCTIONS: dict[str, Function] = {
     "greatest": Function(1, None, _greatest, _greatest_type),
     "least": Function(1, None, _least, _greatest_type),
     "ordinal": Function(2, None, _ordinal, lambda t: common_type(t[1:])),
-    "mod": Function(2, 2, _modulo, _widest, "n"),
+    "mod": Function(2, 2, "({0} % nullif({1}, 0))", _widest, "n"),
     "pmod": Function(2, 2, "((({0} % nullif({1}, 0)) + {1}) % nullif({1}, 0))", _widest, "n"),
     "bin": Function(1, 1, "bin({0})", "text", "w"),
     "conv": Function(3, 3, _conv, "text", "tww"),
-    "factorial": Function(1, 1, _bounded_factorial, "whole", "w"),
+    "factorial": Function(
+        1,
+        1,
+        "CASE WHEN {0} BETWEEN 0 AND 20 THEN CAST(factorial(CAST({0} AS INTEGER)) AS BIGINT) END",
+        "whole",
+        "w",
+    ),
     "shiftleft": Function(2, 2, "({0} << CAST({1} AS INTEGER))", "first"),
     "shiftright": Function(2, 2, "({0} >> CAST({1} AS INTEGER))", "first"),
     "shiftrightunsigned": Function(2, 2, _shift_unsigned, "whole"),

@@ -493,10 +493,6 @@ def _reverse(call: Call) -> str:
     return f"{'list_reverse' if call.kind(0) == 'array' else 'reverse'}({call[0] if call.kind(0) == 'array' else call.text(0)})"
 
 
-def _string_map(_types: Sequence[SqlType]) -> SqlType:
-    return map_of(STRING, STRING)
-
-
 _UPPER = Function(1, 1, "upper({0})", "text", "t")
 _LOWER = Function(1, 1, "lower({0})", "text", "t")
 
@@ -559,7 +555,7 @@ TEXT_FUNCTIONS: dict[str, Function] = {
     "encode": Function(2, 2, _encode, "binary"),
     "crc32": Function(1, 1, _crc32, "whole"),
     "keyvalue": Function(2, 4, _key_value, "text", "t"),
-    "str_to_map": Function(1, 3, _str_to_map, _string_map, "t"),
+    "str_to_map": Function(1, 3, _str_to_map, lambda _: map_of(STRING, STRING), "t"),
     "elt": Function(
         2, None, lambda c: f"[{', '.join(c.text(i) for i in range(1, len(c)))}][{c[0]}]", "text"
     ),

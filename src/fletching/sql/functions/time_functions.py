@@ -43,10 +43,6 @@ def _parsed(call: Call) -> str:
     return f"try_strptime(regexp_extract({call.text(0)}, {quoted(f'^(?:{pattern})$')}), {quoted(directives)})"
 
 
-def _to_date_type(types: Sequence[SqlType]) -> SqlType:
-    return DATE if len(types) == 1 else DATETIME
-
-
 def _to_char(call: Call) -> str:
     if len(call) == 1:
         return call.text(0)
@@ -62,10 +58,6 @@ def _from_unixtime(call: Call) -> str:
     if len(call) == 1:
         return f"CAST({moment} AS TIMESTAMP_MS)"
     return f"strftime({moment}, {quoted(java_format(call.constant(1, 'format')))})"
-
-
-def _from_unixtime_type(types: Sequence[SqlType]) -> SqlType:
-    return DATETIME if len(types) == 1 else STRING
 
 
 def _unix_timestamp(call: Call) -> str:
@@ -114,11 +106,6 @@ def _many(call: Call, unit: str) -> str:
 
 def _moved(given: SqlType, unit: str) -> SqlType:
     return DATE if given.kind == "date" and unit in _DAYS else DATETIME
-
-
-def _moved_type(types: Sequence[SqlType]) -> SqlType:
-    # The unit is not known from types alone: hours make a DATE a DATETIME.
-    return types[0] if types[0].kind == "time" else SqlType()
 
 
 def _datediff(call: Call) -> str:
@@ -301,7 +288,7 @@ TIME_FUNCTIONS: dict[str, Function] = {
     "current_date": Function(0, 0, _today, "date"),
     "curdate": Function(0, 0, _today, "date"),
     "current_timezone": Function(0, 0, lambda c: quoted(c.zone or "UTC"), "text"),
-    "to_date": Function(1, 2, _to_date, _to_date_type),
+    "to_date": Function(1, 2, _to_date, lambda t: DATE if len(t) == 1 else DATETIME),
     "to_char": Function(1, 2, _to_char, "text"),
     "to_datetime": Function(1, 1, lambda c: f"CAST({c.moment(0)} AS TIMESTAMP_MS)", "time"),
     "to_timestamp": Function(
@@ -315,12 +302,15 @@ TIME_FUNCTIONS: dict[str, Function] = {
         lambda _types: SqlType("TIMESTAMP"),
     ),
     "date_format": Function(2, 2, _date_format, "text"),
-    "from_unixtime": Function(1, 2, _from_unixtime, _from_unixtime_type, "w."),
+    "from_unixtime": Function(
+        1, 2, _from_unixtime, lambda t: DATETIME if len(t) == 1 else STRING, "w."
+    ),
     "unix_timestamp": Function(0, 2, _unix_timestamp, "whole"),
     "to_millis": Function(1, 1, lambda c: f"epoch_ms({to_utc(c.moment(0), c.zone)})", "whole"),
     "from_utc_timestamp": Function(2, 2, _zone_moved(to_utc=False), "time"),
     "to_utc_timestamp": Function(2, 2, _zone_moved(to_utc=True), "time"),
-    "dateadd": Function(2, 3, _dateadd, _moved_type),
+    # The unit is not known from types alone: hours make a DATE a DATETIME.
+    "dateadd": Function(2, 3, _dateadd, lambda t: t[0] if t[0].kind == "time" else SqlType()),
     "datediff": Function(2, 3, _datediff, "whole"),
     "date_diff": Function(2, 3, _datediff, "whole"),
     "datetrunc": Function(2, 2, _datetrunc, _truncated_type),
