@@ -31,7 +31,7 @@ from fletching.protocol.messages.changes import ListVersions, VersionPage
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Response
 from fletching.sql.functions.function_lookup import AGGREGATES, FUNCTIONS
-from fletching.sql.statements.partition_lifecycles import KEPT_PARTITIONS, kept_partitions
+from fletching.sql.statements.partition_properties import KEPT_PARTITIONS, kept_partitions
 from fletching.sql.statements.statement_kinds import (
     DescribeQuery,
     DescribeSchemaQuery,

@@ -31,7 +31,11 @@ from fletching.protocol.messages.admin import (
     PartitionPage,
 )
 from fletching.protocol.messages.responses import Done
-from fletching.sql.statements.partition_lifecycles import KEPT_PARTITIONS, MAX_KEPT, kept_partitions
+from fletching.sql.statements.partition_properties import (
+    KEPT_PARTITIONS,
+    MAX_PARTITIONS,
+    kept_partitions,
+)
 from fletching.types import PartitionSpec
 
 __all__ = ["expired_partitions"]
@@ -197,5 +201,5 @@ def expired_partitions(
         for row in find_partitions(connection, table.id, [*kept])
         if kept[row.values] == row.created_at
     }
-    old = unmodified_partitions(connection, table.id, before=before, limit=limit + MAX_KEPT)
+    old = unmodified_partitions(connection, table.id, before=before, limit=limit + MAX_PARTITIONS)
     return [partition for partition in old if partition not in stay][:limit]

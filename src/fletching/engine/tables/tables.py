@@ -73,14 +73,12 @@ from fletching.protocol.messages.responses import Changed, Done
 from fletching.protocol.types.table_schema import depth_first_ids
 from fletching.sql.functions.generated_partitions import GENERATED, generated_partition
 from fletching.sql.statements.clusterings import CLUSTERING, declared_clustering
-from fletching.sql.statements.partition_lifecycles import (
+from fletching.sql.statements.partition_properties import (
     KEPT_PARTITIONS,
-    kept_partitions,
-    with_partition_lifecycle,
-)
-from fletching.sql.statements.storage_tiers import (
     PARTITION_TIERS,
     declared_tiers,
+    kept_partitions,
+    with_partition_lifecycle,
     with_partition_tier,
 )
 from fletching.sql.statements.table_properties import LIFECYCLE

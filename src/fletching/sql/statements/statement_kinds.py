@@ -8,7 +8,7 @@ from fletching.protocol.messages.admin import AddColumns, CreateTable
 from fletching.protocol.messages.changes import ChangeRequest
 from fletching.protocol.messages.requests import Request
 from fletching.sql.parsing.dialect import exp
-from fletching.sql.statements.storage_tiers import TIERED
+from fletching.sql.statements.partition_properties import TIERED
 from fletching.types import PartitionSpec, TableName
 
 __all__ = [

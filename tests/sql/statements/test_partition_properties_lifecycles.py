@@ -7,8 +7,8 @@ import json
 import pytest
 
 from fletching.errors import InvalidArgumentError, LimitExceededError
-from fletching.sql.statements.partition_lifecycles import (
-    MAX_KEPT,
+from fletching.sql.statements.partition_properties import (
+    MAX_PARTITIONS,
     kept_partitions,
     with_partition_lifecycle,
 )
@@ -29,7 +29,7 @@ def test_each_partition_has_its_own() -> None:
 def test_what_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="disabled or enabled"):
         with_partition_lifecycle({}, A, {A: 1.0}, "3")
-    many: dict[tuple[str, ...], float] = {(str(number),): 1.0 for number in range(MAX_KEPT)}
+    many: dict[tuple[str, ...], float] = {(str(number),): 1.0 for number in range(MAX_PARTITIONS)}
     with pytest.raises(LimitExceededError, match="disable the table's"):
         with_partition_lifecycle(many, A, many | {A: 1.0}, DISABLED)
 
