@@ -41,6 +41,26 @@ def taken(value: str, target: pa.DataType, declared: str = "") -> Any:
         ("NULL", POINT, "", None),
         ("{'Y': 1}", POINT, "", {"Y": "1"}),
         ("'1'", pa.json_(pa.string()), "", "1"),
+        ("['10', NULL]", pa.list_(pa.int64()), "", [10, None]),
+        ("NULL::VARCHAR[]", pa.list_(pa.int64()), "", None),
+        ("MAP {'1': ['2.5']}", pa.map_(pa.int8(), pa.list_(pa.float64())), "", {1: [2.5]}),
+        ("NULL::MAP(VARCHAR, VARCHAR)", pa.map_(pa.int8(), pa.int8()), "", None),
+        ("{'Y': 1.50}", POINT, "", {"Y": "1.5"}),
+        ("{'X': '7', 'y': 'a'}", POINT, "", {"X": 7, "y": "a"}),
+        ("NULL::STRUCT(x VARCHAR)", POINT, "", None),
+        ("[1, 2]", pa.string(), "", "[1,2]"),
+        ("[{'a': 1.50}]", pa.string(), "", '[{"a":1.5}]'),
+        ("'a'::BLOB", pa.string(), "", "a"),
+        ("'\\x41\u00e9'", pa.binary(), "", "\\x41\u00e9".encode()),
+        ("['\\x41']", pa.list_(pa.binary()), "", [b"\\x41"]),
+        ("['abc']", pa.list_(pa.string()), "array<varchar(2)>", ["ab"]),
+        (
+            "MAP {'abc': {'n': 'xyz'}}",
+            pa.map_(pa.string(), pa.struct([("n", pa.string())])),
+            "map<varchar(2),struct<n:char(1)>>",
+            {"ab": {"n": "x"}},
+        ),
+        ("'x'", pa.dictionary(pa.int8(), pa.string()), "", "x"),
     ],
     ids=str,
 )
@@ -52,6 +72,7 @@ def test_values(value: str, target: pa.DataType, declared: str, expected: Any) -
     ("texts", "target"),
     [
         (("1_0", "0x10", "0b1", "-0x1"), pa.int64()),
+        (("1_0", "0x10"), pa.uint64()),
         (("1_0", "0x10", "nan(1)"), pa.float64()),
         (("1_0", "nan(1)"), pa.float32()),
         (("1_0", "0x10"), pa.decimal128(10, 2)),
@@ -63,9 +84,21 @@ def test_values(value: str, target: pa.DataType, declared: str, expected: Any) -
 def test_what_only_duckdb_reads_as_a_value_is_refused(
     texts: tuple[str, ...], target: pa.DataType
 ) -> None:
+    struct = pa.struct([("x", target)])
     for text in texts:
-        with pytest.raises(duckdb.Error, match=rf"Could not convert string '{re.escape(text)}'"):
-            taken(f"'{text}'", target)
+        for value, kind in (
+            (f"'{text}'", target),
+            (f"['{text}']", pa.list_(target)),
+            (f"array_value('{text}')", pa.list_(target, 1)),
+            (f"MAP {{'k': '{text}'}}", pa.map_(pa.string(), target)),
+            (f"MAP {{'{text}': 1}}", pa.map_(target, pa.int8())),
+            (f"{{'X': '{text}'}}", struct),
+            (f"[MAP {{1: [{{'x': '{text}'}}]}}]", pa.list_(pa.map_(pa.int8(), pa.list_(struct)))),
+        ):
+            with pytest.raises(
+                duckdb.Error, match=rf"Could not convert string '{re.escape(text)}'"
+            ):
+                taken(value, kind)
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
@@ -83,6 +116,8 @@ def test_moments_of_all_units_become_each_other(unit: str, source: str) -> None:
         ("{'x': 1, 'z': 2}", POINT, "c has no struct field 'z'.* it has 'x', 'y'"),
         ("[{'z': 2}]", pa.list_(POINT), "c.element has no struct field 'z'"),
         ("MAP {1: {'z': 2}}", pa.map_(pa.int8(), POINT), "c.value has no struct field 'z'"),
+        ("'[1]'", pa.list_(pa.int64()), "c is ARRAY<BIGINT>, which no text becomes"),
+        ("['{}']", pa.list_(POINT), "c.element is STRUCT<x:BIGINT,y:STRING>, which no text"),
         ("1", pa.time32("s"), "column c: statements cannot write values of the type time32"),
     ],
     ids=str,
@@ -90,6 +125,24 @@ def test_moments_of_all_units_become_each_other(unit: str, source: str) -> None:
 def test_what_is_refused(value: str, target: pa.DataType, complaint: str) -> None:
     with pytest.raises(InvalidArgumentError, match=complaint):
         taken(value, target)
+
+
+@pytest.mark.parametrize(
+    ("value", "target"),
+    [
+        ("MAP {'1': 'a', ' 1': 'b'}", pa.map_(pa.int8(), pa.string())),
+        ("MAP {1.2: 'a', 1.4: 'b'}", pa.map_(pa.decimal128(3, 0), pa.string())),
+    ],
+    ids=str,
+)
+def test_keys_of_a_map_stay_different(value: str, target: pa.DataType) -> None:
+    with pytest.raises(duckdb.Error, match="Map keys must be unique"):
+        taken(value, target)
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    with pytest.raises(duckdb.Error, match="no UTF-8"):
+        taken("'\\xff'::BLOB", pa.string())
 
 
 def test_a_text_that_is_no_number_is_told_by_the_columns_type() -> None:

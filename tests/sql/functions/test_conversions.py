@@ -13,13 +13,18 @@ from fletching.sql.functions.sql_types import (
     DATE,
     DATETIME,
     DOUBLE,
+    INT,
     NULL,
     STRING,
     UNKNOWN,
     SqlType,
     array_of,
     map_of,
+    struct_of,
 )
+
+PAIR = struct_of(["a", "b"], [STRING, STRING])
+NUMBERED = struct_of(["a", "b"], [BIGINT, STRING])
 
 
 def value(sql: str) -> Any:
@@ -46,6 +51,31 @@ def value(sql: str) -> Any:
             array_of(array_of(BIGINT)),
             [[1], None],
         ),
+        (
+            "map {'1_0': '0x10', '7': '8.9'}",
+            map_of(STRING, STRING),
+            map_of(STRING, BIGINT),
+            {"1_0": None, "7": 8},
+        ),
+        ("map {'1_0': 1}", map_of(STRING, INT), map_of(BIGINT, INT), None),
+        ("map {'1': 2, ' 1 ': 3}", map_of(STRING, INT), map_of(BIGINT, INT), {1: 3}),
+        ("null::map(varchar, int)", map_of(STRING, INT), map_of(BIGINT, INT), None),
+        (
+            "{'a': 'epoch', 'b': [{'a': '1_0', 'b': 'x'}, null]}",
+            struct_of(["a", "b"], [STRING, array_of(PAIR)]),
+            struct_of(["B", "A"], [array_of(struct_of(["b", "a"], [STRING, DOUBLE])), DATE]),
+            {"B": [{"b": "x", "a": None}, None], "A": None},
+        ),
+        (
+            "{'col1': '2.9', 'col2': 'y'}",
+            struct_of(["col1", "col2"], [STRING] * 2),
+            NUMBERED,
+            {"a": 2, "b": "y"},
+        ),
+        ("null::struct(a varchar, b varchar)", PAIR, NUMBERED, None),
+        ("{'a': '1'}", struct_of(["A"], [STRING]), NUMBERED, {"a": 1, "b": None}),
+        ("['abc']", array_of(STRING), array_of(SqlType("VARCHAR", 2)), ["ab"]),
+        ("['\\xff'::blob, 'a'::blob]", array_of(BINARY), array_of(STRING), [None, "a"]),
         ("'2026-01-02 (BC)'", STRING, DATE, None),
         ("'2026-01-02' || ' (BC)'", STRING, DATE, None),
         ("'1e3'", STRING, DOUBLE, 1000.0),
@@ -81,3 +111,9 @@ def test_which_conversions_there_are() -> None:
     assert not convertible(array_of(BIGINT), BIGINT)
     assert not convertible(BIGINT, map_of(STRING, BIGINT))
     assert not convertible(map_of(STRING, BIGINT), array_of(BIGINT))
+    assert not convertible(array_of(STRING), array_of(array_of(STRING)))
+    assert not convertible(map_of(STRING, BIGINT), map_of(STRING, array_of(BIGINT)))
+    assert convertible(PAIR, NUMBERED)
+    assert not convertible(PAIR, struct_of(["a"], [STRING]))  # b would be lost
+    assert not convertible(PAIR, struct_of(["x"], [STRING]))
+    assert not convertible(PAIR, struct_of(["a", "b"], [PAIR, STRING]))

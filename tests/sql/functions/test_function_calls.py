@@ -7,16 +7,7 @@ import pytest
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.functions.conversions import moment_text
-from fletching.sql.functions.function_calls import (
-    Call,
-    Function,
-    Lambda,
-    counted_arguments,
-    joined_list,
-    let,
-    map_of_entries,
-    quoted,
-)
+from fletching.sql.functions.function_calls import Call, Function, Lambda, counted_arguments
 from fletching.sql.functions.sql_types import (
     BIGINT,
     DOUBLE,
@@ -35,11 +26,6 @@ def value(sql: str) -> Any:
 
 
 def test_pieces() -> None:
-    assert quoted("it's") == "'it''s'"
-    assert value(let(["a", "b"], ["1", "a + 1"], "a + b")) == 3
-    assert value(joined_list("['a', NULL, 'b']", "'-'")) == "a-b"
-    assert value(joined_list("['a', 'b']", "upper('x')")) == "aXb"
-    assert value(map_of_entries("[{'k': 'a', 'v': 1}, {'k': 'a', 'v': 2}]")) == {"a": 2}
     assert moment_text("'2024-01-01 00:00:00'") == "'2024-01-01 00:00:00'"
     assert moment_text("'x'") == "NULL"
     assert value(moment_text("lower('2024-1-1')")) == "2024-1-1"

@@ -1,22 +1,25 @@
 """What a column of a table takes of a value that a statement computes: one rule for INSERT, UPDATE and MERGE.
 
 A statement's values are cast, as by CAST: texts are read, digits and moments that are finer than the column
-are rounded, and what is beyond it is refused. Two things that DuckDB's casts do are left out, since they
-lose what somebody wrote: numbers with a fraction do not become whole ones, and no field of a STRUCT is
-dropped. What comes out as Arrow goes through `fletching.engine.changes.computed_values` and
+are rounded, and what is beyond it is refused. What DuckDB's casts do beyond that is left out, at every
+nesting: numbers with a fraction do not become whole ones, no field of a STRUCT is dropped, no two keys of a
+MAP become one, texts are read as CAST reads them, and values become the texts that CAST makes of them. What
+comes out as Arrow goes through `fletching.engine.changes.computed_values` and
 `fletching.protocol.types.conversion`, where everything goes that is stored.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
 from fletching.engine.query.result_types import duck_type_of, quoted_name
-from fletching.errors import InvalidArgumentError
-from fletching.sql.functions.conversions import beyond, decimal_text, misspelt
-from fletching.sql.functions.sql_types import type_of_column
+from fletching.errors import FletchingError, InvalidArgumentError
+from fletching.protocol.types.odps_types import OdpsType, TypeCode, parse_type
+from fletching.sql.functions.conversions import as_text, beyond, misspelt
+from fletching.sql.functions.duck_forms import quoted
+from fletching.sql.functions.sql_types import type_of_arrow
 
 if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType
@@ -25,6 +28,29 @@ __all__ = ["assigned"]
 
 _FRACTIONS = {"float", "double", "decimal"}
 _TEXT_NUMBERS = "DECIMAL(38, 18)"
+_KINDS = {
+    "blob": "binary",
+    "decimal": "decimal",
+    "list": "array",
+    "array": "array",
+    "map": "map",
+    "struct": "struct",
+}
+"""What `SqlType.kind` calls DuckDB's types of which CAST makes other texts than DuckDB does."""
+
+
+class _Taken(NamedTuple):
+    """What is taken of a value.
+
+    Attributes:
+        sql: in DuckDB's SQL.
+        type: DuckDB's type of it.
+        cast: whether it is a cast to this type and nothing else.
+    """
+
+    sql: str
+    type: str
+    cast: bool = False
 
 
 def assigned(source: DuckDBPyType, field: pa.Field, declared: str) -> str:
@@ -39,80 +65,161 @@ def assigned(source: DuckDBPyType, field: pa.Field, declared: str) -> str:
         InvalidArgumentError: values of the type cannot be written into the column.
     """
     try:
-        made = f"CAST({{}} AS {_assigned_type(source, field.type, field.name)})"
+        odps_type = parse_type(declared) if declared else None
+    except FletchingError:
+        odps_type = None
+    try:
+        return _taken("{}", source, field.type, odps_type, field.name).sql
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"column {field.name}: {error.message}") from error
-    kind = str(source.id).lower()
-    known = type_of_column(declared, field.type)
-    if kind == "varchar":
-        target = duck_type_of(field.type)
-        if pa.types.is_integer(field.type):
-            # What is no number at all is told apart by the column's type, not by the one it is read as.
-            made = f"CASE WHEN CAST({{}} AS {target}) IS NOT NULL THEN {made} END"
-        wrong = misspelt("{}", known.kind)
-        if pa.types.is_floating(field.type):
-            wrong = f"{wrong} OR {beyond('{}', target)}"
-        if wrong:
-            refusal = f"error('Could not convert string ''' || {{}} || ''' to {target}')"
-            made = f"CASE WHEN {wrong} THEN {refusal} ELSE {made} END"
-    if kind == "timestamp_ns" and _counts_seconds(field.type):
-        made = f"CAST({made} AS TIMESTAMP_S)"
-    if known.kind == "text" and kind == "decimal":
-        made = decimal_text("{}")
-    # A VARCHAR or CHAR is cut to its length, as it is by CAST.
-    return f"left({made}, {known.precision})" if known.kind == "text" and known.precision else made
 
 
-def _counts_seconds(data_type: pa.DataType) -> bool:
-    return bool(pa.types.is_timestamp(data_type) and data_type.unit == "s")
-
-
-def _assigned_type(source: Any, target: pa.DataType, path: str) -> str:
-    """The DuckDB type that values are cast to on their way into a column.
-
-    Struct fields keep the names and the order that the values give them: DuckDB, asked for others, gives
-    null for a field that it finds in another case only, and drops one that the column lacks. Numbers with
-    a fraction stay what they are on their way to whole ones, which DuckDB would round to: MaxCompute
-    converts them when it is asked to (CAST) only.
+def _taken(
+    value: str, source: Any, target: pa.DataType, declared: OdpsType | None, path: str
+) -> _Taken:
+    """What is taken of a value, at any depth.
 
     Args:
-        source: DuckDB's type of the values.
-        target: the column's type.
+        value: in DuckDB's SQL.
+        source: DuckDB's type of it.
+        target: the type that takes it.
+        declared: the name of that type, if it is known.
         path: of the column, for errors.
 
     Raises:
-        InvalidArgumentError: the values have a struct field that the column lacks, or one twice.
+        InvalidArgumentError: there is no way from one to the other, or the value has a struct field that
+            the type lacks, or one twice.
     """
     types = pa.types
-    while isinstance(target, pa.BaseExtensionType):
-        target = target.storage_type
+    while isinstance(target, pa.BaseExtensionType) or types.is_dictionary(target):
+        extended = isinstance(target, pa.BaseExtensionType)
+        target = target.storage_type if extended else target.value_type
     kind = str(source.id).lower()
     if kind in {"list", "array"} and not types.is_map(target) and hasattr(target, "value_field"):
-        (_, child), *_ = source.children
-        return f"{_assigned_type(child, target.value_type, f'{path}.element')}[]"
+        return _list(value, source, target, declared, path)
     if kind == "map" and types.is_map(target):
-        (_, key), (_, value) = source.children
-        made = _assigned_type(key, target.key_type, f"{path}.key")
-        return f"MAP({made}, {_assigned_type(value, target.item_type, f'{path}.value')})"
+        return _map(value, source, target, declared, path)
+    if kind == "struct" and types.is_struct(target):
+        return _struct(value, source, target, declared, path)
+    if kind == "varchar" and types.is_nested(target):
+        raise InvalidArgumentError(f"{path} is {type_of_arrow(target)}, which no text becomes")
+    if kind == "varchar":
+        return _text(value, target, declared)
+    known = type_of_arrow(target)
+    if known.kind == "text":
+        made = as_text(value, _KINDS.get(kind, "")) or f"CAST({value} AS VARCHAR)"
+        if kind == "blob":
+            wrong = f"{value} IS NOT NULL AND {made} IS NULL"
+            made = _unless(wrong, "'Could not convert bytes that are no UTF-8 to VARCHAR'", made)
+        return _cut(_Taken(made, "VARCHAR", kind not in _KINDS), declared)
     if types.is_integer(target) and kind in _FRACTIONS:
-        return str(source)
-    if types.is_integer(target) and kind == "varchar":
-        return _TEXT_NUMBERS
-    if kind == "timestamp_ns" and _counts_seconds(target):
-        return "TIMESTAMP"  # DuckDB has no cast from nanoseconds to seconds
-    if kind != "struct" or not types.is_struct(target):
-        return duck_type_of(target)
-    fields = [target.field(number) for number in range(target.num_fields)]
-    known = {field.name.casefold(): field for field in fields}
-    spelt = []
+        # DuckDB would round them: MaxCompute converts them when it is asked to (CAST) only.
+        return _Taken(value, str(source), cast=True)
+    if kind == "timestamp_ns" and types.is_timestamp(target) and target.unit == "s":
+        # DuckDB has no cast from nanoseconds to seconds.
+        return _Taken(f"CAST(CAST({value} AS TIMESTAMP) AS TIMESTAMP_S)", "TIMESTAMP_S")
+    made_type = duck_type_of(target)
+    return _Taken(f"CAST({value} AS {made_type})", made_type, cast=True)
+
+
+def _text(value: str, target: pa.DataType, declared: OdpsType | None) -> _Taken:
+    """What is taken of a text: what CAST makes of it, or the statement fails."""
+    types = pa.types
+    kind = "whole" if types.is_integer(target) else type_of_arrow(target).kind
+    if kind == "text":
+        return _cut(_Taken(f"CAST({value} AS VARCHAR)", "VARCHAR", cast=True), declared)
+    made_type = duck_type_of(target)
+    if kind == "binary":
+        return _Taken(f"encode({value})", made_type)  # DuckDB would read \x41 as one byte
+    made = f"CAST({value} AS {made_type})"
+    wrong = misspelt(value, kind)
+    if types.is_floating(target):
+        wrong = f"{wrong} OR {beyond(value, made_type)}"
+    if not wrong:
+        return _Taken(made, made_type, cast=True)
+    complaint = f"'Could not convert string ''' || {value} || ''' to {made_type}'"
+    if kind == "whole":
+        # What is no number at all is told apart by the column's type, not by the one it is read as.
+        made = f"CASE WHEN {made} IS NOT NULL THEN CAST({value} AS {_TEXT_NUMBERS}) END"
+        made_type = _TEXT_NUMBERS
+    return _Taken(_unless(wrong, complaint, made), made_type)
+
+
+def _unless(wrong: str, complaint: str, made: str) -> str:
+    """A value, unless a condition holds: then the statement fails with a text."""
+    return f"CASE WHEN {wrong} THEN error({complaint}) ELSE {made} END"
+
+
+def _cut(taken: _Taken, declared: OdpsType | None) -> _Taken:
+    """A text that is cut to the length of a VARCHAR or CHAR, as it is by CAST."""
+    if declared is None or declared.code not in {TypeCode.VARCHAR, TypeCode.CHAR}:
+        return taken
+    return _Taken(f"left({taken.sql}, {declared.length})", taken.type)
+
+
+def _inner(declared: OdpsType | None, number: int, count: int) -> OdpsType | None:
+    """The declared type of one of so many children."""
+    if declared is None or len(declared.fields) != count:
+        return None
+    return declared.fields[number].type
+
+
+def _list(
+    value: str, source: Any, target: pa.DataType, declared: OdpsType | None, path: str
+) -> _Taken:
+    (_, child), *_ = source.children
+    each = f"each{path.count('.')}"
+    inner = _inner(declared, 0, 1)
+    taken = _taken(each, child, target.value_type, inner, f"{path}.element")
+    made_type = f"{taken.type}[]"
+    if taken.cast:
+        return _Taken(f"CAST({value} AS {made_type})", made_type, cast=True)
+    return _Taken(
+        f"list_transform(CAST({value} AS {child}[]), lambda {each}: {taken.sql})", made_type
+    )
+
+
+def _map(
+    value: str, source: Any, target: pa.DataType, declared: OdpsType | None, path: str
+) -> _Taken:
+    (_, key), (_, item) = source.children
+    each = f"each{path.count('.')}"
+    own_key, own_value = f"{each}.key", f"{each}.value"
+    keys = _taken(own_key, key, target.key_type, _inner(declared, 0, 2), f"{path}.key")
+    values = _taken(own_value, item, target.item_type, _inner(declared, 1, 2), f"{path}.value")
+    made_type = f"MAP({keys.type}, {values.type})"
+    if keys.cast and values.cast and str(key) == keys.type:
+        return _Taken(f"CAST({value} AS {made_type})", made_type, cast=True)
+    # Made of its entries anew, DuckDB looks whether two keys are the same; a cast of it does not.
+    entries = f"list_transform(map_entries({value}), lambda {each}: {{'k': {keys.sql}, 'v': {values.sql}}})"
+    return _Taken(f"map_from_entries({entries})", made_type)
+
+
+def _struct(
+    value: str, source: Any, target: pa.DataType, declared: OdpsType | None, path: str
+) -> _Taken:
+    """Fields keep the names and the order that the values give them.
+
+    DuckDB, asked for others, gives null for a field that it finds in another case only, and drops one that the
+    column lacks.
+    """
+    count = target.num_fields
+    fields = [target.field(number) for number in range(count)]
+    known = {field.name.casefold(): (number, field) for number, field in enumerate(fields)}
+    parts: list[tuple[str, _Taken]] = []
     for name, child in source.children:
-        field = known.pop(name.casefold(), None)
+        number, field = known.pop(name.casefold(), (0, None))
         if field is None:
             raise InvalidArgumentError(
                 f"{path} has no struct field {name!r}, or it is there twice; it has"
                 f" {', '.join(repr(field.name) for field in fields)}"
             )
-        spelt.append(
-            f"{quoted_name(name)} {_assigned_type(child, field.type, f'{path}.{field.name}')}"
-        )
-    return f"STRUCT({', '.join(spelt)})"
+        own = f"struct_extract({value}, {quoted(name)})"
+        inner = _inner(declared, number, count)
+        parts.append((name, _taken(own, child, field.type, inner, f"{path}.{field.name}")))
+    types = ", ".join(f"{quoted_name(name)} {taken.type}" for name, taken in parts)
+    made_type = f"STRUCT({types})"
+    if all(taken.cast for _, taken in parts):
+        return _Taken(f"CAST({value} AS {made_type})", made_type, cast=True)
+    made = ", ".join(f"{quoted(name)}: {taken.sql}" for name, taken in parts)
+    return _Taken(f"CASE WHEN {value} IS NOT NULL THEN {{{made}}} END", made_type)

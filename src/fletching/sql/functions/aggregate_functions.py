@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.functions.decimals import average
-from fletching.sql.functions.function_calls import Call, Function, Result, let, map_of_entries
+from fletching.sql.functions.duck_forms import let, map_of_entries
+from fletching.sql.functions.function_calls import Call, Function, Result
 from fletching.sql.functions.sql_types import (
     BIGINT,
     DOUBLE,

@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fletching.errors import InvalidArgumentError
+from fletching.sql.functions.duck_forms import joined_list, let, map_of_entries, quoted
 from fletching.sql.functions.function_calls import (
     MAX_ELEMENTS,
     Call,
     Function,
-    joined_list,
-    let,
-    map_of_entries,
     or_nothing,
-    quoted,
     unless_large,
 )
 from fletching.sql.functions.number_functions import brought

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 
-from fletching.sql.functions.sql_types import SqlType
+from fletching.sql.functions.duck_forms import let, map_of_entries, quoted
+from fletching.sql.functions.sql_types import NULL, SqlType
 from fletching.sql.functions.time_zones import to_local, to_utc
 
 __all__ = [
     "FIRST_SECOND",
     "LAST_SECOND",
     "YEAR",
+    "as_text",
     "between",
     "beyond",
     "converted",
@@ -31,9 +33,32 @@ def convertible(given: SqlType, wanted: SqlType) -> bool:
     kinds = given.kind, wanted.kind
     if not kinds[0] or not kinds[1] or "null" in kinds:
         return True
-    if kinds[0] in _NESTED:
-        return kinds[1] in {"text", kinds[0]}
-    return kinds[1] not in _NESTED
+    if kinds[0] not in _NESTED:
+        return kinds[1] not in _NESTED
+    if kinds[0] != kinds[1]:
+        return kinds[1] == "text"
+    if given.kind != "struct":
+        return all(map(convertible, given.inner, wanted.inner))
+    pairs = _fields(given, wanted)
+    return pairs is not None and all(
+        own is None or convertible(given.inner[own], item)
+        for own, item in zip(pairs, wanted.inner, strict=True)
+    )
+
+
+def _fields(given: SqlType, wanted: SqlType) -> list[int | None] | None:
+    """Of each field of a STRUCT where it is in another one; None where that has none, or a field that is lost.
+
+    Fields are found by name in any case, as INSERT finds them; where no name is known, by their order, as the
+    fields that ``struct(..)`` makes have no names of anybody's choice.
+    """
+    known = {name.casefold(): number for number, name in enumerate(given.names)}
+    pairs = [known.get(name.casefold()) for name in wanted.names]
+    if not any(number is not None for number in pairs):
+        same = len(given.names) == len(wanted.names)
+        return list(range(len(pairs))) if same else None
+    used = {number for number in pairs if number is not None}
+    return pairs if len(used) == len(given.names) else None
 
 
 _WHOLE_TEXT = "'^\\s*([+-]?\\d+)(?:\\.\\d*)?\\s*$'"
@@ -108,11 +133,10 @@ def converted(text: str, given: SqlType, wanted: SqlType, zone: str = "") -> str
         zone: the statement's; numbers of seconds count in UTC.
     """
     target = wanted.duck()
-    if given.kind == wanted.kind == "array" and given.element.kind and wanted.element.kind:
-        # By the rules for single values, which DuckDB's casts of lists do not know.
-        each = f"each{str(given).count('ARRAY')}"
-        made = converted(each, given.element, wanted.element, zone)
-        return f"CAST(list_transform({text}, lambda {each}: {made}) AS {target})"
+    nested = given.kind == wanted.kind and given.kind in _NESTED
+    if nested and given != wanted and given.inner and wanted.inner:
+        # By the rules for single values, which DuckDB's casts of nested ones do not know.
+        return f"CAST({_rebuilt(text, given, wanted, zone)} AS {target})"
     if wanted.kind == "whole":
         if given.kind in {"double", "decimal"}:
             text = f"trunc({text})"  # cut, not rounded
@@ -133,12 +157,8 @@ def converted(text: str, given: SqlType, wanted: SqlType, zone: str = "") -> str
         elif given.kind == "time":
             text = f"(epoch_us({to_utc(f'CAST({text} AS TIMESTAMP)', zone)}) / 1000000.0::DOUBLE)"
     elif wanted.kind == "text":
-        if given.kind == "binary":
-            return f"decode({text})"
-        if given.kind in {"array", "map", "struct"}:
-            return f"CAST(to_json({text}) AS VARCHAR)"
-        if given.kind == "decimal":
-            return decimal_text(text)
+        made = as_text(text, given.kind) or f"TRY_CAST({text} AS {target})"
+        return f"left({made}, {wanted.precision})" if wanted.precision else made
     elif wanted.kind == "time" and given.kind in {"whole", "double", "decimal"}:
         number = f"CAST({text} AS BIGINT)" if given.kind == "whole" else text
         text = to_local(since_1970(number), zone)
@@ -149,6 +169,50 @@ def converted(text: str, given: SqlType, wanted: SqlType, zone: str = "") -> str
     elif wanted.name == "BOOLEAN" and given.kind in {"double", "decimal"}:
         return f"({text} <> 0)"
     return f"TRY_CAST({text} AS {target})"
+
+
+def _rebuilt(text: str, given: SqlType, wanted: SqlType, zone: str) -> str:
+    """A nested value of converted ones; a map is null if one of its keys is, and of equal keys the last stays."""
+    # Nothing around it has as many types in it, so that no two names are the same.
+    each = f"each{str(given).count('<')}"
+    if given.kind == "array":
+        made = converted(each, given.element, wanted.element, zone)
+        return f"list_transform({text}, lambda {each}: {made})"
+    if given.kind == "map":
+        (key, value), (wanted_key, wanted_value) = given.inner, wanted.inner
+        entry = (
+            f"{{'k': {converted(f'{each}.key', key, wanted_key, zone)},"
+            f" 'v': {converted(f'{each}.value', value, wanted_value, zone)}}}"
+        )
+        entries = f"list_transform(map_entries({text}), lambda {each}: {entry})"
+        if key == wanted_key:
+            return f"map_from_entries({entries})"
+        without = f"len(list_filter({each}, lambda o_: o_.k IS NULL)) = 0"
+        return let([each], [entries], f"CASE WHEN {without} THEN {map_of_entries(each)} END")
+    pairs = _fields(given, wanted) or [None] * len(wanted.inner)
+    fields = []
+    for name, item, own in zip(wanted.names, wanted.inner, pairs, strict=True):
+        own_text = "NULL" if own is None else f"struct_extract({each}, {quoted(given.names[own])})"
+        source = NULL if own is None else given.inner[own]
+        fields.append(f"{quoted(name)}: {converted(own_text, source, item, zone)}")
+    made = f"{{{', '.join(fields)}}}"
+    return let([each], [text], f"CASE WHEN {each} IS NOT NULL THEN {made} END")
+
+
+def as_text(value: str, kind: str) -> str:
+    """A value as text where DuckDB's cast to one writes another; empty where that is right.
+
+    Args:
+        value: in DuckDB's SQL.
+        kind: of its type, as `SqlType.kind` has it.
+    """
+    if kind == "binary":
+        return let(
+            ["bytes_"], [value], "TRY(decode(bytes_))"
+        )  # a query is nothing that may be tried
+    if kind in _NESTED:
+        return f"CAST(to_json({value}) AS VARCHAR)"
+    return decimal_text(value) if kind == "decimal" else ""
 
 
 def beyond(text: str, target: str) -> str:

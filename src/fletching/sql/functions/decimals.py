@@ -8,7 +8,7 @@ Beyond 128 bits is an error of DuckDB's, never another value.
 
 from __future__ import annotations
 
-from fletching.sql.functions.function_calls import let
+from fletching.sql.functions.duck_forms import let
 from fletching.sql.functions.sql_types import (
     MAX_SCALE,
     SqlType,

@@ -7,7 +7,8 @@ import re
 from fletching.errors import InvalidArgumentError, UsageError
 from fletching.protocol.types.arrow_types import arrow_field
 from fletching.protocol.types.odps_types import parse_type
-from fletching.sql.functions.function_calls import Call, Function, let, quoted
+from fletching.sql.functions.duck_forms import let, quoted
+from fletching.sql.functions.function_calls import Call, Function
 from fletching.sql.functions.sql_types import SqlType, type_of_arrow
 
 __all__ = ["DOCUMENT_FUNCTIONS", "json_element", "json_text", "json_type", "url_part"]

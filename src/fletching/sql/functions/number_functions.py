@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.functions.conversions import converted
-from fletching.sql.functions.function_calls import Call, Function, failing, let
+from fletching.sql.functions.duck_forms import let
+from fletching.sql.functions.function_calls import Call, Function, failing
 from fletching.sql.functions.sql_types import (
     BIGINT,
     DATETIME,

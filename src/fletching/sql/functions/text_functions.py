@@ -10,15 +10,12 @@ import re
 from collections.abc import Sequence
 
 from fletching.errors import InvalidArgumentError
+from fletching.sql.functions.duck_forms import joined_list, let, map_of_entries, quoted
 from fletching.sql.functions.function_calls import (
     MAX_TEXT_BYTES,
     Call,
     Function,
-    joined_list,
-    let,
-    map_of_entries,
     or_nothing,
-    quoted,
     unless_large,
 )
 from fletching.sql.functions.sql_types import BIGINT, STRING, SqlType, array_of, map_of

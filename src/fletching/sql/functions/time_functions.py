@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.functions.conversions import between, in_years, since_1970
+from fletching.sql.functions.duck_forms import quoted
 from fletching.sql.functions.format_letters import java_format, own_format, own_pattern, unit_of
-from fletching.sql.functions.function_calls import Call, Function, quoted
+from fletching.sql.functions.function_calls import Call, Function
 from fletching.sql.functions.generated_partitions import TRUNCATED_FORMATS
 from fletching.sql.functions.sql_types import (
     DATE,

@@ -37,6 +37,7 @@ __all__ = [
     "MAX_SQL_TEXT",
     "ODPS_TYPE",
     "RANGE",
+    "Odps",
     "Parsed",
     "equal",
     "exp",

@@ -11,7 +11,8 @@ from fletching.errors import InvalidArgumentError
 from fletching.sql.functions.conversions import converted, convertible, decimal_text, in_years
 from fletching.sql.functions.decimals import product, quotient
 from fletching.sql.functions.document_functions import json_element
-from fletching.sql.functions.function_calls import Call, Lambda, quoted
+from fletching.sql.functions.duck_forms import quoted
+from fletching.sql.functions.function_calls import Call, Lambda
 from fletching.sql.functions.function_lookup import find_function
 from fletching.sql.functions.sql_types import UNKNOWN, SqlType, type_of_cast
 from fletching.sql.parsing.dialect import LITERALS, exp
@@ -193,13 +194,7 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
             raise located(
                 InvalidArgumentError(f"there is no conversion from {given} to {wanted}"), expression
             )
-        made = converted(text, given, wanted, self._zone)
-        sizes = [
-            int(item.name) for item in expression.args["to"].expressions if item.name.isdecimal()
-        ]
-        if wanted.kind == "text" and sizes:
-            return f"left({made}, {sizes[0]})"
-        return made
+        return converted(text, given, wanted, self._zone)
 
     @staticmethod
     def _check_typed(node: exp.Expr, value: exp.Literal, wanted: SqlType) -> None:

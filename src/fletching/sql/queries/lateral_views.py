@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.functions.document_functions import json_text, url_part
-from fletching.sql.functions.function_calls import quoted
+from fletching.sql.functions.duck_forms import quoted
 from fletching.sql.parsing.dialect import exp
 from fletching.sql.queries.query_sources import located
 from fletching.sql.queries.typing_pass import type_of
