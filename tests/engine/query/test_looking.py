@@ -108,4 +108,4 @@ def test_names_belong_to_what_there_is(open_house: Any) -> None:
 def test_a_project_may_come_into_being_by_use(sql: Sql) -> None:
     sql("use other; create table t (x bigint); use schema default")
     assert sql.rows("select x from other.t") == []
-    assert "no project another" in sql.fails("use another.s")
+    assert "no schema s in project another" in sql.fails("use another.s")

@@ -36,6 +36,24 @@ def test_a_table_whose_query_fails_is_not_there(source: Sql) -> None:
     assert "t" not in {line.split(":")[1] for line in source("show tables").splitlines()}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "create table other.made as select 1 as x",
+        "create or replace view other.made as select 1 as x",
+        "create view other.made as select 1 as x",
+        "create table other.made like src",
+        "clone table src to other.made",
+        "create table other.made (x bigint)",
+    ],
+)
+def test_a_project_comes_into_being_with_what_is_made_in_it(source: Sql, text: str) -> None:
+    assert source.rows("select table_exists('other.made')") == [("false",)]
+    source("drop view if exists other.made; drop table if exists other.made")
+    source(text)
+    assert source.rows("select table_exists('other.made')") == [("true",)]
+
+
 def test_a_table_like_another_is_empty(source: Sql) -> None:
     source("create table t like src lifecycle 9")
     made = source("show create table t")

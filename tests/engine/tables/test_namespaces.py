@@ -59,10 +59,23 @@ def test_names_are_plain(house: Any, name: str) -> None:
 def test_the_default_schema_stays_and_projects_must_exist(house: Any) -> None:
     with pytest.raises(InvalidArgumentError):
         house.engine.call(DropSchema(project="demo", schema="Default"))
-    for request in (
+
+
+def test_projects_come_into_being_by_use_or_must_exist(open_house: Any) -> None:
+    requests = (
         ListSchemas(project="nobody"),
+        DropSchema(project="nobody", schema="s", if_exists=True),
         CreateSchema(project="nobody", schema="s"),
-        DropSchema(project="nobody", schema="s"),
-    ):
+    )
+    strict = open_house(create_projects=False)
+    for request in requests:
         with pytest.raises(NoSuchProjectError):
-            house.engine.call(request)
+            strict.engine.call(request)
+    strict.engine.close()
+    house = open_house()
+    with pytest.raises(NoSuchSchemaError):
+        house.engine.call(DropSchema(project="nobody", schema="s"))
+    for request in requests:
+        house.engine.call(request)
+    page = house.engine.call(ListSchemas(project="nobody"))
+    assert [info.schema for info in page.schemas] == ["default", "s"]

@@ -20,6 +20,7 @@ from fletching.engine.query.query_runner import (
 from fletching.engine.query.row_writing import Writes
 from fletching.errors import (
     InvalidArgumentError,
+    NoSuchProjectError,
     NoSuchTableError,
     NotFoundError,
 )
@@ -176,8 +177,8 @@ class ScriptRun:
         """Whether there is such a table or view."""
         try:
             self.verbs.call(DescribeTable(table=table))
-        except NoSuchTableError:
-            return False
+        except (NoSuchTableError, NoSuchProjectError):
+            return False  # a project may come into being with its first table
         return True
 
 

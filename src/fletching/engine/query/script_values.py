@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
-from fletching.errors import InvalidArgumentError, NoSuchTableError
+from fletching.errors import InvalidArgumentError, NoSuchProjectError, NoSuchTableError
 from fletching.protocol.messages.admin import (
     DescribeTable,
     ListPartitions,
@@ -160,7 +160,7 @@ class _Catalog:
         self._authorize(request)
         try:
             self._calls.call(request)
-        except NoSuchTableError:
+        except (NoSuchTableError, NoSuchProjectError):
             return False
         return True
 

@@ -25,6 +25,7 @@ from fletching.errors import (
     AlreadyExistsError,
     FletchingError,
     InvalidArgumentError,
+    NoSuchProjectError,
     NoSuchTableError,
 )
 from fletching.ipc.encoding import encode_schema
@@ -239,7 +240,7 @@ def drop_view(run: ScriptRun, table: TableName, *, if_exists: bool) -> Outcome:
     """Forgets a view; a table is left alone."""
     try:
         info = run.describe(table)
-    except NoSuchTableError:
+    except (NoSuchTableError, NoSuchProjectError):
         if if_exists:
             return Outcome()
         raise

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import MutableSequence
+
+from sqlalchemy import Connection
 
 from fletching.catalog import namespace_rows as catalog_namespaces
 from fletching.catalog import table_rows as catalog
@@ -11,6 +14,7 @@ from fletching.errors import (
     AlreadyExistsError,
     ConflictError,
     InvalidArgumentError,
+    NoSuchProjectError,
     NoSuchSchemaError,
 )
 from fletching.protocol.messages.admin import (
@@ -42,7 +46,7 @@ class Namespaces:
             NoSuchProjectError: there is no such project.
         """
         with self._context.database.read() as connection:
-            result = catalog_namespaces.list_schemas(connection, request.project)
+            result = self._schemas(connection, request.project)
         if DEFAULT_SCHEMA not in {name.casefold() for name, _ in result}:
             result.append((DEFAULT_SCHEMA, 0.0))
         return SchemaPage(
@@ -51,6 +55,15 @@ class Namespaces:
                 for name, created_at in sorted(result, key=lambda item: item[0].casefold())
             )
         )
+
+    def _schemas(self, connection: Connection, project: str) -> MutableSequence[tuple[str, float]]:
+        """Names and creation times; where projects come into being by use, an unused one is an empty one."""
+        try:
+            return catalog_namespaces.list_schemas(connection, project)
+        except NoSuchProjectError:
+            if not self._context.settings.create_projects:
+                raise
+            return []
 
     def create_project(self, request: CreateProject) -> Done:
         """Adds a project without tables.
@@ -87,6 +100,8 @@ class Namespaces:
         key = request.schema.casefold()
         now = self._context.clock()
         with self._context.database.write() as connection:
+            if self._context.settings.create_projects:
+                catalog_namespaces.ensure_project(connection, request.project, now)
             known = {
                 name.casefold()
                 for name, _ in catalog_namespaces.list_schemas(connection, request.project)
@@ -109,10 +124,7 @@ class Namespaces:
         if key == DEFAULT_SCHEMA:
             raise InvalidArgumentError("the default schema cannot be dropped")
         with self._context.database.write() as connection:
-            known = {
-                name.casefold()
-                for name, _ in catalog_namespaces.list_schemas(connection, request.project)
-            }
+            known = {name.casefold() for name, _ in self._schemas(connection, request.project)}
             if key not in known:
                 if request.if_exists:
                     return Done()
