@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Annotated
 
@@ -55,21 +56,22 @@ def get(
             filter=where,
             limit=limit,
         )
-        # Behind the table: whoever is asked to replace a file for it is not told then that there is none.
-        replace = may_write(file, replace=replace)
-        total = None
-        if where is None and not partition:
-            total = source.info.rows if limit is None else min(limit, source.info.rows)
-        with progress(table, total, quiet=file == "-") as task:
+        with contextlib.closing(scan.to_batches()) as batches:
+            # Behind what is read: whoever is asked to replace a file for it is not told then that there is none.
+            replace = may_write(file, replace=replace)
+            total = None
+            if where is None and not partition:
+                total = source.info.rows if limit is None else min(limit, source.info.rows)
+            with progress(table, total, quiet=file == "-") as task:
 
-            def moved(batch: pa.RecordBatch) -> None:
-                nonlocal size
-                size += batch.nbytes
-                task.advance(batch.num_rows, batch.nbytes)
+                def moved(batch: pa.RecordBatch) -> None:
+                    nonlocal size
+                    size += batch.nbytes
+                    task.advance(batch.num_rows, batch.nbytes)
 
-            rows = write_batches(
-                file, scan.schema, scan.to_batches(), chosen, replace=replace, on_batch=moved
-            )
+                rows = write_batches(
+                    file, scan.schema, batches, chosen, replace=replace, on_batch=moved
+                )
     say(
         f"{table}: {counted(rows, 'row')}, {human_bytes(size)} "
         f"read in {time.perf_counter() - started:.2f} s"

@@ -12,7 +12,12 @@ from typing import IO
 
 from fletching.errors import UsageError
 
-__all__ = ["may_write", "writing"]
+__all__ = ["is_free", "may_write", "writing"]
+
+
+def is_free(target: str) -> bool:
+    """Whether nothing is where ``target`` is to be written that would have to be replaced."""
+    return target == "-" or not Path(target).is_file()
 
 
 def may_write(target: str, *, replace: bool) -> bool:
@@ -33,7 +38,7 @@ def may_write(target: str, *, replace: bool) -> bool:
         raise UsageError(f"cannot write {target}: it is a folder")
     if not path.parent.is_dir():
         raise UsageError(f"cannot write {target}: there is no folder {path.parent}")
-    if replace or not path.exists() or not path.is_file():
+    if replace or is_free(target):
         return replace
     if sys.stdin.isatty() and sys.stderr.isatty():
         sys.stderr.write(f"{target} exists. Replace it? [y/N] ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from fletching.cli.cli_options import placed
 from fletching.cli.head import JsonRows, Vertical, print_rows
 from fletching.cli.location import Location
 from fletching.cli.output import counted, human_bytes, progress, say
-from fletching.cli.output_files import may_write
+from fletching.cli.output_files import is_free, may_write
 from fletching.cli.sql_prompt import run_prompt
 from fletching.cli.tabular import FileFormat, format_of, write_batches
 from fletching.errors import UsageError
@@ -86,11 +87,15 @@ def sql(
     if output is None and file_format is not None:
         output = "-"
     chosen = None if output is None else file_format or format_of(output)
-    replace = output is not None and may_write(output, replace=replace)
     with location.open() as client:
         if output is None:
             _show(client, text, parameters, vertical=vertical, as_json=as_json)
             return
+        if not replace and not is_free(output) and _is_query(text):
+            # What is wrong with a query is told first; then whether there is a place for its rows, before
+            # anything is computed.
+            client.sql(f"EXPLAIN {text}", parameters)
+        replace = may_write(output, replace=replace)
         started = time.perf_counter()
         result = client.sql(text, parameters)
         if not result.has_rows:
@@ -161,6 +166,15 @@ def _statements(statement: str | None, file: Path | None) -> str:
         except (OSError, UnicodeDecodeError) as exc:
             raise UsageError(f"cannot read {file}: {exc}") from exc
     return sys.stdin.read() if statement == "-" else statement or ""
+
+
+_QUERY = re.compile(r"\s*(?:select|with|from|values)\b", re.IGNORECASE)
+
+
+def _is_query(text: str) -> bool:
+    """Whether a text is surely one query, which may be looked at without changing anything."""
+    one = ";" not in text.strip().removesuffix(";")
+    return one and _QUERY.match(text) is not None and "insert" not in text.lower()
 
 
 def _parameters(given: list[str]) -> dict[str, str] | None:

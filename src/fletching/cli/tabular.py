@@ -145,8 +145,6 @@ def _translated(path: str, chosen: FileFormat) -> Iterator[None]:
             hint = "; --encoding names another encoding, such as latin-1"
         elif chosen in TEXT_FORMATS and "conversion error" in str(exc):
             hint = "; --types 'COLUMN STRING' reads a column as text"
-        elif chosen in TEXT_FORMATS and _begins_as_utf16(path):
-            hint = "; it looks like UTF-16: give --encoding utf-16"
         elif chosen in DELIMITERS and "Expected" in str(exc) and "columns" in str(exc):
             hint = "; --delimiter names what stands between its fields"
         raise UsageError(f"{path} is not readable as {chosen}: {_first_line(exc)}{hint}") from exc
@@ -161,14 +159,6 @@ def _translated(path: str, chosen: FileFormat) -> Iterator[None]:
     except (OSError, EOFError) as exc:
         # pyarrow raises OSError for damage in Parquet pages and compressed streams.
         raise UsageError(f"{path} is not readable as {chosen}: {_first_line(exc)}") from exc
-
-
-def _begins_as_utf16(path: str) -> bool:
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(2) in {b"\xff\xfe", b"\xfe\xff"}
-    except OSError:
-        return False  # it is a pipe, or gone: there is nothing to add to what is said
 
 
 def _first_line(exc: BaseException) -> str:

@@ -29,6 +29,7 @@ from fletching.protocol.types.spelt_values import (
     read_from_json,
     stood_for,
 )
+from fletching.protocol.types.text_encodings import HEAD_BYTES, wide_encoding
 
 __all__ = [
     "BATCH_ROWS",
@@ -231,6 +232,15 @@ def open_csv(
         beginning = once.read(_BLOCKS_FOR_TYPES * options.block_bytes)
         files: Iterator[Any] = iter([io.BytesIO(beginning), _Joined(beginning, once)])
         source = files.__next__
+
+    else:
+        beginning = source().read(HEAD_BYTES)
+    wide = wide_encoding(beginning[:HEAD_BYTES]) if has_plain_quotes(options.encoding) else None
+    if wide is not None:
+        raise UsageError(
+            f"{name} looks like {wide[:6].upper()} text, and is read as {options.encoding}: give its encoding"
+            f" (--encoding {wide})"
+        )
 
     read = {field.name: read_from_csv(field.type) for field in options.types or ()}
     types = {name: kind for name, kind in read.items() if kind is not None}

@@ -19,6 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fletching.protocol.types.text_encodings import HEAD_BYTES, wide_encoding
+
 __all__ = [
     "LongNumbers",
     "check_finite",
@@ -224,6 +226,7 @@ class LongNumbers:
     def __init__(self, file: IO[bytes]) -> None:
         """Reads from ``file``, which stays its owner's."""
         self._file = file
+        self._begun = False
         self._before = b""
         self._line = bytearray()
         self.has_long_numbers = False
@@ -241,9 +244,17 @@ class LongNumbers:
         """The next bytes, as a file's ``read``.
 
         Raises:
-            pyarrow.ArrowInvalid: of a number in these lines nothing but zero would be left.
+            pyarrow.ArrowInvalid: of a number in these lines nothing but zero would be left, or they are no
+                UTF-8.
         """
         data = self._file.read(size)
+        if not self._begun and data:
+            self._begun = True
+            wide = wide_encoding(data[:HEAD_BYTES])
+            if wide is not None:
+                raise pa.ArrowInvalid(
+                    f"it looks like {wide[:6].upper()} text, and JSON lines are UTF-8"
+                )
         self._look(data)
         text = self._before + data[:_LONG] if self._before else b""
         self.has_long_numbers = (
