@@ -222,6 +222,10 @@ def test_a_key_is_unique_in_its_partition(client: Client) -> None:
         table.upsert(rows(1, 2), partition=f"pt={name}")
     table.upsert(rows(1, n=5), partition="pt=a")
     table.delete_keys({"id": [2], "pt": ["b"]})
+    twice = rows(1).append_column("PT", pa.array(["b"]))
+    for write in (table.upsert, table.append, table.overwrite):
+        with pytest.raises(UsageError, match="the data has column 'PT', whose value the partition"):
+            write(twice, partition="pt=a")
     assert values(table.scan(partitions="pt=a")) == {2: 0, 1: 5}
     assert values(table.scan(partitions="pt=b")) == {1: 0}
     table.overwrite(rows(7, 7, n=1), "pt=a")

@@ -97,6 +97,11 @@ def test_schemas_that_do_not_fit(names: Any, partition: bool, message: str) -> N
         match(names, partition)
 
 
+def test_a_column_that_the_partition_says_is_told() -> None:
+    with pytest.raises(InvalidArgumentError, match="column 'PT', whose value the partition says"):
+        match_schema(pa.schema([ID, NAME, MUST, PT]), STORED, [], fixed={"pt"})
+
+
 def test_values_that_do_not_fit_are_the_clients_fault() -> None:
     assert stored_array(pa.array([1, 2]), pa.int8(), "c").to_pylist() == [1, 2]
     with pytest.raises(InvalidArgumentError, match=r"column 'c'.*row 1 does not fit int8"):

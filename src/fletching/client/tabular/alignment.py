@@ -6,7 +6,7 @@ Columns are found by name in any case, reordered, converted where no value chang
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import pyarrow as pa
 
@@ -24,16 +24,21 @@ MAX_CONVERTED_BYTES = 1 << 30
 """Bytes of a batch that are converted at once. Texts of 64-bit offsets then fit 32-bit ones."""
 
 
-def aligned(stream: BatchStream, target: pa.Schema) -> BatchStream:
+def aligned(stream: BatchStream, target: pa.Schema, *, fixed: Collection[str] = ()) -> BatchStream:
     """The stream with every batch in exactly the target's schema (see `align_batch`).
 
     Batches that need conversion and are larger than `MAX_CONVERTED_BYTES` are cut into slices.
+
+    Args:
+        stream: the rows.
+        target: the schema.
+        fixed: as `fletching.protocol.types.conversion.column_plan` takes it.
 
     Raises:
         UsageError: from the iterator, or at once if the stream's own schema cannot fit.
     """
     if not stream.schema.equals(target):
-        _plan(stream.schema, target)
+        _plan(stream.schema, target, fixed)
     required = RequiredValues(target)
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -52,9 +57,9 @@ def empty_batch(schema: pa.Schema) -> pa.RecordBatch:
     )
 
 
-def _plan(source: pa.Schema, target: pa.Schema) -> tuple[int | None, ...]:
+def _plan(source: pa.Schema, target: pa.Schema, fixed: Collection[str]) -> tuple[int | None, ...]:
     """Which column fills which; also whether the types fit, before there is a value."""
-    plan = column_plan(list(source), list(target), what="column")
+    plan = column_plan(list(source), list(target), what="column", fixed=fixed)
     for number, field in zip(plan, target, strict=True):
         if number is not None:
             convert(null_array(source.field(number).type, 0), field.type, field.name)

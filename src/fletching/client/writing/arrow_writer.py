@@ -8,6 +8,7 @@ behind, and the stream can be written anew under the next version.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Self
 
 import pyarrow as pa
@@ -55,7 +56,10 @@ class ArrowWriter:
         *,
         write_mode: WriteMode = WriteMode.BATCH,
         schema: pa.Schema | None = None,
+        partition_columns: Iterable[str] = (),
     ) -> None:
+        # Those that the schema lacks have the values that the session's partition says.
+        self._fixed = {name.casefold() for name in partition_columns}
         self._channel = channel
         self._cancellation = Cancellation(channel.cancellation)
         self._table = table
@@ -93,7 +97,7 @@ class ArrowWriter:
         """
         self._check_open()
         rows = 0
-        for batch in aligned(batches_of(data, self.schema), self.schema):
+        for batch in aligned(batches_of(data, self.schema), self.schema, fixed=self._fixed):
             rows += batch.num_rows
             for body in self._buffer.add(batch):
                 self._send(body)

@@ -157,6 +157,9 @@ class WriteSession:
             version,
             write_mode=self._write_mode,
             schema=schema,
+            partition_columns=()
+            if self._columns is None
+            else [column.name for column in self._columns.partition_columns],
         )
         with self._lock:
             self._writers.append(writer)

@@ -187,6 +187,7 @@ class Body:
                 operation_name=OPERATION if target.table.keyed else None,
                 keys={name.casefold() for name in target.table.primary_key},
                 by_position=isinstance(request, WriteByPosition),
+                fixed={name.casefold() for name in self._bound},
             )
         except InvalidArgumentError as error:
             current = target.table.schema_version

@@ -68,6 +68,7 @@ def match_schema(
     operation_name: str | None = None,
     keys: Collection[str] = (),
     by_position: bool = False,
+    fixed: Collection[str] = (),
 ) -> Match:
     """Relates schemas.
 
@@ -79,6 +80,7 @@ def match_schema(
         keys: case-folded names of the key columns, which every body has.
         by_position: a body with as many columns as the table and a name that the table lacks has them in
             the table's order, those of partitions behind the others.
+        fixed: case-folded names of the partition columns that must not come in the data.
 
     Raises:
         InvalidArgumentError: a column is unknown, twice there, missing though it is needed, or of
@@ -102,7 +104,7 @@ def match_schema(
         ]
         del fields[operation], indices[operation]
     try:
-        plan = column_plan(fields, [*needed, *wanted], what="column")
+        plan = column_plan(fields, [*needed, *wanted], what="column", fixed=fixed)
     except UsageError as error:
         raise InvalidArgumentError(error.message) from error
     identical = True

@@ -24,7 +24,7 @@ from __future__ import annotations
 import enum
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -143,7 +143,11 @@ def _same_layout(source: pa.DataType, target: pa.DataType, *, reply: bool) -> bo
 
 
 def column_plan(
-    source: Sequence[pa.Field], target: Sequence[pa.Field], *, what: str
+    source: Sequence[pa.Field],
+    target: Sequence[pa.Field],
+    *,
+    what: str,
+    fixed: Collection[str] = (),
 ) -> tuple[int | None, ...]:
     """Per target field the number of the source field that fills it; None is filled with null.
 
@@ -151,6 +155,7 @@ def column_plan(
         source: fields of the data.
         target: fields of what is written.
         what: "column" or "struct field", for the error.
+        fixed: case-folded names of columns that the data must not have, since the partition says their values.
 
     Raises:
         UsageError: a field that the target lacks, two of one name, or one that is missing and not
@@ -167,6 +172,12 @@ def column_plan(
             raise UsageError(f"the data lacks {what} {field.name!r}, which is not nullable")
         plan.append(result)
     if numbers:
+        said = [source[i].name for folded, i in numbers.items() if folded in fixed]
+        if said:
+            raise UsageError(
+                f"the data has {what} {said[0]!r}, whose value the partition says already: leave it out of the"
+                " data, or out of the partition, and each row goes to its own"
+            )
         unknown = ", ".join(repr(source[i].name) for i in list(numbers.values())[:10])
         known = ", ".join(repr(field.name) for field in target[:20])
         raise UsageError(f"the table has no {what} {unknown}; it has {known}")
@@ -177,7 +188,16 @@ def refusal(source: pa.DataType, target: pa.DataType) -> str | None:
     """Why no value of one type can become one of the other, or None if `convert` knows a way."""
     if _is_truth(source) and _is_truth(target):
         return None
+    if _counts_periods(source) and not source.equals(target):
+        return "periods are numbered since 1970, which no other type means by its numbers"
     return _refusal(_storage(source), _storage(target))
+
+
+def _counts_periods(data_type: pa.DataType) -> bool:
+    """Whether values are pandas' periods, whose storage says nothing by itself: 600 is a month, or a day."""
+    return (
+        isinstance(data_type, pa.BaseExtensionType) and data_type.extension_name == "pandas.period"
+    )
 
 
 # Pairs of types, a sentence each; of storage types, as extension types need not be hashable.
