@@ -7,7 +7,7 @@ import decimal
 import enum
 import math
 import uuid
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,17 @@ from fletching.client.tabular import python_values
 from fletching.client.tabular.python_values import column_array, matched_items, python_array
 from fletching.errors import UsageError
 from fletching.testing.strategies import arrow_types, values_of
+
+
+class Point(NamedTuple):
+    b: str
+    a: int
+
+
+class Other(NamedTuple):
+    a: int
+    c: int
+
 
 D = decimal.Decimal
 UTC = dt.UTC
@@ -50,6 +61,13 @@ KEPT: list[tuple[list[Any], Any, list[Any]]] = [
     ([np.float32(0.1)], pa.float32(), [np.float32(0.1)]),
     ([np.bool_(True)], pa.bool_(), [True]),
     ([Color.RED], pa.int8(), [3]),
+    ([Point(b="x", a=1), None], PAIR, [{"a": 1, "b": "x"}, None]),
+    ([Other(a=1, c=2)], pa.list_(pa.int8()), [[1, 2]]),
+    (
+        [np.ma.array([1, 2], mask=[False, True]), np.array([3])],
+        pa.list_(pa.int64()),
+        [[1, None], [3]],
+    ),
     ([D("1.5"), 2], pa.decimal128(5, 2), [D("1.50"), D("2.00")]),
     ([D("7")], pa.int8(), [7]),
     (["a", None], pa.string_view(), ["a", None]),
@@ -112,6 +130,7 @@ def test_values_are_kept(values: list[Any], target: Any, expected: list[Any]) ->
 
 
 REFUSED: list[tuple[list[Any], Any]] = [
+    ([Other(a=1, c=2)], PAIR),
     ([300], pa.int8()),
     ([-1], pa.uint8()),
     ([2**70], pa.int64()),
@@ -224,6 +243,7 @@ def test_any_values_of_a_type(data: Any) -> None:
         ([NOON.replace(tzinfo=BERLIN)], pa.timestamp("us", "UTC")),
         ([[1], None], pa.list_(pa.int64())),
         ([{"a": 1}, {"b": "x"}], pa.struct([("a", pa.int64()), ("b", pa.string())])),
+        ([Point(b="x", a=1)], pa.struct([("b", pa.string()), ("a", pa.int64())])),
         ([None], pa.null()),
         ([[]], pa.list_(pa.null())),
     ],

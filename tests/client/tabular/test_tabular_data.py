@@ -103,6 +103,15 @@ def test_python_values_take_the_tables_types() -> None:
     assert pa.Table.from_batches(list(batches_of(iter(rows), schema)), schema) == expected
 
 
+def test_what_an_index_or_a_period_would_lose_is_refused() -> None:
+    twice = pd.DataFrame({"a": [1]}, index=pd.Index([5], name="a"))
+    with pytest.raises(UsageError, match="makes no columns: cannot insert a"):
+        batches_of(twice)
+    months = pd.DataFrame({"a": pd.period_range("2020-01", periods=1, freq="M")})
+    with pytest.raises(UsageError, match="periods are numbered since 1970"):
+        list(aligned(batches_of(months), pa.schema([("a", pa.int64())])).batches)
+
+
 def test_a_pandas_index_is_kept_if_it_has_a_name() -> None:
     frame = pd.DataFrame({"b": ["x", "y"]}, index=pd.Index([5, 6], name="a"))
     assert pa.Table.from_batches(list(aligned(batches_of(frame), SCHEMA)))["a"].to_pylist() == [

@@ -82,7 +82,7 @@ def column_array(values: object, field: pa.Field | None, name: str) -> pa.Array:
             return pa.array(values)
         if isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping):
             return python_array(list(values), target, name)
-    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+    except (pa.ArrowException, ValueError, TypeError, OverflowError, BufferError) as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"column {name!r} does not make an Arrow column: {error}") from error
@@ -125,7 +125,7 @@ def python_array(values: Sequence[object], target: pa.DataType, path: str) -> pa
     """
     try:
         return _array(values, target, path)
-    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+    except (pa.ArrowException, ValueError, TypeError, OverflowError, BufferError) as error:
         if isinstance(error, UsageError):
             raise
         wanted = "an Arrow type" if target is None else str(target)
@@ -152,7 +152,9 @@ def _array(values: Sequence[object], target: pa.DataType, path: str) -> pa.Array
         plain = [value.as_py() if isinstance(value, pa.Scalar) else value for value in values]
         return _array(plain, target, path)
     if target is None:
-        target_kind = "list" if present <= {"list", "tuple"} else min(present)
+        named = any(map(_is_named_tuple, kinds))
+        target_kind = "list" if present <= {"list", "tuple"} and not named else min(present)
+        target_kind = "dict" if named else target_kind
     else:
         target_kind = _target_kind(target)
     if target_kind == "list" and present <= {"list", "tuple"}:
@@ -218,6 +220,11 @@ def is_null(value: object) -> bool:
     """Whether a value that is not None says that there is none."""
     kind: type = type(value)
     return _kind(kind) == "null" or (isinstance(value, pa.Scalar) and not value.is_valid)
+
+
+def _is_named_tuple(kind: type) -> bool:
+    """Whether values of a type are tuples whose items have names, which then count and not their order."""
+    return issubclass(kind, tuple) and hasattr(kind, "_fields")
 
 
 def _target_kind(target: pa.DataType) -> str:
@@ -410,7 +417,9 @@ def _lists(values: Cells, target: pa.DataType, path: str) -> pa.Array:
         and object not in dtypes
         and all(isinstance(value, np.ndarray) and value.ndim == 1 for value in given)
     ):
-        elements = pa.array(np.concatenate(given))
+        # Of arrays with masks numpy's own function would give what is under the masks.
+        masked = any(hasattr(value, "mask") for value in given)
+        elements = pa.array(np.ma.concatenate(given) if masked else np.concatenate(given))  # type: ignore[no-untyped-call]
     else:
         flat = list(itertools.chain.from_iterable(given))
         elements = python_array(flat, inner, f"{path}.element")
@@ -490,6 +499,7 @@ def matched_items(
 
 def _structs(values: Cells, target: pa.DataType, path: str) -> pa.Array:
     if target is None:
+        values = [struct_items(v, (), path) if isinstance(v, tuple) else v for v in values]
         names = list(dict.fromkeys(itertools.chain.from_iterable(v for v in values if v)))
         fields: list[pa.Field] = [None] * len(names)
     else:
@@ -509,11 +519,13 @@ def _structs(values: Cells, target: pa.DataType, path: str) -> pa.Array:
 
 
 def struct_items(value: tuple[object, ...], names: Sequence[str], path: str) -> dict[str, object]:
-    """A tuple as the struct whose fields it has in their order.
+    """A tuple as the struct whose fields it has in their order; one with names has them by these.
 
     Raises:
         UsageError: it has another number of them.
     """
+    if _is_named_tuple(type(value)):
+        return dict(zip(value._fields, value, strict=True))  # type: ignore[attr-defined]  # of named ones
     if len(value) != len(names):
         raise UsageError(f"column {path!r}: a tuple of {len(value)} is no struct of {len(names)}")
     return dict(zip(names, value, strict=True))

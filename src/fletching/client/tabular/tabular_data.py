@@ -129,7 +129,10 @@ def _imported(take: Callable[[object], pa.RecordBatchReader], data: object) -> p
 def with_text_names(frame: pd.DataFrame) -> pd.DataFrame:
     """The data frame with its index as columns, if that has a name, and texts as names of columns."""
     if any(name is not None for name in frame.index.names):
-        frame = frame.reset_index()
+        try:
+            frame = frame.reset_index()
+        except ValueError as exc:
+            raise UsageError(f"the index of the data frame makes no columns: {exc}") from exc
     names = [str(name) for name in frame.columns]
     # A frame of numbers has numbers for names, and one of a pivot pairs.
     return frame if names == list(frame.columns) else frame.set_axis(names, axis="columns")
