@@ -173,8 +173,8 @@ _QUERY = re.compile(r"\s*(?:select|with|from|values)\b", re.IGNORECASE)
 
 def _is_query(text: str) -> bool:
     """Whether a text is surely one query, which may be looked at without changing anything."""
-    one = ";" not in text.strip().removesuffix(";")
-    return one and _QUERY.match(text) is not None and "insert" not in text.lower()
+    alone = ";" not in text.strip().removesuffix(";")
+    return alone and _QUERY.match(text) is not None and "insert" not in text.lower()
 
 
 def _parameters(given: list[str]) -> dict[str, str] | None:

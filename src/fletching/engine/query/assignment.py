@@ -10,7 +10,7 @@ comes out as Arrow goes through `fletching.engine.changes.computed_values` and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import pyarrow as pa
 
@@ -75,7 +75,7 @@ def assigned(source: DuckDBPyType, field: pa.Field, declared: str) -> str:
 
 
 def _taken(
-    value: str, source: Any, target: pa.DataType, declared: OdpsType | None, path: str
+    value: str, source: DuckDBPyType, target: pa.DataType, declared: OdpsType | None, path: str
 ) -> _Taken:
     """What is taken of a value, at any depth.
 
@@ -164,10 +164,15 @@ def _inner(declared: OdpsType | None, number: int, count: int) -> OdpsType | Non
     return declared.fields[number].type
 
 
+def _children(source: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
+    """The types inside of a list, map or struct; an array's length comes behind its element."""
+    return cast("list[tuple[str, DuckDBPyType]]", source.children)
+
+
 def _list(
-    value: str, source: Any, target: pa.DataType, declared: OdpsType | None, path: str
+    value: str, source: DuckDBPyType, target: pa.DataType, declared: OdpsType | None, path: str
 ) -> _Taken:
-    (_, child), *_ = source.children
+    (_, child), *_ = _children(source)
     each = f"each{path.count('.')}"
     inner = _inner(declared, 0, 1)
     taken = _taken(each, child, target.value_type, inner, f"{path}.element")
@@ -180,9 +185,9 @@ def _list(
 
 
 def _map(
-    value: str, source: Any, target: pa.DataType, declared: OdpsType | None, path: str
+    value: str, source: DuckDBPyType, target: pa.DataType, declared: OdpsType | None, path: str
 ) -> _Taken:
-    (_, key), (_, item) = source.children
+    (_, key), (_, item) = _children(source)
     each = f"each{path.count('.')}"
     own_key, own_value = f"{each}.key", f"{each}.value"
     keys = _taken(own_key, key, target.key_type, _inner(declared, 0, 2), f"{path}.key")
@@ -196,7 +201,7 @@ def _map(
 
 
 def _struct(
-    value: str, source: Any, target: pa.DataType, declared: OdpsType | None, path: str
+    value: str, source: DuckDBPyType, target: pa.DataType, declared: OdpsType | None, path: str
 ) -> _Taken:
     """Fields keep the names and the order that the values give them.
 
@@ -207,7 +212,7 @@ def _struct(
     fields = [target.field(number) for number in range(count)]
     known = {field.name.casefold(): (number, field) for number, field in enumerate(fields)}
     parts: list[tuple[str, _Taken]] = []
-    for name, child in source.children:
+    for name, child in _children(source):
         number, field = known.pop(name.casefold(), (0, None))
         if field is None:
             raise InvalidArgumentError(

@@ -172,10 +172,10 @@ def column_plan(
             raise UsageError(f"the data lacks {what} {field.name!r}, which is not nullable")
         plan.append(result)
     if numbers:
-        said = [source[i].name for folded, i in numbers.items() if folded in fixed]
-        if said:
+        given = [source[i].name for folded, i in numbers.items() if folded in fixed]
+        if given:
             raise UsageError(
-                f"the data has {what} {said[0]!r}, whose value the partition says already: leave it out of the"
+                f"the data has {what} {given[0]!r}, whose value the partition says already: leave it out of the"
                 " data, or out of the partition, and each row goes to its own"
             )
         unknown = ", ".join(repr(source[i].name) for i in list(numbers.values())[:10])

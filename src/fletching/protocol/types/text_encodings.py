@@ -35,9 +35,9 @@ def wide_encoding(head: bytes) -> str | None:
         if not count:
             continue
         units = head[: count * width]
-        zeros = [units[place::width].count(0) for place in range(width)]
+        zeros = [units[index::width].count(0) for index in range(width)]
         for name, value in ((little, 0), (big, width - 1)):
-            empty = all(3 * zeros[place] >= count for place in range(width) if place != value)
+            empty = all(3 * zeros[index] >= count for index in range(width) if index != value)
             if empty and 20 * zeros[value] <= count:
                 return name
     return None
