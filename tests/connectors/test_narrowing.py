@@ -16,7 +16,6 @@ from fletching.connectors.narrowing import (
     filtered_batches,
     missing,
     narrowed,
-    narrowest,
     scan_of,
     table_of,
     without_views,
@@ -108,13 +107,6 @@ def test_the_rows_are_those_of_pyarrow(
 
 def _batches(table: Table, expression: pc.Expression | None) -> list[pa.RecordBatch]:
     return list(filtered_batches(scan_of(table), [], expression)[1])
-
-
-def test_the_narrowest_column() -> None:
-    schema = pa.schema([("a", pa.string()), ("b", pa.int64()), ("c", pa.bool_())])
-    assert narrowest(schema) == "c"
-    assert narrowest(schema.remove(2)) == "b"
-    assert narrowest(pa.schema([("only", pa.list_(pa.string()))])) == "only"
 
 
 def test_what_to_install_is_said() -> None:

@@ -21,7 +21,6 @@ __all__ = [
     "filtered_batches",
     "missing",
     "narrowed",
-    "narrowest",
     "scan_of",
     "table_of",
     "without_views",
@@ -121,18 +120,6 @@ def _remaining(
         for batch in batches:
             kept = batch if residual is None else batch.filter(residual)
             yield kept if kept.schema.names == wanted else kept.select(wanted)
-
-
-def narrowest(schema: pa.Schema) -> str:
-    """The column whose values are the fewest bytes, for engines that count rows by reading one."""
-
-    def width(field: pa.Field) -> int:
-        try:
-            return int(field.type.bit_width)
-        except ValueError:
-            return 1 << 20
-
-    return str(min(schema, key=width).name)
 
 
 def missing(engine: str, error: ImportError) -> MissingExtraError:

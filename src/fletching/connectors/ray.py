@@ -19,12 +19,12 @@ from fletching.client.writing.write_session import WriteSession
 from fletching.connectors.narrowing import (
     missing,
     narrowed,
-    narrowest,
     scan_of,
     without_views,
 )
 from fletching.connectors.task_writes import abort_quietly, begin, commit, write_attempt
 from fletching.errors import UsageError
+from fletching.protocol.types.arrow_types import narrowest
 
 if TYPE_CHECKING:
     from ray.data.datasource import WriteResult

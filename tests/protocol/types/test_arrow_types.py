@@ -14,6 +14,7 @@ from fletching.protocol.types.arrow_types import (
     arrow_field,
     arrow_type,
     field_comment,
+    narrowest,
     odps_type_of,
     odps_type_of_field,
     reply_type,
@@ -181,3 +182,10 @@ def test_blobs_reply_as_plain_binary() -> None:
 def test_half_of_a_character_names_no_column(name: str, comment: str) -> None:
     with pytest.raises(UsageError, match="half of a character"):
         arrow_field(name, parse_type("INT"), comment=comment)
+
+
+def test_the_narrowest_column() -> None:
+    schema = pa.schema([("a", pa.string()), ("b", pa.int64()), ("c", pa.bool_())])
+    assert narrowest(schema) == "c"
+    assert narrowest(schema.remove(2)) == "b"
+    assert narrowest(pa.schema([("only", pa.list_(pa.string()))])) == "only"

@@ -32,6 +32,7 @@ from fletching.errors import FletchingError, UsageError
 from fletching.protocol.messages.admin import ListPartitions, PartitionPage
 from fletching.protocol.messages.requests import GetReadSession
 from fletching.protocol.messages.responses import ReadSession as ReadSessionReply
+from fletching.protocol.types.arrow_types import narrowest
 from fletching.types import PartitionSpec, TableName
 
 __all__ = ["ReadSession", "first_rows", "release_quietly", "released"]
@@ -271,7 +272,7 @@ class ReadSession(Readable):
             # The session sends a column that nobody sees already.
             return _Columns(pa.schema([]), names, None)
         # A reply has columns: rows alone are told by the one whose values are the fewest bytes.
-        asked = names or (min(schema, key=_width).name,)
+        asked = names or (narrowest(schema),)
         return _Columns(pa.schema(fields), names, asked)
 
     def _split(self, start: int, end: int, columns: _Columns) -> Split:
@@ -416,14 +417,6 @@ class _Columns(NamedTuple):
     schema: pa.Schema
     names: tuple[str, ...] | None
     asked: tuple[str, ...] | None
-
-
-def _width(field: pa.Field) -> int:
-    """About how many bits a value has; of what has no fixed width, many."""
-    try:
-        return int(field.type.bit_width)
-    except ValueError:
-        return 1 << 20
 
 
 def _reopened(reopen: Reopening, reply: ReadSessionReply, described: _Described) -> ReadSession:

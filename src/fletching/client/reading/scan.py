@@ -35,6 +35,7 @@ from fletching.protocol.messages.requests import (
 )
 from fletching.protocol.messages.responses import ReadSession as ReadSessionReply
 from fletching.protocol.messages.vocabulary import SessionStatus, SplitMode
+from fletching.protocol.types.arrow_types import narrowest
 from fletching.types import PartitionSpec, TableName
 
 __all__ = ["Scan", "ScannedTable", "session_of"]
@@ -485,16 +486,9 @@ def session_of(scan: Scan, *, with_table_token: bool) -> ReadSessionReply:
 
 
 def _count_column(table: ScannedTable) -> str:
-    """The column whose values are the fewest bytes, for reads that want only the rows' number."""
+    """What reads that want only the rows' number read; a partition column costs nothing."""
     if table.partition_columns:
         return table.partition_columns[0]
     if not table.schema.names:
         raise UsageError(f"table {table.name} has no columns")
-
-    def width(field: pa.Field) -> int:
-        try:
-            return int(field.type.bit_width)
-        except ValueError:
-            return 1 << 20
-
-    return str(min(table.schema, key=width).name)
+    return narrowest(table.schema)

@@ -32,6 +32,8 @@ are unnamed or share a name in any case are refused.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 
 from fletching.errors import UsageError
@@ -53,6 +55,7 @@ __all__ = [
     "arrow_field",
     "arrow_type",
     "field_comment",
+    "narrowest",
     "odps_type_of",
     "odps_type_of_field",
     "reply_type",
@@ -311,6 +314,18 @@ def arrow_field(
         raise UsageError(
             f"a column's name or comment has half of a character: {error.object[:60]!a}"
         ) from None
+
+
+def narrowest(fields: Iterable[pa.Field]) -> str:
+    """The column whose values are the fewest bytes, for reads that want only the rows' number."""
+
+    def width(field: pa.Field) -> int:
+        try:
+            return int(field.type.bit_width)
+        except ValueError:
+            return 1 << 20
+
+    return str(min(fields, key=width).name)
 
 
 def reply_type(

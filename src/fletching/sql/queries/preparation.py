@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-
-import pyarrow as pa
+from collections.abc import Callable, Iterator, Sequence
 
 from fletching.errors import FletchingError, InvalidArgumentError
+from fletching.protocol.types.arrow_types import narrowest
 from fletching.sql.functions.document_functions import json_type
 from fletching.sql.functions.function_lookup import find_function
 from fletching.sql.functions.sql_types import (
@@ -194,7 +193,7 @@ class Prepared:
                 for name, field in fields.items()
                 if id(scan) in starred or name in mentioned
             ]
-            scan.columns = tuple(wanted or [_cheapest(fields)])
+            scan.columns = tuple(wanted or [narrowest(fields.values())])
 
     # --- conditions --------------------------------------------------------------------------
 
@@ -317,19 +316,6 @@ def _folded(tree: exp.Expr, fold: _Fold) -> exp.Expr:
         return node if literal is None else literal
 
     return tree.transform(replace)
-
-
-def _cheapest(fields: Mapping[str, pa.Field]) -> str:
-    """The column that takes least to read, for a query that only counts rows."""
-
-    def width(field: pa.Field) -> int:
-        try:
-            return int(field.type.bit_width)
-        except ValueError:
-            return 1 << 20
-
-    name: str = min(fields.values(), key=width).name
-    return name
 
 
 def _call_type(node: exp.Expr, types: Sequence[SqlType]) -> SqlType:

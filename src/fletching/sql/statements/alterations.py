@@ -237,16 +237,7 @@ class _Reader(TokenReader):
             return Changes((DropColumns(table=table, names=tuple(names)),))
         if self.word() != "PARTITION":
             raise self.wrong("COLUMNS or PARTITION is expected")
-        partitions: list[PartitionSpec] = []
-        conditions: list[exp.Expr] = []
-        while self.take("PARTITION"):
-            started = self._position
-            try:
-                partitions.append(self.partition())
-            except SqlSyntaxError:
-                self._position = started
-                conditions.append(self._condition())
-            self.take(",")
+        partitions, conditions = self._partitions()
         if conditions:
             conditions += [exp.and_(*starmap(equal, item)) for item in partitions]
             return DropPartitions(table, exp.or_(*conditions), exists)
@@ -258,6 +249,16 @@ class _Reader(TokenReader):
 
     def _merge(self, table: TableName) -> Statement:
         exists = self.exists()
+        partitions, conditions = self._partitions()
+        if not partitions and not conditions:
+            raise self.wrong("SMALLFILES, or PARTITION and its values, is expected")
+        self.need("OVERWRITE", "PARTITION")
+        into = self.partition()
+        self.take("PURGE")
+        return MergePartitions(table, tuple(partitions), tuple(conditions), into, exists)
+
+    def _partitions(self) -> tuple[list[PartitionSpec], list[exp.Expr]]:
+        """Partitions by their values, and conditions on them, each behind its PARTITION."""
         partitions: list[PartitionSpec] = []
         conditions: list[exp.Expr] = []
         while self.take("PARTITION"):
@@ -268,12 +269,7 @@ class _Reader(TokenReader):
                 self._position = started
                 conditions.append(self._condition())
             self.take(",")
-        if not partitions and not conditions:
-            raise self.wrong("SMALLFILES, or PARTITION and its values, is expected")
-        self.need("OVERWRITE", "PARTITION")
-        into = self.partition()
-        self.take("PURGE")
-        return MergePartitions(table, tuple(partitions), tuple(conditions), into, exists)
+        return partitions, conditions
 
     def _condition(self) -> exp.Expr:
         """A condition on partition columns in parentheses; a comma means AND."""
