@@ -11,6 +11,7 @@ from tests.engine.changes.conftest import MakeTable
 
 from fletching.client import Table
 from fletching.engine.changes import row_merge
+from fletching.engine.changes.row_merge import RowMerge
 from fletching.errors import InvalidArgumentError, UsageError
 
 SCHEMA = pa.schema([("k", pa.string()), ("n", pa.int64()), ("s", pa.string())])
@@ -60,6 +61,51 @@ def test_single_columns_leave_the_others_as_they_are(new_table: MakeTable) -> No
     table.merge(rows(("a", 10, "x"), ("e", 60, "y")).select(["k", "s"]), on=["k"], columns=["s"])
     changed = [("a", 1, "x"), *THERE[1:], ("e", None, "y")]
     assert content(table) == sorted(changed, key=repr)
+
+
+@pytest.mark.parametrize(
+    ("on", "options"),
+    [
+        (["k"], {}),
+        (["n"], {}),
+        (["k", "n"], {"when_matched": "delete"}),
+        (["k"], {"columns": ["s"]}),
+        (["n"], {"when_not_matched": None}),
+        (["k"], {"when_matched": None, "when_not_matched_by_source": "delete"}),
+        (["n"], {"when_not_matched_by_source": "delete"}),
+    ],
+)
+def test_of_many_rows_some_meet_the_table_at_a_time(
+    new_table: MakeTable, monkeypatch: pytest.MonkeyPatch, on: list[str], options: dict[str, Any]
+) -> None:
+    there = [(f"k{number % 13}", number if number % 7 else None, "old") for number in range(40)]
+    comes = [(f"k{number}", number, "new") for number in range(9, 21)] + [(None, None, "none")]
+    reports, contents, held = [], [], []
+    counted = RowMerge._keys
+
+    def keys(merge: RowMerge, bits: int, part: int) -> Any:
+        result = counted(merge, bits, part)
+        held.append(len(result.numbers))
+        return result
+
+    monkeypatch.setattr(RowMerge, "_keys", keys)
+    for at_once in (1 << 20, 4):
+        monkeypatch.setattr(row_merge, "KEYS_AT_ONCE", at_once)
+        table = new_table(SCHEMA, rows(*there))
+        report = table.merge(rows(*comes), on=on, **options)
+        reports.append((report.rows_inserted, report.rows_updated, report.rows_deleted))
+        contents.append(content(table))
+    assert reports[0] == reports[1]
+    assert contents[0] == contents[1]
+    assert held[0] == sum(held[1:])
+    assert len(held) == 5
+    upserted = []
+    for at_once in (1 << 20, 4):
+        monkeypatch.setattr(row_merge, "KEYS_AT_ONCE", at_once)
+        table = new_table(SCHEMA, rows(*there))
+        table.upsert(rows(*comes, *comes[2:5], *comes), on=on)
+        upserted.append(content(table))
+    assert upserted[0] == upserted[1]
 
 
 @pytest.mark.parametrize("at_once", [1, 9, 1 << 16])

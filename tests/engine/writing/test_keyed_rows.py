@@ -91,6 +91,23 @@ def test_a_key_is_never_null() -> None:
         rows.add("", [pa.array([1, 2]), pa.array([1, None])], nothing)
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_keys_that_all_go_and_ascend(broken: bool) -> None:
+    rows = KeyedRows(["k"], SEED)
+    for start in (0, 300):
+        rows.add("", [pa.array(range(start, start + 300))], np.ones(300, dtype=bool))
+    if broken:
+        rows.add("", [pa.array([7, 900])], np.array([False, True]))
+    run = run_of(rows, 600 + broken, deletes=True)
+    expected = {key: key for key in range(600)}
+    if broken:
+        del expected[7]
+        expected[900] = 600
+        back = run_of(rows, 1)
+        assert (back.numbers.tolist(), back.rows.tolist()) == ([7], [0])
+    assert dict(zip(run.numbers.tolist(), run.rows.tolist(), strict=True)) == expected
+
+
 @pytest.mark.parametrize("broken", ["by an earlier key", "by the same key", "by a delete", "not"])
 def test_keys_that_ascend_and_then_do_not(broken: str) -> None:
     rows = KeyedRows(["k"], SEED)
@@ -113,8 +130,8 @@ def test_keys_that_ascend_and_then_do_not(broken: str) -> None:
     assert dict(zip(part.numbers.tolist(), part.rows.tolist(), strict=True)) == mine
 
 
-def run_of(rows: KeyedRows, end: int, *, start: int = 0) -> Entries:
-    data = bytes(rows.run_maker(deletes=False)("", start, end))
+def run_of(rows: KeyedRows, end: int, *, start: int = 0, deletes: bool = False) -> Entries:
+    data = bytes(rows.run_maker(deletes=deletes)("", start, end))
     stored: Any = Bytes(data)
     run = run_at(stored, 0, len(data), most=end - start, merged=False, indexes=None)
     return run.all()

@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 
 from fletching.errors import InvalidArgumentError
 
-__all__ = ["check_key_type", "is_exact", "key_numbers", "last_indices", "last_of_key", "same_keys"]
+__all__ = [
+    "check_key_type",
+    "is_exact",
+    "joined_columns",
+    "key_numbers",
+    "last_indices",
+    "last_of_key",
+    "plain_column",
+    "same_keys",
+]
 
 _U64 = NDArray[np.uint64]
 
@@ -63,6 +72,19 @@ def _is_text(data_type: pa.DataType) -> bool:
         or types.is_binary(data_type)
         or types.is_large_binary(data_type)
     )
+
+
+def plain_column(column: pa.Array) -> pa.Array:
+    """A column without a dictionary: one that came may have a value twice, so that only values tell."""
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def joined_columns(parts: Sequence[pa.Array], data_type: pa.DataType) -> pa.Array:
+    """Parts of a column of some type, one behind the other, without dictionaries."""
+    if not parts:
+        plain = data_type.value_type if pa.types.is_dictionary(data_type) else data_type
+        return pa.array([], plain)
+    return pa.concat_arrays(list(map(plain_column, parts)))
 
 
 def is_exact(data_types: Sequence[pa.DataType]) -> bool:
@@ -250,13 +272,7 @@ def last_indices(
         column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
         for column in columns(doubtful)
     ]
-    # A dictionary that came may have a value twice: only the values tell, and not its indices.
-    values = [
-        (each.dictionary_decode() if pa.types.is_dictionary(each.type) else each)
-        .dictionary_encode()
-        .indices
-        for each in codes
-    ]
+    values = [plain_column(each).dictionary_encode().indices for each in codes]
     table = np.stack([each.to_numpy(zero_copy_only=False) for each in values], axis=1)
     _, groups = np.unique(table, axis=0, return_inverse=True)
     alone[doubtful] = False

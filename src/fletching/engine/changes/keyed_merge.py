@@ -43,8 +43,8 @@ __all__ = ["KeyedMerge", "as_row", "staged_rows"]
 
 _Numbers = NDArray[np.uint64]
 
-ENTRIES_AT_ONCE = 1 << 20
-"""How many keys of a commit are folded and looked for at once: some 100 MB."""
+ENTRIES_AT_ONCE = 1 << 18
+"""How many keys of a commit are folded and looked for at once: some 30 MB."""
 
 
 def staged_rows(staged: Iterable[StagedSegmentRow]) -> list[StagedRows]:

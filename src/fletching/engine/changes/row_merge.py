@@ -3,6 +3,9 @@
 The session's segments, which are durable and invisible, become the table's as they are where their
 rows come whole; rows of them that do not come are never visible. Only where the columns of two rows
 are put together, or one row of the session takes the place of several, rows are written anew.
+
+The session's keys are in memory some at a time: of many rows those whose numbers fall into one part after the
+other. Where no key run knows the keys, each part is another look at the table.
 """
 
 from __future__ import annotations
@@ -23,8 +26,10 @@ from fletching.engine.changes.attempts import Draft
 from fletching.engine.changes.key_values import (
     check_key_type,
     is_exact,
+    joined_columns,
     key_numbers,
     last_of_key,
+    plain_column,
     same_keys,
 )
 from fletching.engine.changes.keyed_merge import KeyedMerge, as_row
@@ -40,6 +45,10 @@ from fletching.protocol.types.row_selection import take_rows
 
 __all__ = ["RowMerge", "replace_draft"]
 
+KEYS_AT_ONCE = 1 << 21
+"""How many rows of a session meet the table at once: some 200 MB."""
+
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _NEAR_AT_ONCE = 1 << 16
 """Rows of which a key may be among those looked for, before it is searched for: some MB."""
 _MATCHED = ("update", "delete", None)
@@ -97,7 +106,7 @@ class RowMerge:
             if request.columns
             else ()
         )
-        self._keyed_source: tuple[_Source, NDArray[np.bool_]]
+        self._whole: tuple[_Source, NDArray[np.bool_]] | None = None
         # The session's rows, as a table of their own beside the other.
         rows = [as_row(each.segment, number) for number, each in enumerate(staged)]
         self._source = PinnedTable(view.table, view.scan_schema, Snapshot.of(rows), view.store)
@@ -106,39 +115,55 @@ class RowMerge:
 
     # --- the session's keys ---------------------------------------------------------------------
 
-    def _keys(self) -> _Source:
-        """Reads the keys of the session's rows; those with a null match nothing."""
+    def _parts(self) -> Iterator[tuple[_Source, NDArray[np.bool_]]]:
+        """The keys of the session's rows, those of some at a time; which rows no later one has the key of."""
+        if self._whole is not None:
+            yield self._whole
+            return
+        rows = int(self._starts[-1])
+        bits = max(-(-rows // KEYS_AT_ONCE) - 1, 0).bit_length()
+        for part in range(1 << bits):
+            source = self._keys(bits, part)
+            result = source, self._last(source)
+            if not bits:
+                self._whole = result
+            yield result
+
+    def _keys(self, bits: int, part: int) -> _Source:
+        """Reads the keys of the session's rows that fall into a part; those with a null match nothing."""
         parts: list[list[pa.Array]] = []
         entries: list[NDArray[np.int64]] = []
+        numbered: list[NDArray[np.uint64]] = []
         source = self._source
         projection = source.projection(self._on)
         for matches, batch in source.rows(source.matches(None), projection):
             index, rows = source.positions(matches)
-            valid = without_nulls(batch)
-            chosen = np.flatnonzero(valid)
-            parts.append([column.take(pa.array(chosen)) for column in batch.columns])
+            chosen = np.flatnonzero(without_nulls(batch))
+            columns = [plain_column(column.take(pa.array(chosen))) for column in batch.columns]
+            numbers = key_numbers(columns, self._context.key_seed(self._view.table.id))
+            if bits:
+                # Neighbours are spread over all parts, as numbers may be.
+                mine = np.flatnonzero((numbers * _SPREAD) >> np.uint64(64 - bits) == part)
+                chosen, numbers = chosen[mine], numbers[mine]
+                columns = [column.take(pa.array(mine)) for column in columns]
+            parts.append(columns)
+            numbered.append(numbers)
             number = source.snapshot.segments[index].id
             entries.append((rows.astype(np.int64) + self._starts[number])[chosen])
         types = [self._view.scan_schema.columns.field(index).type for index in self._on]
         columns = [
-            _joined([part[number] for part in parts], data_type)
+            joined_columns([each[number] for each in parts], data_type)
             for number, data_type in enumerate(types)
         ]
         entry = np.concatenate([np.zeros(0, dtype=np.int64), *entries])
-        # In the order of the writes, so that "last" means what it says.
-        back = np.argsort(entry, kind="stable")
-        columns = [column.take(pa.array(back)) for column in columns]
-        numbers = key_numbers(columns, self._seed)
-        order = np.argsort(numbers, kind="stable")
+        numbers = np.concatenate([np.zeros(0, dtype=np.uint64), *numbered])
+        # By number, and those of one in the order of the writes, so that "last" means what it says.
+        order = np.lexsort((entry, numbers))
         return _Source(
-            numbers[order], [column.take(pa.array(order)) for column in columns], entry[back][order]
+            numbers[order], [column.take(pa.array(order)) for column in columns], entry[order]
         )
 
-    @property
-    def _seed(self) -> bytes:
-        return self._context.key_seed(self._view.table.id)
-
-    @property
+    @functools.cached_property
     def _exact(self) -> bool:
         return is_exact([self._view.scan_schema.columns.field(index).type for index in self._on])
 
@@ -171,37 +196,68 @@ class RowMerge:
 
     def _work(self, writer: RowWriter) -> Draft:
         request, view = self._request, self._view
-        source = self._keys()
-        last = self._last(source)
-        self._keyed_source = source, last
-        hits = list(self._hits(view, source, last))
         gathered: dict[int, GatheredRows] = defaultdict(GatheredRows)
-        if request.when_matched is not None:
-            for matches, _ in hits:
-                index, rows = view.positions(matches)
-                gathered[view.snapshot.segments[index].id].add(rows)
-        gone: dict[int, BitMap] = defaultdict(BitMap)
-        gone.update({number: rows.bitmap() for number, rows in gathered.items()})
-        every = np.concatenate([np.zeros(0, np.int64), *(entries for _, entries in hits)])
-        times = np.bincount(every, minlength=int(self._starts[-1]))
-        matched = times > 0
-        updated = len(every) if request.when_matched == "update" else 0
+        met: dict[int, GatheredRows] = defaultdict(GatheredRows)
+        matched = np.zeros(int(self._starts[-1]), dtype=bool)
+        moved, superseded = np.zeros_like(matched), np.zeros_like(matched)
+        updated = 0
+        for source, last in self._parts():
+            superseded[source.entry[~last]] = True
+            for number, rows, entries in self._work_on(source, last, writer, moved):
+                if request.when_matched is not None:
+                    gathered[number].add(rows)
+                if request.when_not_matched_by_source == "delete":
+                    met[number].add(rows)
+                matched[entries] = True
+                updated += len(rows) if request.when_matched == "update" else 0
         comes = ~matched if request.when_not_matched == "insert" else np.zeros_like(matched)
         if request.last_wins:
             # Rows that a later one of the session replaces do not come; those without a key do.
-            comes[source.entry[~last]] = False
-        rewrites = bool(self._columns) or bool((times > 1).any())
-        if request.when_matched == "update":
-            if rewrites:
-                self._rewrite(hits, writer)
-            else:
-                comes |= times == 1
+            comes &= ~superseded
+        comes |= moved
+        gone: dict[int, BitMap] = defaultdict(BitMap)
+        gone.update({number: rows.bitmap() for number, rows in gathered.items()})
         if request.when_not_matched_by_source == "delete":
-            self._take_the_rest(hits, gone)
+            for number, shown in view.chosen("").items():
+                gone[number] |= shown - (met[number].bitmap() if number in met else BitMap())
         added = writer.finish()
         draft = self._draft(gone, comes, added, updated)
         draft.packs = writer.packs
         return draft
+
+    def _work_on(
+        self,
+        source: _Source,
+        last: NDArray[np.bool_],
+        writer: RowWriter,
+        moved: NDArray[np.bool_],
+    ) -> Iterator[tuple[int, NDArray[np.uint32], NDArray[np.int64]]]:
+        """The rows of the table that some of the session's meet: segment, rows of it, the session's rows.
+
+        Rows that are updated are written anew on the way, or the session's noted as those that come in their place.
+        """
+        view = self._view
+        update = self._request.when_matched == "update"
+        anew, held, count = bool(self._columns), list[tuple[Matches, NDArray[np.int64]]](), 0
+        for hit in self._hits(view, source, last):
+            index, rows = view.positions(hit[0])
+            yield view.snapshot.segments[index].id, rows, hit[1]
+            if update:
+                held.append(hit)
+                count += len(rows)
+                # More than there are of the session's: one is for several.
+                anew = anew or count > len(source.numbers)
+                if anew:
+                    self._rewrite(held, writer)
+                    held = []
+        if held:
+            entries, times = np.unique(
+                np.concatenate([each for _, each in held]), return_counts=True
+            )
+            if (times > 1).any():
+                self._rewrite(held, writer)
+            else:
+                moved[entries] = True
 
     def _draft(
         self,
@@ -268,7 +324,9 @@ class RowMerge:
         if self._by_key:
             near = near_by_key(self._context, view, source.numbers)
         else:
-            near = near_by_scan(view, self._on, source.numbers, self._seed)
+            near = near_by_scan(
+                view, self._on, source.numbers, self._context.key_seed(self._view.table.id)
+            )
         group: list[NearRows] = []
         count = 0
         for each in near:
@@ -302,7 +360,9 @@ class RowMerge:
                 )
                 if end > first
             ]
-            there = [_joined(list(column), column[0].type) for column in zip(*parts, strict=True)]
+            there = [
+                joined_columns(list(column), column[0].type) for column in zip(*parts, strict=True)
+            ]
             same = same_keys(there, [column.take(pa.array(result)) for column in source.columns])
             at, result = at[same], result[same]
         if self._request.last_wins:
@@ -380,21 +440,9 @@ class RowMerge:
         (batch_of_all,) = table.to_batches()
         return take_rows(batch_of_all, pa.array(back))
 
-    def _take_the_rest(
-        self, hits: Sequence[tuple[Matches, NDArray[np.int64]]], gone: dict[int, BitMap]
-    ) -> None:
-        """Adds the rows of the table that the session has no row for."""
-        view = self._view
-        matched: dict[int, BitMap] = defaultdict(BitMap)
-        for matches, _ in hits:
-            index, rows = view.positions(matches)
-            matched[view.snapshot.segments[index].id] |= BitMap(rows)
-        for number, shown in view.chosen("").items():
-            gone[number] |= shown - matched[number]
-
     def _check_came(self, came: PinnedTable) -> None:
         """Refuses if rows came that match some of the source."""
-        if any(True for _ in self._hits(came, *self._keyed_source)):
+        if any(True for source, last in self._parts() for _ in self._hits(came, source, last)):
             raise RowsChangedError("rows came that match some of the source")
 
 
@@ -450,12 +498,3 @@ def _check_clauses(request: MergeRows) -> None:
     ):
         if value not in known:
             raise InvalidArgumentError(f"{name} is {value!r}; expected one of {known}")
-
-
-def _joined(parts: list[pa.Array], data_type: pa.DataType) -> pa.Array:
-    plain = data_type.value_type if pa.types.is_dictionary(data_type) else data_type
-    if not parts:
-        return pa.array([], plain)
-    return pa.concat_arrays(
-        [part.dictionary_decode() if pa.types.is_dictionary(part.type) else part for part in parts]
-    )

@@ -66,7 +66,9 @@ def deletes_of(column: pa.Array) -> NDArray[np.bool_]:
 
 class _Partition:
     def __init__(self) -> None:
-        self.ascending: AscendingKeys | None = AscendingKeys()  # None once they do not
+        # Until a key does not ascend, or has another operation than those before it.
+        self.ascending: AscendingKeys | None = AscendingKeys()
+        self.all_go = False
         self.columns: list[list[pa.Array]] = []
         self.numbers: list[NDArray[np.uint64]] = []
         self.deletes: list[NDArray[np.bool_]] = []
@@ -126,11 +128,16 @@ class KeyedRows:
         self.count += len(numbers)
         # Of their own: views of the message would have all of it, and its other columns, live as long.
         if is_exact([column.type for column in columns]):
-            if result.ascending is not None:
-                if not deletes.any() and result.ascending.add(numbers):
+            ascending = result.ascending
+            if ascending is not None:
+                some_go = bool(deletes.any())
+                if not ascending.count:
+                    result.all_go = some_go
+                alike = some_go == result.all_go and (not some_go or bool(deletes.all()))
+                if alike and ascending.add(numbers):
                     return
-                result.numbers = [result.ascending.numbers()]
-                result.deletes = [np.zeros(result.ascending.count, dtype=bool)]
+                result.numbers = [ascending.numbers()]
+                result.deletes = [np.full(ascending.count, result.all_go)]
                 result.ascending = None
             numbers = numbers.copy()
         else:
@@ -149,6 +156,8 @@ class KeyedRows:
         for each in self._partitions.values():
             if each.ascending is not None:
                 each.stored = [each.ascending.count, 0]
+                if each.all_go:
+                    each.stored.reverse()
                 continue
             numbers, deletes = np.concatenate(each.numbers), np.concatenate(each.deletes)
             each.numbers, each.deletes = [], []
