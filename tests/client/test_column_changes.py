@@ -100,6 +100,24 @@ def test_values_that_a_restore_brings_back_are_changes(table: Table, nested: boo
     assert [each.version for each in table.watch(before, timeout=0)] == [before + 1]
 
 
+def test_rows_that_went_with_fields_that_a_restore_took_are_in_the_feed(table: Table) -> None:
+    table.add_columns(pa.schema([("s.y", pa.string())]))
+    table.append({"a": [4, 5], "b": ["b", "c"], "s": [{"x": 4, "y": "gone"}, None]})
+    table.restore(1)
+    # Another field of that name, and of another type.
+    table.add_columns(pa.schema([("s.y", pa.int64())]))
+    table.append({"a": [6], "b": ["d"], "s": [{"x": 6, "y": 7}]})
+    changes = table.changes(2).to_table().select(["_change_type", "a", "s"]).to_pylist()
+    assert [tuple(change.values()) for change in changes] == [
+        ("insert", 4, {"x": 4, "y": None}),
+        ("insert", 5, None),
+        ("delete", 4, {"x": 4, "y": None}),
+        ("delete", 5, None),
+        ("insert", 6, {"x": 6, "y": 7}),
+    ]
+    assert table.changes(2, 4).to_table()["s"].to_pylist() == [{"x": 4}, None] * 2
+
+
 def test_names_may_change_places(table: Table) -> None:
     table.rename_column("b", "t")
     table.add_columns("b INT")

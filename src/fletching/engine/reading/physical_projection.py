@@ -26,6 +26,7 @@ from fletching.ipc.type_tree import any_below
 from fletching.ipc.validation import BatchValidator
 from fletching.protocol.types.constant_columns import constant_column, constant_scalar
 from fletching.protocol.types.conversion import convert_for_reply
+from fletching.protocol.types.table_schema import odps_type_of_field
 
 __all__ = [
     "OutputMapping",
@@ -353,6 +354,16 @@ class OutputMapping:
         stored = projection.stored(schema_version)
         position = {index: number for number, index in enumerate(columns)}
         self._indices = [None if index is None else position[index] for index in stored.source]
+        # By output: of a struct that is stored, the ids of its nodes, where the table has not all of them now.
+        self._lost: list[tuple[int, ...]] = [()] * len(stored.source)
+        if stored.converts:
+            held = projection.versions[schema_version].column_ids
+            for number, (output, index) in enumerate(
+                zip(projection.outputs, stored.source, strict=True)
+            ):
+                known = projection.table.column_ids[output.index]
+                if index is not None and not set(held[index]) <= set(known):
+                    self._lost[number] = held[index]
         self._same = stored.same or (stored.selected and self._indices == list(range(len(columns))))
         self._selected = stored.selected
 
@@ -369,14 +380,43 @@ class OutputMapping:
         projection = self._projection
         count = len(projection.table.data)
         arrays: list[pa.Array] = []
-        for output, index in zip(projection.outputs, self._indices, strict=True):
+        for output, index, lost in zip(projection.outputs, self._indices, self._lost, strict=True):
             data_type = output.field.type
             if index is None:
                 value = self._partition[output.index - count] if output.index >= count else None
                 arrays.append(constant_column(data_type, value, batch.num_rows))
             else:
-                arrays.append(_converted(batch.column(index), data_type, output.field.name))
+                column = batch.column(index)
+                if lost:
+                    known = frozenset(projection.table.column_ids[output.index])
+                    column = _known_fields(column, lost, known)
+                arrays.append(_converted(column, data_type, output.field.name))
         return pa.RecordBatch.from_arrays(arrays, schema=projection.schema)
+
+
+def _known_fields(column: pa.Array, ids: tuple[int, ...], known: frozenset[int]) -> pa.Array:
+    """A struct without the fields that the table has not any more, as after a restore.
+
+    Args:
+        column: the values.
+        ids: of its nodes: its own, then those of its fields and what is in them.
+        known: those that the table has.
+    """
+    if not pa.types.is_struct(column.type) or known.issuperset(ids):
+        return column
+    fields, children, start = [], [], 1
+    for number in range(column.type.num_fields):
+        field = column.type.field(number)
+        mine = ids[start : start + odps_type_of_field(field).node_count]
+        start += len(mine)
+        if mine and mine[0] in known:
+            child = _known_fields(column.field(number), mine, known)
+            fields.append(field.with_type(child.type))
+            children.append(child)
+    if not fields:
+        return column
+    mask = column.is_null() if column.null_count else None
+    return pa.StructArray.from_arrays(children, fields=fields, mask=mask)
 
 
 def _converted(column: pa.Array, sent: pa.DataType, name: str) -> pa.Array:
