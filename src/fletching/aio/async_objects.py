@@ -223,6 +223,7 @@ class AsyncReadSession(AsyncItems[pa.RecordBatch], of=blocking.ReadSession):
     rows = _awaited_object(blocking.ReadSession.rows)
     refresh = _awaited_object(blocking.ReadSession.refresh)
     release = _awaited(blocking.ReadSession.release)
+    statistics = _awaited(blocking.ReadSession.statistics)
     to_table = _awaited(blocking.ReadSession.to_table)
     to_pandas = _awaited(blocking.ReadSession.to_pandas)
     to_polars = _awaited(blocking.ReadSession.to_polars)

@@ -23,6 +23,7 @@ from fletching.client.reading.arrow_reader import ArrowReader
 from fletching.client.reading.read_session import ReadSession
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.reading.scan import Scan
+from fletching.client.reading.session_statistics import ColumnStatistics, SessionStatistics
 from fletching.client.reading.split import Split
 from fletching.client.retry import NO_RETRIES, RetryPolicy, Timing
 from fletching.client.table import Table
@@ -46,6 +47,7 @@ __all__ = [
     "CallOptions",
     "ChangeReport",
     "Client",
+    "ColumnStatistics",
     "CommitMessage",
     "Credentials",
     "Partition",
@@ -54,6 +56,7 @@ __all__ = [
     "ResumeToken",
     "RetryPolicy",
     "Scan",
+    "SessionStatistics",
     "Split",
     "StreamReader",
     "StreamWriter",

@@ -5,6 +5,7 @@ import math
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 
@@ -14,6 +15,7 @@ from fletching.engine.tables.statistics import (
     ColumnStatistics,
     StatisticsBuilder,
     column_key,
+    few_values,
     read_statistics,
 )
 
@@ -25,7 +27,19 @@ def record(*columns: Any, data_type: Any = None) -> ColumnStatistics | None:
     builder = StatisticsBuilder(pa.schema([("c", arrays[0].type)]))
     for array in arrays:
         builder.add([array])
-    return read_statistics(builder.encode()).get("c")
+    return bounds_of(builder).get("c")
+
+
+def bounds_of(builder: StatisticsBuilder) -> dict[str, ColumnStatistics]:
+    """What is recorded, without the counts of nulls."""
+    recorded = read_statistics(builder.encode())
+    return {
+        name: msgspec.structs.replace(column, null_count=None) for name, column in recorded.items()
+    }
+
+
+def nulls_of(builder: StatisticsBuilder) -> dict[str, int | None]:
+    return {name: column.null_count for name, column in read_statistics(builder.encode()).items()}
 
 
 @pytest.mark.parametrize(
@@ -87,7 +101,7 @@ def test_only_the_first_columns_are_recorded() -> None:
     schema = pa.schema([(f"c{i}", pa.int8()) for i in range(MAX_COLUMNS + 5)])
     builder = StatisticsBuilder(schema)
     builder.add([pa.array([1], pa.int8())] * len(schema))
-    assert len(read_statistics(builder.encode())) == MAX_COLUMNS
+    assert len(bounds_of(builder)) == MAX_COLUMNS
 
 
 def test_merging_segments_keeps_what_both_know() -> None:
@@ -98,11 +112,11 @@ def test_merging_segments_keeps_what_both_know() -> None:
     merged = StatisticsBuilder(schema)
     merged.merge(first.encode())
     merged.merge(second.encode())
-    known = read_statistics(merged.encode())
+    known = bounds_of(merged)
     assert known["a"] == ColumnStatistics(1, 5, True, True)
     assert known["s"] == ColumnStatistics(None, None, True, True)
     merged.merge(None)
-    assert read_statistics(merged.encode())["a"] == ColumnStatistics(None, None, True, True, True)
+    assert bounds_of(merged)["a"] == ColumnStatistics(None, None, True, True, True)
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -114,7 +128,7 @@ def test_a_bound_that_one_segment_lacks_is_lacking_when_merged(turned: bool) -> 
     merged = StatisticsBuilder(schema)
     for record_ in records[::-1] if turned else records:
         merged.merge(record_)
-    assert read_statistics(merged.encode())["s"] == ColumnStatistics(None, None, False, True)
+    assert bounds_of(merged)["s"] == ColumnStatistics(None, None, False, True)
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -128,7 +142,7 @@ def test_merging_keeps_that_some_value_is_not_a_number(turned: bool) -> None:
     merged = StatisticsBuilder(schema)
     for data in records[::-1] if turned else records:
         merged.merge(data)
-    assert read_statistics(merged.encode())["f"] == ColumnStatistics(1.0, 1.0, False, True, True)
+    assert bounds_of(merged)["f"] == ColumnStatistics(1.0, 1.0, False, True, True)
 
 
 def test_fields_of_structs_are_recorded_at_every_depth() -> None:
@@ -139,11 +153,45 @@ def test_fields_of_structs_are_recorded_at_every_depth() -> None:
     rows = [{"a": 1, "c": {"x": 0.5}}, None, {"a": 3, "c": None}]
     builder.add([pa.array(rows, data_type), pa.array([7, 7, 7])])
     builder.add([pa.array(rows, data_type).slice(2), pa.array([7])])
-    assert read_statistics(builder.encode()) == {
+    assert bounds_of(builder) == {
         "st.a": ColumnStatistics(7, 7, False, True),
         column_key(["st", "a"]): ColumnStatistics(1, 3, True, True),
         column_key(["st", "c", "x"]): ColumnStatistics(0.5, 0.5, True, True),
     }
+
+
+def test_nulls_are_counted() -> None:
+    schema = pa.schema([("a", pa.int64()), ("s", pa.struct([("x", pa.int8())]))])
+    builder = StatisticsBuilder(schema)
+    rows = [{"x": 1}, None, {"x": None}]
+    builder.add([pa.array([1, None, None]), pa.array(rows, schema.field("s").type)])
+    # A batch of several zones.
+    many = pa.array([None] * 70_000 + [1] * 70_000, pa.int64())
+    builder.add([many, pa.nulls(140_000, schema.field("s").type)])
+    assert nulls_of(builder) == {"a": 70_002, column_key(["s", "x"]): 140_002}
+
+
+def test_counts_of_nulls_are_exact_or_not_there() -> None:
+    schema = pa.schema([("a", pa.int64()), ("b", pa.int64())])
+    first = StatisticsBuilder(schema)
+    first.add([pa.array([1, None]), pa.array([1, 2])])
+    merged = StatisticsBuilder(schema)
+    for _ in range(2):
+        merged.merge(first.encode())
+    assert nulls_of(merged) == {"a": 2, "b": 0}
+    # Earlier releases counted none.
+    merged.merge(b'{"a": [1, 1, true, true, false], "b": [1, 1, false, true, false]}')
+    assert nulls_of(merged) == {"a": None, "b": 0}
+    merged.merge(b'{"a": [1, 1, false, true, false], "b": [1, 1, true, true, false]}')
+    assert nulls_of(merged) == {"a": None, "b": None}
+
+
+def test_few_values_have_bounds_though_they_are_texts() -> None:
+    assert few_values(pa.array(["b", "a", None])) == ColumnStatistics(
+        "a", "b", True, True, False, 1
+    )
+    assert few_values(pa.array([], pa.int8())) == ColumnStatistics(null_count=0)
+    assert few_values(pa.array([b"x"])) is None
 
 
 @pytest.mark.parametrize("data", [None, b"", b"x", b"[]", b'{"a": 1}'])

@@ -168,6 +168,9 @@ def test_every_request_but_reading_is_refused() -> None:
         requests.ReadTable(table=TableName("demo", "u"), session_id="s1"),
         requests.GetReadSession(table=T, session_id="s2", refresh=True),
         requests.GetReadSession(table=T, session_id="s1", release=True),
+        requests.GetReadSession(table=T, session_id="s1", with_splits=True),
+        requests.GetReadSession(table=T, session_id="s1", with_partitions=True),
+        requests.GetReadSession(table=T, session_id="s1", with_statistics=True),
     ]
     for sample in samples:
         with pytest.raises(NoPermissionError):

@@ -24,12 +24,17 @@ from fletching.client.reading.parallel import read_in_order
 from fletching.client.reading.readable import OpenedRows, Readable
 from fletching.client.reading.residual import Residual
 from fletching.client.reading.resume_token import ResumeToken
+from fletching.client.reading.session_statistics import (
+    PartitionBounds,
+    SessionStatistics,
+    partition_bounds,
+    partition_of,
+    session_statistics,
+)
 from fletching.client.reading.split import Split, SplitList
-from fletching.client.table_info import describe
 from fletching.client.table_schemas import scan_schema
 from fletching.client.transports.channel import Channel, Reopening, patience
 from fletching.errors import FletchingError, UsageError
-from fletching.protocol.messages.admin import ListPartitions, PartitionPage
 from fletching.protocol.messages.requests import GetReadSession
 from fletching.protocol.messages.responses import ReadSession as ReadSessionReply
 from fletching.protocol.types.arrow_types import narrowest
@@ -51,12 +56,13 @@ class _Described(TypedDict):
 
     table: TableName
     columns: tuple[str, ...] | None
-    partitions: tuple[PartitionSpec, ...] | None
     filter: str | None
     limit: int | None
     partitioned: bool
     shown: tuple[str, ...] | None
     residual: Residual | None
+    bounds: list[PartitionBounds] | None
+    statistics: SessionStatistics | None
 
 
 class ReadSession(Readable):
@@ -91,21 +97,22 @@ class ReadSession(Readable):
         *,
         table: TableName,
         columns: tuple[str, ...] | None,
-        partitions: tuple[PartitionSpec, ...] | None,
         filter: str | None,  # noqa: A002  # the query's own word
         limit: int | None,
         partitioned: bool,
         shown: tuple[str, ...] | None = None,
         residual: Residual | None = None,
+        bounds: list[PartitionBounds] | None = None,
+        statistics: SessionStatistics | None = None,
     ) -> None:
         self._channel = channel
         self._reply = reply
         self._columns = columns
         self._shown = shown
-        self._partitions = partitions
         self._limit = limit
         self._partitioned = partitioned
-        self._bounds: list[tuple[PartitionSpec, int, int]] | None = None
+        self._bounds = bounds
+        self._statistics = statistics
         self._released = False
         self.table = table
         self.id = reply.session_id
@@ -288,7 +295,7 @@ class ReadSession(Readable):
                 asked=columns.asked,
             ),
             columns.schema,
-            None if filtered else end - start,
+            None if filtered and end > start else end - start,
             self._channel,
             self._bytes_of(end - start),
             self._partition_of(start, end),
@@ -297,45 +304,38 @@ class ReadSession(Readable):
 
     def _partition_of(self, start: int, end: int) -> PartitionSpec | None:
         """The partition that all rows of a range are of; None if there are several, or none."""
-        # What partitions there are is told to who opened the session, who plans; not to who reads.
-        if not self._partitioned or start == end or self._is_carried:
+        if not self._partitioned or start == end:
             return None
         if self._bounds is None:
-            self._bounds = self._partition_bounds()
-        for spec, first, last in self._bounds:
-            if first <= start and end <= last:
-                return spec
-        return None
+            # What partitions there are is told to who opened the session, who plans; not to who reads.
+            if self._is_carried:
+                return None
+            self._bounds = partition_bounds(self._ask(with_partitions=True).details)
+        return partition_of(self._bounds, start, end)
 
-    def _partition_bounds(self) -> list[tuple[PartitionSpec, int, int]]:
-        """The session's rows of each partition; empty if the table has moved on since."""
-        bounds: list[tuple[PartitionSpec, int, int]] = []
-        position, marker = 0, ""
-        while True:
-            page = self._channel.call(
-                ListPartitions(table=self.table, marker=marker), PartitionPage
+    def statistics(self) -> SessionStatistics:
+        """What the service knows of the rows and columns without reading any; asked once.
+
+        It is of the whole snapshot: neither the filter nor the limit narrows what is known of columns.
+        The service parses the statistics of every segment, some microseconds for each; no data is read.
+
+        Raises:
+            UsageError: the session was pickled to this process before anybody asked: its token reads rows
+                and tells nothing of those that a filter leaves out.
+            ServiceError: the service refused.
+            TransportError: no answer within the retry budget.
+        """
+        if self._statistics is None:
+            if self._is_carried:
+                raise UsageError(
+                    "a session that was pickled to another process tells statistics there only if they "
+                    "were asked for before: call statistics() where the session was opened"
+                )
+            details = self._ask(with_statistics=True).details
+            self._statistics = session_statistics(
+                details, self.schema, self.row_count, self.byte_size
             )
-            for info in page.partitions:
-                if self._wanted(info.partition):
-                    bounds.append((info.partition, position, position + info.rows))
-                    position += info.rows
-            marker = page.marker
-            if not marker:
-                break
-        # What was listed is of now. It is of the session's moment if nothing was committed since.
-        unchanged = describe(self._channel, self.table).version == self.version
-        if not unchanged or position != max(self._reply.record_count, 0):
-            return []
-        return bounds
-
-    def _wanted(self, partition: PartitionSpec) -> bool:
-        if not self._partitions:
-            return True
-        values = {name.casefold(): value for name, value in partition}
-        return any(
-            all(values.get(name.casefold()) == value for name, value in spec)
-            for spec in self._partitions
-        )
+        return self._statistics
 
     @property
     def _progress_name(self) -> str:  # type: ignore[override]  # of the table, which it is of
@@ -401,12 +401,13 @@ class ReadSession(Readable):
             {
                 "table": self.table,
                 "columns": self._columns,
-                "partitions": self._partitions,
                 "filter": self.pushed,
                 "limit": self._limit,
                 "partitioned": self._partitioned,
                 "shown": self._shown,
                 "residual": self.residual,
+                "bounds": self._bounds,
+                "statistics": self._statistics,
             },
         )
 

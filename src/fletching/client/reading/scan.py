@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Generator, Sequence
 from typing import Any, Protocol, Unpack
 
@@ -22,6 +21,7 @@ from fletching.client.reading.read_session import ReadSession, first_rows, relea
 from fletching.client.reading.readable import OpenedRows, Readable
 from fletching.client.reading.residual import Residual
 from fletching.client.reading.resume_token import ResumeToken
+from fletching.client.reading.session_statistics import partition_bounds, partition_of
 from fletching.client.reading.split import Split, SplitList
 from fletching.client.table_schemas import scan_schema
 from fletching.client.transports.channel import Channel
@@ -34,6 +34,7 @@ from fletching.protocol.messages.requests import (
     SplitOptions,
 )
 from fletching.protocol.messages.responses import ReadSession as ReadSessionReply
+from fletching.protocol.messages.session_details import SessionDetails
 from fletching.protocol.messages.vocabulary import SessionStatus, SplitMode
 from fletching.protocol.types.arrow_types import narrowest
 from fletching.types import PartitionSpec, TableName
@@ -205,7 +206,6 @@ class Scan(Readable):
             columns=self._asked,
             shown=None if self.residual is None else tuple(self.schema.names),
             residual=self.residual,
-            partitions=self.partitions,
             filter=self.filter,
             limit=self.limit,
             partitioned=bool(self.table.partition_columns),
@@ -233,16 +233,25 @@ class Scan(Readable):
             wide = self._read_wide().splits(count, split_bytes=split_bytes)
             return SplitList(each.filtered(self.residual, self.schema) for each in wide)
         if self.limit is not None:
-            return self._row_splits(count or self._connections)
+            return SplitList(
+                each for each in self.session().splits(count or self._connections) if each.row_count
+            )
         options = SplitOptions(
             split_mode=SplitMode.SIZE, split_number=split_bytes or self.channel.options.split_bytes
         )
         if count is not None:
             options = SplitOptions(split_mode=SplitMode.PARALLELISM, split_number=count)
         session = self._session(options, with_token=True)
-        return self._split_list(
-            session, [{"index": index} for index in range(session.splits_count)]
+        look = GetReadSession(
+            table=self.table.full_name,
+            session_id=session.session_id,
+            with_splits=True,
+            with_partitions=bool(self.table.partition_columns),
         )
+        has_splits = session.splits_count > 0
+        details = self.channel.call(look, ReadSessionReply).details if has_splits else None
+        ranges = [{"index": index} for index in range(session.splits_count)]
+        return self._split_list(session, ranges, details)
 
     def _repr_html_(self) -> str:
         properties = {
@@ -300,39 +309,35 @@ class Scan(Readable):
         chosen = whole if self.columns is None else max(1, len(self.columns))
         return min(options.split_bytes, share * max(1, whole // chosen))
 
-    def _row_splits(self, count: int) -> list[Split]:
-        """The first ``limit`` rows in ``count`` parts."""
-        options = SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1)
-        session = self._session(options, with_token=True)
-        rows = min(session.record_count, self.limit or 0)
-        bounds = [rows * part // count for part in range(count + 1)]
-        ranges = [
-            {"offset": start, "length": end - start}
-            for start, end in itertools.pairwise(bounds)
-            if end > start
-        ]
-        return self._split_list(session, ranges)
-
     def _split_list(
-        self, session: ReadSessionReply, ranges: Sequence[dict[str, Any]]
+        self,
+        session: ReadSessionReply,
+        ranges: Sequence[dict[str, Any]],
+        details: SessionDetails | None = None,
     ) -> list[Split]:
-        name = self.table.full_name
-        size, rows = session.estimated_bytes, max(session.record_count, 1)
-        return SplitList(
-            Split(
-                ResumeToken(
-                    table=name, session_id=session.session_id, columns=self.columns, **asked_range
-                ),
-                self._schema_of(session),
-                asked_range.get("length"),
-                self.channel,
-                size * asked_range["length"] // rows
-                if "length" in asked_range
-                else size // len(ranges),
-                _session_token=session.session_token,
-            )
-            for asked_range in ranges
+        make_token = functools.partial(
+            ResumeToken,
+            table=self.table.full_name,
+            session_id=session.session_id,
+            columns=self.columns,
         )
+        schema, token = self._schema_of(session), session.session_token
+        size = session.estimated_bytes // max(len(ranges), 1)
+        sizes: list[tuple[int | None, int]] = [(each.get("length"), size) for each in ranges]
+        if details is not None and details.split_rows and details.split_bytes:
+            sizes = list(zip(details.split_rows, details.split_bytes, strict=True))
+        bounds = partition_bounds(details)
+        splits, start = SplitList(), 0
+        for asked, (rows, size) in zip(ranges, sizes, strict=True):
+            end = start + (rows or 0)
+            # How many rows a filter chooses is known before reading only where there are none.
+            known = rows if self.filter is None or rows == 0 else None
+            partition = partition_of(bounds, start, end)
+            splits.append(
+                Split(make_token(**asked), schema, known, self.channel, size, partition, token)
+            )
+            start = end
+        return splits
 
     def _schema_of(self, session: ReadSessionReply) -> pa.Schema:
         schema = scan_schema(session)

@@ -48,7 +48,8 @@ class Split(Readable):
     Attributes:
         token: what the split is, as a durable value; ``client.resume(split.token)`` reads it too.
         schema: of the batches.
-        row_count: how many rows the split has, where the service says; else None.
+        row_count: how many rows the split has; None where a filter chooses among them, or where a service
+            that is not ours does not say.
         byte_size: an estimate of their bytes as they are stored, all columns; None if unknown.
         partition: the partition that all its rows are of; None if they are of several, or if that is
             not known.
@@ -75,7 +76,7 @@ class Split(Readable):
             self,
             token=dataclasses.replace(self.token, filtered=True, unfiltered=True),
             schema=schema,
-            row_count=None,
+            row_count=0 if self.row_count == 0 else None,
             _rest=_Rest(residual, self.schema),
         )
 

@@ -51,8 +51,8 @@ from fletching.protocol.messages.requests import CreateReadSession
 from fletching.types import PartitionSpec
 
 __all__ = [
+    "ADDED_COLUMNS",
     "CHANGE_COLUMNS",
-    "OPERATION_COLUMN",
     "begin_incremental",
     "changes_between",
     "choose_incremental",
@@ -68,6 +68,9 @@ CHANGE_COLUMNS = (
 
 OPERATION_COLUMN = ("__meta_op_type", "TINYINT")
 """What they have in incremental reads of the protocol's form, there alone."""
+
+ADDED_COLUMNS = (*CHANGE_COLUMNS, OPERATION_COLUMN)
+"""All of these, in the order in which they stand behind a table's partition columns."""
 
 _Entry = tuple[SegmentRow, tuple[str, ...], RowSelection | None]
 

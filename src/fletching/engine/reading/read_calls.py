@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pyarrow as pa
 
 from fletching.catalog.database import Database
@@ -22,6 +23,7 @@ from fletching.engine.reading.batch_strategies import (
     not_negative,
     preview_rows,
 )
+from fletching.engine.reading.change_feed import ADDED_COLUMNS
 from fletching.engine.reading.kept_snapshots import Snapshots
 from fletching.engine.reading.manifests import signed_sources
 from fletching.engine.reading.message_checks import MessageChecks
@@ -41,6 +43,7 @@ from fletching.engine.reading.read_sessions import (
 from fletching.engine.reading.row_filter import RowFilter, filter_fields
 from fletching.engine.reading.scan_schema import ScanSchema
 from fletching.engine.reading.segment_sharing import SharedSegments, share_rows
+from fletching.engine.reading.session_description import session_details
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.reading.splits import (
     Splits,
@@ -55,9 +58,12 @@ from fletching.protocol.messages.manifest import SourceKind
 from fletching.protocol.messages.requests import (
     ArrowOptions,
     CreateReadSession,
+    GetReadSession,
     PreviewTable,
     ReadTable,
 )
+from fletching.protocol.messages.responses import ReadSession
+from fletching.protocol.messages.vocabulary import SplitMode
 from fletching.types import RowRange, TableName
 
 if TYPE_CHECKING:
@@ -173,7 +179,6 @@ class Reading:
         self._splits = RecentlyUsed[str, Splits](budget, weight=lambda splits: splits.size_bytes)
         self.checks = MessageChecks(budget)
         self.create_session = self._sessions.create
-        self.get_session = self._sessions.get
         self.close = self._sessions.close
 
     def pin(self, tables: Sequence[tuple[TableName, int | None]]) -> list[PinnedTable]:
@@ -224,6 +229,33 @@ class Reading:
             ("snapshots", self._snapshots.cache),
             ("splits", self._splits),
         )
+
+    def get_session(self, request: GetReadSession) -> ReadSession:
+        """Looks a session up (see `ReadSessions.get`), with the details that are asked for.
+
+        Raises:
+            NotFoundError: there is no such session of this table.
+            ExpiredSessionError: it has expired, and was not refreshed.
+            CorruptObjectError: what the catalog says of its rows is damaged.
+        """
+        reply = self._sessions.get(request)
+        if not (request.with_splits or request.with_partitions or request.with_statistics):
+            return reply
+        session = self._sessions.find(request.session_id, request.table)
+        snapshot = self._snapshot_of(session)
+        names = [name for name, _ in session.scan_schema.columns.partition]
+        if session.request.since_version is not None:
+            names = names[: -len(ADDED_COLUMNS)]
+        # Splits of so many rows each say themselves how many, and may be a billion.
+        counts = request.with_splits and reply.split_mode is not SplitMode.ROW_OFFSET
+        details = session_details(
+            snapshot,
+            splits=self._splits_of(session, snapshot) if counts else None,
+            total_bytes=session.totals.bytes,
+            partition_columns=names if request.with_partitions else None,
+            scan_schema=session.scan_schema if request.with_statistics else None,
+        )
+        return msgspec.structs.replace(reply, details=details)
 
     # --- rows ----------------------------------------------------------------------------------
 
@@ -309,16 +341,7 @@ class Reading:
             whole = RowRange(0, snapshot.row_count)
             scope = "the session"
         else:
-            splits = self._splits.get(session.row.id)
-            if splits is None:
-                splits = Splits(session.request.split_options, snapshot, grid=session.totals.grid)
-                if splits.count != session.totals.splits:
-                    raise CorruptObjectError(
-                        f"the snapshot has {splits.count} splits where the session has"
-                        f" {session.totals.splits}"
-                    )
-                self._splits.put(session.row.id, splits)
-            whole = splits.rows(request.index, snapshot)
+            whole = self._splits_of(session, snapshot).rows(request.index, snapshot)
             scope = f"split {request.index}"
         offset = not_negative("Offset", request.offset or 0)
         if offset > whole.length:
@@ -331,6 +354,18 @@ class Reading:
         if request.count is not None:
             count = min(not_negative("Count", request.count), count)
         return RowRange(whole.start + offset, whole.start + offset + count)
+
+    def _splits_of(self, session: OpenSession, snapshot: Snapshot) -> Splits:
+        splits = self._splits.get(session.row.id)
+        if splits is None:
+            splits = Splits(session.request.split_options, snapshot, grid=session.totals.grid)
+            if splits.count != session.totals.splits:
+                raise CorruptObjectError(
+                    f"the snapshot has {splits.count} splits where the session has"
+                    f" {session.totals.splits}"
+                )
+            self._splits.put(session.row.id, splits)
+        return splits
 
     def _snapshot_of(self, session: OpenSession) -> Snapshot:
         row = session.row

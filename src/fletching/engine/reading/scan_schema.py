@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from fletching.catalog.table_rows import TableRow, schema_history
 from fletching.engine.cache import Budget, RecentlyUsed
-from fletching.engine.reading.change_feed import CHANGE_COLUMNS, OPERATION_COLUMN
+from fletching.engine.reading.change_feed import ADDED_COLUMNS
 from fletching.engine.reading.output_schema import (
     TableColumns,
     output_columns,
@@ -226,16 +226,15 @@ def _with_change_columns(columns: TableColumns) -> TableColumns:
     Raises:
         InvalidArgumentError: the table has a column of such a name.
     """
-    added = (*CHANGE_COLUMNS, OPERATION_COLUMN)
-    for name, _ in added:
+    for name, _ in ADDED_COLUMNS:
         if name.casefold() in columns.indices:
             raise InvalidArgumentError(
                 f"the table has a column {name!r}, and so has its change feed: rename the table's"
             )
     free = max((number for ids in columns.column_ids for number in ids), default=0) + 1
-    ids = tuple((free + number,) for number in range(len(added)))
+    ids = tuple((free + number,) for number in range(len(ADDED_COLUMNS)))
     return TableColumns(
         data=columns.data,
-        partition=(*columns.partition, *added),
+        partition=(*columns.partition, *ADDED_COLUMNS),
         column_ids=(*columns.column_ids, *ids),
     )

@@ -18,6 +18,7 @@ by itself, and Parallelism gives every partition at least one split.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -152,6 +153,18 @@ class Splits:
         parts = int(self._first_split[scope + 1] - self._first_split[scope])
         start, end = (self._cut(snapshot, scope, at, parts) for at in (position, position + 1))
         return RowRange(start, end)
+
+    def starts(self, snapshot: Snapshot) -> NDArray[np.int64]:
+        """The first row of each split of the snapshot that was divided, and behind the last one the total."""
+        if self._packed is not None:
+            return snapshot.row_start.take(self._packed)
+        firsts = self._first_split.tolist()
+        rows = [
+            self._cut(snapshot, scope, index, end - first)
+            for scope, (first, end) in enumerate(itertools.pairwise(firsts))
+            for index in range(end - first)
+        ]
+        return np.array([*rows, int(self._first_row[-1])], dtype=np.int64)
 
     def _cut(self, snapshot: Snapshot, scope: int, index: int, parts: int) -> int:
         """The first row of the scope's split ``index``."""

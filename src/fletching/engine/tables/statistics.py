@@ -2,8 +2,9 @@
 
 The bounds of the parts of a large segment are found on the way and kept apart, see `zone_bounds`.
 
-Kept in the catalog as JSON: ``{"column": [lower, upper, nulls, values, unordered], ...}``; a field
-of a struct column has the names that lead to it for its key, see `column_key`. Values are in physical form: integers for whole numbers, dates (days), timestamps (the column's unit) and
+Kept in the catalog as JSON: ``{"column": [lower, upper, nulls, values, unordered, null count], ...}``; a
+field of a struct column has the names that lead to it for its key, see `column_key`. Earlier releases
+wrote no null count. Values are in physical form: integers for whole numbers, dates (days), timestamps (the column's unit) and
 decimals (scaled); numbers for floats; text cut to `MAX_TEXT` characters. A bound that is not known
 is null; a column that is not listed can hold anything.
 
@@ -30,6 +31,7 @@ __all__ = [
     "ColumnStatistics",
     "StatisticsBuilder",
     "column_key",
+    "few_values",
     "physical_value",
     "read_statistics",
 ]
@@ -56,6 +58,8 @@ class ColumnStatistics(msgspec.Struct, frozen=True, array_like=True):
     nulls: bool = False
     values: bool = False
     unordered: bool = False
+    null_count: int | None = None
+    """How many values are null; None if that is not known."""
 
     def bounds(self) -> ColumnBounds:
         """The same as predicates ask of it."""
@@ -175,8 +179,14 @@ class StatisticsBuilder:
             if other is None:
                 entry.known = False
                 entry.nulls = entry.values = entry.unordered = True
+                entry.null_count = None
                 continue
             entry.nulls |= other.nulls
+            counted = other.null_count if other.nulls else 0
+            if counted is None or entry.null_count is None:
+                entry.null_count = None
+            else:
+                entry.null_count += counted
             entry.unordered |= other.unordered
             if not other.values:
                 continue
@@ -223,6 +233,7 @@ class StatisticsBuilder:
                     entry.nulls,
                     entry.values,
                     entry.unordered,
+                    entry.null_count,
                 )
                 for name, entry in self._entries.items()
             }
@@ -236,6 +247,7 @@ class _Entry:
     nulls: bool = False
     values: bool = False
     unordered: bool = False
+    null_count: int | None = 0
     known: bool = True
     """Whether the bounds hold for every value so far."""
 
@@ -247,10 +259,26 @@ class _Entry:
         self.values = True
 
 
+def few_values(column: pa.Array) -> ColumnStatistics | None:
+    """What would be recorded of some values, none of them NaN, if texts cost nothing; None for other types."""
+    if not _is_recorded(column.type):
+        return None
+    bounds = pc.min_max(column)
+    return ColumnStatistics(
+        _lower(physical_value(bounds["min"])),
+        _upper(physical_value(bounds["max"])),
+        nulls=column.null_count > 0,
+        values=column.null_count < len(column),
+        null_count=column.null_count,
+    )
+
+
 def _of_zone(column: pa.Array, entry: _Entry) -> ColumnBounds:
     """What is known of a column's rows in one zone; the entry takes them into account."""
     nulls = column.null_count > 0
     entry.nulls |= nulls
+    if entry.null_count is not None:
+        entry.null_count += column.null_count
     if column.null_count == len(column):
         return ColumnBounds(nulls=nulls, values=False)
     lower: Physical | None = None

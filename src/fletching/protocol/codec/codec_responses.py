@@ -1,7 +1,7 @@
 """Each JSON reply of the Storage API to headers and body and back.
 
 What a reply looks like depends on what was asked (block mode, one blob or many, create or get), so
-both directions take the request.
+both directions take the request. The module is long because it has every reply, twice.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from fletching.protocol.messages.responses import (
     WriteSession,
     WriteStream,
 )
+from fletching.protocol.messages.session_details import read_details
 from fletching.protocol.messages.vocabulary import SessionStatus, SplitMode, WriteMode
 from fletching.protocol.types.table_schema import (
     from_read_form,
@@ -117,6 +118,8 @@ def _read_session(reply: ReadSession, _request: Request) -> _Json:
         body["ArrowSchema"] = _text_of(reply.arrow_schema)
     if reply.session_token is not None:
         body["SessionToken"] = reply.session_token
+    if reply.details is not None:
+        body["Details"] = reply.details
     return body
 
 
@@ -356,6 +359,7 @@ def _to_read_session(body: _Json, _request: Request, token: str) -> Response:
         message=_get(body, "Message", str, ""),
         route_token=token,
         session_token=_optional(body, "SessionToken", str),
+        details=read_details(body.get("Details")),
     )
 
 

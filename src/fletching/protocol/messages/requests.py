@@ -132,6 +132,12 @@ class GetReadSession(TableRequest, frozen=True, kw_only=True):
     """Ours (extension parameter ``session_release``): the session ends now, and its snapshot may go."""
     with_token: bool = False
     """Ours (extension parameter ``session_token``): as ``with_token`` of a `CreateReadSession`."""
+    with_splits: bool = False
+    """Ours (extension parameter ``session_splits``): say how large each split of Size or Parallelism is."""
+    with_partitions: bool = False
+    """Ours (extension parameter ``session_partitions``): say how many rows each partition has, in their order."""
+    with_statistics: bool = False
+    """Ours (extension parameter ``session_statistics``): say what is known of the columns' values."""
 
 
 class ReadTable(TableRequest, frozen=True, kw_only=True):

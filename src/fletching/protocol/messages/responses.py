@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fletching.protocol.messages.session_details import SessionDetails
 from fletching.protocol.messages.vocabulary import SessionStatus, SplitMode, WriteMode
 
 __all__ = [
@@ -68,6 +69,8 @@ class ReadSession(Response, frozen=True, kw_only=True):
     session_token: str | None = None
     """Ours (extension field ``SessionToken``): reads this session's rows, or those of any session of its
     table if that was asked for, and the table's blobs, in place of a signature, until the session ends."""
+    details: SessionDetails | None = None
+    """Ours (extension field ``Details``): what a look at the session asked for."""
 
 
 class WriteSession(Response, frozen=True, kw_only=True):

@@ -60,8 +60,14 @@ def check_reading(scope: ReadScope, request: Request, now: Callable[[], float] =
         renews = isinstance(request, GetReadSession) and (request.refresh or request.with_token)
     if not allowed:
         raise NoPermissionError(f"this token is for reading {scope}")
-    if scope.session_id is not None and isinstance(request, GetReadSession) and request.release:
-        raise NoPermissionError("a token for reading a session does not release it")
+    if scope.session_id is not None and isinstance(request, GetReadSession):
+        if request.release:
+            raise NoPermissionError("a token for reading a session does not release it")
+        if request.with_splits or request.with_partitions or request.with_statistics:
+            # They tell of rows that the session's filter leaves out.
+            raise NoPermissionError(
+                "a token for reading a session reads its rows alone: ask for details where it was opened"
+            )
     if renews and now() >= scope.renewable_until:
         raise NoPermissionError(
             f"the token for reading {scope} cannot be renewed any longer: refresh the session, or plan "
