@@ -261,7 +261,7 @@ def _whole(channel: Channel, reference: str, attempt: RetrySequence) -> Blob:
     source = channel.transport.read_range(reference, 0, None, channel.options, attempt)
     try:
         info = source.info
-        data = _received(source, info.length)
+        data = _receive(source, info.length)
     finally:
         source.close()
     if info.crc32c is not None and data[1] != info.crc32c:
@@ -274,7 +274,7 @@ def _whole(channel: Channel, reference: str, attempt: RetrySequence) -> Blob:
     return Blob(data[0], info.content_type, info.file_name, reference)
 
 
-def _received(source: BlobRange, length: int) -> tuple[bytes, int]:
+def _receive(source: BlobRange, length: int) -> tuple[bytes, int]:
     """So many bytes of a reply, in memory of their own, and their CRC32C."""
     # A file in memory gives its bytes away without a copy, unlike a bytearray.
     file = io.BytesIO(bytes(length))

@@ -260,7 +260,7 @@ def get_files(
     count = size = 0
     namer = _Namer(root, replace=replace)
     for batch in _batched(entries):
-        for path, length in _received(client, batch, namer):
+        for path, length in _receive(client, batch, namer):
             count += 1
             size += length
             on_file(path, length)
@@ -300,7 +300,7 @@ class _Namer:
         return path
 
 
-def _received(
+def _receive(
     client: Client, batch: Sequence[FileEntry], namer: _Namer
 ) -> Iterator[tuple[Path, int]]:
     """Receives files one after the other; a broken reply is begun again at the file it broke in."""

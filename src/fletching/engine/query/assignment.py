@@ -39,7 +39,7 @@ _KINDS = {
 """What `SqlType.kind` calls DuckDB's types of which CAST makes other texts than DuckDB does."""
 
 
-class _Taken(NamedTuple):
+class _Assigned(NamedTuple):
     """What is taken of a value.
 
     Attributes:
@@ -69,14 +69,14 @@ def assigned(source: DuckDBPyType, field: pa.Field, declared: str) -> str:
     except FletchingError:
         odps_type = None
     try:
-        return _taken("{}", source, field.type, odps_type, field.name).sql
+        return _assign("{}", source, field.type, odps_type, field.name).sql
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"column {field.name}: {error.message}") from error
 
 
-def _taken(
+def _assign(
     value: str, source: DuckDBPyType, target: pa.DataType, declared: OdpsType | None, path: str
-) -> _Taken:
+) -> _Assigned:
     """What is taken of a value, at any depth.
 
     Args:
@@ -111,38 +111,38 @@ def _taken(
         if kind == "blob":
             wrong = f"{value} IS NOT NULL AND {made} IS NULL"
             made = _unless(wrong, "'Could not convert bytes that are no UTF-8 to VARCHAR'", made)
-        return _cut(_Taken(made, "VARCHAR", kind not in _KINDS), declared)
+        return _cut(_Assigned(made, "VARCHAR", kind not in _KINDS), declared)
     if types.is_integer(target) and kind in _FRACTIONS:
         # DuckDB would round them: MaxCompute converts them when it is asked to (CAST) only.
-        return _Taken(value, str(source), cast=True)
+        return _Assigned(value, str(source), cast=True)
     if kind == "timestamp_ns" and types.is_timestamp(target) and target.unit == "s":
         # DuckDB has no cast from nanoseconds to seconds.
-        return _Taken(f"CAST(CAST({value} AS TIMESTAMP) AS TIMESTAMP_S)", "TIMESTAMP_S")
+        return _Assigned(f"CAST(CAST({value} AS TIMESTAMP) AS TIMESTAMP_S)", "TIMESTAMP_S")
     made_type = duck_type_of(target)
-    return _Taken(f"CAST({value} AS {made_type})", made_type, cast=True)
+    return _Assigned(f"CAST({value} AS {made_type})", made_type, cast=True)
 
 
-def _text(value: str, target: pa.DataType, declared: OdpsType | None) -> _Taken:
+def _text(value: str, target: pa.DataType, declared: OdpsType | None) -> _Assigned:
     """What is taken of a text: what CAST makes of it, or the statement fails."""
     types = pa.types
     kind = "whole" if types.is_integer(target) else type_of_arrow(target).kind
     if kind == "text":
-        return _cut(_Taken(f"CAST({value} AS VARCHAR)", "VARCHAR", cast=True), declared)
+        return _cut(_Assigned(f"CAST({value} AS VARCHAR)", "VARCHAR", cast=True), declared)
     made_type = duck_type_of(target)
     if kind == "binary":
-        return _Taken(f"encode({value})", made_type)  # DuckDB would read \x41 as one byte
+        return _Assigned(f"encode({value})", made_type)  # DuckDB would read \x41 as one byte
     made = f"CAST({value} AS {made_type})"
     wrong = misspelt(value, kind)
     if types.is_floating(target):
         wrong = f"{wrong} OR {beyond(value, made_type)}"
     if not wrong:
-        return _Taken(made, made_type, cast=True)
+        return _Assigned(made, made_type, cast=True)
     complaint = f"'Could not convert string ''' || {value} || ''' to {made_type}'"
     if kind == "whole":
         # What is no number at all is told apart by the column's type, not by the one it is read as.
         made = f"CASE WHEN {made} IS NOT NULL THEN CAST({value} AS {_TEXT_NUMBERS}) END"
         made_type = _TEXT_NUMBERS
-    return _Taken(_unless(wrong, complaint, made), made_type)
+    return _Assigned(_unless(wrong, complaint, made), made_type)
 
 
 def _unless(wrong: str, complaint: str, made: str) -> str:
@@ -150,11 +150,11 @@ def _unless(wrong: str, complaint: str, made: str) -> str:
     return f"CASE WHEN {wrong} THEN error({complaint}) ELSE {made} END"
 
 
-def _cut(taken: _Taken, declared: OdpsType | None) -> _Taken:
+def _cut(item: _Assigned, declared: OdpsType | None) -> _Assigned:
     """A text that is cut to the length of a VARCHAR or CHAR, as it is by CAST."""
     if declared is None or declared.code not in {TypeCode.VARCHAR, TypeCode.CHAR}:
-        return taken
-    return _Taken(f"left({taken.sql}, {declared.length})", taken.type)
+        return item
+    return _Assigned(f"left({item.sql}, {declared.length})", item.type)
 
 
 def _inner(declared: OdpsType | None, number: int, count: int) -> OdpsType | None:
@@ -171,38 +171,38 @@ def _children(source: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
 
 def _list(
     value: str, source: DuckDBPyType, target: pa.DataType, declared: OdpsType | None, path: str
-) -> _Taken:
+) -> _Assigned:
     (_, child), *_ = _children(source)
     each = f"each{path.count('.')}"
     inner = _inner(declared, 0, 1)
-    taken = _taken(each, child, target.value_type, inner, f"{path}.element")
-    made_type = f"{taken.type}[]"
-    if taken.cast:
-        return _Taken(f"CAST({value} AS {made_type})", made_type, cast=True)
-    return _Taken(
-        f"list_transform(CAST({value} AS {child}[]), lambda {each}: {taken.sql})", made_type
+    item = _assign(each, child, target.value_type, inner, f"{path}.element")
+    made_type = f"{item.type}[]"
+    if item.cast:
+        return _Assigned(f"CAST({value} AS {made_type})", made_type, cast=True)
+    return _Assigned(
+        f"list_transform(CAST({value} AS {child}[]), lambda {each}: {item.sql})", made_type
     )
 
 
 def _map(
     value: str, source: DuckDBPyType, target: pa.DataType, declared: OdpsType | None, path: str
-) -> _Taken:
+) -> _Assigned:
     (_, key), (_, item) = _children(source)
     each = f"each{path.count('.')}"
     own_key, own_value = f"{each}.key", f"{each}.value"
-    keys = _taken(own_key, key, target.key_type, _inner(declared, 0, 2), f"{path}.key")
-    values = _taken(own_value, item, target.item_type, _inner(declared, 1, 2), f"{path}.value")
+    keys = _assign(own_key, key, target.key_type, _inner(declared, 0, 2), f"{path}.key")
+    values = _assign(own_value, item, target.item_type, _inner(declared, 1, 2), f"{path}.value")
     made_type = f"MAP({keys.type}, {values.type})"
     if keys.cast and values.cast and str(key) == keys.type:
-        return _Taken(f"CAST({value} AS {made_type})", made_type, cast=True)
+        return _Assigned(f"CAST({value} AS {made_type})", made_type, cast=True)
     # Made of its entries anew, DuckDB looks whether two keys are the same; a cast of it does not.
     entries = f"list_transform(map_entries({value}), lambda {each}: {{'k': {keys.sql}, 'v': {values.sql}}})"
-    return _Taken(f"map_from_entries({entries})", made_type)
+    return _Assigned(f"map_from_entries({entries})", made_type)
 
 
 def _struct(
     value: str, source: DuckDBPyType, target: pa.DataType, declared: OdpsType | None, path: str
-) -> _Taken:
+) -> _Assigned:
     """Fields keep the names and the order that the values give them.
 
     DuckDB, asked for others, gives null for a field that it finds in another case only, and drops one that the
@@ -211,7 +211,7 @@ def _struct(
     count = target.num_fields
     fields = [target.field(number) for number in range(count)]
     known = {field.name.casefold(): (number, field) for number, field in enumerate(fields)}
-    parts: list[tuple[str, _Taken]] = []
+    parts: list[tuple[str, _Assigned]] = []
     for name, child in _children(source):
         number, field = known.pop(name.casefold(), (0, None))
         if field is None:
@@ -221,10 +221,10 @@ def _struct(
             )
         own = f"struct_extract({value}, {quoted(name)})"
         inner = _inner(declared, number, count)
-        parts.append((name, _taken(own, child, field.type, inner, f"{path}.{field.name}")))
-    types = ", ".join(f"{quoted_name(name)} {taken.type}" for name, taken in parts)
+        parts.append((name, _assign(own, child, field.type, inner, f"{path}.{field.name}")))
+    types = ", ".join(f"{quoted_name(name)} {item.type}" for name, item in parts)
     made_type = f"STRUCT({types})"
-    if all(taken.cast for _, taken in parts):
-        return _Taken(f"CAST({value} AS {made_type})", made_type, cast=True)
-    made = ", ".join(f"{quoted(name)}: {taken.sql}" for name, taken in parts)
-    return _Taken(f"CASE WHEN {value} IS NOT NULL THEN {{{made}}} END", made_type)
+    if all(item.cast for _, item in parts):
+        return _Assigned(f"CAST({value} AS {made_type})", made_type, cast=True)
+    made = ", ".join(f"{quoted(name)}: {item.sql}" for name, item in parts)
+    return _Assigned(f"CASE WHEN {value} IS NOT NULL THEN {{{made}}} END", made_type)

@@ -143,7 +143,7 @@ class PlanSource:
         end = min(extent.end, start + min(self._group_bytes, SLICE_BYTES))
         if not extent.object.resident(start, end):
             return ()
-        return (self._taken(extent, end),)
+        return (self._take(extent, end),)
 
     def _begin(self, extent: Extent) -> None:
         """Begins an extent: where ranges are requests, they are made ahead of the socket."""
@@ -158,9 +158,9 @@ class PlanSource:
         end = min(extent.end, start + min(room, SLICE_BYTES))
         if not extent.object.resident(start, end):
             extent.object.load(start, end)
-        return self._taken(extent, end)
+        return self._take(extent, end)
 
-    def _taken(self, extent: Extent, end: int) -> memoryview:
+    def _take(self, extent: Extent, end: int) -> memoryview:
         start, self._position = self._position, end
         if end == extent.end:
             self._extent = None

@@ -159,7 +159,7 @@ class Exchange:
             InvalidParameterError: 408, the client sends too slowly.
             ConnectionBrokenError: the client disappeared.
         """
-        return await self._received(self.body.receive_view())
+        return await self._receive(self.body.receive_view())
 
     async def pump(self, sink: BodySink) -> bool:
         """Receives into a sink until it asks for attention or the body ends; errors as above.
@@ -167,9 +167,9 @@ class Exchange:
         Returns:
             Whether the body has ended.
         """
-        return await self._received(self.body.pump(sink))
+        return await self._receive(self.body.pump(sink))
 
-    async def _received(self, receiving: Awaitable[_Result]) -> _Result:
+    async def _receive(self, receiving: Awaitable[_Result]) -> _Result:
         try:
             return await receiving
         except TimeoutError as exc:

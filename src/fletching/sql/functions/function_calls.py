@@ -269,7 +269,7 @@ class Function:
             raise InvalidArgumentError(
                 f"{call.name} takes {counted_arguments(wanted)}, not {count}"
             )
-        arguments = [self._taken(call, index) for index in range(count)]
+        arguments = [self._argument(call, index) for index in range(count)]
         call = dataclasses.replace(call, arguments=arguments)
         made = self.make
         if callable(made):
@@ -290,7 +290,7 @@ class Function:
         # In one pass: what an argument says is never a place of the template.
         return _PLACEHOLDER.sub(lambda match: indices[match[1]], made)
 
-    def _taken(self, call: Call, index: int) -> str:
+    def _argument(self, call: Call, index: int) -> str:
         letter = self.takes[min(index, len(self.takes) - 1)]
         text, given = (
             call.arguments[index],

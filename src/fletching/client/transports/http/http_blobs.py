@@ -130,13 +130,13 @@ class HttpBlobEvents:
             )
 
     def _chunks(self) -> Iterator[Any]:
-        for received in self._received():
+        for received in self._buffers():
             self._decoder.feed(received)
             yield from self._decoder.events()
         self._decoder.finish()
         yield from self._decoder.events()
 
-    def _received(self) -> Iterator[memoryview]:
+    def _buffers(self) -> Iterator[memoryview]:
         # One buffer for all: what is made of it is a copy, taken while the processor's cache has it.
         room = memoryview(bytearray(RECEIVE_BYTES))
         while count := self._reply.readinto(room):
@@ -160,7 +160,7 @@ class HttpBlobEvents:
 
     def _stored_blobs(self) -> Iterator[tuple[bytes, bytes]]:
         try:
-            yield from stored_blobs(self._received(), self._references)
+            yield from stored_blobs(self._buffers(), self._references)
         finally:
             self._reply.close()
 

@@ -17,8 +17,8 @@ from fletching.server.console.data.column_profile import ColumnProfile, profile
 from fletching.server.console.data.table_summary import (
     described,
     reading_of,
+    rows_at,
     show_table,
-    taken,
     whole_schema,
 )
 from fletching.server.console.visit import Visit
@@ -126,7 +126,7 @@ def _profiles(
         offset = span * step
         count = min(step, SAMPLE_ROWS)
         result = engine.snapshot_rows(request, offset=offset, count=count)
-        parts.append(taken(result, offset, count)[0])
+        parts.append(rows_at(result, offset, count)[0])
         if time.monotonic() > deadline:
             break
     rows = pa.concat_tables(parts)

@@ -18,7 +18,7 @@ from fletching.protocol.messages.responses import Response
 from fletching.server.console import charts
 from fletching.server.console.code_snippets import history_code
 from fletching.server.console.data.rows_page import linked_cells
-from fletching.server.console.data.table_summary import described, reading_of, show_table, taken
+from fletching.server.console.data.table_summary import described, reading_of, rows_at, show_table
 from fletching.server.console.page_cells import Cell
 from fletching.server.console.visit import Visit, table_path
 
@@ -116,7 +116,7 @@ async def _difference(visit: Visit, since: int, until: int) -> dict[str, object]
 
     def read() -> tuple[pa.Table, list[list[Cell]], int]:
         result = service.engine.snapshot_rows(request, count=SHOWN_CHANGES)
-        rows, _ = taken(result, 0, SHOWN_CHANGES)
+        rows, _ = rows_at(result, 0, SHOWN_CHANGES)
         return rows, linked_cells(visit, rows), result.total
 
     with service.reads.enter():

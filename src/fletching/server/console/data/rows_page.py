@@ -22,8 +22,8 @@ from fletching.server.console.data.sorted_rows import first_in_order
 from fletching.server.console.data.table_summary import (
     described,
     reading_of,
+    rows_at,
     show_table,
-    taken,
     until,
     whole_schema,
 )
@@ -248,7 +248,7 @@ def _as_stored(visit: Visit, request: CreateReadSession, offset: int, count: int
         count=count + 1,
         check=until(FILTER_SECONDS) if request.filter_predicate else None,
     )
-    rows, whole = taken(result, offset, count + 1)
+    rows, whole = rows_at(result, offset, count + 1)
     shown = rows.slice(0, count)
     return _Page(
         shown,
@@ -353,7 +353,7 @@ async def row_page(visit: Visit) -> None:
         result = service.engine.snapshot_rows(
             request, offset=offset, count=2, check=until(FILTER_SECONDS) if predicate else None
         )
-        rows, _ = taken(result, offset, 2)
+        rows, _ = rows_at(result, offset, 2)
         most = max(200, ROW_CHARACTERS // max(1, rows.num_columns))
         return rows.column_names, linked_cells(visit, rows.slice(0, 1), most=most), len(rows) < 2
 

@@ -18,9 +18,9 @@ from fletching.server.console.visit import Visit, table_path
 __all__ = [
     "described",
     "reading_of",
+    "rows_at",
     "show_table",
     "summary_of",
-    "taken",
     "until",
     "whole_schema",
 ]
@@ -79,7 +79,7 @@ def until(seconds: float) -> Callable[[], None]:
     return check
 
 
-def taken(snapshot: SnapshotRows, offset: int, count: int) -> tuple[pa.Table, bool]:
+def rows_at(snapshot: SnapshotRows, offset: int, count: int) -> tuple[pa.Table, bool]:
     """Rows of a plan, and whether all were looked at that might be among them.
 
     Args:
