@@ -31,7 +31,8 @@ def test_nothing_is_taken_without_the_session_s_value(pages: Pages) -> None:
     [
         (b"a,A\n1,2\n", "several columns named 'a'"),
         (b"a,\n1,2\n", "without a name"),
-        (b"\xff\xfe\n", "not readable as csv"),
+        (b"\xff\n", "not readable as csv"),
+        (b"\xff\xfe\n", "looks like UTF-16"),
     ],
 )
 def test_files_that_no_table_can_hold_are_refused(text: bytes, words: str) -> None:
