@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import duckdb
 import pytest
 from sqlglot.dialects.duckdb import DuckDB
@@ -68,6 +70,22 @@ def test_patterns_of_names() -> None:
     sql = written("select `(id|s)?+.+`, `t.*` from t").sql
     assert "COLUMNS(lambda c_: NOT regexp_full_match(c_, '(id|s)', 'i'))" in sql
     assert "COLUMNS(lambda c_: regexp_full_match(c_, 't.*', 'i'))" in sql
+
+
+@pytest.mark.parametrize("inner", ["and", "or"])
+def test_long_chains_of_chains_are_in_pieces_of_which_none_is_long(inner: str) -> None:
+    outer = "or" if inner == "and" else "and"
+    chain = f" {outer} ".join(f"(id = {i} {inner} s = '{i}')" for i in range(1100))
+    sql = written(f"select id from t where not ({chain})").sql
+    pieces = re.split(r"\]\[1\]|\[", sql)
+    assert max(piece.count(f") {outer.upper()} (") for piece in pieces) < 32
+    rows = "values (7, '7'), (40, '8'), (null, '7'), (2000, '2000'), (null, null)"
+    with duckdb.connect() as connection:
+        connection.execute(f"create table _scan0 as select * from ({rows}) v(id, s)")
+        made = connection.sql(written(f"select id, s, ({chain}) as r from t").sql).fetchall()
+        # As DuckDB has it without pieces, and without looking at what the members have in common.
+        connection.execute("set disabled_optimizers = 'expression_rewriter'")
+        assert made == connection.sql(f"select id, s, ({chain}) as r from _scan0").fetchall()
 
 
 def test_what_is_written_is_sql() -> None:
