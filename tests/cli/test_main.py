@@ -147,3 +147,24 @@ def test_a_failed_command_leaves_no_thread_of_pyarrow_to_an_interpreter_that_end
         assert process.wait() == 2
         assert (b"ends" in process.stdout.read()) == late
         assert process.stderr.read().startswith(b"error: ")
+
+
+def test_an_interrupted_command_leaves_nothing_to_take_apart() -> None:
+    """The interpreter's own end takes longer than leaving everything that the command had opened."""
+    program = """
+import atexit, sys
+from fletching.cli import main
+atexit.register(print, "ends")
+def interrupted():
+    print("so far")
+    try:
+        raise KeyboardInterrupt
+    finally:
+        sys.stderr.write("closed")
+main._run = interrupted
+main.run()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], text=True, check=False, capture_output=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "so far\n", "closed")

@@ -83,11 +83,15 @@ def run() -> None:
     Where pyarrow reads CSV or JSON, a thread of its may still wait for the next bytes of a pipe when the
     command has failed. If they come while the interpreter ends, that thread aborts the process: there is no
     interpreter then that it could hand them to, and no way to stop it before. So nothing is left to end.
+
+    Nor is anything where somebody has interrupted the command: what it had opened is closed by then, and taking
+    the interpreter apart, with all that was imported, takes longer than everything before it.
     """
     try:
         main()
     except SystemExit as ended:
-        if ended.code and not {"pyarrow._csv", "pyarrow._json"}.isdisjoint(sys.modules):
+        reads_text = not {"pyarrow._csv", "pyarrow._json"}.isdisjoint(sys.modules)
+        if ended.code == INTERRUPTED or (ended.code and reads_text):
             sys.stderr.flush()
             os._exit(ended.code if isinstance(ended.code, int) else FAILED)
         raise
