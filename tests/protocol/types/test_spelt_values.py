@@ -137,6 +137,37 @@ def test_hexadecimal_digits_are_no_whole_number_but_text(again: bool) -> None:
     assert batch.to_pydict() == {"x": ["a0x1", "0x1z", None], "y": [12, -3, None]}
 
 
+@pytest.mark.parametrize("again", [True, False], ids=["file", "pipe"])
+@pytest.mark.parametrize(
+    ("texts", "kind"),
+    [
+        (["12345678901234567890", "1"], pa.string()),
+        (["9007199254740993", "0.5"], pa.string()),
+        (["9007199254740992", "0.5"], pa.float64()),
+        (["9007199254740993", "1"], pa.int64()),
+        (["00501", "10001"], pa.string()),
+        (["-01.5", "2"], pa.string()),
+        (["0", "-0", "0.5"], pa.float64()),
+        (["true", "1", "0"], pa.string()),
+        (["TRUE", "false", ""], pa.bool_()),
+    ],
+    ids=str,
+)
+def test_texts_stay_texts_where_what_they_are_taken_for_is_another_value(
+    texts: list[str], kind: Any, again: bool
+) -> None:
+    data = "".join(f"{text},x\n" for text in ["a,b", *texts]).replace("a,b,x", "a,b").encode()
+    opened = open_csv("a file", lambda: io.BytesIO(data), ReadOptions(), ",", again=again)
+    assert opened.schema.field("a").type == kind
+    (batch,) = opened.batches
+    if kind == pa.string():
+        assert batch.column(0).to_pylist() == texts
+
+
+def test_ones_are_truths_where_the_type_says_so() -> None:
+    assert from_csv("1", pa.bool_()).to_pylist() == [True]
+
+
 @pytest.mark.parametrize("text", ["1e400", "-1e400", "1" * 400])
 def test_a_number_that_no_double_holds_is_refused_where_the_type_is_told(text: str) -> None:
     data = f"x,y\n0.5,1\n{text},1\n".encode()

@@ -24,7 +24,7 @@ from fletching.protocol.types.quoted_fields import QuotesWatched, has_plain_quot
 from fletching.protocol.types.spelt_values import (
     LongNumbers,
     check_finite,
-    has_hexadecimal,
+    has_only_numbers,
     read_from_csv,
     read_from_json,
     stood_for,
@@ -244,6 +244,8 @@ def open_csv(
 
     read = {field.name: read_from_csv(field.type) for field in options.types or ()}
     types = {name: kind for name, kind in read.items() if kind is not None}
+    # A column that is told from its values is one of truths only if all are spelt out: 1 and true are two texts.
+    truths = {} if pa.bool_() in types.values() else _SPELT_TRUTHS
     watching = options.whole and has_plain_quotes(options.encoding)
 
     def reading(*, skip_empty_lines: bool, watching: bool) -> pa.RecordBatchReader:
@@ -266,6 +268,7 @@ def open_csv(
                 # An empty field is null and a quoted one is empty text, as they are written by get.
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
+                **truths,
             ),
         )
 
@@ -299,18 +302,22 @@ def open_csv(
     if untyped:
         first = list(itertools.islice(batches, 1))
         batches = itertools.chain(first, batches)
-        # pyarrow tells whole numbers from hexadecimal digits, too: these are text.
+        # pyarrow tells numbers from hexadecimal digits, and from texts that are none of their equal, too.
         texts = dict(zip(schema.names, first[0].columns if first else (), strict=False))
         untyped = [
             field
             for field in untyped
-            if field.name not in texts or not has_hexadecimal(texts[field.name])
+            if field.name not in texts or has_only_numbers(texts[field.name], field.type)
         ]
     wanted = {field.name: field.type for field in (*untyped, *(options.types or ()))}
     return _meant(batches, schema, wanted, lambda: ())
 
 
 _BLOCKS_FOR_TYPES = 3
+_SPELT_TRUTHS = {
+    "true_values": ["true", "True", "TRUE"],
+    "false_values": ["false", "False", "FALSE"],
+}
 
 
 class _Joined(io.RawIOBase):

@@ -24,7 +24,7 @@ from fletching.protocol.types.text_encodings import HEAD_BYTES, wide_encoding
 __all__ = [
     "LongNumbers",
     "check_finite",
-    "has_hexadecimal",
+    "has_only_numbers",
     "read_from_csv",
     "read_from_json",
     "stood_for",
@@ -126,7 +126,25 @@ def stood_for(array: pa.Array, kind: pa.DataType, column: str) -> pa.Array:
     return array
 
 
-def has_hexadecimal(texts: pa.Array) -> bool:
+def has_only_numbers(texts: pa.Array, kind: pa.DataType) -> bool:
+    """Whether texts that pyarrow takes for numbers of a type may be kept as such: each is equal to its number.
+
+    Not so are hexadecimal digits, zeros in front (``00501`` is a code), and whole numbers that a DOUBLE does
+    not have, which pyarrow takes for one where a BIGINT has no room for them, or where others have a point.
+    """
+    if _has_hexadecimal(texts) or pc.any(pc.match_substring_regex(texts, _PADDED)).as_py():
+        return False
+    if not _types.is_floating(kind):
+        return True
+    long = texts.filter(pc.match_substring_regex(texts, _LONG_WHOLE)).to_pylist()
+    return all(int(text) == float(text) for text in long)
+
+
+_PADDED = r"^[ \t]*[-+]?0[0-9]"
+_LONG_WHOLE = r"^[ \t]*[-+]?[0-9]{16,308}[ \t]*$"
+
+
+def _has_hexadecimal(texts: pa.Array) -> bool:
     """Whether one of the texts is written as ``0x1F``, which pyarrow takes for a whole number."""
     data = texts.buffers()[2]
     if data is None or not np.isin(np.frombuffer(data, np.uint8), _HEXADECIMAL_MARKS).any():
@@ -140,7 +158,7 @@ _HEXADECIMAL = r"^[ \t]*-?0[xX]"
 
 def _whole(texts: pa.Array, kind: pa.DataType, column: str) -> pa.Array:
     """Texts as whole numbers."""
-    if has_hexadecimal(texts):
+    if _has_hexadecimal(texts):
         wrong = texts.filter(pc.match_substring_regex(texts, _HEXADECIMAL))[0].as_py()
         raise pa.ArrowInvalid(
             f"column {column!r}: conversion error: {wrong[:60]!r} is no {kind}: whole numbers are "
