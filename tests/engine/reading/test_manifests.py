@@ -124,6 +124,38 @@ def test_executed_it_is_the_reply(
     assert executed(manifest, shelf) == plain(plan)
 
 
+@pytest.mark.parametrize("names", [("id", "late"), ("late",), ("id", "code"), ("code", "id")])
+@pytest.mark.parametrize("offset", [0, 3])
+def test_dictionaries_are_those_of_the_reply(
+    shelf: Any, names: tuple[str, ...], offset: int
+) -> None:
+    """Also empty ones: of values that are all null, and of columns that a segment lacks."""
+    words = pa.dictionary(pa.int8(), pa.string())
+    shelf.create(pa.schema([("id", pa.int64()), ("code", words)]))
+    ids = [pa.array(range(start, start + 3), pa.int64()) for start in (0, 3, 6)]
+    empty = pa.DictionaryArray.from_arrays(pa.nulls(3, pa.int8()), pa.array([], pa.string()))
+    shelf.add(pa.record_batch([ids[0], empty], shelf.schema))
+    shelf.add_columns(pa.field("late", words))
+    filled = pa.DictionaryArray.from_arrays(pa.array([1, None, 0], pa.int8()), ["x", "y"])
+    shelf.add(pa.record_batch([ids[1], filled, empty], shelf.schema))
+    shelf.add(pa.record_batch([ids[2], empty, filled], shelf.schema))
+    options: dict[str, Any] = {"data_columns": names, "data_columns_unordered": True}
+    plan = shelf.plan(
+        shelf.session(verbatim_types=True), offset=offset, count=9 - offset, **options
+    )
+    manifest = directions(plan)
+    assert manifest is not None
+    assert manifest.rows == 9 - offset
+    stream = executed(manifest, shelf)
+    assert stream == plain(plan)
+    # Strict readers want each dictionary before the first batch.
+    rows = pa.ipc.open_stream(stream).read_all().to_pylist()
+    late = [None] * 6 + ["y", None, "x"]
+    code = [None, None, None, "y", None, "x", None, None, None]
+    wanted: dict[str, list[Any]] = {"id": list(range(9)), "late": late, "code": code}
+    assert rows == [{name: wanted[name][n] for name in names} for n in range(offset, 9)]
+
+
 @pytest.mark.parametrize("names", [("id", "text"), ("text",)])
 def test_what_is_the_same_in_all_rows_of_a_segment_comes_inline(
     shelf: Any, names: tuple[str, ...]

@@ -128,7 +128,8 @@ class _Making:
             previous, reader = reader, plan.reader(first, reader)
             if plan.projection.has_dictionaries:
                 if reader is not previous or dictionaries is None:
-                    dictionaries = DictionaryChunks(reader, plan.projection)
+                    first_one = dictionaries is None
+                    dictionaries = DictionaryChunks(reader, plan.projection, first=first_one)
                 self._add_dictionaries(reader, dictionaries, snapshot.offset[stop - 1])
             if strategy.name == "AS_IS":
                 last = stop - 1
@@ -192,6 +193,9 @@ class _Making:
     def _add_dictionaries(
         self, reader: SegmentReader, dictionaries: DictionaryChunks, before: int
     ) -> None:
+        absent = dictionaries.take_absent()
+        if absent:
+            self._assemble((absent,))
         pieces = list(dictionaries.pieces_before(before))
         for position, piece in enumerate(pieces):
             if isinstance(piece, Literal):

@@ -281,15 +281,20 @@ class DictionaryChunks:
                 yield entry, sent_id
         self._sent = max(self._sent, len(entries))
 
+    def take_absent(self) -> bytes:
+        """The messages of empty dictionaries that stand before all others, once."""
+        absent, self._absent = self._absent, b""
+        return absent
+
     def length_before(self, offset: int) -> int:
         """Bytes of the messages that `pieces_before` would give."""
         return sum(piece.length for piece in self.pieces_before(offset))
 
     def pieces_before(self, offset: int) -> Iterator[Literal | Extent]:
         """The messages that stand before ``offset`` and were not given yet."""
-        if self._absent:
-            yield Literal(self._absent)
-            self._absent = b""
+        absent = self.take_absent()
+        if absent:
+            yield Literal(absent)
         stored = self._reader.object if self._ids else None
         for entry, sent_id in self._next(offset):
             assert stored is not None
