@@ -19,6 +19,7 @@ from fletching.cli.output import (
     print_table,
     progress,
 )
+from fletching.protocol.types.row_selection import plain_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -153,7 +154,7 @@ class _Summary:
         if not self._ordered or values.null_count == len(values):
             return
         if pa.types.is_dictionary(values.type):
-            values = values.dictionary_decode()
+            values = plain_values(values)
         if pa.types.is_binary_view(values.type) or pa.types.is_string_view(values.type):
             text = pa.types.is_string_view(values.type)
             values = values.cast(pa.large_string() if text else pa.large_binary())

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from fletching.errors import UsageError
+from fletching.ipc.constant_arrays import null_array
 from fletching.protocol.types.required_values import RequiredValues
 
 MUST = pa.field("m", pa.int64(), nullable=False)
@@ -35,6 +36,18 @@ CASES: dict[str, tuple[Any, Any, str | None]] = {
     "run": (
         pa.field("c", pa.run_end_encoded(pa.int32(), pa.string()), nullable=False),
         pa.RunEndEncodedArray.from_arrays([1, 3], pa.array(["a", None])),
+        "'c'",
+    ),
+    "dictionary of lists of runs": (
+        pa.field(
+            "c",
+            pa.dictionary(pa.int8(), pa.list_(pa.run_end_encoded(pa.int32(), pa.bool_()))),
+            nullable=False,
+        ),
+        pa.DictionaryArray.from_arrays(
+            pa.array([None], pa.int8()),
+            null_array(pa.list_(pa.run_end_encoded(pa.int32(), pa.bool_())), 0),
+        ),
         "'c'",
     ),
     "null type": (MUST, pa.nulls(2), "'m'"),

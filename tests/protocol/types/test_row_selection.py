@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fletching.protocol.types.row_selection import filter_rows, take_rows
+from fletching.protocol.types.row_selection import filter_rows, plain_values, take_rows
 from fletching.testing.strategies import record_batches
 
 REE = pa.run_end_encoded(pa.int32(), pa.string())
@@ -20,6 +20,14 @@ COLUMNS = {
         [pa.RunEndEncodedArray.from_arrays([2, 3, 4], ["a", None, "b"])], ["r"]
     ),
     "numbers": pa.array([1, 2, None, 4]),
+    "list of runs": pa.ListArray.from_arrays(
+        pa.array([0, 1, 3, 3, 4], pa.int32()),
+        pa.RunEndEncodedArray.from_arrays([2, 4], ["a", None]),
+    ),
+    "dictionary": pa.array(["a", "b", None, "a"]).dictionary_encode(),
+    "union": pa.UnionArray.from_sparse(
+        pa.array([0, 1, 0, 1], pa.int8()), [pa.array([1, 2, 3, 4]), pa.array(["a", "b", "c", "d"])]
+    ),
 }
 
 
@@ -45,6 +53,28 @@ def test_rows_of_every_type(name: str) -> None:
     assert several.column(0).to_pylist() == [
         values[row % 4] for row, keep in enumerate(mask) if keep
     ]
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_plain_values_of_every_type(name: str) -> None:
+    column = COLUMNS[name]
+    values = column.to_pylist()
+    assert plain_values(column).to_pylist() == values
+    rows = [3, None, 0, 1, 1, None, 2]
+    encoded = pa.DictionaryArray.from_arrays(pa.array(rows, pa.uint8()), column)
+    runs = pa.RunEndEncodedArray.from_arrays([2, 3, 7, 9], column)
+    repeated = [values[0]] * 2 + [values[1]] + [values[2]] * 4 + [values[3]] * 2
+    for start, length in [(0, 9), (0, 0), (1, 3), (2, 1), (4, 5), (6, 0), (8, 1)]:
+        part = runs.slice(start, length)
+        plain = plain_values(part)
+        plain.validate(full=True)
+        assert plain.type == column.type or name in {"runs", "dictionary"}
+        assert plain.to_pylist() == repeated[start : start + length]
+        part = encoded.slice(start, length)
+        plain = plain_values(part)
+        plain.validate(full=True)
+        expected = [None if row is None else values[row] for row in rows[start : start + length]]
+        assert plain.to_pylist() == expected
 
 
 @settings(max_examples=50, deadline=None)

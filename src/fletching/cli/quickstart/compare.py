@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
+from fletching.protocol.types.row_selection import plain_values
+
 __all__ = ["Difference", "first_difference", "same_values"]
 
 
@@ -34,7 +36,7 @@ def same_values(left: pa.Array, right: pa.Array) -> bool:
         bits = {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}[kind.bit_width]
         return bool(left.view(bits).equals(right.view(bits)))
     if pa.types.is_dictionary(kind):
-        return same_values(left.dictionary_decode(), right.dictionary_decode())
+        return same_values(plain_values(left), plain_values(right))
     if pa.types.is_struct(kind):
         return bool(left.is_null().equals(right.is_null())) and all(
             same_values(a, b) for a, b in zip(left.flatten(), right.flatten(), strict=True)

@@ -16,6 +16,7 @@ from fletching.engine.reading.physical_projection import SegmentColumns
 from fletching.engine.reading.segment_reader import SegmentReader
 from fletching.errors import CorruptObjectError
 from fletching.objects.store import ObjectStore
+from fletching.protocol.types.row_selection import plain_values
 
 __all__ = ["KeyColumns", "rows_of_segment"]
 
@@ -63,7 +64,7 @@ class KeyColumns:
         batch = rows_of_segment(self.store, segment, self._schemas[version], indices, rows)
         result = []
         for column, data_type in zip(batch.columns, self.types, strict=True):
-            plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+            plain = plain_values(column)
             wanted = data_type.value_type if pa.types.is_dictionary(data_type) else data_type
             result.append(plain if plain.type == wanted else plain.cast(wanted))
         return result

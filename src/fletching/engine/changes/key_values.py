@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fletching.errors import InvalidArgumentError
+from fletching.protocol.types.row_selection import plain_values
 
 __all__ = [
     "check_key_type",
@@ -76,7 +77,7 @@ def _is_text(data_type: pa.DataType) -> bool:
 
 def plain_column(column: pa.Array) -> pa.Array:
     """A column without a dictionary: one that came may have a value twice, so that only values tell."""
-    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    return plain_values(column)
 
 
 def joined_columns(parts: Sequence[pa.Array], data_type: pa.DataType) -> pa.Array:
@@ -159,7 +160,7 @@ def _mix(total: _U64, words: _U64 | np.uint64, scratch: _U64) -> None:
 def _mixer(column: pa.Array) -> Callable[[_U64, int, _U64], None]:
     """Mixes the values from some row on into the numbers of as many rows."""
     if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+        column = plain_values(column)
     if _is_word(column.type) or pa.types.is_decimal(column.type):
         if _is_word(column.type):
             words = _words(column).reshape(-1, 1)
@@ -231,9 +232,9 @@ def same_keys(left: Sequence[pa.Array], right: Sequence[pa.Array]) -> NDArray[np
     same = np.ones(len(left[0]) if left else 0, dtype=bool)
     for mine, other in zip(left, right, strict=True):
         if pa.types.is_dictionary(mine.type):
-            mine = mine.dictionary_decode()  # noqa: PLW2901 - the same values
+            mine = plain_values(mine)  # noqa: PLW2901 - the same values
         if pa.types.is_dictionary(other.type):
-            other = other.dictionary_decode()  # noqa: PLW2901 - the same values
+            other = plain_values(other)  # noqa: PLW2901 - the same values
         if mine.type != other.type:
             mine = mine.cast(other.type)  # noqa: PLW2901 - a column that was widened
         same &= pc.equal(mine, other).to_numpy(zero_copy_only=False).astype(bool)

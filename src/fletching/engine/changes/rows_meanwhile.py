@@ -28,6 +28,7 @@ from fletching.engine.changes.keyed_merge import KeyedMerge
 from fletching.engine.changes.pinned_table import PinnedTable
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.errors import RowsChangedError
+from fletching.protocol.types.row_selection import plain_values
 
 __all__ = ["Check", "InsertedKeys", "RowsMeanwhile"]
 
@@ -208,7 +209,7 @@ def _numbers(columns: Sequence[pa.Array], seed: bytes) -> NDArray[np.uint64]:
     for column in columns:
         taken = column.take(chosen)
         if pa.types.is_dictionary(taken.type):
-            taken = taken.dictionary_decode()
+            taken = plain_values(taken)
         # Whether blanks at the end count depends on the types that were compared.
         result.append(pc.utf8_rtrim(taken, " ") if _kind(taken.type) == "text" else taken)
     return key_numbers(result, seed)

@@ -20,6 +20,7 @@ from fletching.catalog.write_stream_rows import NewSegment, StagedRows
 from fletching.engine.changes.key_values import is_exact, key_numbers, last_indices
 from fletching.engine.changes.run_encoding import AscendingKeys, encode_run
 from fletching.errors import InvalidArgumentError
+from fletching.protocol.types.row_selection import plain_values
 
 __all__ = [
     "KEYS_AT_ONCE",
@@ -247,7 +248,5 @@ def _size_of(column: pa.Array) -> int:
 def _joined(parts: Sequence[pa.Array]) -> pa.Array:
     if len(parts) == 1:
         return parts[0]
-    plain = [
-        part.dictionary_decode() if pa.types.is_dictionary(part.type) else part for part in parts
-    ]
+    plain = [plain_values(part) for part in parts]
     return pa.concat_arrays(plain)

@@ -41,6 +41,7 @@ from fletching.protocol.types.exact_values import (
     related,
     ticks,
 )
+from fletching.protocol.types.row_selection import plain_values
 
 __all__ = [
     "Relation",
@@ -317,9 +318,9 @@ def _convert(array: pa.Array, target: pa.DataType, *, reply: bool) -> pa.Array:
     if _types.is_dictionary(source):
         if _types.is_dictionary(target):
             return _recoded(array, target, reply=reply)
-        return _convert(array.dictionary_decode(), target, reply=reply)
+        return _convert(plain_values(array), target, reply=reply)
     if _types.is_run_end_encoded(source):
-        return _convert(pc.run_end_decode(array), target, reply=reply)
+        return _convert(plain_values(array), target, reply=reply)
     if _types.is_dictionary(target):
         # Only the indices change; one that their type does not have is refused.
         return _convert(array, target.value_type, reply=reply).dictionary_encode().cast(target)
@@ -357,7 +358,7 @@ def _recoded(array: pa.Array, target: pa.DataType, *, reply: bool) -> pa.Array:
         )
     except (MisfitError, pa.ArrowException):
         # A value that no row has, or indices that only this dictionary needs to be so wide.
-        plain = _convert(array.dictionary_decode(), target.value_type, reply=reply)
+        plain = _convert(plain_values(array), target.value_type, reply=reply)
         # Only the indices change; one that their type does not have is refused.
         return plain.dictionary_encode().cast(target)
 
@@ -372,7 +373,7 @@ def _visible_child(array: pa.Array, number: int) -> pa.Array:
     if not array.null_count or _types.is_null(child.type) or _types.is_union(child.type):
         return child
     if _types.is_run_end_encoded(child.type):
-        child = pc.run_end_decode(child)
+        child = plain_values(child)
     if isinstance(child, pa.ExtensionArray):
         child = child.storage
     plain = pa.StructArray.from_arrays([child], names=["child"], mask=array.is_null())

@@ -28,6 +28,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fletching.protocol.types.row_selection import plain_values
+
 __all__ = ["base64_text", "json_lines", "json_values"]
 
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -54,9 +56,9 @@ def json_values(array: pa.Array, binary: Callable[[bytes], object] = base64_text
     if isinstance(array, pa.ExtensionArray):
         return json_values(array.storage, binary)
     if pa.types.is_dictionary(kind):
-        return json_values(array.dictionary_decode(), binary)
+        return json_values(plain_values(array), binary)
     if pa.types.is_run_end_encoded(kind):
-        return json_values(pc.run_end_decode(array), binary)
+        return json_values(plain_values(array), binary)
     if pa.types.is_floating(kind):
         return _floats(array)
     if pa.types.is_decimal(kind):

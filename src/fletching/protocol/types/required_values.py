@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from fletching.errors import UsageError
 from fletching.ipc.type_tree import is_flat
 from fletching.protocol.types.conversion import map_entries
+from fletching.protocol.types.row_selection import plain_values
 
 __all__ = ["RequiredValues"]
 
@@ -70,10 +70,8 @@ def _check(array: pa.Array, field: pa.Field, path: str) -> None:
     data_type = field.type
     while isinstance(data_type, pa.BaseExtensionType):
         data_type = data_type.storage_type
-    if _types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    elif _types.is_run_end_encoded(array.type):
-        array = pc.run_end_decode(array)
+    if _types.is_dictionary(array.type) or _types.is_run_end_encoded(array.type):
+        array = plain_values(array)
     if _types.is_dictionary(data_type) or _types.is_run_end_encoded(data_type):
         data_type = data_type.value_type
     if not field.nullable and array.null_count:

@@ -1,4 +1,4 @@
-"""Some rows of a batch, whatever its columns' types; pyarrow takes from views and run ends not at all."""
+"""Some rows of a batch, and plain values, whatever the types; pyarrow takes from views and run ends not at all."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fletching.ipc.constant_arrays import null_array
 from fletching.ipc.type_tree import is_flat
 
-__all__ = ["filter_rows", "filter_some", "take_rows"]
+__all__ = ["filter_rows", "filter_some", "plain_values", "take_rows"]
 
 _THROUGH = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 """Types of the same values that pyarrow can take from. The detour copies the values twice."""
@@ -65,6 +66,35 @@ def filter_some(batch: pa.RecordBatch, mask: pa.Array, count: int) -> pa.RecordB
         return take_rows(batch, pc.indices_nonzero(pc.fill_null(mask, False)))
 
 
+def plain_values(array: pa.Array) -> pa.Array:
+    """The values of a dictionary-encoded or run-end encoded array, one for each row; any other array itself.
+
+    What pyarrow decodes, it decodes; values of types that it cannot take from (views, run ends, lists of
+    these) are put together from slices.
+
+    Raises:
+        pyarrow.ArrowException: values of a type that pyarrow can neither take from nor join.
+    """
+    try:
+        if pa.types.is_dictionary(array.type):
+            return array.dictionary_decode()
+        if pa.types.is_run_end_encoded(array.type):
+            return pc.run_end_decode(array)
+    except pa.ArrowNotImplementedError:
+        if pa.types.is_dictionary(array.type):
+            return _take(array.dictionary, array.indices)
+        return _take(array.values, _rows_of_runs(array))
+    return array
+
+
+def _rows_of_runs(array: pa.RunEndEncodedArray) -> pa.Array:
+    """For each row, which of the values it has."""
+    first, count = array.find_physical_offset(), array.find_physical_length()
+    ends = array.run_ends.slice(first, count).to_numpy().astype(np.int64) - array.offset
+    lengths = np.diff(np.minimum(ends, len(array)), prepend=0)
+    return pa.array(np.repeat(np.arange(first, first + count), lengths))
+
+
 def _without_few(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
     """All rows but a few.
 
@@ -96,7 +126,10 @@ def _take(column: pa.Array, rows: pa.Array) -> pa.Array:
 
 
 def _gathered(column: pa.Array, rows: pa.Array) -> pa.Array:
-    """Slices of neighbouring rows, put together. Work per run of rows, in Python."""
+    """Slices of neighbouring rows, put together; null for the number null. Work per run of rows, in Python."""
+    if rows.null_count:
+        rows = pc.fill_null(rows.cast(pa.int64()), len(column))
+        column = pa.concat_arrays([column, null_array(column.type, 1)])
     numbers = rows.to_numpy().astype(np.int64, copy=False)
     if not len(numbers):
         return column.slice(0, 0)

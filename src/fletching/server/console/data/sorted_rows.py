@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from fletching.errors import InvalidArgumentError, OperationCancelledError
 from fletching.protocol.types.blob_type import contains_blob
-from fletching.protocol.types.row_selection import take_rows
+from fletching.protocol.types.row_selection import plain_values, take_rows
 
 __all__ = ["FirstRows", "first_in_order"]
 
@@ -106,7 +106,7 @@ def _comparable(data: pa.Array, column: str) -> pa.Array:
     """The values as a type whose order pyarrow knows."""
     try:
         if pa.types.is_dictionary(data.type):
-            data = data.dictionary_decode()
+            data = plain_values(data)
         if pa.types.is_float16(data.type):
             data = data.cast(pa.float32())
         if pa.types.is_string_view(data.type) or pa.types.is_binary_view(data.type):
