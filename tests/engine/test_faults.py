@@ -141,6 +141,7 @@ def test_a_commit_of_which_nobody_knows_the_outcome(
     house.create(SCHEMA)
     house.stream("default")
     house.engine.context.presence.ensure()
+    house.engine.context.generations.ensure()
     database = house.engine.context.database
     write = database.write
 

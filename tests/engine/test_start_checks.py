@@ -22,6 +22,7 @@ import fletching
 from fletching.cli.main import app
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
+from fletching.engine.generations import PREFIX as GENERATIONS
 from fletching.errors import SettingsError, StorageError, UsageError
 from fletching.server.serving import serve
 
@@ -211,7 +212,8 @@ def test_a_server_that_starts_leaves_no_probe(deployment: Deployment) -> None:
         catalog_url=deployment.catalog, objects_url=deployment.objects, server_key=KEY
     )
     with contextlib.closing(Engine.open(None, settings=settings)) as engine:
-        assert list(engine.context.store.list("")) == []
+        keys = [info.key for info in engine.context.store.list("")]
+        assert [key for key in keys if not key.startswith(f"{GENERATIONS}/")] == []
 
 
 # --- as a command ---

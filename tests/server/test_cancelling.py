@@ -24,6 +24,7 @@ from tests.engine.blobs.conftest import IMAGE, SCHEMA, TABLE, Clock, Shop, frame
 
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
+from fletching.engine.generations import PREFIX as GENERATIONS
 from fletching.engine.query.result_segments import RESULTS_PREFIX
 from fletching.protocol.messages.requests import (
     CloseWriteStream,
@@ -97,8 +98,13 @@ class House:
     def orphans(self) -> set[str]:
         known = {checked.name for checked in self.engine.verify()}
         stored = {info.key for info in self.engine.context.store.list()}
-        # Results of statements belong to nobody but their day, whether anybody waited for them or not.
-        return {key for key in stored - known if not key.startswith(f"{RESULTS_PREFIX}/")}
+        # Results of statements belong to nobody but their day, whether anybody waited for them or not; and the
+        # generation to all.
+        return {
+            key
+            for key in stored - known
+            if not key.startswith((f"{RESULTS_PREFIX}/", f"{GENERATIONS}/"))
+        }
 
     def count(self) -> int:
         session: Any = self.engine.call(CreateReadSession(table=TABLE))

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from fletching.catalog.database import Database
 from fletching.engine.changes.key_runs import RunIndexes, run_indexes
 from fletching.engine.engine_settings import EngineSettings
+from fletching.engine.generations import Generations
 from fletching.engine.presence import Presence
 from fletching.errors import NoPermissionError, StorageError
 from fletching.objects.store import ObjectSink, ObjectStore
@@ -37,6 +38,12 @@ class EngineContext:
     """Whether nothing may change; see ``fletching.engine.read_only``."""
     run_indexes: RunIndexes = dataclasses.field(default_factory=run_indexes)
     """What this process knows of key runs: where to look in them, and what of them is proven."""
+    generations: Generations = dataclasses.field(init=False)
+    """Whether the catalog is the newest one of the objects."""
+
+    def __post_init__(self) -> None:
+        """Makes what the catalog and the objects have together."""
+        object.__setattr__(self, "generations", Generations(self.database, self.store))
 
     @property
     def answers_alone(self) -> bool:
@@ -58,6 +65,7 @@ class EngineContext:
     def create_object(self, key: str) -> ObjectSink:
         """Begins an object whose key this opening made up; see ``ObjectStore.create``."""
         self.presence.ensure()
+        self.generations.ensure()
         return self.store.create(key)
 
     def check_recordable(self, connection: Connection, keys: Collection[str]) -> None:

@@ -226,6 +226,7 @@ def _adopt(context: EngineContext, new: IdentityRow, known: IdentityRow | None) 
     _create(context.store, identity)
     with context.database.write() as connection:
         replace_identity(connection, identity)
+    context.generations.accept()
 
 
 def check_identity(context: EngineContext) -> None:

@@ -133,11 +133,13 @@ class TestBatch:
             plain(descriptor)
 
         session = shop.session()
+        shop.upload_frames(session, frames([b"the first object of this opening"]))
+        before = len(shop.packs())
         body = frames([b"%d" % n for n in range(10_000)])
         monkeypatch.setattr(os, "fsync", fsync)
         reply = shop.upload_frames(session, body)
         assert len(reply.references) == 10_000
-        assert len(shop.packs()) == 1
+        assert len(shop.packs()) - before == 1
         assert files == 1
 
     def test_each_frame_has_its_own_metadata(self, shop: Shop) -> None:

@@ -27,9 +27,9 @@ Rows go first, in one transaction each, then the objects; a crash in between mak
 
 Whether a writer lives is never a matter of clocks: a folder knows by locks, an object store by rows
 of the catalog without which nothing is recorded. Ages are by the catalog's clock. Before orphans are deleted,
-catalog and store are compared once more, and a *fuse* holds: where more of the objects are orphans
-than is likely (``FUSE_SHARE``), the catalog is more likely wrong than the objects, and nothing is
-deleted until a person says so.
+catalog and store are compared once more, their generations too (``fletching.engine.generations``: an old copy of
+a catalog knows too little), and a *fuse* holds: where more of the objects are orphans than is likely
+(``FUSE_SHARE``), the catalog is more likely wrong than the objects, and nothing is deleted until a person says so.
 
 The module is long because the steps of a pass have one lease and one order: what one forgets may be what
 the next one waits for.
@@ -123,7 +123,7 @@ class RetentionReport:
     skipped: str = ""
     """Why nothing was done: another process is at it."""
     refused: str = ""
-    """Why orphans were left alone: they are an unlikely share of all objects."""
+    """Why orphans were left alone: they are an unlikely share of all objects, or the catalog is an old copy."""
 
     @property
     def bytes(self) -> int:
@@ -421,6 +421,11 @@ class Retention:
                 batch = []
         result += self._unknown(batch)
         refused = "" if force else _blown(len(result), total)
+        if force and not dry_run:
+            context.generations.accept()
+        elif result and not refused and not force:
+            # Only where something is unknown: each look asks the store.
+            refused = context.generations.conflict()
         if refused:
             _LOG.warning("%s", refused)
             return [], refused
