@@ -30,6 +30,7 @@ from fletching.engine.reading.read_plan import DirectRead, ReadPlan
 from fletching.engine.reading.segment_sharing import SharedSegments
 from fletching.engine.start_checks import check_clock, check_writable, reaching
 from fletching.engine.stored_calls import Verbs, stored_calls
+from fletching.engine.tables.tables import Tables
 from fletching.engine.upkeep.compaction import Compactor
 from fletching.engine.upkeep.compaction_report import CompactionReport
 from fletching.engine.upkeep.maintenance import Maintenance, Task
@@ -268,6 +269,11 @@ class Engine:
         """Makes a change of rows that a query works out; see `Changes.compute`."""
         self._check_open()
         return self._changing.compute(request, operation, compute)
+
+    def replace_view(self, request: admin.CreateTable, table_id: str) -> admin.TableInfo:
+        """Creates a view in the place of another; see `Tables.replace`."""
+        self._check_open()
+        return Tables(self.context).replace(request, table_id)
 
     def _cell_checker(self, table: TableRow, schema: pa.Schema) -> CellChecker | None:
         if not any(map(contains_blob, schema.types)):

@@ -209,3 +209,23 @@ def test_clauses_of_other_views(shop: fletching.Client, clause: str, complaint: 
     with pytest.raises(InvalidArgumentError, match=complaint):
         shop.sql(clause)
     assert shop.sql("show tables").text.split(":")[-1] == "sale"
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "(a, A) as select id, id from sale",
+        "lifecycle 0 as select 1 x",
+    ],
+)
+def test_a_view_that_cannot_be_made_does_not_cost_the_one_that_there_is(
+    shop: fletching.Client, definition: str
+) -> None:
+    shop.sql("create view v as select id from sale")
+    with pytest.raises(FletchingError):
+        shop.sql(f"create or replace view v {definition}")
+    assert shop.sql("select * from v").to_table().num_rows == 2
+    shop.sql("create or replace view v as select id, price from sale")
+    assert shop.sql("select * from v").to_table().column_names == ["id", "price"]
+    with pytest.raises(InvalidArgumentError, match="is a table"):
+        shop.sql("create or replace view sale as select 1 x")

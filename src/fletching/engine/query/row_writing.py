@@ -25,6 +25,7 @@ from fletching.errors import (
 )
 from fletching.ipc.encoding import BatchEncoder
 from fletching.ipc.message import END_OF_STREAM, Message
+from fletching.protocol.messages.admin import CreateTable, TableInfo
 from fletching.protocol.messages.changes import Changed, ChangeRequest
 from fletching.protocol.messages.requests import (
     AbortWriteSession,
@@ -65,6 +66,9 @@ class Writes(Protocol):
         compute: Callable[[ComputedChanges], Draft],
     ) -> Changed:
         """Makes a change of rows that a query works out."""
+
+    def replace_view(self, request: CreateTable, table_id: str) -> TableInfo:
+        """Creates a view in the place of another, in one transaction."""
 
 
 class StagedRows:

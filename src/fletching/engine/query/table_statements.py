@@ -231,7 +231,11 @@ def create_view(run: ScriptRun, statement: CreateView) -> Outcome:
     )
     run.authorize(request)
     if statement.replace and run.exists(statement.table):
-        drop_view(run, statement.table, if_exists=True)
+        there = _view(run, statement.table)
+        run.authorize(DropTable(table=statement.table, if_exists=True))
+        # In one transaction: a view that cannot be made does not cost the one that there is.
+        run.verbs.replace_view(request, there.table_id)
+        return Outcome()
     run.verbs.call(request)
     return Outcome()
 
@@ -239,14 +243,24 @@ def create_view(run: ScriptRun, statement: CreateView) -> Outcome:
 def drop_view(run: ScriptRun, table: TableName, *, if_exists: bool) -> Outcome:
     """Forgets a view; a table is left alone."""
     try:
-        info = run.describe(table)
+        info = _view(run, table)
     except (NoSuchTableError, NoSuchProjectError):
         if if_exists:
             return Outcome()
         raise
-    if VIEW_TEXT not in info.properties:
-        raise InvalidArgumentError(f"{table} is a table: DROP TABLE drops it")
-    request = DropTable(table=table, if_exists=if_exists)
+    request = DropTable(table=table, if_exists=if_exists, table_id=info.table_id)
     run.authorize(request)
     run.verbs.call(request)
     return Outcome()
+
+
+def _view(run: ScriptRun, table: TableName) -> TableInfo:
+    """What the catalog knows of a view.
+
+    Raises:
+        InvalidArgumentError: it is a table.
+    """
+    info = run.describe(table)
+    if VIEW_TEXT not in info.properties:
+        raise InvalidArgumentError(f"{table} is a table: DROP TABLE drops it")
+    return info

@@ -101,6 +101,18 @@ class Tables:
             AlreadyExistsError: the name is taken.
             NoSuchProjectError: there is no such project.
         """
+        return self._create(request, "")
+
+    def replace(self, request: CreateTable, table_id: str) -> TableInfo:
+        """Creates a table in the place of one of its name, whose id is given, in one transaction.
+
+        Raises:
+            InvalidArgumentError, NoSuchProjectError: as of ``create``; the other one stays.
+            AlreadyExistsError: the name is another one's by now.
+        """
+        return self._create(request, table_id)
+
+    def _create(self, request: CreateTable, replaced: str) -> TableInfo:
         name = request.table
         for part in (name.project, name.schema, name.name):
             check_table_name(part)
@@ -134,7 +146,10 @@ class Tables:
             # Holds the project: of several who create the same table at once, the later ones find it.
             ensure_schema(connection, name.project, name.schema, now)
             existing = catalog.find_table(connection, name)
-            if existing is not None:
+            if existing is not None and existing.id == replaced:
+                catalog.lock_table(connection, replaced)
+                catalog.drop_table(connection, replaced, now)
+            elif existing is not None:
                 if request.if_not_exists:
                     return table_info(existing)
                 raise AlreadyExistsError(f"table {name} already exists")
