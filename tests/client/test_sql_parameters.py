@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import uuid
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -31,6 +34,25 @@ def test_texts_comments_and_casts_are_left_alone(text: str) -> None:
     assert with_parameters(f"select {text}", []) == f"select {text}"
     assert with_parameters(f"select {text}", {}) == f"select {text}"
     assert with_parameters(f"select {text}\n, ?", [7]) == f"select {text}\n, 7"
+
+
+@pytest.mark.parametrize(
+    ("value", "literal"),
+    [
+        (
+            pd.Timestamp("2026-01-02 03:04:05.123456789"),
+            "TIMESTAMP '2026-01-02 03:04:05.123456789'",
+        ),
+        (pd.Timestamp("2026-01-02", tz="Asia/Tokyo"), "TIMESTAMP '2026-01-01 15:00:00.000000000'"),
+        (pd.NaT, "NULL"),
+        (pd.NA, "NULL"),
+        (np.datetime64("2026-01-02"), "DATE '2026-01-02'"),
+        (uuid.UUID(int=5), "X'" + "0" * 31 + "5'"),
+    ],
+    ids=str,
+)
+def test_values_are_those_that_columns_take(value: object, literal: str) -> None:
+    assert with_parameters("select ?", [value]) == f"select {literal}"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from fletching.client.argument_checks import text_of
 from fletching.client.reading.filter_text import literal_text
+from fletching.client.tabular.python_values import python_array
 from fletching.errors import UsageError
 
 __all__ = ["with_parameters"]
@@ -71,8 +72,11 @@ def _literal(value: object) -> str:
         if not value:
             raise UsageError("an empty list has no form in SQL")
         return f"({', '.join(_literal(item) for item in value)})"
+    if isinstance(value, pa.Scalar):
+        return literal_text(value)
     try:
-        scalar = value if isinstance(value, pa.Scalar) else pa.scalar(value)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        # As a value of a column: pyarrow's own scalars drop what pandas' moments have below a microsecond.
+        (scalar,) = python_array([value], None, "parameter")
+    except UsageError as error:
         raise UsageError(f"a {type(value).__name__} has no form in SQL") from error
     return literal_text(scalar)
