@@ -1,5 +1,12 @@
 from __future__ import annotations
 
+import datetime as dt
+import decimal
+import math
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +38,48 @@ def test_partition_text_is_read_as_the_protocol_spells_it(
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="partition"):
         PartitionSpec.parse(text)
+
+
+VALUES: list[tuple[object, str]] = [
+    ("a=b/c", "a=b/c"),
+    (1, "1"),
+    (np.int64(5), "5"),
+    (True, "true"),
+    (np.bool_(False), "false"),
+    ("True", "True"),
+    (1.5, "1.5"),
+    (decimal.Decimal("1.50"), "1.50"),
+    (dt.date(2026, 1, 2), "2026-01-02"),
+    (pd.Timestamp("2026-01-02 03:04:05"), "2026-01-02 03:04:05"),
+    (np.datetime64("2026-01-02"), "2026-01-02"),
+    (np.str_("x"), "x"),
+    (pa.scalar(7), "7"),
+]
+
+
+@pytest.mark.parametrize(("value", "text"), VALUES)
+def test_values_of_a_dict_become_their_text(value: object, text: str) -> None:
+    assert PartitionSpec.parse({"pt": value}).items == (("pt", text),)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, pd.NA, pd.NaT, np.datetime64("NaT"), math.nan, math.inf, decimal.Decimal("NaN"), b"x", ["a"],
+        np.array([1]), {"a": 1}, pa.scalar(None, pa.int8()), 1j,
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_has_no_text_of_its_own_is_no_partition(value: object) -> None:
+    with pytest.raises(UsageError, match=r"partition column pt has a value, and .* is none"):
+        PartitionSpec.parse({"pt": value})
+
+
+def test_columns_of_a_dict_are_texts_and_different() -> None:
+    with pytest.raises(UsageError, match="named by text, not by 1"):
+        PartitionSpec.parse({1: "a"})  # type: ignore[dict-item]  # what is tested
+    with pytest.raises(UsageError, match="names a column twice"):
+        PartitionSpec.parse({"pt": 1, "PT": 2})
 
 
 keys = st.text("abcdefgh_", min_size=1, max_size=5)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
+import decimal
+import numbers
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 
 from fletching.errors import UsageError
@@ -96,15 +100,21 @@ class PartitionSpec:
     def parse(cls, text: str | PartitionSpec | Mapping[str, object] | None) -> PartitionSpec:
         """Reads ``k=v[,k2=v2]``; ``/`` also separates, values may be quoted.
 
+        Values of a dict are texts, numbers, truths, days or moments, which become the text that SQL writes.
+
         Raises:
-            UsageError: the text is not of this form, or names a key twice.
+            UsageError: the text is not of this form, or names a key twice; a value of a dict is none, such
+                as a null.
         """
         if text is None:
             return cls()
         if isinstance(text, PartitionSpec):
             return text
         if isinstance(text, Mapping):
-            return cls(tuple((str(key), str(value)) for key, value in text.items()))
+            pairs = tuple((_name(key), _value(key, value)) for key, value in text.items())
+            if len({key.casefold() for key, _ in pairs}) != len(pairs):
+                raise UsageError(f"partition {dict(pairs)} names a column twice")
+            return cls(pairs)
         if not isinstance(text, str):
             raise UsageError(
                 f"a partition is text such as 'pt=20260101' or a dict, not {type(text).__name__}"
@@ -143,6 +153,31 @@ class PartitionSpec:
     def values(self) -> tuple[str, ...]:
         """The values in order."""
         return tuple(value for _, value in self.items)
+
+
+def _name(key: object) -> str:
+    if not isinstance(key, str):
+        raise UsageError(f"a partition column is named by text, not by {key!r}")
+    return key
+
+
+_VALUES = (str, numbers.Integral, float, decimal.Decimal, dt.date, uuid.UUID)
+"""Python types of values whose text means them; numpy's single values have such a text, too."""
+
+
+def _value(name: object, value: object) -> str:
+    """The text of a partition column's value."""
+    if hasattr(value, "as_py"):
+        value = value.as_py()
+    single = type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0
+    if isinstance(value, bytes) or not (single or isinstance(value, _VALUES)):
+        raise UsageError(f"partition column {name} has a value, and {value!r} is none")
+    text = str(value)
+    if text in {"True", "False"} and not isinstance(value, str):
+        return text.lower()
+    if text.lower() in {"nan", "nat", "inf", "-inf"} and not isinstance(value, str):
+        raise UsageError(f"partition column {name} has a value, and {value!r} is none")
+    return text
 
 
 def _quoted(value: str) -> str:
