@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.engine.query.conftest import Sql
 
+from fletching.engine.changes.attempts import Attempts
 from fletching.engine.query import row_statements
 from fletching.errors import ConflictError, ServiceUnavailableError
 from fletching.protocol.messages.requests import CommitWriteSession
@@ -300,3 +303,39 @@ def test_rows_whose_commit_was_not_answered_are_inserted_once(
     monkeypatch.undo()
     assert rows(table) == [*HERE, ("3", "x", "2.0", "y"), ("4", "y", "2.0", "y")]
     assert sorted(table.rows("select a from made")) == [("1",), ("2",)]
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_change_whose_commit_was_not_answered_is_not_told_to_have_failed(
+    table: Sql, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    """Whoever runs `n = n + 1` again changes it twice."""
+    database = table.house.engine.context.database
+    write = database.write
+
+    @contextlib.contextmanager
+    def lost(_self: Any, **options: Any) -> Iterator[Any]:
+        if options:
+            with write(**options) as connection:
+                yield connection
+            return
+        with write() if committed else database.trial() as connection:
+            yield connection
+        raise ServiceUnavailableError("the answer is lost")
+
+    work = Attempts._attempt
+
+    def attempt(self: Any, *arguments: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(type(database), "write", lost)
+            return work(self, *arguments)
+
+    monkeypatch.setattr(Attempts, "_attempt", attempt)
+    statement = "update t set n = n + 1 where a = 1"
+    if committed:
+        assert table.changed(statement) == 1
+    else:
+        assert "the answer is lost" in table.fails(statement)
+    monkeypatch.undo()
+    expected = "2.5" if committed else "1.5"
+    assert table.rows("select n from t where a = 1") == [(expected,)]

@@ -43,12 +43,23 @@ from fletching.engine.context import EngineContext
 from fletching.engine.reading.read_calls import Reading
 from fletching.engine.tables.schema_checks import check_no_view
 from fletching.engine.writing.ingest_body import CellCheckers
-from fletching.errors import ConflictError, FletchingError, RowsChangedError
+from fletching.errors import (
+    ConflictError,
+    FletchingError,
+    RowsChangedError,
+    ServiceUnavailableError,
+    StorageError,
+)
 from fletching.protocol.messages.changes import Changed, ChangeRequest
 
 __all__ = ["Attempts", "Draft"]
 
 _LOG = logging.getLogger("fletching.engine.changes")
+
+_ASKED_TIMES = 5
+"""How often a catalog that does not answer is asked whether a change was made,"""
+_ASKED_SECONDS = 0.1
+"""and how long after the first time; each further wait is twice as long."""
 
 MAX_ATTEMPTS = 10
 MAX_SECONDS = 30.0
@@ -143,6 +154,12 @@ class Attempts:
                     ) from error
                 # Apart, so that two that clash do not clash again.
                 time.sleep(random.random() * 0.01 * 2 ** min(attempt, 6))  # noqa: S311 - not a secret
+            except (StorageError, ServiceUnavailableError):
+                # It may have been the answer of the commit that was lost.
+                made = self._made(request)
+                if made is None:
+                    raise
+                return made
             finally:
                 self._unpin(session_id)
 
@@ -180,6 +197,21 @@ class Attempts:
             table, scan_schema, snapshot, context.store, checker, self._reading.checks
         )
         return (session_id, view), None
+
+    def _made(self, request: ChangeRequest) -> Changed | None:
+        """The report of a change that has failed although it was made; None if it was not, or nobody can say."""
+        if request.idempotency_key is None:
+            return None
+        for number in range(_ASKED_TIMES):
+            try:
+                with self._context.database.read() as connection:
+                    table = get_table(connection, request.table)
+                    return replayed(connection, table.id, request.idempotency_key)
+            except (StorageError, ServiceUnavailableError):
+                time.sleep(_ASKED_SECONDS * 2**number)
+            except FletchingError:
+                return None
+        return None
 
     def _unpin(self, session_id: str) -> None:
         """Lets the version go, which else expires: that this fails changes nothing of what was done."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 
 import msgspec
@@ -133,6 +134,9 @@ class Changes:
     ) -> Changed:
         """Makes a change that a query works out, anew whenever others were faster.
 
+        It has a key, so that one whose commit was not answered is not told to have failed: whoever runs the
+        statement again has no key of its own.
+
         Args:
             request: the table, and the conditions that every change may have.
             operation: what the table's history calls it.
@@ -142,6 +146,9 @@ class Changes:
             ConflictError: others were always faster.
             FletchingError: what ``compute`` raises.
         """
+        if request.idempotency_key is None:
+            key = f"statement-{secrets.token_hex(12)}"
+            request = msgspec.structs.replace(request, idempotency_key=key)
         return self._attempts.make(
             request, operation, lambda view: compute(ComputedChanges(self._context, view))
         )
