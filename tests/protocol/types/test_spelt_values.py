@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -162,6 +163,38 @@ def test_texts_stay_texts_where_what_they_are_taken_for_is_another_value(
     (batch,) = opened.batches
     if kind == pa.string():
         assert batch.column(0).to_pylist() == texts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1}\n{"a": 12345678901234567890}',
+        '{"a": [0.5, {"b": -9223372036854775809}]}',
+        '{"b": "' + "x" * 300 + '", "a": {"c": 12345678901234567890123}}',
+    ],
+)
+def test_whole_numbers_of_json_that_no_type_has_are_refused(text: str) -> None:
+    with pytest.raises(pa.ArrowInvalid, match=r"column .a.: conversion error: .* has no"):
+        list(open_json_lines(io.BytesIO(text.encode() + b"\n"), ReadOptions()).batches)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("9223372036854775807", None),
+        ("-9223372036854775808", None),
+        ("18446744073709551616", None),
+        ("1234567890123456789.5", None),
+        ('"12345678901234567890"', None),
+        ("12345678901234567168", pa.float64()),
+        ("12345678901234567890", pa.uint64()),
+    ],
+)
+def test_numbers_of_json_that_a_type_has_are_read(value: str, kind: Any) -> None:
+    types = None if kind is None else pa.schema([("a", kind)])
+    data = f'{{"a": {value}}}\n'.encode()
+    (batch,) = open_json_lines(io.BytesIO(data), ReadOptions(types=types)).batches
+    assert batch.column(0)[0].as_py() == json.loads(value)
 
 
 def test_ones_are_truths_where_the_type_says_so() -> None:

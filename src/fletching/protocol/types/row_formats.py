@@ -349,7 +349,7 @@ def open_json_lines(file: IO[bytes], options: ReadOptions) -> Opened:
     if options.encoding != "utf8":
         raise UsageError("JSON lines are UTF-8: --encoding is for CSV")
     given = [field.with_type(read_from_json(field.type)) for field in options.types or ()]
-    watched = LongNumbers(file)
+    watched = LongNumbers(file, [field.name for field in given])
     reader = json.open_json(
         watched,
         read_options=json.ReadOptions(block_size=options.block_bytes),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Collection
 from typing import IO
 
 import numpy as np
@@ -241,9 +242,10 @@ class LongNumbers:
         match: whether there was a number of too many digits in what has been read.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
-        """Reads from ``file``, which stays its owner's."""
+    def __init__(self, file: IO[bytes], typed: Collection[str] = ()) -> None:
+        """Reads from ``file``, which stays its owner's; columns that are ``typed`` may be of any digits."""
         self._file = file
+        self._typed = frozenset(typed)
         self._begun = False
         self._before = b""
         self._line = bytearray()
@@ -295,7 +297,9 @@ class LongNumbers:
             self._line += data[:start]
             line = bytes(self._line)
             _refuse_tiny(line, 0, len(line))
+            _refuse_wide(line, 0, len(line), self._typed)
         _refuse_tiny(data, start, end)
+        _refuse_wide(data, start, end, self._typed)
         self._line = bytearray(data[end:])
 
 
@@ -315,6 +319,54 @@ def _refuse_tiny(text: bytes, start: int, end: int) -> None:
                 raise
             except (ValueError, RecursionError):
                 pass  # what is no JSON is for the reader to say
+
+
+def _refuse_wide(text: bytes, start: int, end: int, typed: frozenset[str]) -> None:
+    """Refuses lines in which a whole number would be the DOUBLE near to it, since no BIGINT holds it.
+
+    Of columns that have no type, and so get theirs from their values.
+    """
+    if not _has_wide_run(text):
+        return
+    seen = start
+    for match in _WIDE.finditer(text, start, end):
+        if match.start() < seen:
+            continue
+        first = text.rfind(b"\n", seen, match.start()) + 1
+        last = text.find(b"\n", match.end(), end)
+        seen = end if last < 0 else last
+        try:
+            row = json.loads(text[max(first, start) : seen])
+        except (ValueError, RecursionError):
+            continue  # what is no JSON is for the reader to say
+        for name, value in row.items() if isinstance(row, dict) else ():
+            number = None if name in typed else _wide_number(value)
+            if number is not None:
+                raise pa.ArrowInvalid(
+                    f"column {name!r}: conversion error: {str(number)[:60]} is too large for int64, and has no"
+                    " equal in double"
+                )
+
+
+def _wide_number(value: object) -> int | None:
+    """A whole number in a value that neither a BIGINT nor a DOUBLE has; None if there is none."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            stack += item.values()
+        elif isinstance(item, list):
+            stack += item
+        elif isinstance(item, int) and _is_wide(item):
+            return item
+    return None
+
+
+def _is_wide(number: int) -> bool:
+    """Whether neither a BIGINT nor a DOUBLE has a number; beyond these the reader refuses it by itself."""
+    if -(2**63) <= number < 2**63 or abs(number) >= 10**308:
+        return False
+    return int(float(number)) != number
 
 
 def _may_be_tiny(text: bytes, match: re.Match[bytes]) -> bool:
@@ -344,6 +396,24 @@ _NEAR = 48
 # So many zeros that an exponent of two digits is enough for what follows them to be too small.
 _RUN = re.compile(rb"[0-9]{220}")
 _TINY = (re.compile(rb"e-[0-9]{3}"), re.compile(rb"E-[0-9]{3}"), _RUN)
+
+# Digits of the least whole number that no BIGINT holds.
+_WIDE = re.compile(rb"[0-9]{19,308}")
+_WIDE_STEP = 9
+
+
+def _has_wide_run(data: bytes) -> bool:
+    """Whether 19 digits stand in a row: by each byte only where samples say that there may be."""
+    codes = np.frombuffer(data, np.uint8)
+    samples = codes[::_WIDE_STEP]
+    digits = (samples >= 48) & (samples <= 57)
+    if not (digits[1:] & digits[:-1]).any():
+        return False
+    runs = (codes >= 48) & (codes <= 57)
+    for shift in (1, 2, 4, 8, 3):  # of 2, 4, 8, 16 and 19 digits
+        runs = runs[:-shift] & runs[shift:]
+    return bool(runs.any())
+
 
 _LONG = 309
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % _LONG)
