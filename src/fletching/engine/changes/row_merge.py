@@ -45,8 +45,8 @@ from fletching.protocol.types.row_selection import take_rows
 
 __all__ = ["RowMerge", "replace_draft"]
 
-KEYS_AT_ONCE = 1 << 21
-"""How many rows of a session meet the table at once: some 200 MB."""
+KEYS_AT_ONCE = 1 << 20
+"""How many rows of a session meet the table at once: some 120 MB."""
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _NEAR_AT_ONCE = 1 << 16
