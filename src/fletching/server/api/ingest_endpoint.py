@@ -7,7 +7,7 @@
 
 The loop receives the next message into its place while a worker stores the one before. Bytes of
 messages are taken from the service's memory budget before they are received, and what decoding them
-needs (``decoding_need``) before they are decoded; both are given back when they are stored, but for what
+needs (`DecodingNeeds`) before they are decoded; both are given back when they are stored, but for what
 the stream keeps.
 """
 
