@@ -21,7 +21,9 @@ from fletching.sql.functions.sql_types import (
     decimal,
     quotient_type,
     type_of_arrow,
+    type_of_cast,
 )
+from fletching.sql.parsing.dialect import exp, parse_all
 
 
 @pytest.mark.parametrize(
@@ -77,3 +79,10 @@ def test_what_a_column_is_told_as() -> None:
     assert array_of(inner).declaration() == "ARRAY<interval_year_month>"
     # What the whole was declared as needs nothing of its parts.
     assert dataclasses.replace(array_of(inner), declared="array<x>").declaration() == "array<x>"
+
+
+def test_types_of_variables_and_of_fields_are_known_to_a_cast() -> None:
+    (assigned,) = parse_all("@n struct<a:bigint, b:array<int>> := 20")
+    assert assigned.node is not None
+    (cast,) = assigned.node.find_all(exp.Cast)
+    assert str(type_of_cast(cast.to)) == "STRUCT<a:BIGINT,b:ARRAY<INT>>"

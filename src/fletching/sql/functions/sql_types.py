@@ -16,7 +16,7 @@ import pyarrow as pa
 from fletching.errors import FletchingError
 from fletching.protocol.types.arrow_types import odps_type_of, odps_type_of_field
 from fletching.protocol.types.odps_types import format_type
-from fletching.sql.parsing.dialect import ODPS_TYPE, Odps, exp
+from fletching.sql.parsing.dialect import ODPS_TYPE, exp
 
 __all__ = [
     "BIGINT",
@@ -373,7 +373,7 @@ def type_of_cast(data_type: pa.DataType) -> SqlType:
     """The type that a CAST names; unknown if it is none of ours."""
     if ODPS_TYPE in data_type.meta:
         # A field of a struct: its type was read as a column's is.
-        data_type = exp.DataType.build(str(data_type.meta[ODPS_TYPE]), dialect=Odps)
+        data_type = exp.DataType.build(str(data_type.meta[ODPS_TYPE]), dialect="hive")
     kind, inner = data_type.this, data_type.expressions
     if kind in _CAST:
         declared = _DECLARED.get(kind, "")

@@ -37,7 +37,6 @@ __all__ = [
     "MAX_SQL_TEXT",
     "ODPS_TYPE",
     "RANGE",
-    "Odps",
     "Parsed",
     "equal",
     "exp",
