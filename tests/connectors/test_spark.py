@@ -385,26 +385,22 @@ def test_a_failing_epoch_leaves_nothing(session: Any, client: Client, tmp_path: 
 def test_conditions_are_pushed_where_that_is_asked_for(session: Any, client: Client) -> None:
     table = TestContract().made(client)
     session.createDataFrame(ENGINE_ROWS).createOrReplaceTempView("plain")
-    session.conf.set("spark.sql.python.filterPushdown.enabled", "true")
-    try:
-        for condition in (
-            "id > 5",
-            "text IN ('f', 'é') AND id < 9",
-            "NOT text IN ('f')",
-            "number > 2",
-            "number <= 2",
-            "day >= DATE '2026-01-05'",
-            "flag IS NULL",
-            "amount = 0.25",
-            "point.x > 3",
-            "text LIKE 'f%' OR id = 1",
-        ):
-            frame = session.read.format("fletching").options(**options(table), pushdown="true")
-            result = sorted(row.id for row in frame.load("t").where(condition).collect())
-            expected = session.sql(f"SELECT id FROM plain WHERE {condition} ORDER BY id").collect()
-            assert result == [row.id for row in expected], condition
-    finally:
-        session.conf.unset("spark.sql.python.filterPushdown.enabled")
+    for condition in (
+        "id > 5",
+        "text IN ('f', 'é') AND id < 9",
+        "NOT text IN ('f')",
+        "number > 2",
+        "number <= 2",
+        "day >= DATE '2026-01-05'",
+        "flag IS NULL",
+        "amount = 0.25",
+        "point.x > 3",
+        "text LIKE 'f%' OR id = 1",
+    ):
+        frame = session.read.format("fletching").options(**options(table), pushdown="true")
+        result = sorted(row.id for row in frame.load("t").where(condition).collect())
+        expected = session.sql(f"SELECT id FROM plain WHERE {condition} ORDER BY id").collect()
+        assert result == [row.id for row in expected], condition
 
 
 def test_partitions(session: Any, client: Client) -> None:
