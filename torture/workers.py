@@ -51,7 +51,7 @@ from fletching.protocol.messages.requests import (
 from fletching.settings import environments_data_set
 from fletching.types import TableName
 from fletching.wire.blob_frames import BlobData, BlobDataStart
-from torture.life import ACCESS_KEYS, die_with_parent
+from torture.life import ACCESS_KEYS, SOAK, die_with_parent
 
 MAIN = TableName("demo", "main")
 REGISTER = TableName("demo", "register")
@@ -66,6 +66,8 @@ OPTIONS = CallOptions(
     timeouts=Timeouts(connect=1.0, first_byte=3.0, idle=3.0, total=10.0),
     retry=RetryPolicy(budget_seconds=0),
 )
+SOAK_TURN_SECONDS = 0.5
+"""In a soak no worker begins its next turn earlier than this after its last."""
 
 
 def payload(src: str, n: int) -> str:
@@ -167,8 +169,13 @@ class Worker:
     def run(self) -> None:
         try:
             while not self.stopped.is_set():
+                begun = time.monotonic()
                 with contextlib.suppress(LostError):
                     self.turn()
+                if SOAK in os.environ:
+                    # Memory follows what is asked in five minutes. So that growth can be told from that, as much
+                    # is asked whatever else the machine does.
+                    self.stopped.wait(begun + SOAK_TURN_SECONDS - time.monotonic())
         except Exception as error:
             self.say("unexpected", error=f"{type(error).__name__}: {error}")
             raise
