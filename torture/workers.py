@@ -66,7 +66,7 @@ OPTIONS = CallOptions(
     timeouts=Timeouts(connect=1.0, first_byte=3.0, idle=3.0, total=10.0),
     retry=RetryPolicy(budget_seconds=0),
 )
-SOAK_TURN_SECONDS = 0.5
+SOAK_TURN_SECONDS = 2.0
 """In a soak no worker begins its next turn earlier than this after its last."""
 
 
