@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import text, update
 
 import fletching
@@ -18,11 +20,12 @@ from fletching.catalog.leases import acquire_lease, release_lease
 from fletching.catalog.schema import deletions, segments
 from fletching.client import Client, Table
 from fletching.engine.upkeep import compaction
-from fletching.engine.upkeep.compaction import Compactor
+from fletching.engine.upkeep.compaction import Compactor, parts_worth_merging
 from fletching.engine.upkeep.held_lease import hold_lease
 from fletching.engine.upkeep.run_merging import MOST_RUNS
 from fletching.errors import ConflictError, CorruptObjectError
 from fletching.ipc.metadata import MessageType
+from fletching.types import TableName
 
 SCHEMA = pa.schema([("id", pa.int64()), ("v", pa.string())])
 
@@ -443,3 +446,65 @@ def test_totals_can_be_counted_anew(client: Client, statement: str) -> None:
     assert table.reload().count_rows() == 2
     assert table.append({"id": [4], "p": ["b"]}).rows_inserted == 1
     assert problems(client) == []
+
+
+@pytest.mark.parametrize(
+    ("lengths", "parts"),
+    [
+        ([], []),
+        ([5, 5, 5], []),
+        ([5, 5, 5, 5], [range(4)]),
+        ([12, 4, 4, 4], [range(4)]),
+        ([13, 4, 4, 4], []),
+        ([99, 4, 4, 4, 4], [range(1, 5)]),
+        ([4, 4, 4, 4, 99, 5, 5, 5, 5], [range(4), range(5, 9)]),
+        ([999, 99, 4, 4, 4, 4, 1], [range(2, 7)]),
+        # Each as large as what was there before it: all of it is written once.
+        ([1, 1, 2, 4, 8, 16], [range(6)]),
+    ],
+)
+def test_a_segment_larger_than_its_neighbours_together_is_left_as_it_is(
+    lengths: list[int], parts: list[range]
+) -> None:
+    assert list(parts_worth_merging(lengths, 4)) == parts
+
+
+@given(
+    st.lists(st.integers(1, 50), min_size=1, max_size=400), st.integers(2, 8), st.integers(1, 12)
+)
+def test_what_upkeep_writes_grows_with_the_logarithm_of_what_was_appended(
+    appended: list[int], least: int, every: int
+) -> None:
+    there: list[int] = []
+    written = 0
+    for number, length in enumerate(appended, 1):
+        there.append(length)
+        if number % every:
+            continue
+        while parts := list(parts_worth_merging(there, least)):
+            for part in reversed(parts):
+                merged = sum(there[part.start : part.stop])
+                assert merged >= 2 * max(there[part.start : part.stop])
+                written += merged
+                there[part.start : part.stop] = [merged]
+    assert sum(there) == sum(appended)
+    doublings = (sum(appended) // min(appended)).bit_length()
+    assert written <= doublings * sum(appended)
+
+
+def test_upkeep_does_not_write_a_large_segment_anew_for_each_few_rows(tmp_path: Path) -> None:
+    with fletching.connect(tmp_path / "data", create=True) as client:
+        table = client.create_table("t", SCHEMA)
+        table.append(batches(20_000))
+        name = TableName(client.project, "t")
+        written, least = 0, engine(client).context.settings.compact_min_segments
+        for _ in range(4 * least):
+            table.append(batches(10))
+            written += sum(report.bytes for report in engine(client).compact())
+        there = engine(client).operations.segments(name)
+        large = max(segment.length for segment in there)
+        assert large > 200_000 > written
+        # Who asks for it by himself has all of them in one.
+        engine(client).compact(min_segments=2)
+        assert len(engine(client).operations.segments(name)) == 1
+        assert ids(table) == list(range(20_000)) + 4 * least * list(range(10))

@@ -49,7 +49,7 @@ from fletching.engine.writing.segment_writer import SegmentWriter
 from fletching.errors import CorruptObjectError, InvalidArgumentError
 from fletching.types import TableName
 
-__all__ = ["Compactor"]
+__all__ = ["Compactor", "parts_worth_merging"]
 
 PURGE_ROWS_SHARE = 0.05
 """A segment is written anew when this share of its rows is deleted,"""
@@ -155,7 +155,9 @@ class Compactor:
 
         Args:
             name: the table.
-            min_segments: how many neighbours are worth a merge; the setting if None.
+            min_segments: how many neighbours are worth a merge. If None, as many as the setting says, and of
+                these the ones that `parts_worth_merging` names: what runs again and again must not
+                write a large segment anew for each few rows.
             purge: write every segment anew that has lost rows, however few; what is still there of
                 them in the end, for whatever reason, the report says (`CompactionReport.check_purged`).
 
@@ -197,8 +199,7 @@ class Compactor:
             deletions = visible_deletions(connection, table.id, table.version)
             merged_runs = merged_runs_of(connection, table.id) if table.keyed else []
         snapshot = Snapshot.of(segments, deletions, self._vector)
-        least = min_segments or context.settings.compact_min_segments
-        runs = list(_runs(snapshot, context, least, purge=purge))
+        runs = list(_runs(snapshot, context, min_segments, purge=purge))
         planned = {snapshot.segments[index].id for run in runs for index in run}
         dirty = {row.id: row.key for row in map(snapshot.segments.__getitem__, snapshot.selections)}
         work = _Work(table, snapshot, dirty, hopeless=dirty.keys() - planned)
@@ -402,10 +403,43 @@ def _folds(
     return [(segments[key], rows) for key, rows in result.items() if len(rows) > FOLD_DELETIONS]
 
 
+def parts_worth_merging(lengths: Sequence[int], min_segments: int) -> Iterator[range]:
+    """Which of small neighbours upkeep merges, so that what it writes does not grow with what is there.
+
+    A segment that is larger than its neighbours together would be written anew for the sake of a few
+    bytes, and again after the next ones: it stays, and they are looked at without it. So each merge at least
+    doubles the segment that a byte is in, and a byte is written as often as the target can be halved until it
+    is as small as what was appended; each size has fewer than ``min_segments`` segments that wait for more.
+
+    Args:
+        lengths: bytes of each segment, in the order of rows.
+        min_segments: how many neighbours are worth a merge.
+
+    Yields:
+        Positions of neighbours to merge.
+    """
+    if len(lengths) < min_segments:
+        return
+    largest = max(range(len(lengths)), key=lengths.__getitem__)
+    if 2 * lengths[largest] <= sum(lengths):
+        yield range(len(lengths))
+        return
+    yield from parts_worth_merging(lengths[:largest], min_segments)
+    for part in parts_worth_merging(lengths[largest + 1 :], min_segments):
+        yield range(part.start + largest + 1, part.stop + largest + 1)
+
+
 def _runs(
-    snapshot: Snapshot, context: EngineContext, min_segments: int, *, purge: bool
+    snapshot: Snapshot, context: EngineContext, min_segments: int | None, *, purge: bool
 ) -> Iterator[list[int]]:
     """Neighbours in one partition, each small, together below the target; and what is to be purged.
+
+    Args:
+        snapshot: of the table.
+        context: the engine's.
+        min_segments: how many neighbours are worth a merge: if None as many as the setting says, and not
+            those that `parts_worth_merging` leaves alone.
+        purge: see `Compactor.compact_table`.
 
     Yields indices of segments in the snapshot.
     """
@@ -414,10 +448,19 @@ def _runs(
     size = 0
 
     def ended() -> Iterator[list[int]]:
-        if len(run) >= min_segments:
-            yield run
+        if min_segments is None:
+            lengths = [snapshot.segments[index].length for index in run]
+            parts = parts_worth_merging(lengths, settings.compact_min_segments)
         else:
-            yield from ([index] for index in run if _purges(snapshot, index, every=purge))
+            parts = [range(len(run))] if len(run) >= min_segments else []
+        left = set(run)
+        for part in parts:
+            merged = [run[number] for number in part]
+            left.difference_update(merged)
+            yield merged
+        yield from (
+            [index] for index in run if index in left and _purges(snapshot, index, every=purge)
+        )
 
     for index, row in enumerate(snapshot.segments):
         small = row.length < settings.compact_segment_bytes and not row.dictionary_index
