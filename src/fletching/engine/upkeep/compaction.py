@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -448,6 +448,7 @@ def _runs(
     size = 0
 
     def ended() -> Iterator[list[int]]:
+        parts: Iterable[range]
         if min_segments is None:
             lengths = [snapshot.segments[index].length for index in run]
             parts = parts_worth_merging(lengths, settings.compact_min_segments)
