@@ -62,19 +62,20 @@ def test_a_request_that_is_cut_in_its_commit(start: Start, tmp_path: Path, kind:
     catalog = sqlite3.connect(folder / "catalog.sqlite", isolation_level=None, timeout=600)
     with contextlib.closing(catalog):
         sender = threading.Thread(target=send)
-        # The lock is taken when the upload is open, so that it is its end that waits.
-        locked, finishing = threading.Event(), threading.Event()
+        # The lock is taken when all has been received, so that it is the upload's end that waits for it.
+        ending, locked, finishing = (threading.Event() for _ in range(3))
         commit = LocalSink.commit
 
         def held(sink: LocalSink) -> None:
             commit(sink)
+            ending.set()
             assert locked.wait(600)
             finishing.set()
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(LocalSink, "commit", held)
             sender.start()
-            wait_for(lambda: server.service.bodies.open == 1)
+            assert ending.wait(600)
             catalog.execute("BEGIN IMMEDIATE")
             locked.set()
             assert finishing.wait(600)
