@@ -70,8 +70,8 @@ def crc32c_combine(first: int, second: int, second_length: int) -> int:
 
     A CRC is a remainder of polynomials over GF(2): the first string's is moved up by the length of
     the second, multiplied by ``x^(8 * length)``, and the second's is added. A multiplication takes 4
-    microseconds: one for a length seen lately, else one more per bit set in it. Below a mebibyte it
-    is cheaper to go over the second string again.
+    microseconds: one for a length seen lately, else one more per bit set in it. Below a quarter
+    of a mebibyte it is cheaper to go over the second string again.
 
     Args:
         first: CRC32C of the first string.

@@ -91,12 +91,13 @@ class ZoneColumn:
         self._append(known)
 
     def _append(self, known: ColumnBounds) -> None:
+        # The bits of `Known`, as numbers: this is done for each column of each batch.
         self.flags.append(
-            Known.NULLS * known.nulls
-            | Known.VALUES * known.values
-            | Known.UNORDERED * known.unordered
-            | Known.LOWER * (known.lower is not None)
-            | Known.UPPER * (known.upper is not None)
+            known.nulls
+            | known.values << 1
+            | known.unordered << 2
+            | (known.lower is not None) << 3
+            | (known.upper is not None) << 4
         )
         self.lower.append(known.lower)
         self.upper.append(known.upper)

@@ -29,7 +29,7 @@ __all__ = ["CRC32C_KEY", "SegmentWriter", "segment_head"]
 
 CRC32C_KEY: Final = b"fletching.crc32c"
 _BATCH: Final = struct.Struct("<qqqq")
-_COMBINED_BYTES: Final = 1 << 20
+_COMBINED_BYTES: Final = 256 << 10
 """From this length on, combining checksums takes less time than a second pass over the bytes."""
 _MAX_FOOTER_BYTES: Final = (1 << 31) - 1
 
