@@ -91,7 +91,7 @@ class StorageSettings:
     folder: str | None = setting(
         None,
         "path",
-        "The data folder, which holds whatever the other settings do not put elsewhere.",
+        "The data folder. It holds everything that the other settings do not put elsewhere.",
     )
     catalog: str | None = setting(
         None, "URL", "Keep the catalog in PostgreSQL (postgresql://...) instead of the folder."
@@ -114,22 +114,22 @@ class StorageSettings:
         secret=True,
     )
     catalog_pool: int = setting(
-        50, "connections", "Most connections that one process opens to PostgreSQL."
+        50, "connections", "Maximum connections of one process to PostgreSQL."
     )
     catalog_migrate: bool = setting(
         True,
         "true or false",
-        "Whether opening a catalog of an older release brings it up to date; false refuses it, for "
-        "rollouts in which fletching migrate does that.",
+        "Migrate a catalog of an older release when it is opened; false refuses it, for rollouts in "
+        "which fletching migrate does that.",
     )
     cache_dir: str | None = setting(
         None,
         "path",
-        "Keep copies of segments that come from an object store in this folder, where reads map "
-        "them as local ones. Processes may share it.",
+        "Folder for copies of segments from an object store, which reads map as local ones. "
+        "Processes may share it.",
     )
     cache_bytes: int = setting(
-        16 * 1024 * MIB, "bytes", "The most that the copies in cache_dir may take."
+        16 * 1024 * MIB, "bytes", "Maximum bytes of the copies in cache_dir."
     )
 
     def __post_init__(self) -> None:

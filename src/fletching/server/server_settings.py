@@ -58,13 +58,13 @@ class ServerSettings:
     public_host: str | None = setting(
         None,
         "host:port",
-        "What endpoint discovery answers; by default the Host header of the asking request.",
+        "Address that endpoint discovery answers; by default the Host header of the request.",
     )
 
     workers: int = setting(
         1,
         "processes",
-        "Processes that serve the port together (Linux), so that Python's lock is no ceiling where there are cores; the limits of load and memory below are divided among them.",
+        "Processes that serve the port together (Linux), for more than one core of Python; they share the limits of load and memory below.",
     )
 
     # --- identity
@@ -81,22 +81,20 @@ class ServerSettings:
     auth_failures: int = setting(
         20,
         "requests",
-        "Requests of one client address and access id that could not be verified, in one span, before further such requests get 429; verified ones never do.",
+        "Failed verifications of one client address and access id in one span before further failures get 429; verified requests never do.",
     )
     auth_failure_seconds: float = setting(60.0, "seconds", "The span of auth_failures.")
     key_refresh_seconds: float = setting(
         2.0,
         "seconds",
-        "How old the service's knowledge of access keys and grants may be: so long a revoked key may still work.",
+        "How often access keys and grants are refreshed: a revoked key may work for as long.",
     )
     allow_anonymous: bool = setting(
         False,
         "true or false",
-        "Let unsigned requests do everything; only on a loopback address.",
+        "Allow unsigned requests to do everything; only on a loopback address.",
     )
-    public_metrics: bool = setting(
-        False, "true or false", "Let everybody read /metrics, without a key."
-    )
+    public_metrics: bool = setting(False, "true or false", "Serve /metrics without a key.")
     schemas_enabled: bool = setting(
         False,
         "true or false",
@@ -121,31 +119,31 @@ class ServerSettings:
     body_idle_seconds: float = setting(
         60.0,
         "seconds",
-        "A request body must bring body_progress_bytes (or its end) in each such span, else 408.",
+        "Span in which a request body must bring body_progress_bytes (or its end); otherwise 408.",
     )
     body_progress_bytes: int = setting(
-        4 * KIB, "bytes", "The least that counts as progress of a request body."
+        4 * KIB, "bytes", "Bytes of a request body that count as progress."
     )
     reader_stall_seconds: float = setting(
         900.0,
         "seconds",
-        "A reader that takes no byte of its reply for this long is cut; nothing gentler is possible then.",
+        "A connection whose reader takes no byte of its reply for this long is cut.",
     )
     linger_seconds: float = setting(
         10.0,
         "seconds",
-        "How long a connection that is being closed is still read, so that the last reply is not lost to a reset.",
+        "How long a closing connection is still read, so that a reset does not destroy the last reply.",
     )
     max_discard_bytes: int = setting(
         64 * MIB,
         "bytes",
-        "After an early error reply, how much of the unread request body is swallowed to keep the connection.",
+        "After an early error reply, how much of the unread request body is discarded to keep the connection.",
     )
 
     same_host_reads: bool = setting(
         True,
         "true or false",
-        "Give clients on this host, where their keys may read the table, the stored files' descriptors to read from; else they are sent the rows.",
+        "Pass clients on this host the descriptors of stored files, if their keys may read the table; false sends them the rows.",
     )
 
     # --- load
@@ -161,14 +159,12 @@ class ServerSettings:
     max_calls: int = setting(
         1024, "requests", "Concurrent JSON requests; above it 429 with Retry-After."
     )
-    retry_after_seconds: float = setting(
-        1.0, "seconds", "What Retry-After says when the server is at one of these limits."
-    )
+    retry_after_seconds: float = setting(1.0, "seconds", "Value of Retry-After at these limits.")
     sql_workers: int = setting(4, "statements", "SQL statements that run at once; others wait.")
     sql_memory_bytes: int = setting(
         1024 * MIB,
         "bytes",
-        "Memory of one query's sorts, joins and aggregates; what is more is spilled.",
+        "Memory of one query's sorts, joins and aggregates; above it the query spills.",
     )
     sql_threads: int = setting(2, "threads", "Threads that one query computes with.")
     sql_spill_bytes: int = setting(
@@ -177,23 +173,21 @@ class ServerSettings:
     sql_spill_folder: str | None = setting(
         None, "path", "Where queries spill; by default the system's folder for temporary files."
     )
-    sql_seconds: float = setting(
-        3600.0, "seconds", "How long one query may run; then it fails with a sentence that says so."
-    )
+    sql_seconds: float = setting(3600.0, "seconds", "How long one query may run before it fails.")
     ingest_memory_bytes: int = setting(
         256 * MIB,
         "bytes",
-        "Record batch messages in memory over all uploads, and what decoding them needs; above it uploads wait their turn. One message larger than this is let in alone.",
+        "Memory of the record batch messages of all uploads, and of decoding them; above it uploads wait their turn. A message larger than this passes alone.",
     )
     read_memory_bytes: int = setting(
         32 * MIB,
         "bytes",
-        "What one streamed reply holds computed or brought in ahead of the socket.",
+        "Memory of one streamed reply for data that is ready ahead of the socket.",
     )
     mapped_bytes: int = setting(
         1024 * MIB,
         "bytes",
-        "Pages of stored files that stay mapped after they were sent; more only costs address space, less costs time when the same bytes are read again.",
+        "Pages of stored files that stay mapped after they were sent. More costs only address space; less costs time when the same bytes are read again.",
     )
     call_threads: int = setting(
         8,
@@ -201,7 +195,7 @@ class ServerSettings:
         "Workers for calls that read the catalog, and as many for those that change it.",
     )
     bulk_threads: int = setting(
-        8, "threads", "Workers that validate, checksum, store, decode and bring pages in."
+        8, "threads", "Workers that validate, checksum, store, decode and load pages."
     )
 
     # --- upkeep
@@ -216,22 +210,22 @@ class ServerSettings:
         default=ReplyCompression.AUTO,
         metadata={
             "unit": "auto, arrow, body or off",
-            "meaning": "What a reader's Accept-Encoding gets: auto decides by the client, arrow compresses the batches' buffers, body the whole reply, off declines.",
+            "meaning": "How a reader's Accept-Encoding is answered: auto decides by the client, arrow compresses the batches' buffers, body the whole reply, off declines.",
         },
     )
     direct_reads: bool = setting(
         True,
         "true or false",
-        "Answer a client that offers it with a manifest, signed URLs of the object store, so that it fetches stored bytes itself; only to keys that may read the table.",
+        "Answer clients that support it with signed URLs of the object store, from which they fetch stored bytes directly; only for keys that may read the table.",
     )
     direct_least_bytes: int = setting(
-        4 * MIB, "bytes", "A read of fewer stored bytes is sent by the service all the same."
+        4 * MIB, "bytes", "Reads of fewer stored bytes are sent by the service."
     )
     compression_level: int = setting(3, "level", "Level of whole-body zstd compression, 1 to 19.")
 
     # --- stopping
     drain_seconds: float = setting(
-        300.0, "seconds", "After SIGTERM, how long requests in flight may take to finish."
+        300.0, "seconds", "After SIGTERM, how long running requests may take to finish."
     )
     drain_idle_seconds: float = setting(
         1.0,
@@ -247,13 +241,13 @@ class ServerSettings:
         default=LogFormat.TEXT,
         metadata={
             "unit": "text or json",
-            "meaning": "How fletching serve writes its log: lines for people, or a JSON object per line.",
+            "meaning": "Format of the log of fletching serve: plain lines, or a JSON object per line.",
         },
     )
     tracing: bool = setting(
         False,
         "true or false",
-        "Make OpenTelemetry spans of requests (extra otel); where they go, OTEL_* says.",
+        "Make OpenTelemetry spans of requests (extra otel); the variables OTEL_* configure their export.",
     )
 
     def __post_init__(self) -> None:
