@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fletching.engine.changes.block_search import common_indices, lower_bound
+from fletching.engine.changes.block_search import Sought, common_indices, lower_bound
 
 
 def test_each_row_is_searched_as_far_as_it_counts() -> None:
@@ -38,5 +38,16 @@ def test_pairs_of_equal_numbers(greatest: int) -> None:
             for index, number in enumerate(rows.tolist())
             for other in np.flatnonzero(wanted == np.uint64(number)).tolist()
         ]
-        indices, others = common_indices(rows.reshape(70, 6), wanted)
+        sought = Sought(wanted)
+        indices, others = common_indices(rows.reshape(70, 6), sought)
         assert list(zip(indices.tolist(), others.tolist(), strict=True)) == expected
+        for start, end in ((0, len(wanted)), (len(wanted) // 5, len(wanted)), (0, 1)):
+            indices, others = common_indices(rows.reshape(70, 6), sought.part(start, end))
+            part = [(index, other - start) for index, other in expected if start <= other < end]
+            assert list(zip(indices.tolist(), others.tolist(), strict=True)) == part
+
+
+def test_lists_are_walked_along_with_one_table() -> None:
+    sought = Sought(np.arange(0, 1000, 10).astype(np.uint64))
+    assert sought.part(0, 100).slots is sought.part(30, 90).slots
+    assert len(sought.part(0, 10).slots.seen) < len(sought.slots.seen)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import fletching
 from fletching.client import Table
 from fletching.engine.changes import key_runs
+from fletching.engine.changes.block_search import Sought
 from fletching.engine.changes.key_runs import KeyRun, open_run, run_at, run_indexes
 from fletching.engine.changes.run_encoding import (
     BLOCK_ENTRIES,
@@ -56,7 +57,7 @@ def run_over(stored: Any, most: int, *, merged: bool = False) -> KeyRun:
 
 def found_in(run: KeyRun, wanted: Iterable[int]) -> list[tuple[int, int, int | None]]:
     asked = np.array(sorted(set(wanted)), dtype=np.uint64)
-    indices, rows, owners = run.find(asked)
+    indices, rows, owners = run.find(Sought(asked))
     whose = [None] * len(rows) if owners is None else owners.tolist()
     return sorted(zip(asked[indices].tolist(), rows.tolist(), whose, strict=True))
 

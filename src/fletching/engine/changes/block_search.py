@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Rows", "common_indices", "lower_bound"]
+__all__ = ["Rows", "Sought", "common_indices", "lower_bound"]
 
 _U64 = NDArray[np.uint64]
 
@@ -44,25 +44,67 @@ def lower_bound(
     return low
 
 
-def common_indices(numbers: Rows, wanted: _U64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where two ascending lists of numbers are equal: (index in ``numbers``, index in ``wanted``) of each pair.
+class _Slots(NamedTuple):
+    """Which parts of a range of numbers have some: part ``number - first >> shift`` has if it is ``seen``."""
 
-    Args:
-        numbers: in rows of equal length, counted as if they were one; need not be contiguous.
-        wanted: some numbers; not none.
+    first: np.uint64
+    shift: np.uint64
+    seen: NDArray[np.bool_]
 
-    Cost: a look at one byte for each of ``numbers``, in a table that both walk along in order; only what
-    is in a slot with a wanted number is searched. Copies no more than some rows at a time.
+
+class Sought:
+    """Ascending numbers that are looked for, in one list after another. Not thread-safe.
+
+    The table that a list is walked along with takes as long to make as the walk along as many numbers, so it
+    is made once.
+
+    Attributes:
+        numbers: some, or none, which have no table.
     """
-    first, span = wanted[0], int(wanted[-1] - wanted[0])
-    slots = min(max(len(wanted) * _SLOTS_PER_NUMBER, 1 << 10), _MOST_SLOTS)
+
+    def __init__(self, numbers: _U64, slots: _Slots | None = None) -> None:
+        """Makes no table yet; ``slots`` is one in which the numbers are."""
+        self.numbers = numbers
+        self._slots = slots
+
+    def part(self, start: int, end: int) -> Sought:
+        """Some of the numbers: with a table of their own where they are few of all."""
+        few = 2 * (end - start) < len(self.numbers)
+        return Sought(self.numbers[start:end], None if few else self.slots)
+
+    @property
+    def slots(self) -> _Slots:
+        """The table: 32 bytes for each number, 16 MiB at most."""
+        if self._slots is None:
+            self._slots = _slots_of(self.numbers)
+        return self._slots
+
+
+def _slots_of(numbers: _U64) -> _Slots:
+    first, span = numbers[0], int(numbers[-1] - numbers[0])
+    slots = min(max(len(numbers) * _SLOTS_PER_NUMBER, 1 << 10), _MOST_SLOTS)
     # At least one bit, so that slots are no negative indices.
     shift = np.uint64(max((span // slots).bit_length(), 1))
     if int(first >> shift) <= slots:
         first = np.uint64(0)  # hashes begin near it: nothing needs to be taken off each number
     # Of what is beyond the last one, one slot that is empty.
-    seen = np.zeros((int(wanted[-1] - first) >> int(shift)) + 2, dtype=bool)
-    seen[((wanted - first) >> shift).view(np.int64)] = True
+    seen = np.zeros((int(numbers[-1] - first) >> int(shift)) + 2, dtype=bool)
+    seen[((numbers - first) >> shift).view(np.int64)] = True
+    return _Slots(first, shift, seen)
+
+
+def common_indices(numbers: Rows, sought: Sought) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where two ascending lists of numbers are equal: (index in ``numbers``, index in ``sought``) of each pair.
+
+    Args:
+        numbers: in rows of equal length, counted as if they were one; need not be contiguous.
+        sought: what is looked for among them.
+
+    Cost: a look at one byte for each of ``numbers``, in a table that both walk along in order; only what
+    is in a slot with a wanted number is searched. Copies no more than some rows at a time.
+    """
+    wanted = sought.numbers
+    first, shift, seen = sought.slots
     scratch = np.empty((_ROWS_AT_ONCE, numbers.shape[1]), dtype=np.uint64)
     near_one = np.empty(scratch.shape, dtype=bool)
     indices: list[NDArray[np.int64]] = []

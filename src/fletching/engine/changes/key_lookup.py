@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from fletching.catalog.merged_run_rows import MergedRunRow, merged_runs_of
 from fletching.catalog.segment_rows import SegmentRow
+from fletching.engine.changes.block_search import Sought
 from fletching.engine.changes.key_runs import KeyRun, RunIndexes, open_run, run_at
 from fletching.errors import CorruptObjectError, ObjectNotFoundError
 from fletching.objects.store import ObjectStore
@@ -58,11 +59,15 @@ class Wanted:
         """The numbers."""
         return self._make()
 
+    @functools.cached_property
+    def _sought(self) -> Sought:
+        return Sought(self.numbers)
+
     def among(
         self, run: KeyRun
     ) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.uint32] | None] | None:
         """The entries of a run that have some of them; None if none can have."""
-        return run.find(self.numbers) if run.spans(self.low, self.high) else None
+        return run.find(self._sought) if run.spans(self.low, self.high) else None
 
 
 def open_merged(store: ObjectStore, row: MergedRunRow, indexes: RunIndexes | None = None) -> KeyRun:

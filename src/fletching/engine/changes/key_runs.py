@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from fletching.catalog.segment_rows import SegmentRow
 from fletching.engine.cache import RecentlyUsed
-from fletching.engine.changes.block_search import Rows, common_indices, lower_bound
+from fletching.engine.changes.block_search import Rows, Sought, common_indices, lower_bound
 from fletching.engine.changes.run_encoding import (
     BLOCK_ENTRIES,
     FIRST_FORMAT_ENTRY,
@@ -253,14 +253,15 @@ class KeyRun:
         result = self.between(start, min(start + size, index.entries))
         return start + int(np.searchsorted(result.numbers, wanted, side="left"))
 
-    def find(self, wanted: _U64) -> _Hits:
-        """The entries with some numbers: (index in ``wanted``, row, owner), one per entry.
+    def find(self, sought: Sought) -> _Hits:
+        """The entries with some numbers: (index in ``sought``, row, owner), one per entry.
 
-        Reads the blocks that the first numbers point at; ``wanted`` is ascending. Errors as of `between`.
+        Reads the blocks that the first numbers point at. Errors as of `between`.
         """
-        index = self._index
+        index, wanted = self._index, sought.numbers
         least, greatest = (np.uint64(number) for number in self.range)
-        low, high = np.searchsorted(wanted, least), np.searchsorted(wanted, greatest, side="right")
+        low = int(np.searchsorted(wanted, least))
+        high = int(np.searchsorted(wanted, greatest, side="right"))
         if not index.entries or low >= high:
             numbers, rows, owners = _nothing(index.layout.merged)
             return numbers.astype(np.int64), rows, owners
@@ -269,7 +270,10 @@ class KeyRun:
         start = max(int(np.searchsorted(index.first_numbers, near[0], side="left")) - 1, 0)
         end = int(np.searchsorted(index.first_numbers, near[-1], side="right"))
         dense = len(near) * _DENSE >= (end - start) * index.layout.block_entries
-        result = self._find_many(near, start, end) if dense else self._find_few(near)
+        if dense:
+            result = self._find_many(sought.part(low, high), start, end)
+        else:
+            result = self._find_few(near)
         return result[0] + low, *result[1:]
 
     @property
@@ -283,12 +287,12 @@ class KeyRun:
         least, greatest = self.range
         return max(least, low) <= min(greatest, high)
 
-    def _find_many(self, wanted: _U64, start: int, end: int) -> _Hits:
+    def _find_many(self, sought: Sought, start: int, end: int) -> _Hits:
         """What `find` gives where most blocks of a range have some: looks at each of their entries."""
         index, size = self._index, self._index.layout.block_entries
         values, rows, owners = self._columns(self._read(start, end))
         last = index.entries - start * size
-        entries, indices = common_indices(self._numbers(values, start), wanted)
+        entries, indices = common_indices(self._numbers(values, start), sought)
         # Behind the last entry a block is filled up.
         entries, indices = entries[entries < last], indices[entries < last]
         row, at = np.divmod(entries, size)
