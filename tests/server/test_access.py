@@ -172,7 +172,7 @@ def test_an_id_that_could_never_sign_is_refused_at_the_start(start: Start, acces
 def test_bearer_tokens_of_others_do_not_verify(server: Server, granted: Any) -> None:
     client = granted(("demo", "*", "read"))
     keys = server.service.engine.access_keys
-    token = keys.tokens.sign(client.access_id, 4_000_000_000)
+    token = keys.tokens.sign(client.access_id, client.secret, 4_000_000_000)
     text = base64.b64decode(token).decode().replace(client.access_id, "test-id")
     for sent, status in ((token, 200), (base64.b64encode(text.encode()).decode(), 401)):
         headers = {"x-odps-bearer-token": sent}

@@ -49,7 +49,7 @@ def families(server: Server) -> dict[str, Any]:
         table = client.create_table("secret_table", "id BIGINT")
         table.append({"id": [1, 2]})
         assert table.count_rows() == 2
-    token = server.service.engine.access_keys.tokens.sign(access_id, time.time() + 60)
+    token = server.service.engine.access_keys.tokens.sign(access_id, secret, time.time() + 60)
     status, text = scrape(server, token)
     assert status == 200
     assert "secret_table" not in text
@@ -160,7 +160,7 @@ def test_names_and_types_follow_the_conventions(families: dict[str, Any]) -> Non
 
 def test_scrapes_while_load_runs_are_whole_and_go_up_alone(server: Server) -> None:
     access_id, secret = server.access_key
-    token = server.service.engine.access_keys.tokens.sign(access_id, time.time() + 600)
+    token = server.service.engine.access_keys.tokens.sign(access_id, secret, time.time() + 600)
     stop = threading.Event()
     failures: list[BaseException] = []
 

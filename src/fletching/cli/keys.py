@@ -337,14 +337,16 @@ def token(
     folder: Folder = None,
     as_json: Json = False,
 ) -> None:
-    """Print a bearer token that stands for a key until it ends; revoking the key ends it too."""
+    """Print a bearer token that stands for a key until it ends; revoking or rotating the key ends it too."""
     expires_at = time.time() + _seconds(expires_in)
     with _opened(location, folder) as access:
         own = _own_key(location, folder)
-        known = {key.access_id for key in access.all_keys()} | ({own.access_id} if own else set())
+        known = {key.access_id: key.secret for key in access.all_keys()}
+        if own is not None:
+            known[own.access_id] = own.secret
         if access_id not in known:
             raise UsageError(f"there is no access key {access_id} in {location.data_set(folder)}")
-        text = access.tokens.sign(access_id, expires_at)
+        text = access.tokens.sign(access_id, known[access_id], expires_at)
     if as_json:
         print_json({"access_id": access_id, "token": text, "expires_at": int(expires_at)})
     else:

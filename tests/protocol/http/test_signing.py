@@ -187,7 +187,17 @@ def test_the_skew_message_has_the_layout_clients_parse() -> None:
     assert caught.value.http_status == 400
 
 
-@pytest.mark.parametrize("date", ["", "yesterday", "Tue, 99 Jan 2024 03:04:05 GMT", "x" * 10_000])
+@pytest.mark.parametrize(
+    "date",
+    [
+        "",
+        "yesterday",
+        "Tue, 99 Jan 2024 03:04:05 GMT",
+        "x" * 10_000,
+        "Fri, 31 Dec 9999 23:59:59 -0100",
+        "Tue, 02 Jan 2024 03:04:05 +2400",
+    ],
+)
 def test_a_date_that_cannot_be_read_is_no_date(date: str) -> None:
     with pytest.raises(UnauthorizedError):
         check_date(date, NOW, 900)

@@ -113,22 +113,31 @@ def test_folder_keys_follow_the_folder(tmp_path: Path) -> None:
         with pytest.raises(NoPermissionError):
             ring.check(made, DropTable(table=table))
 
-        token = access.tokens.sign("ann", 101.0)
-        assert ring.bearer(token) == (made, BearerClaim("ann"))
-        assert ring.bearer(access.tokens.sign("ann", 100.0)) == (
+        token = access.tokens.sign("ann", made.secret, 101.0)
+        assert ring.bearer(token) == (made, BearerClaim("ann", 101))
+        assert ring.bearer(access.tokens.sign("ann", made.secret, 100.0)) == (
             made,
-            BearerClaim("ann", expired=True),
+            BearerClaim("ann", 100),
         )
-        assert ring.bearer(access.tokens.sign("nobody", 101.0)) is None
+        assert ring.bearer(access.tokens.sign("nobody", "x", 101.0)) is None
         assert ring.bearer("junk") is None
+        # A key that gets another secret leaves no token behind.
+        made = access.rotate("ann")
+        now[0] = 6.0
+        ring.refresh()
+        assert ring.bearer(token) is None
+        assert ring.bearer(access.tokens.sign("ann", made.secret, 101.0)) == (
+            made,
+            BearerClaim("ann", 101),
+        )
         assert ring.may_operate(root)
         assert not ring.may_operate(made)
         access.grant(Grant("ann", "*", "*", Permission.ADMIN))
-        now[0] = 6.0
+        now[0] = 8.0
         ring.refresh()
         assert ring.may_operate(made)
         access.revoke("ann")
-        now[0] = 8.0
+        now[0] = 10.0
         ring.refresh()
         assert ring.find("ann") is None
         assert ring.bearer(token) is None

@@ -17,7 +17,7 @@ import fletching
 from fletching.client import Client, ReadSession
 from fletching.client.addresses import Reopen
 from fletching.client.credentials import SessionCredentials
-from fletching.engine.access.bearer_tokens import BearerTokens, ReadScope
+from fletching.engine.access.bearer_tokens import BearerClaim, BearerTokens, ReadScope
 from fletching.engine.access.permissions import Grant, Permission
 from fletching.errors import (
     FletchingError,
@@ -181,23 +181,28 @@ def test_every_request_but_reading_is_refused() -> None:
     assert not is_table_of(SCOPE, TableName("demo", "t", "other"))
 
 
+def claim_of(server: Server, token: str) -> BearerClaim:
+    result = server.service.keys.bearer(token)
+    assert result is not None
+    return result[1]
+
+
 # --- its end -----------------------------------------------------------------------------------
 
 
 def test_it_ends_with_the_session_and_says_so(client: Client, server: Server) -> None:
     session = client.table("t").scan().session()
     token = token_of(session)
-    claim = server.service.engine.access_keys.tokens.verify(token, time.time())
-    assert claim is not None
+    claim = claim_of(server, token)
     assert claim.reading is not None
     assert claim.reading.session_id == session.id
     expiry = session.expires_at or 0
     tokens: BearerTokens = server.service.engine.access_keys.tokens
-    assert tokens.verify(token, expiry - 1) == claim
-    ended = tokens.verify(token, expiry)
-    assert ended is not None
-    assert ended.expired
-    late = tokens.sign("id", time.time() - 1, reading=claim.reading)
+    assert not claim.expired(expiry - 1)
+    assert claim.expired(expiry)
+    key = server.service.keys.find("id")
+    assert key is not None
+    late = tokens.sign("id", key.secret, time.time() - 1, reading=claim.reading)
     with pytest.raises(UnauthorizedError, match=f"{session.id} has expired: refresh"):
         as_holder(client, late).resume(session.splits(1)[0].token).read_all()
     session.release()
@@ -217,11 +222,8 @@ def test_it_is_renewed_while_it_is_valid(client: Client, server: Server) -> None
     assert worker.refresh() is worker
     assert (worker.expires_at or 0) >= (was or 0)
     assert worker.to_table().num_rows == 100
-    tokens: BearerTokens = server.service.engine.access_keys.tokens
-    first = tokens.verify(before, 0.0)
-    second = tokens.verify(worker.channel.reopen.credentials.token, 0.0)
-    assert first is not None
-    assert second is not None
+    first = claim_of(server, before)
+    second = claim_of(server, worker.channel.reopen.credentials.token)
     # The later token is no longer renewable than the first.
     assert first.reading == second.reading
     assert first.reading is not None
@@ -250,9 +252,8 @@ def test_it_ends_with_its_key_and_its_grants(client: Client, server: Server) -> 
     with fletching.connect(server.url, "demo", access_id="ann", access_key=key.secret) as ann:
         session = ann.table("t").scan().session()
         carried = pickle.loads(pickle.dumps(session))
-        claim = keys.tokens.verify(carried.channel.reopen.credentials.token, time.time() + 61)
-        assert claim is not None
-        assert claim.expired
+        claim = claim_of(server, carried.channel.reopen.credentials.token)
+        assert claim.expired(time.time() + 61)
         assert carried.to_table().num_rows == 100
         keys.revoke_grant(grant)
         with pytest.raises(NoPermissionError):

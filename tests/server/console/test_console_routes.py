@@ -242,8 +242,8 @@ def test_an_order_ends_where_pages_do(browser: Browser, monkeypatch: pytest.Monk
 
 
 def test_programs_read_pages_with_a_token(server: Server, browser: Browser) -> None:
-    access_id, _ = server.access_key
-    token = server.service.engine.access_keys.tokens.sign(access_id, time.time() + 60)
+    access_id, secret = server.access_key
+    token = server.service.engine.access_keys.tokens.sign(access_id, secret, time.time() + 60)
     headers = {"authorization": f"Bearer {token}"}
     stranger = Browser(server)
     assert "uptime" in stranger("/overview?format=json", headers=headers).text
@@ -496,8 +496,8 @@ def test_a_session_ends_with_the_secret_that_it_was_begun_with(
 
 
 def test_a_session_is_not_made_of_a_token(server: Server, browser: Browser) -> None:
-    access_id, _ = server.access_key
-    token = server.service.engine.access_keys.tokens.sign(access_id, time.time() + 60)
+    access_id, secret = server.access_key
+    token = server.service.engine.access_keys.tokens.sign(access_id, secret, time.time() + 60)
     stranger = Browser(server)
     for value in (token, f"{token}.", f"{token}.{'0' * 64}", browser.cookie.partition("=")[2][:-1]):
         stranger.cookie = f"fletching_console={value}"

@@ -91,7 +91,9 @@ def test_a_planted_cookie_is_nobodys_and_does_not_stay(server: Server) -> None:
     access = server.service.engine.access_keys.tokens
     import time
 
-    stranger.cookie = "fletching_console=" + access.sign(other.access_id, time.time() + 60)
+    stranger.cookie = "fletching_console=" + access.sign(
+        other.access_id, other.secret, time.time() + 60
+    )
     form = {"csrf": stranger.csrf, "text": "select 1"} if stranger("/query").status == 200 else {}
     assert victim("/query", form).status == 403
 

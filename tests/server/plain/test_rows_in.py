@@ -64,7 +64,7 @@ del texts, nulls
 
 with fletching.serve(sys.argv[1], port=0) as server:
     access_id, secret = server.access_key
-    token = server.service.engine.access_keys.tokens.sign(access_id, time.time() + 3600)
+    token = server.service.engine.access_keys.tokens.sign(access_id, secret, time.time() + 3600)
     with fletching.connect(server.url, access_id=access_id, access_key=secret) as client:
         client.create_table("text", pa.schema([("s", pa.string())]))
         client.create_table("list", pa.schema([("l", pa.list_(pa.int64()))]))

@@ -106,7 +106,7 @@ def test_the_rows_that_are_asked_for_are_made_in_a_quarter_of_the_memory(
         access_id, secret = server.access_key
         with fletching.connect(server.url, access_id=access_id, access_key=secret) as client:
             client.create_table("t", "id BIGINT").append({"id": range(6)})
-        token = server.service.engine.access_keys.tokens.sign(access_id, time.time() + 3600)
+        token = server.service.engine.access_keys.tokens.sign(access_id, secret, time.time() + 3600)
         web = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=600)
 
         def ids(query: str) -> list[int]:

@@ -2,7 +2,8 @@
 
 A token is base64 of ``fletching,{access id},{expiry}[,{scope}],{MAC}``; clients read the expiry. The
 MAC is made with a key that is derived from the server key, so that every server of a data set takes
-the tokens of the others. There are three scopes::
+the tokens of the others, and covers the access key's secret, so that a key which gets another secret
+leaves no token behind. There are three scopes::
 
     (none)                      whatever the key may do
     {project},{instance}        looking at one instance
@@ -21,6 +22,7 @@ import dataclasses
 import hmac
 import json
 import re
+from collections.abc import Callable
 
 from fletching.errors import UsageError
 from fletching.types import TableName
@@ -59,16 +61,20 @@ class BearerClaim:
 
     Attributes:
         access_id: whose key it stands for.
-        expired: whether its time is over.
+        expires_at: when its time is over, in seconds since the epoch.
         instance: (project, id) of the one instance that it may look at; None if it is not for one.
         reading: the session or the table that it may read; None if it is not for reading. With
             neither, it may do whatever its key may.
     """
 
     access_id: str
-    expired: bool = False
+    expires_at: int
     instance: tuple[str, str] | None = None
     reading: ReadScope | None = None
+
+    def expired(self, now: float) -> bool:
+        """Whether its time is over."""
+        return now >= self.expires_at
 
 
 class BearerTokens:
@@ -80,11 +86,12 @@ class BearerTokens:
     def sign(
         self,
         access_id: str,
+        secret: str,
         expires_at: float,
         instance: tuple[str, str] | None = None,
         reading: ReadScope | None = None,
     ) -> str:
-        """A token for a key, or for a part of what the key may do.
+        """A token for a key, or for a part of what the key may do, for as long as it has this secret.
 
         Raises:
             UsageError: a name that cannot stand in a token, or two scopes.
@@ -102,30 +109,38 @@ class BearerTokens:
             packed = base64.urlsafe_b64encode(json.dumps(claim).encode()).decode("ascii")
             scope = (_READ_TAG, str(reading.renewable_until), packed, _READ_FORM)
         text = ",".join(["fletching", access_id, str(int(expires_at)), *scope])
-        return base64.b64encode(f"{text},{self._mac(text)}".encode()).decode("ascii")
+        return base64.b64encode(f"{text},{self._mac(text, secret)}".encode()).decode("ascii")
 
-    def verify(self, token: str, now: float) -> BearerClaim | None:
-        """What a genuine token says; None if it is not genuine."""
+    def verify(self, token: str, secret_of: Callable[[str], str | None]) -> BearerClaim | None:
+        """What a genuine token says; None if it is not genuine.
+
+        Args:
+            token: as it came.
+            secret_of: the secret that the key of an access id has now; None if there is no such key.
+        """
         try:
             text = base64.b64decode(token, validate=True).decode("ascii")
         except (binascii.Error, ValueError):
             return None
         body, _, mac = text.rpartition(",")
-        if not hmac.compare_digest(self._mac(body), mac):
+        _, _, rest = body.partition(",")
+        secret = secret_of(rest.partition(",")[0])
+        if secret is None or not hmac.compare_digest(self._mac(body, secret), mac):
             return None
-        # From here on it is what `sign` of this or an earlier release wrote.
-        _, access_id, expiry, *scope = body.split(",")
-        expired = now >= int(expiry)
+        # From here on it is what `sign` of this or another release wrote.
+        access_id, expiry, *scope = rest.split(",")
+        expires_at = int(expiry)
         if not scope:
-            return BearerClaim(access_id, expired)
+            return BearerClaim(access_id, expires_at)
         if len(scope) == 2:
-            return BearerClaim(access_id, expired, instance=(scope[0], scope[1]))
+            return BearerClaim(access_id, expires_at, instance=(scope[0], scope[1]))
         if len(scope) == 4 and (scope[0], scope[3]) == (_READ_TAG, _READ_FORM):
             project, schema, table, session_id = json.loads(base64.urlsafe_b64decode(scope[2]))
             reading = ReadScope(TableName(project, table, schema), session_id, int(scope[1]))
-            return BearerClaim(access_id, expired, reading=reading)
+            return BearerClaim(access_id, expires_at, reading=reading)
         # A later release's scope is narrower than the key, in a way that is not known here.
         return None
 
-    def _mac(self, text: str) -> str:
-        return hmac.digest(self._key, text.encode(), "sha256").hex()
+    def _mac(self, text: str, secret: str) -> str:
+        # No text has a line break, so that no two pairs are one.
+        return hmac.digest(self._key, f"{text}\n{secret}".encode(), "sha256").hex()

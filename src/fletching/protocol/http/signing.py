@@ -280,10 +280,12 @@ def check_date(date: str, now: float, allowed_skew_seconds: float) -> None:
     """
     try:
         moment = parsedate_to_datetime(date)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=dt.UTC)
+        # At an end of the calendar, the zone of a moment may lead out of it.
+        moment = moment.astimezone(dt.UTC)
     except (TypeError, ValueError, IndexError, OverflowError):
         raise UnauthorizedError("the Date header is missing or cannot be read") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=dt.UTC)
     if abs(moment.timestamp() - now) > allowed_skew_seconds:
         current = dt.datetime.fromtimestamp(now, dt.UTC)
         raise RequestTimeTooSkewedError(
@@ -293,8 +295,7 @@ def check_date(date: str, now: float, allowed_skew_seconds: float) -> None:
 
 
 def _stamp(moment: dt.datetime) -> str:
-    utc = moment.astimezone(dt.UTC)
-    return utc.strftime("%Y-%m-%dT%H:%M:%S.") + f"{utc.microsecond // 1000:03d}Z"
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
 def check_scope_date(claim: Claim, now: float) -> None:

@@ -163,16 +163,23 @@ class Authenticator:
         if result is None:
             raise UnauthorizedError("the bearer token does not verify")
         key, claim = result
-        if claim.expired and claim.reading is not None:
+        now = self._clock()
+        if claim.expired(now) and claim.reading is not None:
             raise UnauthorizedError(
                 f"the token for reading {claim.reading} has expired: refresh the session, or plan the "
                 "read anew, where the key is, and hand out its parts again",
                 code="AuthenticationRequestExpired",
             )
-        if claim.expired or key.expired(self._clock()):
+        if claim.expired(now) or key.expired(now):
             raise _expired()
         exchange.access_id = key.access_id
-        return Principal(key.access_id, key=key, instance=claim.instance, reading=claim.reading)
+        return Principal(
+            key.access_id,
+            key=key,
+            instance=claim.instance,
+            reading=claim.reading,
+            token_expires_at=claim.expires_at,
+        )
 
     def _signed(
         self, exchange: Exchange, claim: Claim, authorization: str, now: float
@@ -196,7 +203,7 @@ class Authenticator:
             SignatureMismatchError: wrong signature, unknown key, or expired.
         """
         claim = parse_link(dict(exchange.query))
-        if claim is None or exchange.method not in {"GET", "HEAD"}:
+        if claim is None or exchange.verb != "GET":
             return None
         who = (exchange.peer.rpartition(":")[0], claim.access_id[:128])
         return self._counted(who, lambda: self._linked(exchange, claim))

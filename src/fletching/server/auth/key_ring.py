@@ -169,8 +169,14 @@ class FolderKeys:
 
     def bearer(self, token: str) -> tuple[AccessKey, BearerClaim] | None:
         """The key of a genuine token; see ``KeyRing``."""
-        claim = self._keys.tokens.verify(token, self._wall_clock())
-        key = None if claim is None else self.find(claim.access_id)
+        ring = {}
+
+        def secret_of(access_id: str) -> str | None:
+            ring[access_id] = key = self.find(access_id)
+            return None if key is None else key.secret
+
+        claim = self._keys.tokens.verify(token, secret_of)
+        key = None if claim is None else ring[claim.access_id]
         return None if claim is None or key is None else (key, claim)
 
     def check(self, key: AccessKey, request: Request) -> None:

@@ -22,6 +22,9 @@ class Principal:
     reading: ReadScope | None = None
     """The session or table that the caller's token lets him read, if it is for reading."""
 
+    token_expires_at: int | None = None
+    """When the token ends that the caller came with, in seconds since the epoch; None without one."""
+
     @property
     def limited(self) -> bool:
         """Whether the caller may do less than his key, by the token that he came with."""

@@ -102,7 +102,7 @@ def with_read_token(
     expires_at = response.expiration_time_ms / 1000
     if principal.key.expires_at is not None:
         expires_at = min(expires_at, principal.key.expires_at)
-    token = tokens.sign(principal.key.access_id, expires_at, reading=scope)
+    token = tokens.sign(principal.key.access_id, principal.key.secret, expires_at, reading=scope)
     return msgspec.structs.replace(response, session_token=token)
 
 

@@ -46,7 +46,7 @@ def _token(exchange: Exchange) -> str:
 def _bearer(exchange: Exchange) -> str:
     """The token that a program reads a page's JSON twin with; for what changes something there is none."""
     scheme, _, token = exchange.header("authorization").partition(" ")
-    reads = exchange.method in {"GET", "HEAD"} and ("format", "json") in exchange.query
+    reads = exchange.verb == "GET" and ("format", "json") in exchange.query
     return token.strip() if reads and scheme.casefold() == "bearer" else ""
 
 
@@ -85,7 +85,7 @@ async def signing_in(exchange: Exchange, service: Service, form: dict[str, str])
     except UnauthorizedError:
         return None
     expires_at = time.time() + SESSION_SECONDS
-    token = service.engine.access_keys.tokens.sign(access_id, expires_at)
+    token = service.engine.access_keys.tokens.sign(access_id, secret, expires_at)
     return f"{token}.{_seal(secret, token)}"
 
 

@@ -75,7 +75,13 @@ def _signed(scope: Scope, body: bytes) -> str:
         raise UnauthorizedError("a token stands for an access key, and the request has none")
     engine = scope.service.engine
     expires_at = engine.context.clock() + hours * 3600
-    return engine.access_keys.tokens.sign(principal.access_id, expires_at, _instance_of(statements))
+    if principal.token_expires_at is not None:
+        # Else a token that leaked would never end.
+        expires_at = min(expires_at, principal.token_expires_at)
+    secret = principal.key.secret
+    return engine.access_keys.tokens.sign(
+        principal.access_id, secret, expires_at, _instance_of(statements)
+    )
 
 
 def _instance_of(statements: object) -> tuple[str, str] | None:
