@@ -31,8 +31,9 @@
     │   ├── ConflictError           409  wrong state, and AlreadyExistsError, RowOffsetError,
     │   │                                RowsChangedError
     │   ├── SchemaModifiedError     412  the table's schema moved on and the data no longer fits
+    │   ├── PreconditionFailedError 412  what ``If-Match`` names is not what is there
     │   ├── PayloadTooLargeError    413  a body above a limit
-    │   ├── RangeNotSatisfiableError 416 a byte range outside a blob
+    │   ├── RangeNotSatisfiableError 416 a range outside of what is there
     │   ├── ThrottledError          429  retry after ``retry_after_seconds``
     │   ├── InternalServerError     500
     │   ├── DamagedDataError        500  stored bytes are not what was written; repeating cannot help
@@ -55,10 +56,13 @@
 
 Facts travel as keyword-only attributes beside the message: where (``layer``, ``offset`` in bytes
 from the start of the stream), ``expected``, ``actual``, ``limit``. All errors pickle.
+
+The module is long because the tree is one, and is read as one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
 
@@ -311,10 +315,28 @@ class ExpiredSessionError(NotFoundError):
 
 
 class MethodNotAllowedError(ServiceError):
-    """The HTTP method does not fit the action."""
+    """The HTTP method does not fit the action.
+
+    Attributes:
+        allowed: the methods that do, which the reply names (RFC 9110, 15.5.6); none if that is not
+            about methods: the job or the kind of resource is not to be had here.
+    """
 
     default_status = 405
     default_code = "MethodNotAllowed"
+
+    def __init__(self, message: str, *, allowed: Iterable[str] = (), **facts: Any) -> None:
+        names = tuple(allowed)
+        if "GET" in names and "HEAD" not in names:
+            names = (*names, "HEAD")  # which is wherever GET is (RFC 9110, 9.3.2)
+        super().__init__(message, allowed=names or None, **facts)
+        self.allowed = names
+
+    @classmethod
+    def of(cls, what: str, method: str, allowed: Iterable[str]) -> Self:
+        """The error that says which methods something takes."""
+        names = tuple(allowed)
+        return cls(f"{what[:200]} takes {' or '.join(names)}, not {method[:20]}", allowed=names)
 
 
 class ConflictError(ServiceError):
@@ -362,6 +384,13 @@ class SchemaModifiedError(ServiceError):
         self.latest_schema_version = latest_schema_version
 
 
+class PreconditionFailedError(ServiceError):
+    """What the request was made to depend on (``If-Match``) is not so; nothing was done."""
+
+    default_status = 412
+    default_code = "PreconditionFailed"
+
+
 class PayloadTooLargeError(ServiceError):
     """A body, message or claimed size is above the server's limit; the message has the numbers."""
 
@@ -370,10 +399,18 @@ class PayloadTooLargeError(ServiceError):
 
 
 class RangeNotSatisfiableError(ServiceError):
-    """A byte range that lies outside the blob."""
+    """A range that lies outside of what is there.
+
+    Attributes:
+        content_range: how much is there, as the reply's header says it: ``bytes */1000``.
+    """
 
     default_status = 416
     default_code = "InvalidArgument"
+
+    def __init__(self, message: str, *, content_range: str | None = None, **facts: Any) -> None:
+        super().__init__(message, content_range=content_range, **facts)
+        self.content_range = content_range
 
 
 class ThrottledError(ServiceError):

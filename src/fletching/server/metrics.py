@@ -332,8 +332,8 @@ async def handle_metrics(exchange: Exchange, metrics: Metrics) -> None:
     Raises:
         MethodNotAllowedError: neither GET nor HEAD.
     """
-    if exchange.method not in {"GET", "HEAD"}:
-        raise MethodNotAllowedError(f"{exchange.path} takes GET or HEAD, not {exchange.method}")
+    if exchange.verb != "GET":
+        raise MethodNotAllowedError.of(exchange.path, exchange.method, ["GET"])
     exchange.action = "metrics"
     await metrics.refresh_debt()
     text = generate_latest(metrics.registry)

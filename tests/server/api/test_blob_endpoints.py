@@ -388,6 +388,12 @@ class TestAddress:
             ("bytes=9998-20000", 206, "bytes 9998-9999/10000", b"89"),
             ("bytes=0-", 206, "bytes 0-9999/10000", None),
             ("bytes=5-2", 200, None, None),
+            ("bytes=0-1,5-6", 200, None, None),
+            ("bytes=0-1, 2-3", 200, None, None),
+            ("BYTES=0-3", 206, "bytes 0-3/10000", b"0123"),
+            ("bytes=\u0663-", 200, None, None),
+            ("bytes=", 200, None, None),
+            ("bytes=-", 200, None, None),
             ("rows=1-2", 200, None, None),
         ],
     )
@@ -406,7 +412,10 @@ class TestAddress:
         assert reply.body == (b"0123456789" * 1000 if body is None else body)
 
     def test_a_range_outside(self, pictures: RawClient, reference: str) -> None:
-        assert self.get(pictures, reference, Range="bytes=10000-").status == 416
+        reply = self.get(pictures, reference, Range="bytes=10000-")
+        assert (reply.status, reply.headers["content-range"]) == (416, "bytes */10000")
+        assert self.get(pictures, reference, Range="bytes=-0").status == 416
+        assert self.get(pictures, reference, "HEAD", Range="bytes=0-0").status == 200
 
     def test_conditions(self, pictures: RawClient, reference: str) -> None:
         etag = self.get(pictures, reference).headers["etag"]
@@ -415,6 +424,10 @@ class TestAddress:
         assert self.get(pictures, reference, If_None_Match='"x"').status == 200
         assert self.get(pictures, reference, Range="bytes=0-0", If_Range=etag).status == 206
         assert self.get(pictures, reference, Range="bytes=0-0", If_Range='"x"').status == 200
+        assert self.get(pictures, reference, If_Match='"x"').status == 412
+        assert self.get(pictures, reference, If_Match=f'"x", {etag}').status == 200
+        assert self.get(pictures, reference, If_Match=f"W/{etag}").status == 412
+        assert self.get(pictures, reference, If_Match="*", If_None_Match=etag).status == 304
 
     def test_an_empty_blob(self, pictures: RawClient) -> None:
         (empty,) = references(pictures, [b""])

@@ -88,7 +88,9 @@ def answered(
         if not ready:
             raise ServiceUnavailableError("the catalog does not answer")
 
-    exchange: Any = SimpleNamespace(method=method, path=path, reply=reply)
+    exchange: Any = SimpleNamespace(
+        method=method, verb="GET" if method == "HEAD" else method, path=path, reply=reply
+    )
     service: Any = SimpleNamespace(draining=draining, readiness=SimpleNamespace(check=check))
     asyncio.run(handle_health(exchange, service))
     return sent[0]

@@ -68,6 +68,16 @@ def test_options_of_the_whole_server_have_a_path() -> None:
 
 
 @pytest.mark.parametrize(
+    "target",
+    [b"/a#b", b"/a?b#", b"http://else/#a", b"*", b"ftp://else/a", b"http://me:you@else/a", b"a"],
+)
+def test_what_is_no_target(target: bytes) -> None:
+    with pytest.raises(InvalidParameterError):
+        parse_head(head(line=b"GET " + target + b" HTTP/1.1"))
+    assert parse_head(head(line=b"OPTIONS * HTTP/1.1")).raw_path == b"*"
+
+
+@pytest.mark.parametrize(
     "host",
     [
         b"",

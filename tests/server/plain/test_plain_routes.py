@@ -88,7 +88,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
             client.create_table("t", TABLE.schema, partition_by=["day"]).append(TABLE)
             client.create_table("empty", "id BIGINT, text STRING")
             client.create_table("nested", "a ARRAY<BIGINT>").append({"a": [[1], None]})
-        yield Web(server, keys.tokens.sign(access_id, time.time() + 3600))
+        yield Web(server, keys.tokens.sign(access_id, secret, time.time() + 3600))
 
 
 def test_every_format_has_the_same_rows(web: Web) -> None:
@@ -160,6 +160,11 @@ def test_the_tag_is_of_the_version_and_of_what_was_asked(web: Web) -> None:
     again = web(limit=1, headers={"if-none-match": f'"x", {tag}'})
     assert (again.status, again.body, again.headers["etag"]) == (304, b"", tag)
     assert web(limit=2).headers["etag"] != tag
+    assert again.headers["vary"] == "accept"
+    assert not {"content-length", "content-type"} & again.headers.keys()
+    assert web(limit=1, headers={"if-none-match": "*"}).status == 304
+    assert web(limit=1, headers={"if-match": tag}).status == 200
+    assert web(limit=1, headers={"if-match": f'W/{tag}, "x"'}).status == 412
     assert web(limit=1, format="csv", headers={"if-none-match": tag}).status == 200
     before = web("empty", headers={"accept": "text/csv"})
     version = int(before.headers["x-fletching-version"])
@@ -171,6 +176,28 @@ def test_the_tag_is_of_the_version_and_of_what_was_asked(web: Web) -> None:
     assert web("empty", version=version).arrow.num_rows == 0  # as it was
     assert web("empty").arrow.num_rows == 1
     assert web("empty", version=10**9).status == 404
+
+
+def test_a_range_of_another_version_is_not_sent_as_one_of_this(web: Web) -> None:
+    wanted = {"range": "Rows=0-1"}
+    tag = web(headers=wanted).headers["etag"]
+    assert web(headers={**wanted, "if-range": tag}).status == 206
+    for other in ('"x"', f"W/{tag}", f"{tag}, {tag}", "Sat, 01 Jan 2000 00:00:00 GMT"):
+        assert web(headers={**wanted, "if-range": other}).status == 200
+    assert web(headers={**wanted, "if-none-match": tag}).status == 304
+    beyond = web(headers={"range": f"rows={ROWS}-"})
+    assert beyond.headers["content-range"] == f"rows */{ROWS}"
+    assert web(method="HEAD", headers=wanted).status == 200  # RFC 9110, 14.2
+
+
+def test_rows_are_not_appended_on_a_condition_that_nobody_looks_at(web: Web) -> None:
+    _create(web, "conditional", "id BIGINT")
+    for condition in ({"if-match": '"x"'}, {"if-none-match": "*"}, {"if-none-match": '"x"'}):
+        sent = {"content-type": "text/csv", **condition}
+        assert web("conditional", "POST", b"id\n1\n", sent).status == 412
+    sent = {"content-type": "text/csv", "if-match": "*"}
+    assert web("conditional", "POST", b"id\n2\n", sent).status == 200
+    assert web("conditional").ids == [2]
 
 
 def test_head_says_what_get_would(web: Web) -> None:
@@ -303,7 +330,7 @@ def test_nobody_reads_or_writes_without_permission(web: Web) -> None:
 
     key = keys.create()
     keys.grant(Grant(key.access_id, "demo", "t", Permission.READ))
-    token = keys.tokens.sign(key.access_id, time.time() + 60)
+    token = keys.tokens.sign(key.access_id, key.secret, time.time() + 60)
     deadline = time.monotonic() + 600
     while web(limit=1, token=token).status != 200:
         assert time.monotonic() < deadline  # the server looks at its keys every two seconds
@@ -315,7 +342,7 @@ def test_nobody_reads_or_writes_without_permission(web: Web) -> None:
         ).status
         == 403
     )
-    expired = keys.tokens.sign(key.access_id, time.time() - 1)
+    expired = keys.tokens.sign(key.access_id, key.secret, time.time() - 1)
     assert web(limit=1, token=expired).status == 401
     assert web(method="DELETE").status == 405
     assert web("no_such_table").status == 404

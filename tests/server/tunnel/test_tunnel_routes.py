@@ -96,5 +96,5 @@ def test_every_compression(odps: Any, algorithm: str | None, arrow: bool) -> Non
     ],
 )
 def test_what_an_instance_is_asked_for(method: str, query: str, handler: object) -> None:
-    exchange: Any = SimpleNamespace(method=method, query=[(name, "") for name in query.split()])
+    exchange: Any = SimpleNamespace(verb=method, query=[(name, "") for name in query.split()])
     assert _instance_handler(exchange) is handler

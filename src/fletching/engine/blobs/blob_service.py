@@ -160,7 +160,9 @@ class Blobs:
         end = total if end is None else min(end, total)
         if not whole and not 0 <= start < end:
             raise RangeNotSatisfiableError(
-                f"the range begins at byte {start} of a blob of {total} bytes", total=total
+                f"the range begins at byte {start} of a blob of {total} bytes",
+                content_range=f"bytes */{total}",
+                total=total,
             )
         packs = Packs(self._context.store)
         pack = packs.get(parsed)

@@ -267,7 +267,8 @@ def _decode_statement(method: str, match: re.Match[str], parts: RequestParts) ->
             return msgspec.convert(named, kind)
     except (msgspec.ValidationError, UsageError, ValueError) as exc:
         raise InvalidParameterError(f"the request does not fit: {str(exc)[:200]}") from exc
-    raise MethodNotAllowedError(f"statements do not take {method[:20]} here")
+    allowed = ["POST"] if match["id"] is None else ["GET", "DELETE"]
+    raise MethodNotAllowedError.of("a path of statements", method, allowed)
 
 
 def _fields(request: Request) -> dict[str, object]:
@@ -310,7 +311,7 @@ def decode_admin_request(
     match = _PATH.fullmatch(path)
     if match is None and path.rstrip("/") == _PROJECTS_PATH:
         if method.upper() != "POST":
-            raise MethodNotAllowedError(f"{path[:200]} takes POST, not {method[:20]}")
+            raise MethodNotAllowedError.of(path, method, ["POST"])
         parts = RequestParts(query, {}, body)
         return CreateProject(
             project=parts.identifier("name"), if_not_exists=parts.json_bool("if_not_exists")
@@ -336,7 +337,7 @@ def decode_admin_request(
             name = parts.identifier("name")
             fields = {key: value for key, value in parts.json.items() if key != "name"}
             return _build(CreateTable, TableName(project, name, schema), fields)
-        raise MethodNotAllowedError(f"{path[:200]} takes GET or POST, not {method[:20]}")
+        raise MethodNotAllowedError.of(path, method, ["GET", "POST"])
     table = TableName(project, unquote(match["table"]), schema)
     if match["part"] is None:
         if method == "GET":
@@ -353,17 +354,17 @@ def decode_admin_request(
                 table_id=parts.query.get("table_id", ""),
                 if_version=parts.query_int("if_version", least=-(2**62)),
             )
-        raise MethodNotAllowedError(f"{path[:200]} takes GET or DELETE, not {method[:20]}")
+        raise MethodNotAllowedError.of(path, method, ["GET", "DELETE"])
     if match["part"] == "columns":
         if method == "POST":
             return _build(AddColumns, table, parts.json)
-        raise MethodNotAllowedError(f"{path[:200]} takes POST, not {method[:20]}")
+        raise MethodNotAllowedError.of(path, method, ["POST"])
     if match["action"] is not None:
         if method == "POST":
             return _request_of_action(
                 match["action"], parts.json, lambda kind, fields: _build(kind, table, fields)
             )
-        raise MethodNotAllowedError(f"{path[:200]} takes POST, not {method[:20]}")
+        raise MethodNotAllowedError.of(path, method, ["POST"])
     return _partition_request(method, path, table, parts)
 
 
@@ -390,7 +391,7 @@ def _partition_request(method: str, path: str, table: TableName, parts: RequestP
             if_exists=parts.query_bool("if_exists"),
             if_empty=parts.query_bool("if_empty"),
         )
-    raise MethodNotAllowedError(f"{path[:200]} takes GET, POST or DELETE, not {method[:20]}")
+    raise MethodNotAllowedError.of(path, method, ["GET", "POST", "DELETE"])
 
 
 def _max_items(parts: RequestParts) -> int:

@@ -227,11 +227,9 @@ def decode_request(
     """
     pairs = list(query)
     action = parse_action(pairs)
-    allowed = {"GET", "POST"} if action in _GET_ALLOWED else {"POST"}
+    allowed = ("GET", "POST") if action in _GET_ALLOWED else ("POST",)
     if method.upper() not in allowed:
-        raise MethodNotAllowedError(
-            f"{action} takes {' or '.join(sorted(allowed))}, not {method[:20]}"
-        )
+        raise MethodNotAllowedError.of(action.value, method, allowed)
     parts = RequestParts(pairs, headers, b"" if action in STREAMING_BODIES else body)
     target = parts.query_text("Target")
     if target is None:

@@ -43,6 +43,9 @@ __all__ = ["ErrorReply", "decode_error", "encode_error", "to_service_error"]
 MAX_MESSAGE = 2000
 """Longest message sent or read, in characters."""
 
+_CHALLENGES = "ODPS, Bearer"
+"""What a 401 says that it takes (RFC 9110, 11.6.1); browsers ask their user for neither."""
+
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 # The first entry that an exception is an instance of decides; children stand before parents.
@@ -110,6 +113,12 @@ def _headers(error: ServiceError, content_type: str) -> dict[str, str]:
     if error.retry_after_seconds is not None:
         # whole seconds, rounded up: the header knows no fractions
         headers[header_names.RETRY_AFTER] = str(int(-(-error.retry_after_seconds // 1)))
+    if isinstance(error, errors.MethodNotAllowedError) and error.allowed:
+        headers["allow"] = ", ".join(error.allowed)
+    if isinstance(error, errors.RangeNotSatisfiableError) and error.content_range is not None:
+        headers["content-range"] = error.content_range
+    if error.http_status == 401:
+        headers["www-authenticate"] = _CHALLENGES
     if isinstance(error, SchemaModifiedError) and error.latest_schema_version is not None:
         headers[header_names.LATEST_SCHEMA_VERSION] = str(error.latest_schema_version)
     return headers

@@ -37,7 +37,7 @@ async def handle_admin(exchange: Exchange, service: Service) -> None:
         FletchingError: the request is wrong, refused, or failed.
     """
     async with service.small_body(exchange) as body:
-        request = decode_admin_request(exchange.method, exchange.raw_path, exchange.query, body)
+        request = decode_admin_request(exchange.verb, exchange.raw_path, exchange.query, body)
         exchange.action = type(request).__name__
         service.authorize(exchange, request)
         if isinstance(request, StatementRequest):

@@ -34,6 +34,7 @@ from fletching.protocol.http.blob_links import (
     parse_range,
     reference_in_path,
 )
+from fletching.protocol.http.preconditions import is_not_modified, range_holds
 from fletching.protocol.messages.mapped_blobs import encode_mapped_blobs
 from fletching.protocol.messages.requests import ReadBlobs, WriteBlob, WriteBlobs
 from fletching.server.api.response_body import FIRST_GROUP_BYTES, PlanSource, send_source
@@ -270,29 +271,31 @@ async def handle_blob(exchange: Exchange, service: Service) -> None:
         MethodNotAllowedError: another method.
         NotFoundError: the reference is not known.
         RangeNotSatisfiableError: the range lies outside the blob.
+        PreconditionFailedError: another blob was wanted.
     """
     exchange.action = "GetBlob"
-    if exchange.method not in {"GET", "HEAD"}:
-        raise MethodNotAllowedError("a blob can be read with GET and HEAD")
+    if exchange.verb != "GET":
+        raise MethodNotAllowedError.of("a blob", exchange.method, ["GET"])
     reference = reference_in_path(exchange.path) or ""
-    wanted = parse_range(exchange.header("range"))
+    # Of HEAD a range is no part (RFC 9110, 14.2).
+    wanted = None if exchange.is_bodiless else parse_range(exchange.joined_header("range"))
 
     def find() -> _BlobReply:
         whole = service.engine.blobs.slice(reference)
         _check_access(exchange, service, whole.table)
-        if _is_named(whole, exchange.header("if-none-match")):
+        if is_not_modified(exchange.joined_header, f'"{whole.etag}"'):
             return _BlobReply(304, whole)
         if (
-            exchange.method == "GET"
+            not exchange.is_bodiless
             and exchange.header(header_names.DIRECT) == header_names.DESCRIPTORS
         ):
             shared = _shared(exchange, service, [reference])
             if shared is not None:
                 return _BlobReply(200, whole, shared=shared)
-        if wanted is None or exchange.header("if-range") not in {"", f'"{whole.etag}"'}:
-            return _BlobReply(200, whole, sends=exchange.method == "GET")
+        if wanted is None or not range_holds(exchange.joined_header, f'"{whole.etag}"'):
+            return _BlobReply(200, whole, sends=not exchange.is_bodiless)
         part = service.engine.blobs.slice(reference, *wanted)
-        return _BlobReply(206, part, sends=exchange.method == "GET")
+        return _BlobReply(206, part, sends=True)
 
     with service.reads.enter():
         async with Job.opened(service.workers.cpu, find, _BlobReply.close) as job:
@@ -347,12 +350,6 @@ class _BlobReply:
             self.source.close()
         if self.shared is not None:
             self.shared.close()
-
-
-def _is_named(blob: BlobSlice, header: str) -> bool:
-    """Whether an ``If-None-Match`` names what the client would get."""
-    tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
-    return f'"{blob.etag}"' in tags or "*" in tags
 
 
 def _blob_headers(blob: BlobSlice) -> dict[str, str]:

@@ -94,7 +94,7 @@ async def handle_storage(exchange: Exchange, service: Service) -> None:
 
 
 async def _dispatch(exchange: Exchange, service: Service, body: bytes) -> None:
-    request = decode_request(exchange.method, exchange.query, exchange.header_list, body)
+    request = decode_request(exchange.verb, exchange.query, exchange.header_list, body)
     service.authorize(exchange, request)
     if isinstance(request, InstanceRequest):
         # A result belongs to whoever ran the statement, whatever tables it speaks of.

@@ -27,7 +27,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from fletching.errors import InvalidArgumentError, MethodNotAllowedError
+from fletching.errors import InvalidArgumentError, MethodNotAllowedError, NotFoundError
 from fletching.protocol.codec import check_data_format, decode_request, encode_response
 from fletching.protocol.http.headers import ACCEPT_ENCODING
 from fletching.protocol.http.numbers import parse_count
@@ -84,7 +84,7 @@ async def handle_first_version(exchange: Exchange, service: Service) -> None:
     table = TableName(names["project"], names["name"], names.get("schema") or DEFAULT_SCHEMA)
     query = dict(exchange.query)
     session_id = names.get("id") or query.get("session_id", "")
-    match (names["what"], "id" in names, "block" in names, exchange.method):
+    match (names["what"], "id" in names, "block" in names, exchange.verb):
         case ("sessions", False, False, "POST"):
             await _open_session(exchange, service, table)
         case ("sessions", True, False, "GET"):
@@ -105,10 +105,11 @@ async def handle_first_version(exchange: Exchange, service: Service) -> None:
                 action = Action.TABLE_COMMIT_WRITE_SESSION
                 request = _request(exchange, table, action, given, body)
                 await _answer(exchange, service, request, status=_CREATED)
+        case ("commit" | "data", False, False, _) | ("sessions", _, _, _) as path:
+            allowed = "GET" if path[0] == "data" or path[1:3] == (True, False) else "POST"
+            raise MethodNotAllowedError.of(exchange.raw_path, exchange.method, [allowed])
         case _:
-            raise MethodNotAllowedError(
-                f"{exchange.raw_path[:200]} does not take {exchange.method[:20]}"
-            )
+            raise NotFoundError(f"there is nothing at {exchange.raw_path[:200]}")
 
 
 def _reads(query: dict[str, str]) -> bool:

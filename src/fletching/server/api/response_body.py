@@ -229,6 +229,9 @@ async def send_source(
         ConnectionBrokenError: the client is gone.
         FletchingError: preparing failed; the reply cannot be completed.
     """
+    if exchange.is_bodiless:
+        await exchange.finish()
+        return
     if not source.ended:
         # At once, since somebody waits for it; the rest need not pass through the loop.
         await exchange.write_all(group)

@@ -36,6 +36,7 @@ from fletching.errors import (
     NotFoundError,
 )
 from fletching.protocol.http.error_codec import encode_error
+from fletching.protocol.http.preconditions import is_not_modified
 from fletching.server.console.data.columns_page import columns_page
 from fletching.server.console.data.history_page import change_history, history_page
 from fletching.server.console.data.partitions_page import partitions_page
@@ -227,8 +228,10 @@ async def _routed(exchange: Exchange, service: Service, pages: Pages, path: str)
         names = {name: unquote(value) for name, value in match.groupdict().items()}
         visit = Visit(exchange, service, pages, names)
         handler = route.do if exchange.method == "POST" else route.show
-        if handler is None or exchange.method not in {"GET", "HEAD", "POST"}:
-            raise MethodNotAllowedError(f"this page does not take {exchange.method}")
+        if handler is None or exchange.verb not in {"GET", "POST"}:
+            takes = {"GET": route.show, "POST": route.do}
+            allowed = [method for method, answer in takes.items() if answer is not None]
+            raise MethodNotAllowedError.of("this page", exchange.method, allowed)
         if route.operates:
             visit.must_operate()
         await handler(visit)
@@ -245,21 +248,21 @@ async def _static(exchange: Exchange, name: str) -> None:
     result = static_file(name)
     if result is None:
         raise NotFoundError(f"there is no file {name[:100]}")
-    if exchange.method not in {"GET", "HEAD"}:
-        raise MethodNotAllowedError("files are read")
+    if exchange.verb != "GET":
+        raise MethodNotAllowedError.of("a file", exchange.method, ["GET"])
     # The address changes with the file; without that, it is asked for again.
     kept = ("v", result.digest) in exchange.query
     age = "public, max-age=31536000, immutable" if kept else "no-cache"
     headers = security_headers() | {"cache-control": age, "etag": f'"{result.digest}"'}
-    if exchange.header("if-none-match") == f'"{result.digest}"':
+    if is_not_modified(exchange.joined_header, f'"{result.digest}"'):
         await exchange.reply(b"", status=304, headers=headers)
         return
     await exchange.reply(result.body, content_type=result.media_type, headers=headers)
 
 
 async def _sign_in(exchange: Exchange, service: Service, pages: Pages) -> None:
-    if exchange.method not in {"GET", "HEAD", "POST"}:
-        raise MethodNotAllowedError(f"this page does not take {exchange.method}")
+    if exchange.verb not in {"GET", "POST"}:
+        raise MethodNotAllowedError.of("this page", exchange.method, ["GET", "POST"])
     if exchange.method != "POST":
         await pages.show("sign-in", "Sign in", {}, here="/sign-in")
         return
@@ -283,7 +286,7 @@ async def _problem(exchange: Exchange, pages: Pages, error: FletchingError) -> N
     if failure.status >= 500:
         logger.error("%s: %s", exchange.request_id, error, exc_info=error)
     headers = {
-        name: value for name, value in failure.headers.items() if name.lower() == "retry-after"
+        name: value for name, value in failure.headers.items() if name in {"retry-after", "allow"}
     }
     await pages.show(
         "problem",

@@ -207,8 +207,8 @@ async def handle_health(exchange: Exchange, service: Service) -> None:
         ServiceUnavailableError: not ready; the message says why, without details of the storage.
         MethodNotAllowedError: neither GET nor HEAD.
     """
-    if exchange.method not in {"GET", "HEAD"}:
-        raise MethodNotAllowedError(f"{exchange.path} takes GET or HEAD, not {exchange.method}")
+    if exchange.verb != "GET":
+        raise MethodNotAllowedError.of(exchange.path, exchange.method, ["GET"])
     if exchange.path == READY:
         if service.draining:
             raise ServiceUnavailableError("the server is draining")

@@ -17,7 +17,7 @@ from fletching.errors import (
 from fletching.protocol.http.headers import REQUEST_ID
 from fletching.server.auth.principal import Principal
 from fletching.server.http.incoming_body import BodySink, RequestBody
-from fletching.server.http.reply_stream import ReplyStream
+from fletching.server.http.reply_stream import BODILESS, ReplyStream
 from fletching.server.http.request_head import RequestHead
 from fletching.server.http.socket_writer import ChunkSource
 from fletching.server.server_settings import ServerSettings
@@ -82,6 +82,16 @@ class Exchange:
         self.offers: dict[str, str] = {}
         self._reply = reply
         self._settings = settings
+
+    @property
+    def verb(self) -> str:
+        """The method that says what is asked for: HEAD asks for what GET does (RFC 9110, 9.3.2)."""
+        return "GET" if self.method == "HEAD" else self.method
+
+    @property
+    def is_bodiless(self) -> bool:
+        """Whether the reply is a head alone, so that making its body is of no use."""
+        return self.method == "HEAD"
 
     @property
     def target(self) -> str:
@@ -196,9 +206,9 @@ class Exchange:
             ConnectionBrokenError: the client is gone.
         """
         view = memoryview(body)
-        await self.start(view.nbytes, status=status, content_type=content_type, headers=headers)
-        if view.nbytes:
-            await self._write(view)
+        length = None if status in BODILESS else view.nbytes
+        await self.start(length, status=status, content_type=content_type, headers=headers)
+        await self._write(view)
         await self.finish()
 
     async def reply_with_descriptors(
@@ -244,7 +254,9 @@ class Exchange:
         Raises:
             ConnectionBrokenError: the client is gone.
         """
-        fields = {"content-type": content_type, REQUEST_ID: self.request_id}
+        fields = {REQUEST_ID: self.request_id}
+        if status not in BODILESS:
+            fields["content-type"] = content_type
         if length is not None:
             fields["content-length"] = str(length)
         fields |= self.offers
@@ -305,6 +317,8 @@ class Exchange:
         await self._sent(self._reply.finish())
 
     async def _write(self, view: memoryview) -> None:
+        if self.is_bodiless or not view.nbytes:
+            return
         self.sent_bytes += view.nbytes
         await self._sent(self._reply.write(view))
 
@@ -317,6 +331,10 @@ class Exchange:
     def header(self, name: str, default: str = "") -> str:
         """The value of a header by its lower-case name."""
         return self.headers.get(name, default)
+
+    def joined_header(self, name: str) -> str:
+        """The values of all headers of a lower-case name, with commas between (RFC 9110, 5.3)."""
+        return ", ".join(value for other, value in self.header_list if other == name)
 
     @property
     def seconds(self) -> float:

@@ -14,13 +14,14 @@ from typing import Protocol
 
 from fletching.server.http.socket_writer import SocketWriter
 
-__all__ = ["ConnectionReply", "Outlet", "ReplyStream"]
+__all__ = ["BODILESS", "ConnectionReply", "Outlet", "ReplyStream"]
 
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
     for status in http.HTTPStatus
 }
-_NO_BODY = frozenset({204, 304})
+BODILESS = frozenset({204, 304})
+"""Statuses of replies that have no body."""
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -137,7 +138,7 @@ class ConnectionReply:
                 closes = closes or b"close" in value.lower()
                 continue
             lines += (name, b": ", value, b"\r\n")
-        bodiless = self._head_only or status in _NO_BODY
+        bodiless = self._head_only or status in BODILESS
         self._chunked = length is None and not bodiless and self._version != "1.0"
         self._owed = 0 if bodiless or length is None else length
         if self._chunked:

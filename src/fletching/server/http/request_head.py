@@ -138,11 +138,17 @@ def _target(method: str, target: bytes) -> tuple[bytes, bytes]:
         return target, b""
     if method == "CONNECT":
         raise InvalidParameterError("CONNECT is not spoken here", http_status=501)
+    if b"#" in target:
+        raise InvalidParameterError("the request's target has a fragment, which none has")
     try:
         # Also of the absolute form, whose host takes the place of the field (RFC 9112, 3.2.2).
         parsed = httptools.parse_url(target)
     except httptools.HttpParserInvalidURLError as exc:
         raise InvalidParameterError("the request's target is not a URL") from exc
+    schemes = {None} if target.startswith(b"/") else {b"http", b"https"}
+    scheme = None if parsed.schema is None else parsed.schema.lower()
+    if scheme not in schemes or parsed.userinfo is not None:
+        raise InvalidParameterError("the request's target is not a path or an address of HTTP")
     return parsed.path or b"/", parsed.query or b""
 
 

@@ -60,7 +60,9 @@ async def refuse(scope: Scope) -> None:
         MethodNotAllowedError: always.
     """
     await scope.require_project()
-    raise MethodNotAllowedError(f"there are no {_called(scope)} here: docs/conformance.md says why")
+    raise MethodNotAllowedError(
+        f"there are no {_called(scope)} here: docs/conformance.md says why", allowed=["GET"]
+    )
 
 
 def _called(scope: Scope) -> str:

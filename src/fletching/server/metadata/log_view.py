@@ -42,8 +42,8 @@ async def handle_log_view(exchange: Exchange, service: Service) -> None:
         MethodNotAllowedError: the page is only looked at.
     """
     exchange.action = "log_view"
-    if exchange.method not in {"GET", "HEAD"}:
-        raise MethodNotAllowedError(f"the log view takes GET, not {exchange.method}")
+    if exchange.verb != "GET":
+        raise MethodNotAllowedError.of("the log view", exchange.method, ["GET"])
     if _HOST.fullmatch(exchange.path) is not None:
         host = service.settings.public_host or exchange.header("host")
         address = f"{exchange.head.scheme}://{host}"

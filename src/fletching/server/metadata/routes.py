@@ -147,11 +147,9 @@ async def handle_metadata(exchange: Exchange, service: Service) -> None:
         match = pattern.fullmatch(path)
         if match is None:
             continue
-        handler = handlers.get(exchange.method)
+        handler = handlers.get(exchange.verb)
         if handler is None:
-            raise MethodNotAllowedError(
-                f"{path[:200]} takes {' or '.join(handlers)}, not {exchange.method}"
-            )
+            raise MethodNotAllowedError.of(path, exchange.method, handlers)
         names = {key: unquote(value) for key, value in match.groupdict().items() if value}
         exchange.action = f"{handler.__module__.rsplit('.', 1)[-1]}.{handler.__name__}"
         scope = Scope(exchange, service, names.get("project", ""), names.get("name", ""))

@@ -40,11 +40,11 @@ async def handle_plain(exchange: Exchange, service: Service) -> None:
     match = _ROWS.fullmatch(exchange.raw_path)
     assert match is not None
     name = TableName(unquote(match["project"]), unquote(match["table"]), unquote(match["schema"]))
-    if exchange.method in {"GET", "HEAD"}:
+    if exchange.verb == "GET":
         exchange.action = "rows.get"
         await send_rows(exchange, service, name)
     elif exchange.method == "POST":
         exchange.action = "rows.append"
         await append_rows(exchange, service, name)
     else:
-        raise MethodNotAllowedError(f"rows take GET, HEAD or POST, not {exchange.method}")
+        raise MethodNotAllowedError.of("a path of rows", exchange.method, ["GET", "POST"])

@@ -20,6 +20,7 @@ import pyarrow as pa
 from fletching import ipc
 from fletching.engine.engine import Engine
 from fletching.errors import InvalidArgumentError, StorageFullError, UsageError
+from fletching.protocol.http.preconditions import check_unconditional
 from fletching.protocol.messages.admin import DescribeTable, TableInfo
 from fletching.protocol.messages.requests import (
     AbortWriteSession,
@@ -85,6 +86,7 @@ async def append_rows(exchange: Exchange, service: Service, name: TableName) -> 
     item = {key: values[0] for key, values in query.items()}
     key = exchange.header("idempotency-key").strip().strip('"') or None
     if_version = whole_number("if_version", item.get("if_version"))
+    check_unconditional(exchange.joined_header, "if_version= is")
     chosen = format_of_request(item.get("format"), exchange.header("content-type"), "Content-Type")
     if chosen is None:
         raise InvalidArgumentError("Content-Type says what the body is; or give format=")

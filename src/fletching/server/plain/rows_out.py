@@ -16,6 +16,7 @@ from typing_extensions import Buffer
 
 from fletching.engine.reading.read_calls import SnapshotRows
 from fletching.errors import InvalidArgumentError, RangeNotSatisfiableError
+from fletching.protocol.http.preconditions import is_not_modified, range_holds
 from fletching.protocol.messages.admin import DescribeTable, TableInfo
 from fletching.protocol.messages.requests import ArrowOptions, CreateReadSession, ReadInstance
 from fletching.protocol.types.decoded_sizes import in_parts
@@ -44,7 +45,7 @@ _PARAMETERS = {
     "version": False,
     "format": False,
 }
-_RANGE = re.compile(r"rows=([0-9]{1,18})-([0-9]{0,18})", re.ASCII)
+_RANGE = re.compile(r"rows=([0-9]{1,18})-([0-9]{0,18})", re.ASCII | re.IGNORECASE)
 
 CONVERTED_ROWS = 8192
 """Rows written to a text format at once: each becomes Python objects on the way to JSON."""
@@ -65,7 +66,6 @@ async def send_rows(exchange: Exchange, service: Service, name: TableName) -> No
         whole_number("limit", item.get("limit")),
     )
     version = whole_number("version", item.get("version"))
-    given = _given_range(exchange, item)
     request = CreateReadSession(
         table=name,
         required_partitions=tuple(partition_of(text) for text in query.get("partition", ())),
@@ -79,10 +79,11 @@ async def send_rows(exchange: Exchange, service: Service, name: TableName) -> No
     assert isinstance(info, TableInfo)
     tag = _tag(info.table_id, info.version if version is None else version, query, chosen)
     # A version never changes: whoever has this one of this request has it still.
-    if tag in _tags(exchange.header("if-none-match")):
-        await exchange.reply(b"", status=304, headers={"etag": tag})
+    if is_not_modified(exchange.joined_header, tag):
+        await exchange.reply(b"", status=304, headers={"etag": tag, "vary": "accept"})
         return
     request = _with_columns(request, info, item.get("columns"))
+    given = _given_range(exchange, item) if range_holds(exchange.joined_header, tag) else None
     if given is not None:
         offset, limit = given
 
@@ -107,15 +108,13 @@ async def send_rows(exchange: Exchange, service: Service, name: TableName) -> No
             if given is not None:
                 if given[0] >= reply.total:
                     raise RangeNotSatisfiableError(
-                        f"the range begins at row {given[0]}, and there are {reply.total}"
+                        f"the range begins at row {given[0]}, and there are {reply.total}",
+                        content_range=f"rows */{reply.total}",
                     )
                 status = 206
                 end = min(reply.total, given[0] + (reply.total if given[1] is None else given[1]))
                 headers["content-range"] = f"rows {given[0]}-{end - 1}/{reply.total}"
             await exchange.start(reply.length, status=status, headers=headers)
-            if exchange.method == "HEAD":
-                await exchange.finish()
-                return
             await send_source(exchange, job, reply.source, reply.first)
 
 
@@ -125,8 +124,9 @@ def _given_range(exchange: Exchange, query: dict[str, str]) -> tuple[int, int | 
     One that cannot be honoured (another unit, several ranges, beside a filter or an offset) is passed
     over, as HTTP wants it: the reply is then whole, and says so by its status.
     """
-    match = _RANGE.fullmatch(exchange.header("range").strip())
-    if match is None or {"filter", "offset", "limit"} & query.keys():
+    match = _RANGE.fullmatch(exchange.joined_header("range").strip())
+    # Of HEAD a range is no part (RFC 9110, 14.2).
+    if match is None or exchange.is_bodiless or {"filter", "offset", "limit"} & query.keys():
         return None
     start = int(match[1])
     if not match[2]:
@@ -163,10 +163,6 @@ def _tag(table_id: str, version: int, query: dict[str, list[str]], chosen: FileF
     asked = sorted((key, values) for key, values in query.items() if key != "version")
     digest = hashlib.sha256(repr((table_id, chosen.value, asked)).encode()).hexdigest()[:16]
     return f'"{version}-{digest}"'
-
-
-def _tags(header: str) -> set[str]:
-    return {part.strip().removeprefix("W/") for part in header.split(",")}
 
 
 class BegunReply:

@@ -103,7 +103,7 @@ def _handlers(exchange: Exchange, part: str | None) -> dict[str, Handler] | None
 
 def _instance_handler(exchange: Exchange) -> InstanceHandler | None:
     query = {name for name, _ in exchange.query}
-    match exchange.method:
+    match exchange.verb:
         case "POST" if "downloads" in query:
             return instance_downloads.create
         case "GET" if {"data", "downloadid"} <= query:
@@ -145,11 +145,9 @@ async def handle_tunnel(exchange: Exchange, service: Service) -> None:
     assert match is not None
     handlers = _handlers(exchange, match["part"])
     assert handlers is not None
-    handler = handlers.get(exchange.method)
+    handler = handlers.get(exchange.verb)
     if handler is None:
-        raise MethodNotAllowedError(
-            f"{exchange.raw_path[:200]} takes {' or '.join(handlers)}, not {exchange.method}"
-        )
+        raise MethodNotAllowedError.of(exchange.raw_path, exchange.method, handlers)
     names = {key: unquote(value) for key, value in match.groupdict().items() if value is not None}
     schema = names.get("schema") or dict(exchange.query).get("curr_schema") or DEFAULT_SCHEMA
     exchange.action = f"{handler.__module__.rsplit('.', 1)[-1]}.{handler.__name__}"
