@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from fletching.errors import ThrottledError
+from fletching.server import request_limits
 from fletching.server.request_limits import Limiter, MemoryBudget
 
 
@@ -68,6 +69,60 @@ def test_what_exceeds_the_whole_budget_is_let_in_alone() -> None:
         budget.give(10)
         await task
         assert budget.held == 1000
+
+    asyncio.run(run())
+
+
+def test_of_those_who_wait_for_each_other_one_after_the_other_is_let_in() -> None:
+    """Each keeps a part, and wants more than there is: none would ever give anything back."""
+
+    async def run() -> None:
+        budget = MemoryBudget(100, 5.0, 1.0)
+        order: list[str] = []
+
+        async def ask(name: str) -> None:
+            await budget.take(90, own=30)
+            order.append(name)
+
+        for _ in range(3):
+            await budget.take(30)
+        await budget.take(10)
+        tasks = [asyncio.create_task(ask(name)) for name in "abc"]
+        await spin()
+        assert order == []  # somebody who does not wait has some of it
+        budget.give(10)
+        await spin()
+        assert order == ["a"]
+        budget.give(120)
+        await spin()
+        assert order == ["a", "b"]
+        budget.give(120)
+        await asyncio.gather(*tasks)
+        budget.give(120)
+        assert (budget.held, budget.peak) == (0, 180)
+
+    asyncio.run(run())
+
+
+def test_rest_after_a_burst_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_limits, "REST_SECONDS", 0.01)
+    monkeypatch.setattr(request_limits, "MUCH_BYTES", 50)
+
+    async def run() -> None:
+        calls: list[int] = []
+        budget = MemoryBudget(100, 5.0, 1.0, on_rest=lambda: calls.append(budget.held))
+        for much, times in ((10, 0), (60, 1), (10, 1)):
+            await budget.take(much)
+            budget.give(much)
+            await asyncio.sleep(0.05)
+            assert calls == [0] * times
+        # Nothing rests while the next one has come already.
+        await budget.take(60)
+        budget.give(60)
+        await budget.take(1)
+        await asyncio.sleep(0.05)
+        assert len(calls) == 1
+        budget.give(1)
 
     asyncio.run(run())
 

@@ -314,3 +314,45 @@ def test_unknown_codings_are_refused(token: str) -> None:
 )
 def test_negotiation(accepted: tuple[str, ...], coding: ContentCoding) -> None:
     assert negotiate(accepted) is coding
+
+
+def _decoded_in_pieces(coded: bytes, size: int) -> tuple[bytes, int]:
+    decoder = Decoder(ContentCoding.ZSTD, max_ratio=1 << 30)
+    pieces = []
+    for start in range(0, len(coded), size):
+        decoder.feed(coded[start : start + size])
+        pieces += [bytes(piece) for piece in decoder.events()]
+    decoder.finish()
+    pieces += [bytes(piece) for piece in decoder.events()]
+    return b"".join(pieces), max(map(len, pieces), default=0)
+
+
+@pytest.mark.parametrize("checksum", [False, True])
+@pytest.mark.parametrize("sized", [False, True])
+@pytest.mark.parametrize("data", [b"", b"x", bytes(20 << 20), bytes(range(256)) * 3000])
+def test_zstd_is_decoded_block_by_block(checksum: bool, sized: bool, data: bytes) -> None:
+    """However little a block is, what it stands for is given before the next one is decoded."""
+    compressor = zstandard.ZstdCompressor(
+        level=1, write_checksum=checksum, write_content_size=sized
+    )
+    frame = compressor.compress(data)
+    skipped = b"\x5a\x2a\x4d\x18\x05\x00\x00\x00any\x28\xb5"
+    streamed = compressor.compressobj()
+    flushed = b"".join(
+        (
+            streamed.compress(data[:7]),
+            streamed.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK),
+            streamed.compress(data[7:]),
+            streamed.flush(),
+        )
+    )
+    coded = frame + skipped + flushed + frame
+    for size in (1, 7, 1000, len(coded)):
+        decoded, longest = _decoded_in_pieces(coded, size)
+        assert decoded == 3 * data
+        assert longest <= 384 << 10
+
+
+def test_many_small_zstd_frames_take_no_time_of_their_followers() -> None:
+    frame = zstandard.compress(b"x")
+    assert _decoded_in_pieces(frame * 20_000, 1 << 20)[0] == b"x" * 20_000

@@ -8,11 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from fletching.errors import ThrottledError
 
 __all__ = ["Limiter", "MemoryBudget"]
+
+
+REST_SECONDS = 2.0
+"""How long nothing is held before `MemoryBudget` says so: between two uploads nothing need be given back."""
+MUCH_BYTES = 32 << 20
 
 
 class Limiter:
@@ -60,12 +65,31 @@ class MemoryBudget:
 
     An upload asks before it receives a message, and for what decoding will need before it decodes, and
     gives back when that message is stored. While it
-    waits it holds nothing but what a worker is about to give back, so nobody waits for somebody who
-    waits. A message larger than the whole budget is let in when nothing else is held.
+    waits it holds nothing but what a worker is about to give back, and what it keeps for longer. When all
+    that is held is kept by those who wait, the first of them is let in, since nothing would be given
+    back: so a message larger than the whole budget passes alone, and no two wait for each other.
     """
 
-    def __init__(self, limit: int, patience_seconds: float, retry_after_seconds: float) -> None:
+    def __init__(
+        self,
+        limit: int,
+        patience_seconds: float,
+        retry_after_seconds: float,
+        *,
+        on_rest: Callable[[], object] | None = None,
+    ) -> None:
+        """Gives nothing out yet.
+
+        Args:
+            limit: of bytes.
+            patience_seconds: how long who does not fit waits.
+            retry_after_seconds: what who has waited in vain is told.
+            on_rest: called when nothing was held for a while, after a time when much was.
+        """
         self.limit = limit
+        self._on_rest = on_rest
+        self._was_held = 0
+        self._rest: asyncio.TimerHandle | None = None
         self.held = 0
         self.peak = 0
         self._patience = patience_seconds
@@ -77,7 +101,7 @@ class MemoryBudget:
 
         Args:
             count: bytes.
-            own: what the caller itself holds for longer, and so must not wait for.
+            own: what the caller itself keeps for longer, of what is held.
 
         Raises:
             ThrottledError: they did not within the budget's patience.
@@ -87,6 +111,7 @@ class MemoryBudget:
             return
         granted = asyncio.get_running_loop().create_future()
         self._queue.append((count, own, granted))
+        self._wake()
         try:
             async with asyncio.timeout(self._patience):
                 await granted
@@ -112,19 +137,32 @@ class MemoryBudget:
         """Gives bytes back."""
         self.held -= count
         self._wake()
+        if self.held == 0 and self._on_rest is not None and self._was_held >= MUCH_BYTES:
+            self._was_held = 0
+            if self._rest is not None:
+                self._rest.cancel()
+            self._rest = asyncio.get_running_loop().call_later(REST_SECONDS, self._on_quiet)
 
-    def _fits(self, count: int, own: int) -> bool:
-        return self.held <= own or self.held + count <= self.limit
+    def _on_quiet(self) -> None:
+        self._rest = None
+        if self.held == 0 and self._on_rest is not None:
+            self._on_rest()
+
+    def _fits(self, count: int, waiting: int) -> bool:
+        """Whether ``count`` bytes are let in, where those who wait keep ``waiting`` bytes."""
+        return self.held <= waiting or self.held + count <= self.limit
 
     def _grant(self, count: int) -> None:
         self.held += count
         self.peak = max(self.peak, self.held)
+        self._was_held = max(self._was_held, self.held)
 
     def _wake(self) -> None:
         while self._queue:
-            count, own, granted = self._queue[0]
+            count, _, granted = self._queue[0]
             if not granted.done():
-                if not self._fits(count, own):
+                kept = sum(own for _, own, other in self._queue if not other.done())
+                if not self._fits(count, kept):
                     return
                 self._grant(count)
                 granted.set_result(None)

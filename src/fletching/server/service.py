@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import msgspec
+import pyarrow as pa
 
 from fletching import caller
 from fletching.engine.access.permissions import Permission, needed_permission
 from fletching.engine.engine import Engine
 from fletching.engine.identity import check_server_key
-from fletching.errors import NoPermissionError, NotFoundError
+from fletching.errors import NoPermissionError, NotFoundError, ServiceUnavailableError
 from fletching.protocol.http.blob_links import blob_path, signed_link
 from fletching.protocol.http.body_codings import is_our_client
 from fletching.protocol.http.headers import DIRECT_SOCKET, USER_AGENT
@@ -85,7 +86,12 @@ class Service:
         self.bodies = Limiter("uploads", settings.max_bodies, wait)
         self.reads = Limiter("streamed replies", settings.max_reads, wait)
         self.calls = Limiter("requests", settings.max_calls, wait)
-        self.memory = MemoryBudget(settings.ingest_memory_bytes, settings.body_idle_seconds, wait)
+        self.memory = MemoryBudget(
+            settings.ingest_memory_bytes,
+            settings.body_idle_seconds,
+            wait,
+            on_rest=self._give_back_memory,
+        )
         self.draining = False
         self.readiness = Readiness(
             (
@@ -160,6 +166,11 @@ class Service:
         durations.observe(kind, seconds)
         if self.tracing is not None:
             self.tracing.part(name, kind, seconds)
+
+    def _give_back_memory(self) -> None:
+        """Has Arrow's pool give free pages back, of which it keeps what a burst of uploads took."""
+        with contextlib.suppress(ServiceUnavailableError):  # the workers have ended
+            self.workers.cpu.start(pa.default_memory_pool().release_unused)
 
     async def _refresh_keys(self) -> None:
         if self.keys.stale():

@@ -61,8 +61,9 @@ DEFAULT_MAX_WINDOW_BYTES = 8 << 20
 """What a zstd frame may make a decoder keep; RFC 9659 sets 8 MiB for HTTP."""
 
 # A zstd block of 4 bytes can stand for 128 KiB and one call decodes all that it is given, so input
-# goes in by 1 KiB: at most 32 MiB come out. Incompressible data still decodes at 1.7 GB/s so.
-_ZSTD_STEP_BYTES = 1 << 10
+# goes in block by block.
+_ZSTD_BLIND_BYTES = 1 << 10
+"""What goes in at once where no block is known to end: bytes that are no frame, which the decoder says."""
 _STEP_BYTES = 64 << 10
 _STEP_DECODED_BYTES = 1 << 20
 # Small chunks are joined before they are given on: each costs the layers inside some microseconds.
@@ -191,19 +192,83 @@ class Encoder:
         return [coded] if coded else []
 
 
-# Each of these three decodes one frame. `decode` yields what a chunk of input gives; after it, `ended`
-# says whether the frame is complete and `unused` how many bytes of that input belong to the next.
+# Each of these decodes one frame. `step_end` says how much of a chunk goes in at once, and has to be asked
+# before each `decode`, which yields what that gives; after it, `ended` says whether the frame is complete and
+# `unused` how many bytes of that input belong to the next.
+
+
+class _ZstdBlocks:
+    """Where the blocks of one zstd frame begin (RFC 8878, 3.1.1); nothing is decoded, or refused."""
+
+    def __init__(self) -> None:
+        self._state = "frame"
+        self._left = 5  # of the state's bytes
+        self._head = bytearray()
+        self._checksum = 0
+
+    def step_end(self, data: memoryview, position: int) -> int:
+        """Where bytes end in which no second block begins, nor another frame."""
+        if self._state == "end":
+            return min(position + _ZSTD_BLIND_BYTES, len(data))
+        begun = False
+        while position < len(data) and self._state != "end":
+            if self._state == "block" and not self._head:
+                if begun:
+                    break
+                begun = True
+            piece = data[position : position + self._left]
+            position += len(piece)
+            self._left -= len(piece)
+            if self._state not in {"content", "last"}:
+                self._head += piece
+            if not self._left:
+                self._turn()
+        return position
+
+    def _turn(self) -> None:
+        head, self._head = self._head, bytearray()
+        if self._state == "frame":
+            magic, descriptor = int.from_bytes(head[:4], "little"), head[4]
+            if magic & 0xFFFFFFF0 == 0x184D2A50:  # a frame to be skipped
+                self._begin("skipped", 3)
+                self._head = head
+            elif magic == 0xFD2FB528:
+                single, self._checksum = descriptor >> 5 & 1, descriptor >> 2 & 1
+                fields = 1 - single + (0, 1, 2, 4)[descriptor & 3]
+                self._begin("fields", fields + (single, 2, 4, 8)[descriptor >> 6])
+            else:
+                self._state = "end"
+        elif self._state == "block":
+            block = int.from_bytes(head, "little")
+            length = 1 if block >> 1 & 3 == 1 else block >> 3  # a run is one byte, however long
+            if block & 1:
+                self._begin("last", length + 4 * self._checksum)
+            else:
+                self._begin("content", length)
+        elif self._state == "skipped":
+            self._begin("last", int.from_bytes(head[4:], "little"))
+        elif self._state == "last":
+            self._state = "end"
+        else:
+            self._begin("block", 3)
+
+    def _begin(self, state: str, length: int) -> None:
+        self._state, self._left = state, length
+        if not length:
+            self._turn()
 
 
 class _ZstdFrame:
-    step = _ZSTD_STEP_BYTES
-
     def __init__(self, max_window_bytes: int) -> None:
         decompressor = zstandard.ZstdDecompressor(max_window_size=max_window_bytes)
         self._decompressor = decompressor.decompressobj()
         self._max_window_bytes = max_window_bytes
+        self._blocks = _ZstdBlocks()
         self.ended = False
         self.unused = 0
+
+    def step_end(self, data: memoryview, position: int) -> int:
+        return self._blocks.step_end(data, position)
 
     def decode(self, data: memoryview) -> Iterator[bytes]:
         try:
@@ -221,9 +286,15 @@ class _ZstdFrame:
         self.unused = len(self._decompressor.unused_data)
 
 
-class _Lz4Frame:
-    step = _STEP_BYTES
+class _BoundedFrame:
+    """Of decoders that give no more at once than they are asked for."""
 
+    @staticmethod
+    def step_end(data: memoryview, position: int) -> int:
+        return min(position + _STEP_BYTES, len(data))
+
+
+class _Lz4Frame(_BoundedFrame):
     def __init__(self) -> None:
         self._decompressor = lz4.frame.LZ4FrameDecompressor()
         self.ended = False
@@ -246,9 +317,7 @@ class _Lz4Frame:
             given = b""
 
 
-class _ZlibStream:
-    step = _STEP_BYTES
-
+class _ZlibStream(_BoundedFrame):
     def __init__(self) -> None:
         self._decompressor = zlib.decompressobj()
         self.ended = False
@@ -379,7 +448,7 @@ class Decoder:
             frame = self._frame
             if frame is None:
                 frame = self._frame = self._new_frame()
-            data = chunk[position : position + frame.step]
+            data = chunk[position : frame.step_end(chunk, position)]
             self._consumed += len(data)
             try:
                 for decoded in frame.decode(data):

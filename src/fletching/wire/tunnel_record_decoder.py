@@ -68,7 +68,8 @@ _EXTENDED = (1 << 64) - (1 << 31)
 class RecordDecoder:
     """Push parser: `feed` bytes, take `batches`, then `finish`.
 
-    Whoever must know how much memory decoding takes asks for `need` and then for one part with `decode`.
+    Whoever must know how much memory decoding takes asks for `need` and then for one part with `decode`;
+    and for `kept`, which is held for longer.
     """
 
     def __init__(
@@ -125,6 +126,11 @@ class RecordDecoder:
         """Bytes of memory that `decode` may take now."""
         return _allowed(min(len(self._received), self._window))
 
+    @property
+    def kept(self) -> int:
+        """Bytes of a long row that may come to be held before it is looked at again; 0 where no row is long."""
+        return self._wanted if self._wanted > self._decode_bytes else 0
+
     def batches(self) -> Iterator[list[pa.Array]]:
         """The columns of rows that are complete, a list for each part that was parsed; see `decode`."""
         yield from self._ready
@@ -153,7 +159,7 @@ class RecordDecoder:
             return None
         self._stuck = not moved
         # A row that is not complete is not looked at again before there is much more of it.
-        self._wanted = self._decode_bytes if moved else 2 * before
+        self._wanted = self._decode_bytes if moved else min(2 * before, self._max_row_bytes + 1)
         return arrays
 
     @property

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import gc
+import time
 import types
+import weakref
 from typing import Any
 
 import pytest
@@ -13,9 +16,12 @@ from tests.server.tunnel.conftest import ID_AND_TEXT, Tunnel, records, upserts
 import fletching
 from fletching.engine.access.permissions import Grant, Permission
 from fletching.errors import InvalidArgumentError
+from fletching.protocol.http import tunnel_bodies
 from fletching.protocol.messages.responses import Column, TableSchema
 from fletching.server.tunnel.tunnel_request import TunnelRequest
 from fletching.types import PartitionSpec, TableName
+from fletching.wire import content_coding
+from fletching.wire.tunnel_record_decoder import RecordDecoder
 
 
 def request_of(query: str = "", **options: Any) -> TunnelRequest:
@@ -186,6 +192,65 @@ def test_uploads_wait_for_memory(tmp_path: Any) -> None:
         assert 0 < budget.peak <= 40 << 20
         tunnel.commit(session)
         assert tunnel.download()["RecordCount"] == 8 * 30_000
+
+
+def test_long_rows_wait_for_memory_before_they_are_received(tmp_path: Any) -> None:
+    """A few kilobytes that decode to one row: what has come of it is kept, and others wait for that."""
+    keys = {ACCESS_ID: SECRET}
+    body = records([(1, "x" * (24 << 20))])
+    encoder = content_coding.Encoder(content_coding.ContentCoding.ZSTD, level=1)
+    coded = b"".join(bytes(part) for part in (*encoder.encode(body), *encoder.finish()))
+    with fletching.serve(tmp_path, access_keys=keys, ingest_memory_bytes=20 << 20) as server:
+        client = RawClient(server.url)
+        client.create_table("t", ID_AND_TEXT)
+        tunnel = Tunnel(client, "/projects/demo/tables/t")
+        session = tunnel.open()
+        budget = server.service.memory
+        kept: list[int] = []
+        take = budget.take
+
+        async def taken(count: int, *, own: int = 0) -> None:
+            kept.append(own)
+            await take(count, own=own)
+
+        budget.take = taken  # type: ignore[method-assign]
+
+        def block(number: int) -> int:
+            query: Query = {"uploadid": session, "blockid": number}
+            return tunnel.send("PUT", query, coded, headers={"Content-Encoding": "zstd"}).status
+
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(block, range(4))) == [200] * 4
+        assert budget.held == 0
+        assert max(kept) >= 24 << 20
+        tunnel.commit(session)
+        assert tunnel.download()["RecordCount"] == 4
+
+
+def test_a_refused_upload_stays_in_no_circle_of_references(
+    tunnel: Tunnel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoders: list[weakref.ref[Any]] = []
+    made = RecordDecoder
+
+    def recorded(*args: Any, **options: Any) -> Any:
+        decoder = made(*args, **options)
+        decoders.append(weakref.ref(decoder))
+        return decoder
+
+    monkeypatch.setattr(tunnel_bodies, "RecordDecoder", recorded)
+    session = tunnel.open()
+    gc.disable()
+    try:
+        for body in (b"nonsense", records([(1, "a")])[:-1], records([(None, "a")])):
+            assert tunnel.send("PUT", {"uploadid": session, "blockid": 1}, body).status == 400
+        deadline = time.monotonic() + 600
+        while any(decoder() is not None for decoder in decoders):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        gc.enable()
+    assert len(decoders) == 3
 
 
 def test_sessions_of_another_key(restricted: Any) -> None:

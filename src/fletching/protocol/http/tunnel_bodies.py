@@ -69,9 +69,15 @@ MAX_CHUNK_BYTES = 4 << 20
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MemoryNeed:
-    """An event among the chunks of a body: the next chunk takes so much memory to make."""
+    """An event among the chunks of a body: the next chunk takes so much memory to make.
+
+    Attributes:
+        bytes: until it is made.
+        kept: what the body itself holds beside that, until another need says less.
+    """
 
     bytes: int
+    kept: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -219,11 +225,14 @@ class _RecordBody:
             yield END_OF_STREAM
 
     def _part(self) -> Iterator[Buffer | MemoryNeed]:
-        yield MemoryNeed(self._decoder.need)
+        yield MemoryNeed(self._decoder.need, self._decoder.kept)
         arrays = self._decoder.decode()
-        if arrays is not None:
-            for message in self._encoder.encode(self._batch(arrays)):
-                yield from message
+        if arrays is None:
+            # A row is longer than what has come: more of it is taken when there is room.
+            yield MemoryNeed(0, self._decoder.kept)
+            return
+        for message in self._encoder.encode(self._batch(arrays)):
+            yield from message
 
     def finish(self) -> None:
         self._ended = True

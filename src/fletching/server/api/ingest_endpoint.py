@@ -349,6 +349,7 @@ class _CodedDecoder:
         self._needs = DecodingNeeds(ingest.decoder.limits)
         self._events: Iterator[Any] = iter(())
         self._ready: list[Message] = []
+        self._body_kept = 0  # by the layers that decode
         self._last = False
 
     def begin(self, chunk: bytearray, *, last: bool) -> DecodingNeed | None:
@@ -382,7 +383,7 @@ class _CodedDecoder:
             wanted = self._sink.wanted
             if wanted:
                 self._sink.grant(wanted)
-                return DecodingNeed(wanted, self._needs.kept)
+                return self._need(wanted)
             # Until there is something to do, or nothing more.
             piece = next((p for p in self._events if not self._fed(p)), None)
             if self._sink.error is not None:
@@ -390,7 +391,11 @@ class _CodedDecoder:
             if piece is None:
                 return self._pass_on()
             if isinstance(piece, MemoryNeed):
-                return DecodingNeed(piece.bytes, self._needs.kept)
+                self._body_kept = piece.kept
+                return self._need(piece.bytes)
+
+    def _need(self, passing: int) -> DecodingNeed:
+        return DecodingNeed(passing, self._needs.kept + self._body_kept)
 
     def _fed(self, piece: Buffer | MemoryNeed) -> bool:
         """Whether the sink took the event and needs nothing."""
@@ -408,6 +413,6 @@ class _CodedDecoder:
             need = self._needs.of(messages)
             if need.passing or need.kept > before:
                 self._ready = messages
-                return DecodingNeed(size - need.own + need.passing, need.kept)
+                return self._need(size - need.own + need.passing)
             self._ingest.accept(messages)
         return None

@@ -74,17 +74,36 @@ async def _answered(exchange: Exchange, service: Service) -> None:
     except ConnectionBrokenError as exc:
         exchange.outcome = "disconnected"
         logger.info("%s: %s", exchange.request_id, exc)
+        _forget_frames(exc)
     except FletchingError as exc:
         await _fail(exchange, exc)
+        _forget_frames(exc)
     except Exception as exc:
         logger.exception("%s: an unexpected failure", exchange.request_id)
         error = InternalServerError("the server failed; its log has the request id")
         error.__cause__ = exc
         await _fail(exchange, error)
+        _forget_frames(error)
     finally:
         service.ended(exchange)
         if service.settings.access_log:
             _log(exchange)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Lets go of what the frames hold that an error passed through, once nobody looks at them any more.
+
+    Whoever keeps an error that is raised from one of his frames is kept by it in turn: what an upload
+    had received would stay in memory until such circles are looked for, which may take long.
+    """
+    seen: set[int] = set()
+    left = [error]
+    while left:
+        each = left.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            each.__traceback__ = None
+            left += (each.__cause__, each.__context__)
 
 
 async def _route(exchange: Exchange, service: Service) -> None:
