@@ -38,6 +38,7 @@ from fletching.errors import (
     InvalidArgumentError,
     NoSuchTableError,
     ServiceUnavailableError,
+    StorageFullError,
     ThrottledError,
     VersionNotFoundError,
 )
@@ -240,7 +241,7 @@ class UnwrittenSessions:
                             insert_read_session(connection, row)
                         else:
                             extend_read_session(connection, row.id, row.expires_at)
-            except ServiceUnavailableError:
+            except (ServiceUnavailableError, StorageFullError):
                 self._closed.wait(_PAUSE_SECONDS)
                 continue
             except FletchingError:

@@ -61,6 +61,7 @@ from fletching.errors import (
     InvalidArgumentError,
     NotFoundError,
     ServiceUnavailableError,
+    StorageFullError,
 )
 from fletching.protocol.messages.requests import (
     CreateReadSession,
@@ -206,7 +207,7 @@ class ReadSessions:
     def _write(
         self, work: Callable[[Connection], Result], patience: float | None, *, pins: bool = False
     ) -> Result | None:
-        """Does what writes to the catalog; None if it would have to wait for longer than that.
+        """Does what writes to the catalog; None if it would have to wait for longer than that, or has no room.
 
         Not durable: opening a session is repeated after a power cut, and waiting for the disk would be
         most of the time until the first batch.
@@ -218,7 +219,7 @@ class ReadSessions:
                 durable=False, wait_seconds=patience, pins=pins
             ) as connection:
                 return work(connection)
-        except ServiceUnavailableError:
+        except (ServiceUnavailableError, StorageFullError):
             if patience is None:
                 raise
             return None

@@ -13,6 +13,7 @@ from fletching.errors import (
     NotFoundError,
     ServiceUnavailableError,
     StorageError,
+    StorageFullError,
 )
 from fletching.protocol.codec import is_admin_path, parse_storage_path
 from fletching.protocol.http.blob_links import BLOB_PREFIX
@@ -176,7 +177,7 @@ async def _fail(exchange: Exchange, error: FletchingError) -> None:
         exchange.outcome = "disconnected"
     if exchange.status is not None and exchange.status >= 500:
         # What storage says is whole in its sentence; a trace is for faults of ours.
-        known = isinstance(error, StorageError | ServiceUnavailableError)
+        known = isinstance(error, StorageError | ServiceUnavailableError | StorageFullError)
         logger.error("%s: %s", exchange.request_id, error, exc_info=None if known else error)
 
 
