@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import enum
+import functools
 import json
 import threading
 import types
@@ -18,14 +19,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pyarrow as pa
 import pytest
 from tests.engine.blobs.conftest import IMAGE, SCHEMA, TABLE, Clock, Shop, frames
+from tests.server.tunnel.conftest import ID_AND_TEXT, records, upserts
 
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.generations import PREFIX as GENERATIONS
 from fletching.engine.query.result_segments import RESULTS_PREFIX
+from fletching.ipc.lowlevel import encode_schema
+from fletching.protocol.messages.admin import CreateTable
 from fletching.protocol.messages.requests import (
     CloseWriteStream,
     CommitWriteSession,
@@ -35,14 +40,17 @@ from fletching.protocol.messages.requests import (
 from fletching.protocol.messages.vocabulary import WriteMode
 from fletching.protocol.types.blob_type import blob
 from fletching.server.api.response_body import PlanSource
-from fletching.server.auth.key_ring import StaticKeys
+from fletching.server.auth.key_ring import FolderKeys, StaticKeys
 from fletching.server.http.app import create_app
 from fletching.server.server_settings import ServerSettings
 from fletching.server.service import Service
 from fletching.server.workers import Job, Pool
+from fletching.sql.statements.statement_kinds import Namespace
+from fletching.types import TableName
 from fletching.wire.content_coding import ContentCoding, Encoder
 
 ROWS = 5000
+PLAIN, KEYED = TableName(TABLE.project, "plain"), TableName(TABLE.project, "keyed")
 
 
 class When(enum.Enum):
@@ -79,12 +87,17 @@ class House:
         self.shop = Shop(engine, clock, folder)
         self.shop.create_table()
         settings = ServerSettings(allow_anonymous=True, access_log=False)
-        self.service = Service(engine, settings, StaticKeys({"a": "b"}))
+        keys = FolderKeys(StaticKeys({"a": "b"}), engine.access_keys, refresh_seconds=3600.0)
+        keys.refresh()
+        self.service = Service(engine, settings, keys)
         self.app = create_app(self.service)
         self.jobs: set[Job[Any]] = set()
         self.sources: set[PlanSource] = set()
         self.numbers = iter(range(10_000))
         session = self.shop.session()
+        for table, key in ((PLAIN, ()), (KEYED, ("id",))):
+            schema = encode_schema(ID_AND_TEXT)
+            self.engine.call(CreateTable(table=table, arrow_schema=schema, primary_key=key))
         self.references = self.shop.upload_many(session, [bytes([n]) * 3_000_000 for n in range(2)])
         self.shop.write_rows(session, [*self.references])
         self.shop.commit(session)
@@ -106,9 +119,24 @@ class House:
             if not key.startswith((f"{RESULTS_PREFIX}/", f"{GENERATIONS}/"))
         }
 
-    def count(self) -> int:
-        session: Any = self.engine.call(CreateReadSession(table=TABLE))
+    def count(self, table: TableName = TABLE) -> int:
+        session: Any = self.engine.call(CreateReadSession(table=table))
         return int(session.record_count)
+
+    @functools.cached_property
+    def result(self) -> str:
+        """The id of a statement that chose rows."""
+        instances = self.engine.instances
+        row = instances.run(
+            f"select id from {TABLE.name}",
+            Namespace(TABLE.project, TABLE.schema),
+            owner="",
+            authorize=lambda request: None,
+            visible=lambda response: response,
+            wait_seconds=600.0,
+        )
+        assert row.succeeded
+        return str(row.id)
 
 
 @dataclasses.dataclass
@@ -211,6 +239,123 @@ def rows_in() -> Case:
 
 
 METADATA = f"/api/projects/{TABLE.project}"
+FIRST_VERSION = f"/api/storage/v1/projects/{TABLE.project}/tables"
+
+
+# --- the tunnel, whose sessions are made by requests to it ------------------------------------
+
+RECORDS = records([(n, "x" * 50) for n in range(ROWS)])
+
+
+def tunnel_path(table: TableName, part: str = "") -> str:
+    return f"{METADATA}/tables/{table.name}{part}"
+
+
+def commit_and_count(table: TableName, session: str) -> Callable[[House, bool], None]:
+    """Commits what a request wrote: all of its rows are there, or none; all if it was acknowledged."""
+
+    def after(house: House, acknowledged: bool) -> None:
+        before = house.count(table)
+        look = CommitWriteSession(table=table, session_id=session)
+        house.engine.call(msgspec.structs.replace(look, write_mode=WriteMode.BATCH_COMPATIBLE))
+        added = house.count(table) - before
+        assert added == ROWS if acknowledged else added in {0, ROWS}
+
+    return after
+
+
+def tunnel_block(house: House, *, compressed: bool = False) -> Case:
+    session = house.shop.session(PLAIN, write_mode=WriteMode.BATCH_COMPATIBLE)
+    return Case(
+        {"uploadid": session, "blockid": 0},
+        coded(RECORDS) if compressed else RECORDS,
+        method="PUT",
+        path=tunnel_path(PLAIN),
+        headers={"content-encoding": "zstd"} if compressed else {},
+        after=commit_and_count(PLAIN, session),
+    )
+
+
+def tunnel_commit(house: House) -> Case:
+    session = house.shop.session(PLAIN, write_mode=WriteMode.BATCH_COMPATIBLE)
+    return Case({"uploadid": session}, path=tunnel_path(PLAIN))
+
+
+def tunnel_stream(house: House) -> Case:
+    session = house.shop.session(PLAIN, write_mode=WriteMode.STREAMING)
+    streaming = WriteMode.STREAMING
+    house.engine.call(
+        CreateWriteStream(table=PLAIN, session_id=session, stream_id="0", write_mode=streaming)
+    )
+    before = house.count(PLAIN)
+
+    def after(house: House, acknowledged: bool) -> None:
+        added = house.count(PLAIN) - before
+        assert added == ROWS if acknowledged else added in {0, ROWS}
+
+    return Case(
+        {"uploadid": session, "slotid": "0"},
+        RECORDS,
+        method="PUT",
+        path=tunnel_path(PLAIN, "/streams"),
+        after=after,
+    )
+
+
+def tunnel_upsert(house: House) -> Case:
+    session = house.shop.session(KEYED)
+    house.engine.call(CreateWriteStream(table=KEYED, session_id=session, stream_id="0"))
+    body = upserts([(n, "x", 85) for n in range(10)])
+    return Case(
+        {"upsertid": session, "bucketid": 0, "slotid": "0"},
+        body,
+        method="PUT",
+        path=tunnel_path(KEYED, "/upserts"),
+    )
+
+
+def tunnel_rows(house: House, **more: str) -> Case:
+    session: Any = house.engine.call(CreateReadSession(table=TABLE))
+    query = {"data": "", "downloadid": session.session_id, "rowrange": "(0,2)", **more}
+    return Case(query, method="GET", path=tunnel_path(TABLE))
+
+
+def first_version_block(house: House) -> Case:
+    session = house.shop.session(write_mode=WriteMode.BATCH_COMPATIBLE)
+    path = f"{FIRST_VERSION}/{TABLE.name}/sessions/{session}/data"
+    return Case({"block_number": 1, "attempt_number": 1}, STREAM, path=path)
+
+
+def first_version_rows(house: House) -> Case:
+    session: Any = house.engine.call(CreateReadSession(table=TABLE))
+    query = {"session_id": session.session_id, "split_index": 0}
+    return Case(query, method="GET", path=f"{FIRST_VERSION}/{TABLE.name}/data")
+
+
+# --- the rest ---------------------------------------------------------------------------------
+
+
+def text_in(house: House) -> Case:
+    before = house.count(PLAIN)
+
+    def after(house: House, acknowledged: bool) -> None:
+        added = house.count(PLAIN) - before
+        assert added == ROWS if acknowledged else added in {0, ROWS}
+
+    path = ROWS_PATH.replace(TABLE.name, PLAIN.name)
+    body = b"id,text\n" + b"".join(b"%d,x\n" % n for n in range(ROWS))
+    return Case({}, body, path=path, headers={"content-type": "text/csv"}, after=after)
+
+
+def page(house: House, path: str, **query: str) -> Case:
+    """A page of the console, as programs read it."""
+    token = house.engine.access_keys.tokens.sign("a", "b", 4e9)
+    headers = {"authorization": f"Bearer {token}"}
+    query = {"format": "json", **query}
+    return Case(query, method="GET", path=f"/console{path}", headers=headers)
+
+
+TABLE_PAGE = f"/tables/{TABLE.project}/{TABLE.schema}/{TABLE.name}"
 
 CASES: dict[str, Callable[[House], Case]] = {
     "write": table_write,
@@ -253,6 +398,36 @@ CASES: dict[str, Callable[[House], Case]] = {
         path=f"/fletching/v1/projects/{TABLE.project}/schemas/default/statements",
     ),
     "ready": lambda _: Case({}, method="GET", path="/readyz"),
+    "tunnel upload": lambda _: Case({"uploads": ""}, path=tunnel_path(PLAIN)),
+    "tunnel block": tunnel_block,
+    "tunnel coded block": lambda house: tunnel_block(house, compressed=True),
+    "tunnel commit": tunnel_commit,
+    "tunnel stream": tunnel_stream,
+    "tunnel upsert session": lambda _: Case({}, path=tunnel_path(KEYED, "/upserts")),
+    "tunnel upsert": tunnel_upsert,
+    "tunnel download": lambda _: Case({"downloads": ""}, path=tunnel_path(TABLE)),
+    "tunnel rows": lambda house: tunnel_rows(house, columns="id"),
+    "tunnel arrow": lambda house: tunnel_rows(house, arrow=""),
+    "tunnel preview": lambda _: Case(
+        {"limit": 2}, method="GET", path=tunnel_path(TABLE, "/preview")
+    ),
+    "tunnel result": lambda house: Case(
+        {"data": "", "downloadid": house.result, "rowrange": "(0,9)"}, method="GET",
+        path=f"{METADATA}/instances/{house.result}",
+    ),
+    "instance": lambda house: Case(
+        {"result": ""}, method="GET", path=f"{METADATA}/instances/{house.result}"
+    ),
+    "first version session": lambda _: Case(
+        {"session_type": "batch_read"}, b"{}", path=f"{FIRST_VERSION}/{TABLE.name}/sessions"
+    ),
+    "first version block": first_version_block,
+    "first version rows": first_version_rows,
+    "text in": text_in,
+    "rows page": lambda house: page(house, TABLE_PAGE),
+    "segments page": lambda house: page(house, f"{TABLE_PAGE}/segments"),
+    "columns page": lambda house: page(house, f"{TABLE_PAGE}/columns", column="id"),
+    "overview page": lambda house: page(house, "/overview"),
 }  # fmt: skip
 
 
