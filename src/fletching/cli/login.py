@@ -46,7 +46,7 @@ def login(
         ),
     ] = None,
 ) -> None:
-    """Keep where to connect and as whom, as a profile, for commands and for Python.
+    """Store a server's address and key as a profile, for commands and for Python.
 
     The key is tried before it is kept: in the system's keyring, or in a file of mode 0600.
     """
@@ -101,7 +101,7 @@ def logout(
         str | None, typer.Argument(metavar="[PROFILE]", help="By default that of the last login.")
     ] = None,
 ) -> None:
-    """Forget a profile and its secret."""
+    """Delete a profile and its secret."""
     from fletching.client.profiles import Profiles
 
     profiles = Profiles()
@@ -116,7 +116,7 @@ def logout(
 
 @placed
 def status(location: Location, as_json: JsonOutput = False) -> None:
-    """Say where commands work, as whom, and whether that can be reached."""
+    """Show the server and key in use, and whether the server answers."""
     from fletching.client.profiles import Profiles
 
     profiles = Profiles()

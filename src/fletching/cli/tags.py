@@ -53,7 +53,7 @@ def create(
     ] = False,
     as_json: JsonOutput = False,
 ) -> None:
-    """Name a version, so that it is found again and stays readable."""
+    """Name a version, so that it stays readable."""
     with location.open() as client:
         result = find_table(client, table)
         result.create_tag(name, None if version is None else as_moment(version), replace=replace)

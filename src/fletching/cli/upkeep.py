@@ -212,7 +212,7 @@ def migrate(
         bool, typer.Option("--check", help="Only tell whether it is needed: exits with 3 if so.")
     ] = False,
 ) -> None:
-    """Bring a catalog up to this release, or make an empty one, once for all servers.
+    """Migrate a catalog to this release, or make an empty one, once for all servers.
 
     For rollouts: servers with FLETCHING_CATALOG_MIGRATE=false only check it, and this comes first.
     """

@@ -115,7 +115,7 @@ def restore(
     yes: Yes = False,
     as_json: JsonOutput = False,
 ) -> None:
-    """Make a table what it was at a version; that is a new version, and undone likewise."""
+    """Restore a table to an older version. That makes a new version, which can be undone as well."""
     with location.open() as client:
         result = find_table(client, table)
         moment = as_moment(to)
@@ -181,7 +181,7 @@ def rename(
     table: TableArgument,
     new_name: Annotated[str, typer.Argument(metavar="NEW", help="What it is called from now on.")],
 ) -> None:
-    """Rename a table; who reads it goes on reading."""
+    """Rename a table; running reads continue."""
     with location.open() as client:
         made = find_table(client, table).rename(new_name)
     say(f"{table} is now {made.name}")
@@ -203,7 +203,7 @@ def changes(
     vertical: Vertical = False,
     as_json: JsonRows = False,
 ) -> None:
-    """Print the rows that came and went between two versions."""
+    """Print the rows that were inserted and deleted between two versions."""
     import pyarrow as pa
 
     with location.open() as client:

@@ -57,7 +57,7 @@ def quickstart(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Move real tables in and out over HTTP and prove it.
+    """Move real tables in and out over HTTP and compare them.
 
     The standard library's source, or your own files, go in through parallel write streams and come
     back whole, projected and one partition alone; every value is compared.
