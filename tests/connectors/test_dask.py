@@ -99,6 +99,11 @@ class TestContract(ConnectorContract):
         result: list[int] = frame[chosen.fillna(False)]["id"].compute().tolist()
         return result
 
+    def where_of_first(self, source: Table, rows: int, column: str, value: Any) -> list[int]:
+        few = read_table(source, npartitions=1).head(rows, compute=False)
+        result: list[int] = few[(few[column] >= value).fillna(False)]["id"].compute().tolist()
+        return result
+
     def stop_early(self, source: Table) -> None:
         assert len(read_table(source, npartitions=4).head(10)) == 10
 

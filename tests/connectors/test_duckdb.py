@@ -69,6 +69,13 @@ class TestContract(ConnectorContract):
         attach(connection, source, "here")
         return [n for (n,) in connection.sql(f"SELECT id FROM here WHERE {condition}").fetchall()]
 
+    def where_of_first(self, source: Table, rows: int, column: str, value: Any) -> list[int]:
+        connection = duckdb.connect()
+        attach(connection, source, "here")
+        few = f"(SELECT * FROM here LIMIT {rows})"
+        found = connection.sql(f"SELECT id FROM {few} WHERE {column} >= {value}")
+        return [n for (n,) in found.fetchall()]
+
     def stop_early(self, source: Table) -> None:
         connection = duckdb.connect()
         attach(connection, source, "here")

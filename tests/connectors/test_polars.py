@@ -74,6 +74,11 @@ class TestContract(ConnectorContract):
         )
         return scan_table(source).filter(condition).select("id").collect()["id"].to_list()
 
+    def where_of_first(self, source: Table, rows: int, column: str, value: Any) -> list[int]:
+        few = scan_table(source).head(rows).filter(col(column) >= value).select("id")
+        assert few.collect().equals(few.collect(engine="streaming"))
+        return few.collect()["id"].to_list()
+
     def stop_early(self, source: Table) -> None:
         few = scan_table(source).filter(col("id") >= 5).head(10)
         assert few.collect(engine="streaming").height == few.collect().height == 10

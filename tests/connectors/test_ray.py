@@ -118,6 +118,12 @@ class TestContract(ConnectorContract):
         dataset = read_table(source, override_num_blocks=1).filter(expr=compared)
         return [row["id"] for row in dataset.select_columns(["id"]).take_all()]
 
+    def where_of_first(self, source: Table, rows: int, column: str, value: Any) -> list[int]:
+        few = (
+            read_table(source, override_num_blocks=1).limit(rows).filter(expr=col(column) >= value)
+        )
+        return [row["id"] for row in few.take_all()]
+
     def stop_early(self, source: Table) -> None:
         batches = read_table(source, override_num_blocks=4).iter_batches(batch_size=10)
         assert len(next(iter(batches))["id"]) == 10

@@ -174,6 +174,11 @@ class TestContract(ConnectorContract):
         assert result[0] == result[1]
         return result[0]
 
+    def where_of_first(self, source: Table, rows: int, column: str, value: Any) -> list[int]:
+        reader = self.session.read.format("fletching").options(**options(source))
+        frame = reader.option("pushdown", "true").option("numPartitions", "1").load(source.name)
+        return [row.id for row in frame.limit(rows).where(f"{column} >= {value}").collect()]
+
     def stop_early(self, source: Table) -> None:
         assert len(self.frame(source).limit(10).collect()) == 10
 

@@ -96,27 +96,22 @@ def _frames(
     # The predicate comes before the projection: what it needs is read too, and left out after it.
     needed = [] if predicate is None else predicate.meta.root_names()
     read = [*wanted, *(name for name in dict.fromkeys(needed) if name not in wanted)]
+    # Of both a predicate and a number of rows Polars means the first rows, and those of them that meet it.
+    limited = narrowed(scan, read, None, n_rows)
     pushed = None
-    if predicate is not None and scan.limit is None:
+    if predicate is not None and limited.limit is None:
         expression = _expression(predicate)
         pushed = None if expression is None else pushdown(expression, scan.schema).pushed
-    limit = n_rows if predicate is None else None
-    source = narrowed(scan, read, pushed, limit).releasing()
-    remaining = n_rows
+    source = narrowed(limited, None, pushed).releasing()
     # Closed here, so that a query that stops early ends its connections and its snapshot.
     with contextlib.closing(source.to_batches()) as batches:
         for batch in batches:
-            if remaining == 0:
-                return
             frame = _frame(batch, read)
             if predicate is not None:
                 frame = frame.filter(predicate)
             if wanted != read:
                 # A selection of no columns would lose the number of rows.
                 frame = frame.select(wanted) if wanted else pl.DataFrame(height=frame.height)
-            if remaining is not None:
-                frame = frame.head(remaining)
-                remaining -= frame.height
             if not batch_size or frame.height <= batch_size:
                 yield frame
             else:

@@ -63,6 +63,10 @@ class ConnectorContract(abc.ABC):
         """The column ``id`` of the rows that meet one of `CONDITIONS`, in the engine's own words."""
         pytest.skip("no condition of this engine was given")
 
+    def where_of_first(self, source: Table, rows: int, column: str, value: Any) -> list[int]:  # noqa: ARG002
+        """The column ``id`` of those of the first rows in which a column is at least a value."""
+        pytest.skip("no condition on the first rows was given")
+
     def stop_early(self, source: Table) -> None:  # noqa: ARG002
         """Begins to read, and gives it up after the first rows."""
         pytest.skip("nothing says how this engine stops")
@@ -163,6 +167,22 @@ class ConnectorContract(abc.ABC):
         for condition in CONDITIONS:
             expected = rows_where(ENGINE_ROWS, *condition)["id"].to_pylist()
             assert sorted(self.where(table, *condition)) == expected, condition
+
+    @pytest.mark.parametrize("column", ["id", "number"])
+    def test_a_condition_on_the_first_rows_leaves_the_others_out(
+        self, client: Client, column: str
+    ) -> None:
+        """Conditions and numbers of rows are both pushed, and mean another thing the other way round."""
+        table = self.made(client)
+        assert (
+            sorted(self.where_of_first(table, 6, column, 2))
+            == {
+                "id": [2, 3, 4, 5],
+                "number": [3],
+            }[column]
+        )
+        assert self.where_of_first(table, 2, column, 2) == []
+        assert self.where_of_first(table, 0, column, 0) == []
 
     def test_tables_that_have_changed(self, client: Client) -> None:
         """Without the rows that were deleted, with the columns and values as they are now."""
