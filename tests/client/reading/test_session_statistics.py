@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pytest
 
 import fletching
-from fletching.client import SessionStatistics
+from fletching.client import ColumnStatistics, SessionStatistics
 from fletching.client.reading.session_statistics import (
     partition_bounds,
     partition_of,
@@ -38,6 +38,10 @@ ROWS = pa.table(
         "s": pa.array(["x", None, "y", "z"]),
         "v": pa.array(["w" * 400 + "a", "w" * 500, None, "x" * 400]),
         "n": pa.array([[1], None, [], [2]], pa.list_(pa.int64())),
+        "p": pa.array(
+            [{"x": 1, "q": {"k": 2.5}}, None, {"x": None, "q": None}, {"x": -4, "q": {"k": -1.0}}],
+            pa.struct([("x", pa.int16()), ("q", pa.struct([("k", pa.float64())]))]),
+        ),
         "e": pa.nulls(4, pa.int64()),
     }
 )
@@ -54,23 +58,30 @@ def table(client: fletching.Client) -> fletching.Table:
 def check(known: SessionStatistics, rows: pa.Table, *, exact: bool) -> None:
     """No value is outside of its column's bounds, and no more are null than it says."""
     for name, column in known.columns.items():
-        values = rows[name].drop_null()
-        if pa.types.is_floating(values.type):
-            if pc.any(pc.is_nan(values)).as_py():
-                assert column.has_nan
-            values = values.filter(pc.invert(pc.is_nan(values)))
-        if column.null_count is not None:
-            assert column.null_count >= rows[name].null_count
-            assert not exact or column.null_count == rows[name].null_count
-        for bound, least in ((column.lower, True), (column.upper, False)):
-            if bound is None or not len(values):
-                continue
-            assert bound.type == values.type
-            ends = pc.min_max(values)
-            end = ends["min" if least else "max"]
-            assert bound.as_py() <= end.as_py() if least else bound.as_py() >= end.as_py()
-            if exact and not pa.types.is_string(values.type):
-                assert bound == end
+        check_column(column, rows[name], exact=exact)
+
+
+def check_column(column: ColumnStatistics, rows: pa.ChunkedArray, *, exact: bool) -> None:
+    """The same of one column, and of the fields that it has."""
+    for name, field in column.fields.items():
+        check_column(field, pc.struct_field(rows, name), exact=exact)
+    values = rows.drop_null()
+    if pa.types.is_floating(values.type):
+        if pc.any(pc.is_nan(values)).as_py():
+            assert column.has_nan
+        values = values.filter(pc.invert(pc.is_nan(values)))
+    if column.null_count is not None:
+        assert column.null_count >= rows.null_count
+        assert not exact or column.null_count == rows.null_count
+    for bound, least in ((column.lower, True), (column.upper, False)):
+        if bound is None or not len(values):
+            continue
+        assert bound.type == values.type
+        ends = pc.min_max(values)
+        end = ends["min" if least else "max"]
+        assert bound.as_py() <= end.as_py() if least else bound.as_py() >= end.as_py()
+        if exact and not pa.types.is_string(values.type):
+            assert bound == end
 
 
 def test_statistics_of_every_type(table: fletching.Table) -> None:
@@ -83,10 +94,17 @@ def test_statistics_of_every_type(table: fletching.Table) -> None:
     assert list(known.columns) == ROWS.column_names
     check(known, rows, exact=True)
     nulls = {name: column.null_count for name, column in known.columns.items()}
-    assert nulls.pop("n") is None
+    assert nulls.pop("n") is nulls.pop("p") is None
     assert nulls == {name: ROWS[name].null_count for name in nulls}
     unknown = [name for name, column in known.columns.items() if column.lower is None]
-    assert unknown == ["s", "n", "e"]
+    assert unknown == ["s", "n", "p", "e"]
+    x, q = known.columns["p"].fields["x"], known.columns["p"].fields["q"]
+    assert (x.lower, x.upper, x.null_count) == (
+        pa.scalar(-4, pa.int16()),
+        pa.scalar(1, pa.int16()),
+        2,
+    )
+    assert (q.fields["k"].lower, q.fields["k"].null_count) == (pa.scalar(-1.0), 2)
     assert known.columns["t"].upper == pa.scalar(4, pa.timestamp("ns", "UTC"))
     # A bound of a long text is cut, and above it nothing is known.
     assert known.columns["v"].lower == pa.scalar("w" * 64)

@@ -172,6 +172,30 @@ def test_only_the_columns_of_the_session_are_told(shelf: Shelf) -> None:
     assert details == (ColumnDetails(name="b", lower=2, upper=2, null_count=0),)
 
 
+def test_fields_of_structs_have_their_own(shelf: Shelf) -> None:
+    inner = pa.struct([("k", pa.int64()), ("k", pa.int64()), ("t", pa.string())])
+    kind = pa.struct([("x", pa.int32()), ("q", inner)])
+    shelf.create(pa.schema([("a", pa.int64())]))
+    before = pa.record_batch({"a": [1, 2]})
+    shelf.add(before, statistics=statistics(before))
+    shelf.add_columns(pa.field("p", kind))
+    values = pa.array([None, {"x": 7, "q": None}, {"x": None, "q": None}], kind)
+    rows = pa.record_batch({"a": [1, 2, 3], "p": values})
+    shelf.add(rows, statistics=statistics(rows))
+    details = asked_details(shelf, shelf.session(), with_statistics=True).columns
+    assert details is not None
+    # A field counts as null with its struct; of two fields of one name nothing is told.
+    text = ColumnDetails(name="t", null_count=5)
+    assert details[1].fields == (
+        ColumnDetails(name="x", lower=7, upper=7, null_count=4),
+        ColumnDetails(name="q", fields=(text,)),
+    )
+    shelf.add(rows, statistics=None)
+    details = asked_details(shelf, shelf.session(), with_statistics=True).columns
+    assert details is not None
+    assert details[1].fields[0] == ColumnDetails(name="x")
+
+
 def test_a_table_without_rows(shelf: Shelf) -> None:
     shelf.create(pa.schema([("a", pa.int64())]), PARTS)
     session = shelf.session()

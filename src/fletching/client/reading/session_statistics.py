@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 import pyarrow as pa
@@ -31,20 +31,22 @@ class ColumnStatistics:
     """What is known of a column's values, before any filter and limit.
 
     Bounds come from the segments' statistics, which have none of types that are costly to compare: short
-    texts, binary, nested and extension types. Of long texts the lower bound is cut, and there is no upper
-    one.
+    texts, binary, lists, maps and extension types. Of long texts the lower bound is cut, and there is no
+    upper one. Of a struct itself nothing is known, but of its fields (docs/client.md has every type).
 
     Attributes:
         lower: no value is less; of the column's type. None if nothing is known, or all values are null.
         upper: no value is greater.
         null_count: at most so many values are null; None if that is not known.
         has_nan: whether there may be a NaN, which no bound holds for.
+        fields: of a struct, its fields by name; those of a null struct count as null.
     """
 
     lower: pa.Scalar | None
     upper: pa.Scalar | None
     null_count: int | None
     has_nan: bool
+    fields: Mapping[str, ColumnStatistics] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,19 +93,27 @@ def session_statistics(
     details: SessionDetails | None, schema: pa.Schema, row_count: int, byte_size: int
 ) -> SessionStatistics:
     """What a service's reply says of the columns of a schema."""
-    known = {} if details is None else {each.name: each for each in details.columns or ()}
-    columns = {
-        field.name: _column(known[field.name], field.type)
-        for field in schema
-        if field.name in known
-    }
+    columns = _columns(() if details is None else details.columns or (), schema)
     deleted = 0 if details is None else details.deleted_rows
     return SessionStatistics(row_count, byte_size, deleted, columns)
 
 
+def _columns(
+    details: Sequence[ColumnDetails], fields: Iterable[pa.Field]
+) -> dict[str, ColumnStatistics]:
+    """What is known of columns, or of a struct's fields, of which something is told."""
+    known = {each.name: each for each in details}
+    return {
+        field.name: _column(known[field.name], field.type)
+        for field in fields
+        if field.name in known
+    }
+
+
 def _column(details: ColumnDetails, data_type: pa.DataType) -> ColumnStatistics:
     lower, upper = (_scalar(value, data_type) for value in (details.lower, details.upper))
-    return ColumnStatistics(lower, upper, details.null_count, details.has_nan)
+    inner = _columns(details.fields, data_type) if pa.types.is_struct(data_type) else {}
+    return ColumnStatistics(lower, upper, details.null_count, details.has_nan, inner)
 
 
 def _scalar(value: bool | float | str | None, data_type: pa.DataType) -> pa.Scalar | None:

@@ -6,7 +6,7 @@ shown; what is known of columns is of their segments, deleted rows included.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -111,7 +111,7 @@ def _columns(snapshot: Snapshot, scan_schema: ScanSchema) -> tuple[ColumnDetails
     bounds = _first_rows(snapshot, np.arange(len(snapshot.segments) + 1))
     shown = np.diff(bounds).tolist()
     projection = scan_schema.projection
-    known = [_Known(output.stored.type) for output in projection.outputs]
+    known = [_Known(output.stored) for output in projection.outputs]
     data = len(scan_schema.columns.data)
     for segment, rows in zip(snapshot.segments, shown, strict=True):
         if not rows:
@@ -123,12 +123,12 @@ def _columns(snapshot: Snapshot, scan_schema: ScanSchema) -> tuple[ColumnDetails
                 continue
             if source is None:
                 # The column is younger than the segment: its rows are null.
-                column.add(ColumnStatistics(nulls=True, null_count=segment.rows))
+                column.add_nulls(segment.rows)
                 continue
             field = stored.schema.field(source)
             both_whole = pa.types.is_integer(field.type) and pa.types.is_integer(output.stored.type)
             same = field.type == output.stored.type or both_whole
-            column.add(recorded.get(column_key((field.name,))) if same else None)
+            column.add_recorded(recorded if same else {}, (field.name,))
     for output, column in zip(projection.outputs, known, strict=True):
         if output.index >= data:
             column.add(_of_partitions(snapshot, shown, output.index - data, output.stored.type))
@@ -151,15 +151,34 @@ def _of_partitions(
 
 
 class _Known:
-    """What is known of a column, segment by segment."""
+    """What is known of a column, or of a field of a struct, segment by segment."""
 
-    def __init__(self, data_type: pa.DataType) -> None:
-        self._is_floating = pa.types.is_floating(data_type)
+    def __init__(self, field: pa.Field) -> None:
+        self._is_floating = pa.types.is_floating(field.type)
+        names = [each.name for each in field.type] if pa.types.is_struct(field.type) else []
+        # Of two fields of one name there is one record.
+        self._fields = [
+            (each.name, _Known(each))
+            for each in (field.type if names else ())
+            if names.count(each.name) == 1
+        ]
         self._lower: Physical | None = None
         self._upper: Physical | None = None
         self._bounded_below = self._bounded_above = True
         self._nulls: int | None = 0
         self._has_nan = False
+
+    def add_recorded(self, recorded: Mapping[str, ColumnStatistics], path: tuple[str, ...]) -> None:
+        """Takes the rows of a segment into account, by what it has recorded under a path."""
+        self.add(recorded.get(column_key(path)))
+        for name, field in self._fields:
+            field.add_recorded(recorded, (*path, name))
+
+    def add_nulls(self, rows: int) -> None:
+        """Takes rows into account that are all null."""
+        self.add(ColumnStatistics(nulls=True, null_count=rows))
+        for _, field in self._fields:
+            field.add_nulls(rows)
 
     def add(self, recorded: ColumnStatistics | None) -> None:
         """Takes rows into account; None if nothing is recorded of the column there."""
@@ -192,4 +211,5 @@ class _Known:
             upper=upper,
             null_count=self._nulls,
             has_nan=self._has_nan,
+            fields=tuple(field.details(each) for each, field in self._fields),
         )

@@ -1,6 +1,6 @@
 """What a planner may ask of a read session beside its reply: ours, and no part of the Storage API.
 
-On the wire they are the extension field ``Details`` of a look at a session, an object with these fields in
+On the wire they are the extension field ``Details`` of a session's reply, an object with these fields in
 the API's way of writing names (``SplitRows``, ...); a field that was not asked for is left out.
 """
 
@@ -25,6 +25,8 @@ class ColumnDetails(msgspec.Struct, frozen=True, kw_only=True, rename="pascal", 
     upper: bool | int | float | str | None = None
     null_count: int | None = None
     has_nan: bool = False
+    fields: tuple[ColumnDetails, ...] = ()
+    """Of a struct, in its order: a field of a null struct counts as null."""
 
 
 class PartitionDetails(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
