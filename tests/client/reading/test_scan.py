@@ -20,6 +20,7 @@ from fletching.errors import (
 from fletching.protocol.messages.admin import TableInfo
 from fletching.protocol.messages.requests import CreateReadSession, GetReadSession
 from fletching.protocol.messages.responses import Column, ReadSession, TableSchema
+from fletching.protocol.messages.session_details import SessionDetails
 from fletching.protocol.messages.vocabulary import SessionStatus
 from fletching.types import TableName
 
@@ -313,6 +314,44 @@ def test_a_service_without_our_extensions_is_understood(
     transport.on_call = lambda request, attempt: reply(splits_count=1)
     transport.on_read = lambda request: fake_source(schema, [batch])
     assert ids(foreign_table(channel).scan()) == [1, 2]
+
+
+@pytest.mark.parametrize("limit", [None, 50])
+def test_splits_are_told_with_their_session(
+    filled: fletching.Table, monkeypatch: pytest.MonkeyPatch, limit: int | None
+) -> None:
+    transport = type(filled.channel.transport)
+    sent: list[object] = []
+    call = transport.call
+
+    def recorded(self: Any, request: Any, *rest: Any) -> Any:
+        sent.append(request)
+        return call(self, request, *rest)
+
+    scan = filled.scan(limit=limit)
+    _ = filled.schema
+    with monkeypatch.context() as patched:
+        patched.setattr(transport, "call", recorded)
+        splits = scan.splits(3)
+    assert [type(request) for request in sent] == [CreateReadSession]
+    assert sum(split.row_count or 0 for split in splits) == (limit or 300)
+    assert [str(split.partition) for split in splits] == [
+        "pt=20260101" if limit else f"pt={day}" for day in DAYS
+    ]
+
+
+def test_splits_are_asked_for_where_the_session_does_not_tell(channel: Any, transport: Any) -> None:
+    """As a service does that has no such field, or that was preparing the session still."""
+    details = SessionDetails(split_rows=(3, 4), split_bytes=(30, 40))
+
+    def answer(request: Any, _attempt: object) -> ReadSession:
+        asked = isinstance(request, GetReadSession) and request.with_splits
+        return reply(splits_count=2, details=details if asked else None)
+
+    transport.on_call = answer
+    splits = foreign_table(channel).scan().splits()
+    assert [(each.row_count, each.byte_size) for each in splits] == [(3, 30), (4, 40)]
+    assert [type(request) for request in transport.requests] == [CreateReadSession, GetReadSession]
 
 
 def test_a_session_in_preparation_is_waited_for(channel: Any, transport: Any, clock: Any) -> None:

@@ -87,6 +87,9 @@ def test_our_extension_fields_survive() -> None:
             filter_predicate="a > 1",
             filter_predicate_fallback=True,
             required_bucket_ids=(1, 2),
+            with_token=True,
+            with_splits=True,
+            with_partitions=True,
         ),
         ReadTable(
             table=table,

@@ -111,7 +111,10 @@ class ReadSession(Readable):
         self._shown = shown
         self._limit = limit
         self._partitioned = partitioned
-        self._bounds = bounds
+        # What partitions there are is said at the opening, if a planner asked for it, or when it is asked.
+        self._bounds = (
+            partition_bounds(reply.details) if bounds is None and reply.details else bounds
+        )
         self._statistics = statistics
         self._released = False
         self.table = table

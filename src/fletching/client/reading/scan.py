@@ -196,12 +196,16 @@ class Scan(Readable):
         """
         if self.limit is not None and self.filters:
             raise UsageError("a scan with a filter and a limit has no session; drop one of them")
+        return self._opened()
+
+    def _opened(self, **more: bool) -> ReadSession:
+        """The session, with what else its reply is to have; see `_session`."""
         options = SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1)
         reopen = self.channel.reopen
         return ReadSession(
             self.channel,
             # Whoever reads by a token already hands that on.
-            self._session(options, with_token=reopen is None or not reopen.is_scoped),
+            self._session(options, with_token=reopen is None or not reopen.is_scoped, **more),
             table=self.table.full_name,
             columns=self._asked,
             shown=None if self.residual is None else tuple(self.schema.names),
@@ -232,26 +236,30 @@ class Scan(Readable):
         if self.residual is not None:
             wide = self._read_wide().splits(count, split_bytes=split_bytes)
             return SplitList(each.filtered(self.residual, self.schema) for each in wide)
+        partitioned = bool(self.table.partition_columns)
         if self.limit is not None:
-            return SplitList(
-                each for each in self.session().splits(count or self._connections) if each.row_count
-            )
+            ranges = self._opened(with_partitions=partitioned).splits(count or self._connections)
+            return SplitList(each for each in ranges if each.row_count)
         options = SplitOptions(
             split_mode=SplitMode.SIZE, split_number=split_bytes or self.channel.options.split_bytes
         )
         if count is not None:
             options = SplitOptions(split_mode=SplitMode.PARALLELISM, split_number=count)
-        session = self._session(options, with_token=True)
-        look = GetReadSession(
-            table=self.table.full_name,
-            session_id=session.session_id,
-            with_splits=True,
-            with_partitions=bool(self.table.partition_columns),
+        session = self._session(
+            options, with_token=True, with_splits=True, with_partitions=partitioned
         )
-        has_splits = session.splits_count > 0
-        details = self.channel.call(look, ReadSessionReply).details if has_splits else None
-        ranges = [{"index": index} for index in range(session.splits_count)]
-        return self._split_list(session, ranges, details)
+        details = session.details
+        if details is None and session.splits_count > 0:
+            # A service that was still preparing it, or is older, may say it of the session.
+            look = GetReadSession(
+                table=self.table.full_name,
+                session_id=session.session_id,
+                with_splits=True,
+                with_partitions=partitioned,
+            )
+            details = self.channel.call(look, ReadSessionReply).details
+        indexes = [{"index": index} for index in range(session.splits_count)]
+        return self._split_list(session, indexes, details)
 
     def _repr_html_(self) -> str:
         properties = {
@@ -346,19 +354,15 @@ class Scan(Readable):
         by_name = {field.name.casefold(): field for field in schema}
         return pa.schema([by_name[name.casefold()] for name in self.columns])
 
-    def _session(
-        self,
-        split_options: SplitOptions,
-        *,
-        with_token: bool = False,
-        with_table_token: bool = False,
-    ) -> ReadSessionReply:
-        """A session; with a token if its splits, or the scan, may travel."""
-        request = self._session_request(split_options)
-        if with_token or with_table_token:
-            request = msgspec.structs.replace(
-                request, with_token=with_token, with_table_token=with_table_token
-            )
+    def _session(self, split_options: SplitOptions, **more: bool) -> ReadSessionReply:
+        """A session.
+
+        Args:
+            split_options: how its rows are divided.
+            more: what else the reply is to have, as fields of the request: a token if the splits or the
+                scan may travel, and what the splits are.
+        """
+        request = msgspec.structs.replace(self._session_request(split_options), **more)
         return self._ready(request.table, self.channel.call(request, ReadSessionReply))
 
     def _begun_session(

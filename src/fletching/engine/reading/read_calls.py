@@ -178,7 +178,6 @@ class Reading:
         )
         self._splits = RecentlyUsed[str, Splits](budget, weight=lambda splits: splits.size_bytes)
         self.checks = MessageChecks(budget)
-        self.create_session = self._sessions.create
         self.close = self._sessions.close
 
     def pin(self, tables: Sequence[tuple[TableName, int | None]]) -> list[PinnedTable]:
@@ -230,18 +229,25 @@ class Reading:
             ("splits", self._splits),
         )
 
+    def create_session(self, request: CreateReadSession) -> ReadSession:
+        """Opens a session; as `ReadSessions.create`, and with the details that are asked for."""
+        return self._described(self._sessions.create(request), request)
+
     def get_session(self, request: GetReadSession) -> ReadSession:
-        """Looks a session up (see `ReadSessions.get`), with the details that are asked for.
+        """Looks a session up; as `ReadSessions.get`, and with the details that are asked for.
 
         Raises:
-            NotFoundError: there is no such session of this table.
-            ExpiredSessionError: it has expired, and was not refreshed.
             CorruptObjectError: what the catalog says of its rows is damaged.
         """
-        reply = self._sessions.get(request)
-        if not (request.with_splits or request.with_partitions or request.with_statistics):
+        return self._described(self._sessions.get(request), request)
+
+    def _described(
+        self, reply: ReadSession, request: CreateReadSession | GetReadSession
+    ) -> ReadSession:
+        statistics = isinstance(request, GetReadSession) and request.with_statistics
+        if not (request.with_splits or request.with_partitions or statistics):
             return reply
-        session = self._sessions.find(request.session_id, request.table)
+        session = self._sessions.find(reply.session_id, request.table)
         snapshot = self._snapshot_of(session)
         names = [name for name, _ in session.scan_schema.columns.partition]
         if session.request.since_version is not None:
@@ -253,7 +259,7 @@ class Reading:
             splits=self._splits_of(session, snapshot) if counts else None,
             total_bytes=session.totals.bytes,
             partition_columns=names if request.with_partitions else None,
-            scan_schema=session.scan_schema if request.with_statistics else None,
+            scan_schema=session.scan_schema if statistics else None,
         )
         return msgspec.structs.replace(reply, details=details)
 

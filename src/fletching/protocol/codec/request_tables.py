@@ -325,6 +325,8 @@ _CREATE_READ_SESSION = RequestTable(
         Field("since_version", "SinceVersion", Integer(least=-(2**62)), (JSON,), sparse=True),
         Field("with_token", "WithToken", Flag(), (JSON,), sparse=True),
         Field("with_table_token", "WithTableToken", Flag(), (JSON,), sparse=True),
+        Field("with_splits", "WithSplits", Flag(), (JSON,), sparse=True),
+        Field("with_partitions", "WithPartitions", Flag(), (JSON,), sparse=True),
     ),
 )
 

@@ -121,6 +121,10 @@ class CreateReadSession(TableRequest, frozen=True, kw_only=True):
     with_table_token: bool = False
     """Ours (extension field ``WithTableToken``): answer with a token that opens and reads sessions of
     this table, and does no more."""
+    with_splits: bool = False
+    """Ours (extension field ``WithSplits``): as ``with_splits`` of a `GetReadSession`."""
+    with_partitions: bool = False
+    """Ours (extension field ``WithPartitions``): as ``with_partitions`` of a `GetReadSession`."""
 
 
 class GetReadSession(TableRequest, frozen=True, kw_only=True):
