@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +100,14 @@ class TestContract(ConnectorContract):
         result: list[int] = frame[chosen.fillna(False)]["id"].compute().tolist()
         return result
 
-    def where_of_first(self, source: Table, rows: int, column: str, value: Any) -> list[int]:
+    def where_of_first(self, source: Table, rows: int, column: str, value: float) -> list[int]:
         few = read_table(source, npartitions=1).head(rows, compute=False)
         result: list[int] = few[(few[column] >= value).fillna(False)]["id"].compute().tolist()
         return result
+
+    def later(self, source: Table) -> Callable[[], pa.Table]:
+        frame = read_table(source, npartitions=2)
+        return lambda: pa.Table.from_pandas(frame.compute(), preserve_index=False)
 
     def stop_early(self, source: Table) -> None:
         assert len(read_table(source, npartitions=4).head(10)) == 10

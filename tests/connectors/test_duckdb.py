@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,17 @@ class TestContract(ConnectorContract):
         attach(connection, source, "here")
         return [n for (n,) in connection.sql(f"SELECT id FROM here WHERE {condition}").fetchall()]
 
-    def where_of_first(self, source: Table, rows: int, column: str, value: Any) -> list[int]:
+    def where_of_first(self, source: Table, rows: int, column: str, value: float) -> list[int]:
         connection = duckdb.connect()
         attach(connection, source, "here")
         few = f"(SELECT * FROM here LIMIT {rows})"
-        found = connection.sql(f"SELECT id FROM {few} WHERE {column} >= {value}")
-        return [n for (n,) in found.fetchall()]
+        result = connection.sql(f"SELECT id FROM {few} WHERE {column} >= {value}")
+        return [n for (n,) in result.fetchall()]
+
+    def later(self, source: Table) -> Callable[[], pa.Table]:
+        connection = duckdb.connect()
+        attach(connection, source, "here")
+        return lambda: connection.sql("FROM here").to_arrow_table()
 
     def stop_early(self, source: Table) -> None:
         connection = duckdb.connect()

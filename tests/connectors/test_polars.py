@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -74,10 +75,14 @@ class TestContract(ConnectorContract):
         )
         return scan_table(source).filter(condition).select("id").collect()["id"].to_list()
 
-    def where_of_first(self, source: Table, rows: int, column: str, value: Any) -> list[int]:
+    def where_of_first(self, source: Table, rows: int, column: str, value: float) -> list[int]:
         few = scan_table(source).head(rows).filter(col(column) >= value).select("id")
         assert few.collect().equals(few.collect(engine="streaming"))
         return few.collect()["id"].to_list()
+
+    def later(self, source: Table) -> Callable[[], pa.Table]:
+        frame = scan_table(source)
+        return lambda: frame.collect().to_arrow()
 
     def stop_early(self, source: Table) -> None:
         few = scan_table(source).filter(col("id") >= 5).head(10)

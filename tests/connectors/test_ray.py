@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -118,11 +118,17 @@ class TestContract(ConnectorContract):
         dataset = read_table(source, override_num_blocks=1).filter(expr=compared)
         return [row["id"] for row in dataset.select_columns(["id"]).take_all()]
 
-    def where_of_first(self, source: Table, rows: int, column: str, value: Any) -> list[int]:
+    def where_of_first(self, source: Table, rows: int, column: str, value: float) -> list[int]:
         few = (
             read_table(source, override_num_blocks=1).limit(rows).filter(expr=col(column) >= value)
         )
         return [row["id"] for row in few.take_all()]
+
+    def later(self, source: Table) -> Callable[[], pa.Table]:
+        dataset = read_table(source, override_num_blocks=2)
+        return lambda: pa.concat_tables(
+            list(dataset.iter_batches(batch_format="pyarrow", batch_size=None))
+        )
 
     def stop_early(self, source: Table) -> None:
         batches = read_table(source, override_num_blocks=4).iter_batches(batch_size=10)

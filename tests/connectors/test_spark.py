@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +174,12 @@ class TestContract(ConnectorContract):
         assert result[0] == result[1]
         return result[0]
 
-    def where_of_first(self, source: Table, rows: int, column: str, value: Any) -> list[int]:
+    def later(self, source: Table) -> Callable[[], pa.Table]:
+        reader = self.session.read.format("fletching").options(**options(source))
+        frame = reader.load(source.name)
+        return frame.toArrow
+
+    def where_of_first(self, source: Table, rows: int, column: str, value: float) -> list[int]:
         reader = self.session.read.format("fletching").options(**options(source))
         frame = reader.option("pushdown", "true").option("numPartitions", "1").load(source.name)
         return [row.id for row in frame.limit(rows).where(f"{column} >= {value}").collect()]

@@ -32,17 +32,19 @@ __all__ = ["ScanDataset", "attach"]
 class ScanDataset(pa.dataset.Dataset):  # type: ignore[misc]  # pyarrow ships no types
     """A scan as pyarrow's Dataset: what takes one can read it any number of times.
 
-    Each `scanner` is a scan of its own: a snapshot at that moment. Only what DuckDB and pyarrow's
-    users of datasets call for reading is here.
+    Each `scanner` is a scan of its own: a snapshot at that moment, with the columns that there were at
+    first, which who holds a dataset goes on to expect. Only what DuckDB and pyarrow's users of datasets
+    call for reading is here.
     """
 
     def __init__(self, scan: Scan) -> None:
         self._scan = scan
+        self._schema = scan.schema
 
     @property
     def schema(self) -> pa.Schema:
         """The schema of the scan."""
-        return self._scan.schema
+        return self._schema
 
     def scanner(
         self,
@@ -56,7 +58,7 @@ class ScanDataset(pa.dataset.Dataset):  # type: ignore[misc]  # pyarrow ships no
             columns: names, or None for all.
             filter: an expression over any of the scan's columns; null counts as false.
         """
-        return _Scanner(*filtered_batches(self._scan, columns, filter))
+        return _Scanner(*filtered_batches(self._scan, columns, filter, self._schema))
 
     def to_table(self, *args: Any, **options: Any) -> pa.Table:
         """The wanted rows in memory; arguments as for `scanner`."""

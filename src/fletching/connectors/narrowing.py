@@ -79,7 +79,10 @@ def narrowed(
 
 
 def filtered_batches(
-    scan: Scan, columns: Sequence[str] | None, expression: pc.Expression | None
+    scan: Scan,
+    columns: Sequence[str] | None,
+    expression: pc.Expression | None,
+    declared: pa.Schema | None = None,
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """The rows of a scan for which an expression is true, with the wanted columns.
 
@@ -90,17 +93,19 @@ def filtered_batches(
         scan: of the rows.
         columns: names in the wanted order; None for the scan's.
         expression: over the scan's columns, or None for all rows.
+        declared: the scan's columns as the engine was told them, which it takes the batches to have:
+            of a table that was changed since, others are not read, and other types are an error.
 
     Returns:
         The schema of the wanted columns, and the batches.
     """
-    whole = scan.schema
+    whole = scan.schema if declared is None else declared
     wanted = list(whole.names if columns is None else columns)
     schema = pa.schema([whole.field(name) for name in wanted])
     # A query's snapshot is over with the query.
     scan = scan.releasing()
     if expression is None:
-        return schema, _remaining(narrowed(scan, wanted), None, wanted)
+        return schema, _remaining(narrowed(scan, wanted), None, wanted, schema)
     parts = pushdown(expression, whole)
     residual = parts.residual
     if scan.limit is not None:
@@ -110,16 +115,34 @@ def filtered_batches(
     needed = parts.columns if residual is parts.residual else frozenset(whole.names)
     read = [*wanted, *sorted(needed - set(wanted))]
     source = narrowed(scan, read, parts.pushed)
-    return schema, _remaining(source, residual, wanted)
+    read_schema = pa.schema([whole.field(name) for name in read])
+    return schema, _remaining(source, residual, wanted, read_schema)
 
 
 def _remaining(
-    scan: Scan, residual: pc.Expression | None, wanted: list[str]
+    scan: Scan, residual: pc.Expression | None, wanted: list[str], declared: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
     with contextlib.closing(scan.to_batches()) as batches:
         for batch in batches:
+            _check_declared(scan, batch.schema, declared)
             kept = batch if residual is None else batch.filter(residual)
             yield kept if kept.schema.names == wanted else kept.select(wanted)
+
+
+def _check_declared(scan: Scan, schema: pa.Schema, declared: pa.Schema) -> None:
+    """Refuses what an engine would take for values of other types, since it does not look.
+
+    Raises:
+        UsageError: a column has another type than the engine was told.
+    """
+    if schema.equals(declared):
+        return
+    for field, other in zip(declared, schema, strict=True):
+        if field.type != other.type:
+            raise UsageError(
+                f"column {field.name} of table {scan.table.name} is {other.type} now, and was {field.type} "
+                "when the engine was given the table: give it the table again"
+            )
 
 
 def missing(engine: str, error: ImportError) -> MissingExtraError:

@@ -63,9 +63,13 @@ class ConnectorContract(abc.ABC):
         """The column ``id`` of the rows that meet one of `CONDITIONS`, in the engine's own words."""
         pytest.skip("no condition of this engine was given")
 
-    def where_of_first(self, source: Table, rows: int, column: str, value: Any) -> list[int]:  # noqa: ARG002
+    def where_of_first(self, source: Table, rows: int, column: str, value: float) -> list[int]:  # noqa: ARG002
         """The column ``id`` of those of the first rows in which a column is at least a value."""
         pytest.skip("no condition on the first rows was given")
+
+    def later(self, source: Table) -> Callable[[], pa.Table]:  # noqa: ARG002
+        """Hands a table to the engine, and gives what reads it."""
+        pytest.skip("nothing says how this engine reads later what it is given now")
 
     def stop_early(self, source: Table) -> None:  # noqa: ARG002
         """Begins to read, and gives it up after the first rows."""
@@ -198,6 +202,34 @@ class ConnectorContract(abc.ABC):
         assert sorted_rows(result) == sorted_rows(table.to_table())
         assert result.num_rows == 7
         assert self.count(table) == 7
+
+    def test_columns_that_come_later_change_no_answer(self, client: Client) -> None:
+        """Of what the engine was given before."""
+        table = self.made(client)
+        read = self.later(table)
+        table.add_columns(pa.schema([("later", pa.int64())]))
+        result = read().select(ENGINE_ROWS.column_names)
+        assert sorted_rows(result) == sorted_rows(ENGINE_ROWS)
+
+    def test_values_are_never_taken_for_another_type(self, client: Client) -> None:
+        """Where a table was made anew with other columns: it is read as it is, or refused."""
+        read = self.later(self.made(client))
+        client.drop_table("t")
+        kinds = {"id": pa.string(), "text": pa.int64(), "number": pa.string()}
+        schema = pa.schema(
+            [field.with_type(kinds.get(field.name, field.type)) for field in ENGINE_ROWS.schema]
+        )
+        changed = {"id": [f"row {n}" for n in range(10)], "text": range(10), "number": ["x"] * 10}
+        columns = {name: ENGINE_ROWS[name] for name in schema.names} | changed
+        rows = pa.table(columns, schema=schema)
+        table = client.create_table("t", schema)
+        table.append(rows.slice(0, 4))
+        table.append(rows.slice(4))
+        try:
+            result = read()
+        except Exception:  # noqa: BLE001  # each engine wraps what its tasks raise
+            return
+        assert sorted_rows(result) == sorted_rows(rows)
 
     def test_a_table_with_a_primary_key(self, client: Client) -> None:
         """Has each key once, with its newest row."""

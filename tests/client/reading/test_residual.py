@@ -154,3 +154,15 @@ def test_text_and_plain_expressions_are_pushed_whole() -> None:
 
     for condition, text in (("a > 1", "a > 1"), (A > 1, "`a` > 1"), (None, None)):
         assert divided(condition, never) == (text, None)
+
+
+def test_rows_have_the_types_that_are_read(client: fletching.Client) -> None:
+    """And not those that the table had when the scan was made."""
+    client.create_table("again", pa.schema([("a", pa.int64()), ("s", pa.string())]))
+    scan = client.table("again").scan(columns=["s"], filter=A + 1 > 1)
+    assert scan.schema == pa.schema([("s", pa.string())])
+    client.drop_table("again")
+    schema = pa.schema([("a", pa.int64()), ("s", pa.int64())])
+    client.create_table("again", schema).append(pa.table({"a": [1, 0], "s": [7, 8]}))
+    read = scan.to_reader().read_all()
+    assert read == scan.to_table() == pa.table({"s": [7]})

@@ -251,12 +251,8 @@ class Scan(Readable):
         details = session.details
         if details is None and session.splits_count > 0:
             # A service that was still preparing it, or is older, may say it of the session.
-            look = GetReadSession(
-                table=self.table.full_name,
-                session_id=session.session_id,
-                with_splits=True,
-                with_partitions=partitioned,
-            )
+            look = GetReadSession(table=self.table.full_name, session_id=session.session_id)
+            look = msgspec.structs.replace(look, with_splits=True, with_partitions=partitioned)
             details = self.channel.call(look, ReadSessionReply).details
         indexes = [{"index": index} for index in range(session.splits_count)]
         return self._split_list(session, indexes, details)
@@ -355,13 +351,7 @@ class Scan(Readable):
         return pa.schema([by_name[name.casefold()] for name in self.columns])
 
     def _session(self, split_options: SplitOptions, **more: bool) -> ReadSessionReply:
-        """A session.
-
-        Args:
-            split_options: how its rows are divided.
-            more: what else the reply is to have, as fields of the request: a token if the splits or the
-                scan may travel, and what the splits are.
-        """
+        """A session; ``more`` are fields of the request that say what else its reply is to have."""
         request = msgspec.structs.replace(self._session_request(split_options), **more)
         return self._ready(request.table, self.channel.call(request, ReadSessionReply))
 
@@ -432,8 +422,12 @@ class Scan(Readable):
 
     def _open(self) -> OpenedRows:
         if self.residual is not None:
-            kept = self.residual.rows(self._read_wide().to_batches(), self.schema.names)
-            return OpenedRows(self.schema, first_rows(kept, self.limit))
+            # Its types are those that are read: the table may have changed.
+            wide = self._read_wide()._open()  # noqa: SLF001  # another scan
+            count = len(wide.schema) if self.columns is None else len(self.columns)
+            schema = pa.schema([wide.schema.field(index) for index in range(count)])
+            kept = self.residual.rows(wide.batches, schema.names)
+            return OpenedRows(schema, first_rows(kept, self.limit))
         channel = self.channel
         # All connections of this scan, so that leaving it ends what any of them waits for.
         cancellation = Cancellation(channel.cancellation)
