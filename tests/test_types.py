@@ -103,5 +103,8 @@ def test_ranges_are_half_open_and_never_backwards(
 
 def test_names_and_ranges_say_what_they_are() -> None:
     assert str(TableName("demo", "events")) == "demo.default.events"
+    unlisted = TableName("demo", "events", "s").unlisted("t01")
+    assert unlisted.wanted == TableName("demo", "events", "s") == unlisted.wanted.wanted
+    assert (unlisted.unlisted_id, unlisted.wanted.unlisted_id) == ("t01", "")
     assert RowRange(3, 10).length == 7
     assert ByteRange(3, 10).shifted(5) == ByteRange(8, 15)

@@ -35,6 +35,7 @@ POINTS = (
     "commit.begun",  # in the transaction, before anything is changed
     "commit.changed",  # everything changed, not committed
     "commit.done",  # committed, reply not sent
+    "table.filled",  # the rows of a table that is being made are there, its name is not
     "abort.done",  # session gone from the catalog, objects still there
     "change.planned",  # a version is pinned, nothing is done yet
     "change.segments_durable",  # rows that come are durable, the transaction has not begun

@@ -19,6 +19,7 @@ __all__ = [
     "PartitionSpec",
     "RowRange",
     "TableName",
+    "text_of_value",
 ]
 
 DEFAULT_SCHEMA = "default"
@@ -27,6 +28,10 @@ DEFAULT_SCHEMA = "default"
 RESULTS_PROJECT = "__results"
 """A project in whose tables earlier releases kept large results of statements. Nobody is shown it or
 may name it, and retention drops its tables."""
+
+
+UNLISTED_MARK = "~"
+"""Stands in the names of tables that are being filled before anybody sees them; no other name has it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -39,6 +44,20 @@ class TableName:
 
     def __str__(self) -> str:
         return f"{self.project}.{self.schema}.{self.name}"
+
+    def unlisted(self, table_id: str) -> TableName:
+        """What a table of this name is called until it is renamed to it."""
+        return TableName(self.project, f"{self.name}{UNLISTED_MARK}{table_id}", self.schema)
+
+    @property
+    def wanted(self) -> TableName:
+        """The name that an unlisted table is made for; of any other its own."""
+        return TableName(self.project, self.name.partition(UNLISTED_MARK)[0], self.schema)
+
+    @property
+    def unlisted_id(self) -> str:
+        """The id of the table that is or was unlisted under this name; empty for an ordinary name."""
+        return self.name.partition(UNLISTED_MARK)[2]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -111,7 +130,10 @@ class PartitionSpec:
         if isinstance(text, PartitionSpec):
             return text
         if isinstance(text, Mapping):
-            pairs = tuple((_name(key), _value(key, value)) for key, value in text.items())
+            pairs = tuple(
+                (_name(key), text_of_value(f"partition column {key}", value))
+                for key, value in text.items()
+            )
             if len({key.casefold() for key, _ in pairs}) != len(pairs):
                 raise UsageError(f"partition {dict(pairs)} names a column twice")
             return cls(pairs)
@@ -165,18 +187,22 @@ _VALUES = (str, numbers.Integral, float, decimal.Decimal, dt.date, uuid.UUID)
 """Python types of values whose text means them; numpy's single values have such a text, too."""
 
 
-def _value(name: object, value: object) -> str:
-    """The text of a partition column's value."""
+def text_of_value(what: str, value: object) -> str:
+    """The text of a partition column's value, or of a property's: ``what`` names it.
+
+    Raises:
+        UsageError: the value has no text of its own, as a null has none.
+    """
     if hasattr(value, "as_py"):
         value = value.as_py()
     single = type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0
     if isinstance(value, bytes) or not (single or isinstance(value, _VALUES)):
-        raise UsageError(f"partition column {name} has a value, and {value!r} is none")
+        raise UsageError(f"{what} has a value, and {value!r} is none")
     text = str(value)
     if text in {"True", "False"} and not isinstance(value, str):
         return text.lower()
     if text.lower() in {"nan", "nat", "inf", "-inf"} and not isinstance(value, str):
-        raise UsageError(f"partition column {name} has a value, and {value!r} is none")
+        raise UsageError(f"{what} has a value, and {value!r} is none")
     return text
 
 

@@ -10,6 +10,7 @@ from tests.catalog.conftest import MakeSegment, MakeTable
 from fletching.catalog.blob_rows import NewPack, insert_pack
 from fletching.catalog.collecting import (
     ForgottenObject,
+    drop_abandoned_tables,
     drop_dropped_tables,
     drop_tables_of,
     expire_read_sessions,
@@ -267,3 +268,24 @@ def test_a_project_s_old_tables_are_dropped_and_no_others(
     assert drop_tables_of(rows, "p", created_before=50.0, now=61.0) == []
     left = rows.execute(select(tables.c.id, tables.c.dropped_at).order_by(tables.c.id)).all()
     assert [tuple(row) for row in left] == [("elsewhere", None), ("old", 60.0), ("young", None)]
+
+
+def test_tables_that_nobody_fills_any_more_are_dropped(
+    rows: Connection, new_table: MakeTable
+) -> None:
+    for name in ("quiet", "written", "streamed", "late"):
+        full = TableName("p", name).unlisted(name)
+        new_table(table_id=name, name=full, now=50.0 if name == "late" else 1.0)
+    new_table("listed", now=1.0)
+    session(rows, "w", expires_at=100.0, table="written")
+    session(rows, "default", expires_at=1e9, table="streamed")
+
+    def dropped(idle_before: float, now: float) -> list[str]:
+        return drop_abandoned_tables(rows, session_id="default", idle_before=idle_before, now=now)
+
+    assert dropped(0.5, 60.0) == []
+    assert dropped(10.0, 60.0) == ["quiet", "streamed"]
+    assert dropped(10.0, 101.0) == ["written"]
+    assert dropped(50.0, 101.0) == ["late"]
+    live = rows.execute(select(tables.c.id).where(tables.c.dropped_at.is_(None))).scalars()
+    assert list(live) == ["listed"]

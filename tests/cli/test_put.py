@@ -5,11 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.cli.conftest import TABLE, Shell
+
+from fletching.cli import put
 
 
 def test_a_file_goes_in_and_comes_out(shell: Shell) -> None:
@@ -48,6 +51,31 @@ def test_csv_that_was_cut_inside_a_quoted_field_leaves_nothing(shell: Shell) -> 
     # Quotes of another width are quotes, once the text is read as what it is.
     Path("wide.csv").write_bytes('id,name\n3,"e"\n'.encode("utf-16"))
     assert shell.json("put", "t", "wide.csv", "--encoding", "utf-16")["rows"] == 1
+
+
+def test_a_table_is_there_with_the_rows_of_all_files_or_not_at_all(shell: Shell) -> None:
+    Path("good.csv").write_text("id,name\n1,a\n")
+    Path("cut.csv").write_bytes(b'id,name\n2,"b')
+    shell("put", "made", "good.csv", "cut.csv", "--create", exits=2)
+    assert shell.json("ls") == []
+    assert shell.json("put", "made", "good.csv", "good.csv", "--create")["rows"] == 2
+    assert [(each["table"], each["rows"]) for each in shell.json("ls")] == [("made", 2)]
+
+
+def test_files_go_into_a_table_that_another_has_made_meanwhile(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    existing = put._existing
+    looks: list[object] = []
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        looks.append(arguments)
+        return None if len(looks) == 1 else existing(*arguments, **options)
+
+    shell("put", "t", "in.parquet", "--create")
+    monkeypatch.setattr(put, "_existing", late)
+    assert shell.json("put", "t", "in.parquet", "--create")["rows"] == 3
+    assert shell.json("ls")[0]["rows"] == 6
 
 
 def test_columns_that_a_file_lacks_are_told(shell: Shell) -> None:

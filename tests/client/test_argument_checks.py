@@ -89,6 +89,8 @@ CALLS: dict[str, Callable[[Any, Any], object]] = {
     "a moment is an aware datetime": lambda c, t: t.expire_versions(5),
     "versions cannot be older than": lambda c, t: t.expire_versions(dt.timedelta(days=-1)),
     "properties is a dict by name": lambda c, t: t.set_properties("x"),
+    "'x' of properties has a value, and None is none": lambda c, t: t.set_properties({"x": None}),
+    "'y' of properties has a value, and b'z' is none": lambda c, t: c.create_table("u", DATA, properties={"y": b"z"}),
     "stream_id is text": lambda c, t: t.stream_writer(5),
     "count of splits is a whole number": lambda c, t: t.scan().splits("x"),
     "row is a whole number": lambda c, t: t.scan().splits()[0].reader("x"),

@@ -10,10 +10,9 @@ import pyarrow as pa
 import pytest
 
 import fletching
-from fletching.client.client import split_columns
+from fletching.client.table_creation import split_columns
 from fletching.errors import (
     AlreadyExistsError,
-    FletchingError,
     NoSuchTableError,
     NotFoundError,
     UsageError,
@@ -166,22 +165,43 @@ def test_rows_make_partitions(client: fletching.Client) -> None:
     assert table.partitions() == ["pt=a", "pt=b"]
 
 
-@pytest.mark.parametrize("replaced", [False, True])
-def test_a_table_whose_rows_fail_stays_if_others_have_filled_it(
-    client: fletching.Client, replaced: bool
+@pytest.mark.parametrize("fails", [False, True])
+def test_nobody_sees_a_table_before_its_rows_are_in_it(
+    client: fletching.Client, fails: bool
 ) -> None:
-    def rows() -> Iterator[pa.RecordBatch]:
-        yield pa.record_batch({"id": [1]})
-        if replaced:
-            client.drop_table("t")
-            client.create_table("t", "id BIGINT")
-        client.table("t").append({"id": [7]})
-        raise ZeroDivisionError
+    def rows() -> Iterator[dict[str, int]]:
+        yield {"id": 1}
+        assert client.list_tables() == []
+        with pytest.raises(NoSuchTableError):
+            client.table("t")
+        if fails:
+            raise ZeroDivisionError
 
-    reader = pa.RecordBatchReader.from_batches(pa.schema([("id", pa.int64())]), rows())
-    with pytest.raises((ZeroDivisionError, pa.ArrowException, FletchingError)):
-        client.create_table("t", reader)
+    if fails:
+        with pytest.raises(ZeroDivisionError):
+            client.create_table("t", rows())
+        assert client.list_tables() == []
+    else:
+        assert client.create_table("t", rows()).info.rows == 1
+        assert client.list_tables() == ["t"]
+
+
+@pytest.mark.parametrize("if_not_exists", [False, True])
+def test_another_that_is_made_meanwhile_stays(
+    client: fletching.Client, if_not_exists: bool
+) -> None:
+    def rows() -> Iterator[dict[str, int]]:
+        yield {"id": 1}
+        client.create_table("t", {"id": [7]})
+
+    if if_not_exists:
+        made = client.create_table("t", rows(), if_not_exists=True)
+        assert made.count_rows() == 1
+    else:
+        with pytest.raises(AlreadyExistsError):
+            client.create_table("t", rows())
     assert client.table("t").to_table().to_pydict() == {"id": [7]}
+    assert client.list_tables() == ["t"]
 
 
 def test_a_table_whose_rows_fail_is_not_left_behind(client: fletching.Client) -> None:

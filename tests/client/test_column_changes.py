@@ -234,7 +234,9 @@ def test_a_table_gets_another_name_and_properties(client: Client, table: Table) 
     assert renamed.name == "renamed"
     assert content(client.table("renamed"))["a"] == [1, 2, 3]
     renamed.set_properties({"x": "1", "acid.data.retain.hours": "48"})
-    renamed.remove_properties(["x", "nothing"])
+    renamed.set_properties({"on": True, "part": 0.5})
+    assert renamed.properties["on"] == "true"
+    renamed.remove_properties(["x", "nothing", "on", "part"])
     assert renamed.properties == {"acid.data.retain.hours": "48"}
     for wrong in ("-1", "soon", "nan"):
         with pytest.raises(InvalidArgumentError):

@@ -36,7 +36,9 @@ from fletching.catalog.schema import (
     write_sessions,
     write_streams,
 )
+from fletching.catalog.table_rows import drop_table
 from fletching.catalog.write_stream_rows import discard_staged
+from fletching.types import UNLISTED_MARK
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Table
@@ -45,6 +47,7 @@ __all__ = [
     "OWNERS",
     "ForgottenObject",
     "delete_sessions",
+    "drop_abandoned_tables",
     "drop_dropped_tables",
     "drop_tables_of",
     "expire_read_sessions",
@@ -319,6 +322,37 @@ def drop_tables_of(
     for chunk in chunks([row.id for row in rows]):
         connection.execute(update(tables).where(tables.c.id.in_(chunk)).values(dropped_at=now))
     return [row.name for row in rows]
+
+
+def drop_abandoned_tables(
+    connection: Connection, *, session_id: str, idle_before: float, now: float
+) -> list[str]:
+    """Drops unlisted tables to which nobody has written since a moment, or can any more; their ids.
+
+    Whoever was to fill them has died, or has given up and could not say so. The session of the given id is
+    open for ever, and so says nothing.
+    """
+    written = exists().where(
+        write_sessions.c.table_id == tables.c.id,
+        write_sessions.c.id != session_id,
+        write_sessions.c.ended_at.is_(None),
+        write_sessions.c.expires_at > now,
+    )
+    result: list[str] = []
+    for table_id in connection.execute(
+        select(tables.c.id)
+        .where(
+            tables.c.dropped_at.is_(None),
+            tables.c.name_key.like(f"%{UNLISTED_MARK}%"),
+            tables.c.modified_at <= idle_before,
+            not_(written),
+        )
+        .order_by(tables.c.id)
+        .with_for_update(skip_locked=True)
+    ).scalars():
+        drop_table(connection, table_id, now)
+        result.append(table_id)
+    return result
 
 
 def drop_dropped_tables(

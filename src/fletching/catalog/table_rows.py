@@ -32,7 +32,7 @@ from fletching.catalog.schema import (
     tables,
 )
 from fletching.errors import AlreadyExistsError, NoSuchProjectError, NoSuchTableError
-from fletching.types import TableName
+from fletching.types import UNLISTED_MARK, TableName
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -428,7 +428,7 @@ def publish_version(
 def list_tables(
     connection: Connection, project: str, schema: str, *, prefix: str, marker: str, limit: int
 ) -> list[TableRow]:
-    """Live tables whose name begins with ``prefix`` and comes after ``marker``, in name order.
+    """Listed live tables whose name begins with ``prefix`` and comes after ``marker``, in name order.
 
     Raises:
         NoSuchProjectError: there is no such project.
@@ -444,6 +444,7 @@ def list_tables(
         tables.c.schema_key == schema.casefold(),
         tables.c.dropped_at.is_(None),
         tables.c.name_key > marker.casefold(),
+        tables.c.name_key.not_like(f"%{UNLISTED_MARK}%"),
     )
     if prefix:
         folded = prefix.casefold()

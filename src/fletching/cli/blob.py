@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fletching.cli.cli_options import JsonOutput, Overwrite, TableArgument, TargetPartition, placed
 from fletching.cli.location import Location
-from fletching.cli.named_tables import find_table
+from fletching.cli.named_tables import filled_table, find_table
 from fletching.cli.output import (
     Figure,
     bytes_figure,
@@ -20,6 +20,10 @@ from fletching.cli.output import (
     progress,
     say,
 )
+from fletching.errors import AlreadyExistsError, NoSuchProjectError, NoSuchTableError
+
+if TYPE_CHECKING:
+    from fletching.client import Table
 
 __all__ = ["app"]
 
@@ -72,16 +76,33 @@ def put(
         location.open(create=create) as client,
         progress(table, len(entries), unit="files", quiet=as_json) as task,
     ):
-        if create:
-            client.create_table(table, FILE_SCHEMA, if_not_exists=True)
-        target = find_table(client, table)
 
         def stored(entry: FileEntry) -> None:
             task.advance(1, entry.size or 0)
 
-        files, size = put_files(
-            target, entries, column=column, partition=partition, overwrite=overwrite, on_file=stored
-        )
+        def put(target: Table) -> tuple[int, int]:
+            return put_files(
+                target,
+                entries,
+                column=column,
+                partition=partition,
+                overwrite=overwrite,
+                on_file=stored,
+            )
+
+        try:
+            known = find_table(client, table)
+        except (NoSuchProjectError, NoSuchTableError):
+            if not create:
+                raise
+            client.create_project(if_not_exists=True)
+            try:
+                with filled_table(client, table, FILE_SCHEMA) as target:
+                    files, size = put(target)
+            except AlreadyExistsError:  # another has made it meanwhile
+                files, size = put(find_table(client, table))
+        else:
+            files, size = put(known)
     _say(table, files, size, time.perf_counter() - started, "stored", as_json=as_json)
 
 

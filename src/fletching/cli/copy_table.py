@@ -13,7 +13,7 @@ import typer
 
 from fletching.cli.cli_options import Columns, Filter, JsonOutput, Overwrite, Partitions, placed
 from fletching.cli.location import Location
-from fletching.cli.named_tables import columns_named, find_table
+from fletching.cli.named_tables import columns_named, filled_table, find_table
 from fletching.cli.output import counted, human_bytes, print_json, progress, say
 from fletching.errors import NoSuchProjectError, NoSuchTableError, UsageError
 
@@ -77,7 +77,7 @@ def copy(
         batches = stack.enter_context(contextlib.closing(scan.to_batches()))
         first = next(batches, None)
         writing = stack.enter_context(there.open(create=to is not None))
-        made = _target(writing, target, origin, schema)
+        made = stack.enter_context(_target(writing, target, origin, schema))
         if to is None and made.full_name == origin.full_name:
             raise UsageError(f"{source} and {target} are one table")
         with (
@@ -104,14 +104,16 @@ def copy(
         )
 
 
-def _target(client: Client, name: str, origin: Table, schema: pa.Schema) -> Table:
+def _target(
+    client: Client, name: str, origin: Table, schema: pa.Schema
+) -> contextlib.AbstractContextManager[Table]:
+    """The table that is written; one that is made is seen once the block has filled it."""
     try:
-        return client.table(name)
+        return contextlib.nullcontext(client.table(name))
     except (NoSuchProjectError, NoSuchTableError):
         by = [column for column in origin.partition_columns if column in schema.names]
-        return client.create_table(
-            name, schema.remove_metadata(), partition_by=by or None, comment=origin.info.comment
-        )
+        comment = origin.info.comment
+        return filled_table(client, name, schema, partition_by=by, comment=comment)
 
 
 def _moved(

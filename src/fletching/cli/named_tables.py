@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,10 +13,20 @@ import typer
 from fletching.errors import NoSuchTableError, UsageError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from fletching.client import Client, Table
     from fletching.client.reading.scan import ScannedTable
 
-__all__ = ["AsOf", "as_moment", "columns_named", "find_table", "names_of", "table_as_of"]
+__all__ = [
+    "AsOf",
+    "as_moment",
+    "columns_named",
+    "filled_table",
+    "find_table",
+    "names_of",
+    "table_as_of",
+]
 
 AsOf = Annotated[
     str | None,
@@ -47,6 +59,34 @@ def find_table(client: Client, name: str) -> Table:
         if not like:
             raise
         raise NoSuchTableError(f"{exc.message}; did you mean {' or '.join(like)}?") from exc
+
+
+def filled_table(
+    client: Client,
+    name: str,
+    schema: pa.Schema,
+    *,
+    partition_by: Sequence[str] = (),
+    comment: str = "",
+) -> AbstractContextManager[Table]:
+    """A new table for the block to fill, which nobody sees before.
+
+    Raises:
+        AlreadyExistsError: the name is taken, at the beginning or by the end.
+    """
+    from fletching.client.table_creation import filled_table as filled
+    from fletching.client.table_creation import split_columns
+    from fletching.ipc.encoding import encode_schema
+    from fletching.protocol.messages.admin import CreateTable
+
+    data, partitions = split_columns(schema.remove_metadata(), partition_by)
+    request = CreateTable(
+        table=client.table_name(name),
+        arrow_schema=encode_schema(data),
+        partition_columns=partitions,
+        comment=comment,
+    )
+    return filled(client.channel, request)
 
 
 def as_moment(text: str) -> int | str | dt.datetime:

@@ -14,10 +14,15 @@ import typer
 from fletching.cli.cli_options import JsonOutput, Overwrite, TableArgument, TargetPartition, placed
 from fletching.cli.input_files import InputFile, input_files
 from fletching.cli.location import Location
-from fletching.cli.named_tables import find_table, names_of
+from fletching.cli.named_tables import filled_table, find_table, names_of
 from fletching.cli.output import counted, human_bytes, print_json, progress, say
 from fletching.cli.tabular import FileFormat, Opened, ReadOptions, open_batches
-from fletching.errors import NoSuchProjectError, NoSuchTableError, UsageError
+from fletching.errors import (
+    AlreadyExistsError,
+    NoSuchProjectError,
+    NoSuchTableError,
+    UsageError,
+)
 from fletching.protocol.types.constant_columns import scalar_of_text
 from fletching.types import PartitionSpec
 
@@ -137,33 +142,47 @@ def put(
         )
     inputs = input_files(files)
     rows = size = 0
-    with location.open(create=create) as client:
-        target = _existing(client, table, create=create)
+    lacking: dict[str, str] = {}
+
+    def write(client: Client, target: Table | None) -> None:
+        nonlocal rows, size
+        rows = size = 0
+        lacking.clear()
         sources = _Sources(inputs, file_format, options, partition, target)
-        lacking: dict[str, str] = {}
-        with contextlib.closing(sources.opened()) as opened:
+        with contextlib.ExitStack() as stack:
+            opened = stack.enter_context(contextlib.closing(sources.opened()))
             first = next(opened)
             if target is None:
-                target = sources.target = _created(
-                    client, table, first, inputs[0], partition, names_of(partition_by)
+                target = sources.target = stack.enter_context(
+                    _created(client, table, first, inputs[0], partition, names_of(partition_by))
                 )
-            with (
-                target.write_session(partition=partition, overwrite=overwrite) as session,
-                session.writer("stream-0") as writer,
-                progress(inputs[0].path, first.rows, quiet=as_json) as task,
-            ):
-                source: Opened | None = first
-                while source is not None:
-                    for name in sources.lacking(source.schema):
-                        lacking.setdefault(name, sources.name)
-                    for batch in source.batches:
-                        writer.write(batch)
-                        rows += batch.num_rows
-                        size += batch.nbytes
-                        task.advance(batch.num_rows, batch.nbytes)
-                    source = next(opened, None)
-                    if source is not None:
-                        task.restart(sources.name, source.rows)
+            session = stack.enter_context(
+                target.write_session(partition=partition, overwrite=overwrite)
+            )
+            writer = stack.enter_context(session.writer("stream-0"))
+            task = stack.enter_context(progress(inputs[0].path, first.rows, quiet=as_json))
+            source: Opened | None = first
+            while source is not None:
+                for name in sources.lacking(source.schema):
+                    lacking.setdefault(name, sources.name)
+                for batch in source.batches:
+                    writer.write(batch)
+                    rows += batch.num_rows
+                    size += batch.nbytes
+                    task.advance(batch.num_rows, batch.nbytes)
+                source = next(opened, None)
+                if source is not None:
+                    task.restart(sources.name, source.rows)
+
+    with location.open(create=create) as client:
+        target = _existing(client, table, create=create)
+        try:
+            write(client, target)
+        except AlreadyExistsError:
+            # Another has made it meanwhile: what can be read once more goes into that one.
+            if target is not None or not all(Path(file.path).is_file() for file in inputs):
+                raise
+            write(client, _existing(client, table, create=False))
     seconds = time.perf_counter() - started
     if as_json:
         done = {"table": table, "rows": rows, "bytes": size, "seconds": seconds}
@@ -194,10 +213,10 @@ def _created(
     file: InputFile,
     partition: str | None,
     partition_by: list[str] | None,
-) -> Table:
+) -> contextlib.AbstractContextManager[Table]:
     """A table of the first file's columns; its folders' keys partition it unless said otherwise."""
     by = partition_by or [key for key, _ in PartitionSpec.parse(partition)] or list(file.key_names)
-    return client.create_table(name, first.schema, partition_by=by or None, if_not_exists=True)
+    return filled_table(client, name, first.schema, partition_by=by)
 
 
 class _Sources:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from fletching.errors import UsageError
+from fletching.types import text_of_value
 
-__all__ = ["mapping_of", "names_of", "text_of", "whole_number"]
+__all__ = ["mapping_of", "names_of", "text_of", "texts_of", "whole_number"]
 
 _V = TypeVar("_V")
 
@@ -71,3 +72,15 @@ def mapping_of(name: str, values: Mapping[str, _V] | None) -> dict[str, _V]:
         if not isinstance(each, str):
             raise UsageError(f"{name} is a dict by name, and {each!r} is no name")
     return dict(values)
+
+
+def texts_of(name: str, values: Mapping[str, object] | None) -> dict[str, str]:
+    """Texts by name, as properties are; numbers, truths and days become the text that SQL writes.
+
+    Raises:
+        UsageError: no dict, a key that is no name, or a value that has no text of its own, such as None.
+    """
+    return {
+        key: text_of_value(f"{key!r} of {name}", each)
+        for key, each in mapping_of(name, values).items()
+    }

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, Self
 
 import pyarrow as pa
 
-from fletching.client.argument_checks import mapping_of, names_of
+from fletching.client.argument_checks import mapping_of, names_of, texts_of
 from fletching.client.change_data import deleting, one_row, only_columns, whole_rows
 from fletching.client.change_reports import ChangeReport
 from fletching.client.progress import ProgressLike, metered
@@ -526,7 +526,8 @@ class ChangingTable(StoredTable):
             messages.RenameTable(table=self.full_name, new_name=new_name), TableInfo
         )
         self.full_name = info.table
-        return self.reload()
+        self._set(info)
+        return self
 
     @property
     def properties(self) -> dict[str, str]:
@@ -538,9 +539,10 @@ class ChangingTable(StoredTable):
 
         Raises:
             InvalidArgumentError: a value that means nothing.
+            UsageError: a value that has no text, such as None: `remove_properties` removes.
         """
         self._new_key(None)
-        given = {name: str(value) for name, value in mapping_of("properties", properties).items()}
+        given = texts_of("properties", properties)
         return self._evolved(messages.AlterTable(table=self.full_name, set_properties=given))
 
     def remove_properties(self, names: Iterable[str]) -> Self:

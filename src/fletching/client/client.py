@@ -6,9 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Protocol, Self, Unpack
 
-import pyarrow as pa
-
-from fletching.client.argument_checks import mapping_of, names_of, text_of
+from fletching.client.argument_checks import names_of, text_of, texts_of
 from fletching.client.blobs.blob_access import BlobFile, get_blob, get_blobs, open_blob
 from fletching.client.blobs.blob_streams import BlobDataIterator, BlobStreamReader
 from fletching.client.blobs.blob_values import Blob
@@ -19,12 +17,13 @@ from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.result import Result, run_statements
 from fletching.client.sql_parameters import with_parameters
 from fletching.client.table import Table
+from fletching.client.table_creation import filled_table, split_columns
 from fletching.client.table_info import describe
 from fletching.client.table_schemas import columns_of, gives_columns
 from fletching.client.tabular.catalog_names import TableEntry
 from fletching.client.tabular.tabular_data import BatchStream, batches_of
-from fletching.client.transports.channel import Channel, patience
-from fletching.errors import NoSuchTableError, UsageError
+from fletching.client.transports.channel import Channel
+from fletching.errors import AlreadyExistsError, NoSuchTableError, UsageError
 from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.admin import (
     CreateProject,
@@ -35,7 +34,6 @@ from fletching.protocol.messages.admin import (
     TablePage,
 )
 from fletching.protocol.messages.responses import Done
-from fletching.protocol.types.table_schema import format_type, odps_type_of_field
 from fletching.types import DEFAULT_SCHEMA, TableName
 
 __all__ = ["Client"]
@@ -115,8 +113,7 @@ class Client:
             name: ``table``, ``schema.table`` or ``project.schema.table``.
             data_or_schema: an Arrow schema, or columns as text: ``"id BIGINT, image BLOB, tags
                 ARRAY<STRING>"``; or rows, as `Table.append` takes them, which give the columns and
-                are appended. If that fails, the table is dropped again, unless there are rows in it
-                by then: of others, or these, where the answer that they had come was lost.
+                are appended. Nobody sees the table before they are in it, and there is none if that fails.
             partition_by: partition columns. One that the schema has is taken out of the data
                 columns and keeps its type; any other is text. A dict gives ODPS types by name.
             if_not_exists: return the table that is there, whatever its columns are; rows are not
@@ -145,35 +142,25 @@ class Client:
             # Not what pandas keeps beside its columns: it tells of these rows, not of the table's.
             columns = rows.schema.remove_metadata()
         data, partition_columns = split_columns(columns, partition_by)
-        info = self.channel.call(
-            CreateTable(
-                table=self.table_name(name),
-                arrow_schema=encode_schema(data),
-                partition_columns=partition_columns,
-                comment=comment,
-                properties={
-                    key: str(value) for key, value in mapping_of("properties", properties).items()
-                },
-                primary_key=names_of("primary_key", primary_key),
-                lifecycle_days=lifecycle_days,
-                if_not_exists=if_not_exists and rows is None,
-            ),
-            TableInfo,
+        request = CreateTable(
+            table=self.table_name(name),
+            arrow_schema=encode_schema(data),
+            partition_columns=partition_columns,
+            comment=comment,
+            properties=texts_of("properties", properties),
+            primary_key=names_of("primary_key", primary_key),
+            lifecycle_days=lifecycle_days,
+            if_not_exists=if_not_exists,
         )
-        table = Table(self.channel, info)
-        if rows is not None:
-            try:
+        if rows is None:
+            return Table(self.channel, self.channel.call(request, TableInfo))
+        try:
+            with filled_table(self.channel, request) as table:
                 table.append(rows, progress=progress)
-            except BaseException as error:
-                # The very table, and only if nobody has put rows into it meanwhile.
-                drop = DropTable(
-                    table=self.table_name(name),
-                    if_exists=True,
-                    table_id=info.table_id,
-                    if_version=info.version,
-                )
-                self.channel.on_leaving(lambda last: last.call(drop, Done), patience(type(error)))
-                raise
+        except AlreadyExistsError:
+            if if_not_exists:  # another was faster
+                return self.table(name)
+            raise
         return table
 
     def table(self, name: str) -> Table:
@@ -357,31 +344,3 @@ class _Reopening(Protocol):
 
 def _reopened(reopen: _Reopening, project: str, schema: str) -> Client:
     return reopen.open_client(project, schema)
-
-
-def split_columns(
-    columns: pa.Schema, partition_by: Sequence[str] | Mapping[str, str] | str | None
-) -> tuple[pa.Schema, tuple[tuple[str, str], ...]]:
-    """Data columns, and partition columns as (name, ODPS type) pairs.
-
-    Raises:
-        UsageError: a partition column named twice.
-    """
-    if isinstance(partition_by, str):
-        partition_by = [partition_by]
-    by_name = {field.name.casefold(): field for field in columns}
-    typed = dict(partition_by) if isinstance(partition_by, Mapping) else {}
-    pairs: list[tuple[str, str]] = []
-    for name in partition_by or ():
-        field = by_name.get(name.casefold())
-        kind = typed.get(name) or (
-            "string" if field is None else format_type(odps_type_of_field(field))
-        )
-        pairs.append((name if field is None else field.name, kind))
-    given_names = {name.casefold() for name, _ in pairs}
-    if len(given_names) != len(pairs):
-        raise UsageError(
-            f"partition columns name one twice: {', '.join(name for name, _ in pairs)}"
-        )
-    data = [field for field in columns if field.name.casefold() not in given_names]
-    return pa.schema(data, metadata=columns.metadata), tuple(pairs)

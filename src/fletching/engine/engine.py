@@ -270,6 +270,11 @@ class Engine:
         self._check_open()
         return self._changing.compute(request, operation, compute)
 
+    def report(self, table: TableName, key: str) -> changes.Changed | None:
+        """What the change of a table came to that had an idempotency key; None if there was none."""
+        self._check_open()
+        return self._changing.report(table, key)
+
     def replace_view(self, request: admin.CreateTable, table_id: str) -> admin.TableInfo:
         """Creates a view in the place of another; see `Tables.replace`."""
         self._check_open()

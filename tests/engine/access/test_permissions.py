@@ -120,3 +120,14 @@ def test_requests_about_a_project() -> None:
         chosen.check(key, admin.CreateSchema(project="demo", schema="s"))
     whole = AccessSnapshot({}, {"id": [Grant("id", "demo", "*", Permission.ADMIN)]})
     whole.check(key, admin.CreateSchema(project="demo", schema="s"))
+
+
+def test_a_table_that_is_not_listed_yet_is_granted_as_the_one_that_it_becomes() -> None:
+    key = AccessKey("id", "id", "secret")
+    snapshot = AccessSnapshot({}, {"id": [Grant("id", "demo", "events", Permission.ADMIN)]})
+    made = TableName("demo", "events").unlisted("t0123")
+    snapshot.check(key, changes.RenameTable(table=made, new_name="events"))
+    assert snapshot.may_read(key, made)
+    with pytest.raises(NoPermissionError, match="may not admin"):
+        snapshot.check(key, changes.RenameTable(table=made, new_name="payroll"))
+    assert not snapshot.may_read(key, TableName("demo", "payroll").unlisted("t0123"))

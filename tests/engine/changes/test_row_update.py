@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +122,46 @@ def test_rows_by_partition() -> None:
     assert sum(map(len, by_text.values())) == 4
     with pytest.raises(InvalidArgumentError, match="column hh would be null"):
         by_partition(columns, [pa.array(["a"]), pa.array([None], pa.int64())])
+
+
+@pytest.mark.parametrize(
+    ("kind", "expression"),
+    [
+        ("varchar(3)", "'abcdef'"),
+        ("array<varchar(2)>", "l"),
+        ("struct<A:char(2),b:bigint>", "s"),
+        ("struct<b:bigint>", "s"),
+        ("bigint", "' 12 '"),
+        ("bigint", "'1_0'"),
+        ("bigint", "1.5"),
+        ("bigint", "'x'"),
+        ("double", "'0x10'"),
+        ("decimal(5,2)", "'1.239'"),
+        ("decimal(5,2)", "123456"),
+        ("date", "'2024-02-30'"),
+        ("date", "'epoch'"),
+        ("date", "'2024-03-01'"),
+        ("string", "2"),
+        ("array<bigint>", "'[1]'"),
+    ],
+)
+def test_a_column_takes_what_it_takes_of_a_statement(
+    tmp_path: Path, kind: str, expression: str
+) -> None:
+    client = fletching.connect(tmp_path / "data", create=True)
+
+    def outcome(change: Callable[[Table], object]) -> object:
+        client.drop_table("t", if_exists=True)
+        columns = f"id BIGINT, x {kind}, l ARRAY<STRING>, s STRUCT<B:BIGINT,a:STRING>"
+        table = client.create_table("t", columns)
+        table.append([{"id": 1, "l": ["abc", None], "s": {"B": 7, "a": "xyz"}}])
+        try:
+            change(table)
+        except FletchingError as error:
+            return type(error)
+        return table.to_table()["x"].to_pylist()
+
+    with client:
+        text = f"update t set x = {expression} where id > 0"
+        by_statement = outcome(lambda _: client.sql(text))
+        assert outcome(lambda table: table.update({"x": expression})) == by_statement

@@ -174,6 +174,9 @@ def test_faults_of_the_service_are_not_kept_as_outcomes(house: Any, instances: I
         def compute_changes(self, request: Any, operation: str, compute: Any) -> Any:
             return self.call(request)
 
+        def report(self, table: Any, key: str) -> Any:
+            return self.call(key)
+
         def replace_view(self, request: Any, table_id: str) -> Any:
             return self.call(request)
 

@@ -18,8 +18,15 @@ from tests.instance_rows import ENDED, RUNNING
 from fletching.catalog.instance_rows import InstanceFilter, InstanceRow, insert_instance
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
+from fletching.engine.query import outcomes as outcomes_module
 from fletching.engine.query.outcomes import Outcomes
-from fletching.errors import NoPermissionError, NotFoundError, ServiceUnavailableError
+from fletching.errors import (
+    NoPermissionError,
+    NotFoundError,
+    ServiceUnavailableError,
+    StorageError,
+    StorageFullError,
+)
 from fletching.protocol.messages.requests import CreateReadSession, Request
 from fletching.sql.statements.statement_kinds import Namespace
 
@@ -269,3 +276,30 @@ def test_what_may_not_be_read_is_refused_also_to_who_does_not_wait(house: House)
             ended = instances.wait("demo", row.id, 30)
             state: Any = instances.state(ended)
             assert state.error[:2] == (403, "NoPermission")
+
+
+@pytest.mark.parametrize("error", [StorageError("gone"), StorageFullError("full")])
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_is_done_is_not_told_to_have_failed_because_it_could_not_be_kept(
+    house: House, monkeypatch: pytest.MonkeyPatch, error: Exception, shared: bool
+) -> None:
+    database = house.engine.context.database
+    original = type(database).write
+    failing = [True]
+
+    @contextlib.contextmanager
+    def write(self: Any, **options: Any) -> Any:
+        with original(self, **options) as connection:
+            yield connection
+            if failing and "wait_seconds" in options:
+                raise error
+
+    monkeypatch.setattr(outcomes_module, "_FAILURE_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(house.engine.instances._outcomes, "_shared", lambda: shared)
+    monkeypatch.setattr(type(database), "write", write)
+    row = house.engine.instances.run("insert into t values (1)", HERE)
+    assert row.succeeded
+    assert house.engine.instances.get("demo", row.id) == row
+    assert not written(house, row.id)
+    failing.clear()
+    until(lambda: written(house, row.id))

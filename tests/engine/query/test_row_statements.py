@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.engine.query.conftest import Sql
+from sqlalchemy import delete
+from tests.engine.conftest import on_both_databases
+from tests.engine.query.conftest import HERE, Sql
 
+from fletching.catalog.schema import instances
 from fletching.engine.changes.attempts import Attempts
 from fletching.engine.query import row_statements
 from fletching.errors import ConflictError, ServiceUnavailableError
+from fletching.protocol.messages.admin import new_instance_id
 from fletching.protocol.messages.requests import CommitWriteSession
 
 
@@ -28,7 +32,7 @@ def rows(sql: Sql) -> list[tuple[str, ...]]:
     return sorted(sql.rows("select a, s, n, pt from t"))
 
 
-HERE = [("1", "one", "1.5", "x"), ("2", "two", r"\N", "x")]
+ROWS = [("1", "one", "1.5", "x"), ("2", "two", r"\N", "x")]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +48,7 @@ HERE = [("1", "one", "1.5", "x"), ("2", "two", r"\N", "x")]
 )  # fmt: skip
 def test_inserted_rows(table: Sql, statement: str, count: int, came: list[tuple[str, ...]]) -> None:
     assert table.changed(statement) == count
-    assert [row for row in rows(table) if row not in HERE] == came
+    assert [row for row in rows(table) if row not in ROWS] == came
 
 
 def test_overwriting_leaves_other_partitions(table: Sql) -> None:
@@ -69,17 +73,17 @@ def test_overwriting_leaves_other_partitions(table: Sql) -> None:
 def test_what_does_not_fit_changes_nothing(table: Sql, statement: str, words: str) -> None:
     table("create view v as select 1 as x")
     assert words in table.fails(statement)
-    assert rows(table) == HERE
+    assert rows(table) == ROWS
 
 
 @pytest.mark.parametrize(
     ("statement", "count", "left"),
     [
-        ("delete from t where a = 1", 1, [HERE[1]]),
-        ("delete from t where a * 2 = 4", 1, [HERE[0]]),
-        ("delete from t where a in (select max(a) from t)", 1, [HERE[0]]),
-        ("update t set s = 'new', n = a where n is null", 1, [HERE[0], ("2", "new", "2.0", "x")]),
-        ("update t set pt = 'y' where a = 1", 1, [("1", "one", "1.5", "y"), HERE[1]]),
+        ("delete from t where a = 1", 1, [ROWS[1]]),
+        ("delete from t where a * 2 = 4", 1, [ROWS[0]]),
+        ("delete from t where a in (select max(a) from t)", 1, [ROWS[0]]),
+        ("update t set s = 'new', n = a where n is null", 1, [ROWS[0], ("2", "new", "2.0", "x")]),
+        ("update t set pt = 'y' where a = 1", 1, [("1", "one", "1.5", "y"), ROWS[1]]),
     ],
 )
 def test_changed_rows(table: Sql, statement: str, count: int, left: list[tuple[str, ...]]) -> None:
@@ -301,7 +305,7 @@ def test_rows_whose_commit_was_not_answered_are_inserted_once(
     assert table.changed("insert into t partition (pt='y') values (3, 'x', 2), (4, 'y', 2)") == 2
     assert table.changed("create table made as select a from t where pt = 'x'") == 2
     monkeypatch.undo()
-    assert rows(table) == [*HERE, ("3", "x", "2.0", "y"), ("4", "y", "2.0", "y")]
+    assert rows(table) == [*ROWS, ("3", "x", "2.0", "y"), ("4", "y", "2.0", "y")]
     assert sorted(table.rows("select a from made")) == [("1",), ("2",)]
 
 
@@ -339,3 +343,46 @@ def test_a_change_whose_commit_was_not_answered_is_not_told_to_have_failed(
     monkeypatch.undo()
     expected = "2.5" if committed else "1.5"
     assert table.rows("select n from t where a = 1") == [(expected,)]
+
+
+AGAIN = {
+    "insert into t values (7)": 1,
+    "insert into t values (7); insert into t values (7), (8)": 2,
+    "insert overwrite table t select n + 1 from t": 2,
+    "from t insert into table t select n insert into table u select n": 4,
+    "update t set n = n + 1 where true": 2,
+    "update t set n = n + 1 where n in (select max(n) from t)": 1,
+    "delete from t where n = 1; insert into t values (5)": 1,
+    "merge into t using (select 1 as n union all select 9) s on t.n = s.n"
+    " when matched then update set n = 100 when not matched then insert values (s.n)": 2,
+    "create table made as select n from t": 2,
+    "create table if not exists made as select n from t": 2,
+    "clone table t to made": 2,
+}
+
+
+@on_both_databases
+@pytest.mark.parametrize("text", AGAIN)
+def test_a_repetition_of_statements_whose_outcome_is_lost_changes_nothing(
+    sql: Sql, text: str
+) -> None:
+    """As when the process died between their commit and the row that tells of them."""
+    sql("create table t (n bigint); create table u (n bigint); insert into t values (1), (2)")
+
+    def content() -> list[object]:
+        tables = [line.split(":")[1] for line in sql("show tables").splitlines()]
+        return [(name, sorted(sql.rows(f"select n from {name}"))) for name in sorted(tables)]
+
+    id_ = new_instance_id(1_800_000_000.0)
+    first = sql.instances.run(text, HERE, instance_id=id_)
+    assert (first.succeeded, sql.instances.affected(first)) == (True, AGAIN[text]), first.result
+    after = content()
+    with sql.house.engine.context.database.write() as connection:
+        connection.execute(delete(instances))
+    again = sql.instances.run(text, HERE, instance_id=id_)
+    assert (again.succeeded, sql.instances.affected(again)) == (True, AGAIN[text]), again.result
+    assert content() == after
+    assert sql.instances.run(text, HERE, instance_id=id_) == again
+    if "create" not in text and "clone" not in text:
+        sql(text)
+        assert content() != after

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from fletching.types import PartitionSpec, TableName
 
 T = TableName("demo", "t")
 SCHEMA = pa.schema([("n", pa.int32())])
+NUMBERS = itertools.count()
 
 
 def batch(*numbers: int) -> pa.RecordBatch:
@@ -31,7 +33,7 @@ def batch(*numbers: int) -> pa.RecordBatch:
 def write(house: Any, batches: Iterator[pa.RecordBatch], **options: Any) -> int:
     return stage_rows(
         house.engine, T, batches, partition=PartitionSpec(), overwrite=options.get("overwrite", False),
-        columns_of=cast_to(SCHEMA), schema=SCHEMA,
+        columns_of=cast_to(SCHEMA), schema=SCHEMA, key=options.get("key", f"k{next(NUMBERS)}"),
     ).commit()  # fmt: skip
 
 
@@ -105,7 +107,7 @@ def test_a_commit_that_was_not_answered_is_asked_for(
     verbs: Any = Unsure(house, committed=committed, error=error, away=away)
     staged = stage_rows(
         verbs, T, iter([batch(1, 2)]), partition=PartitionSpec(), overwrite=False,
-        columns_of=cast_to(SCHEMA), schema=SCHEMA,
+        columns_of=cast_to(SCHEMA), schema=SCHEMA, key="k",
     )  # fmt: skip
     if committed and away < 99:
         assert staged.commit() == 2

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.engine.conftest import House, T, on_both_databases
 
 from fletching import ipc
 from fletching.engine.tables.partitions import (
@@ -33,7 +34,7 @@ from fletching.protocol.messages.admin import (
     ListPartitions,
     ListTables,
 )
-from fletching.protocol.messages.changes import AlterTable
+from fletching.protocol.messages.changes import AlterTable, RenameTable
 from fletching.protocol.types.blob_type import blob
 from fletching.sql.statements.partition_properties import PARTITION_TIERS, declared_tiers
 from fletching.types import PartitionSpec, TableName
@@ -413,3 +414,25 @@ def test_a_partition_has_a_property_of_its_own(house: Any) -> None:
         with pytest.raises(error):
             alter(partition, **properties)
     assert house.describe().properties == kept
+
+
+@on_both_databases
+def test_an_unlisted_table_is_renamed_once_and_answers_a_repetition(house: House) -> None:
+    made = house.create(SCHEMA, unlisted=True)
+    assert made.table == T.unlisted(made.table_id)
+    assert made.table.wanted == T
+    page = house.engine.call(ListTables(project=T.project))
+    assert page.tables == ()  # type: ignore[attr-defined]  # a TablePage
+    with pytest.raises(NoSuchTableError):
+        house.describe()
+    rename = RenameTable(table=made.table, new_name=T.name)
+    first = house.engine.call(rename)
+    assert house.engine.call(rename) == first
+    assert house.describe().table_id == made.table_id
+    with pytest.raises(InvalidArgumentError):
+        house.engine.call(RenameTable(table=T, new_name=made.table.name))
+    other = house.create(SCHEMA, unlisted=True, table=TableName(T.project, "u"))
+    with pytest.raises(AlreadyExistsError):
+        house.engine.call(RenameTable(table=other.table, new_name=T.name))
+    with pytest.raises(AlreadyExistsError):
+        house.create(SCHEMA, unlisted=True)

@@ -54,6 +54,13 @@ def test_no_form_of_ours_is_taken_from_us() -> None:
         ("cast(tags as bigint)", "no conversion from ARRAY<STRING> to BIGINT"),
         ("cast(1 as array<int>)", "no conversion from INT to ARRAY<INT>"),
         ("cast(1 as decimal(39,1))", "more than 38 digits"),
+        ("cast(array(1) as array<decimal(39,1)>)", "more than 38 digits"),
+        ("cast('a' as varchar(0))", "VARCHAR has a length from 1 to 65535"),
+        ("cast(array('a') as array<varchar(65536)>)", "VARCHAR has a length from 1 to 65535"),
+        (
+            "cast(map(1, array('a')) as map<int, array<char(256)>>)",
+            "CHAR has a length from 1 to 255",
+        ),
         ("id[0]", "a BIGINT has no elements"),
         ("tags['a']", "elements of an array are counted"),
         ("percentile_approx(n, 0.5, 1, 1)", "takes no weights"),

@@ -75,9 +75,15 @@ def is_repeatable(request: Request) -> bool:
     if isinstance(request, ChangeRequest):
         # With a key the service tells a repetition from another change.
         return request.idempotency_key is not None
+    if isinstance(request, RenameTable):
+        return bool(request.table.unlisted_id)
+    if isinstance(request, RunStatement):
+        # Statements with an id of their own are run once; where their outcome was lost with a server, they are
+        # run again and change no rows twice.
+        return bool(request.instance_id)
     return not isinstance(
         request,
-        AddColumns | DropTag | RenameTable | RunStatement | WriteTable | WriteBlob | WriteBlobs,
+        AddColumns | DropTag | WriteTable | WriteBlob | WriteBlobs,
     )
 
 

@@ -103,7 +103,7 @@ class Grant:
             return False
         # Names are equal as the catalog compares them: case-folded, not only in lower case.
         pattern = self.table.casefold()
-        name = table.name.casefold()
+        name = table.wanted.name.casefold()
         if "." in pattern:
             return fnmatch.fnmatchcase(f"{table.schema.casefold()}.{name}", pattern)
         return fnmatch.fnmatchcase(name, pattern)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 
 import msgspec
@@ -13,7 +12,7 @@ from fletching import faultpoints, ipc
 from fletching.catalog.partition_rows import list_partitions
 from fletching.catalog.publishing import Publication
 from fletching.catalog.segment_rows import encode_partition
-from fletching.catalog.table_rows import get_table, lock_table
+from fletching.catalog.table_rows import find_table, get_table, lock_table
 from fletching.catalog.version_rows import check_readable, remember_change
 from fletching.engine.changes.attempts import Attempts, Draft
 from fletching.engine.changes.change_conditions import (
@@ -46,6 +45,7 @@ from fletching.protocol.messages.changes import (
     TruncateTable,
     UpdateRows,
 )
+from fletching.types import TableName
 
 __all__ = ["Changes"]
 
@@ -134,9 +134,6 @@ class Changes:
     ) -> Changed:
         """Makes a change that a query works out, anew whenever others were faster.
 
-        It has a key, so that one whose commit was not answered is not told to have failed: whoever runs the
-        statement again has no key of its own.
-
         Args:
             request: the table, and the conditions that every change may have.
             operation: what the table's history calls it.
@@ -146,12 +143,15 @@ class Changes:
             ConflictError: others were always faster.
             FletchingError: what ``compute`` raises.
         """
-        if request.idempotency_key is None:
-            key = f"statement-{secrets.token_hex(12)}"
-            request = msgspec.structs.replace(request, idempotency_key=key)
         return self._attempts.make(
             request, operation, lambda view: compute(ComputedChanges(self._context, view))
         )
+
+    def report(self, table: TableName, key: str) -> Changed | None:
+        """What the change of a table came to that had a key; None if there was none, or no such table."""
+        with self._context.database.read() as connection:
+            row = find_table(connection, table)
+            return None if row is None else replayed(connection, row.id, key)
 
     def _ended(
         self,

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from fletching.catalog.segment_rows import SegmentRow
+from fletching.engine.query.assignment import assigned, writable
 from fletching.engine.query.result_types import duck_arrow_type
 from fletching.engine.reading.output_schema import output_columns
 from fletching.engine.reading.physical_projection import OutputMapping, PhysicalProjection
@@ -27,6 +28,7 @@ from fletching.protocol.messages.requests import ArrowOptions
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+    from duckdb.sqltypes import DuckDBPyType
 
 __all__ = ["Evaluator", "ExpressionFilter"]
 
@@ -46,9 +48,18 @@ _SETTINGS = {
 class Evaluator:
     """Evaluates expressions for the rows of batches. Not thread-safe."""
 
-    def __init__(self, expressions: Sequence[str]) -> None:
-        """Takes expressions in DuckDB's SQL, parsed and checked; see `sql/value_expressions`."""
+    def __init__(
+        self, expressions: Sequence[str], targets: Sequence[tuple[pa.Field, str]] = ()
+    ) -> None:
+        """Takes expressions.
+
+        Args:
+            expressions: in DuckDB's SQL, parsed and checked; see `sql/value_expressions`.
+            targets: of each the column that takes its values, and what that is declared as: they are what
+                `fletching.engine.query.assignment` makes of them. Without any they are as DuckDB gives them.
+        """
         self._expressions = expressions
+        self._targets = targets
         self._connection: _Connection | None = None
 
     def __enter__(self) -> Callable[[pa.RecordBatch], list[pa.Array]]:
@@ -88,11 +99,13 @@ class Evaluator:
         # The rows' numbers bring them back in order, and are there where no column is needed.
         rows = pa.Table.from_arrays([numbers, *arrays], names=[_ROW, *batch.schema.names])
         chosen = ", ".join(f"{text} AS v{n}" for n, text in enumerate(self._expressions))
+        sql = f'SELECT {chosen}, "{_ROW}" FROM changed_rows'  # noqa: S608 - parsed and checked
         try:
             with self._connection as connection:
                 connection.register("changed_rows", rows)
+                taken = self._taken(connection.sql(sql).types)
                 result = connection.sql(
-                    f'SELECT {chosen} FROM changed_rows ORDER BY "{_ROW}"'  # noqa: S608 - parsed and checked
+                    f'SELECT {taken} FROM ({sql}) ORDER BY "{_ROW}"'  # noqa: S608 - likewise
                 ).to_arrow_table()
                 connection.unregister("changed_rows")
         except duckdb.Error as error:
@@ -100,6 +113,15 @@ class Evaluator:
                 f"an expression cannot be evaluated: {str(error).splitlines()[0][:300]}"
             ) from error
         return [column.combine_chunks() for column in result.columns]
+
+    def _taken(self, types: Sequence[DuckDBPyType]) -> str:
+        """What columns take of the expressions' values, which are of these types."""
+        values = [f"v{number}" for number in range(len(self._expressions))]
+        for number, (field, declared) in enumerate(self._targets):
+            if writable(field.type):  # values of others are converted as those of Arrow are
+                taken = assigned(types[number], field, declared)
+                values[number] = taken.replace("{}", values[number])
+        return ", ".join(f"{value} AS v{number}" for number, value in enumerate(values))
 
 
 def _read_by_duckdb(name: str, column: pa.Array) -> pa.Array:

@@ -18,6 +18,7 @@ from fletching.engine.changes.row_writer import RowWriter
 from fletching.engine.changes.rows_meanwhile import RowsMeanwhile
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import canonical_value
+from fletching.engine.tables.table_description import table_schema_of
 from fletching.errors import (
     ConflictError,
     InvalidArgumentError,
@@ -118,7 +119,12 @@ class RowUpdate:
         gathered: dict[int, GatheredRows] = defaultdict(GatheredRows)
         sources: dict[str, None] = {}
         total = 0
-        with Evaluator(list(self._computed.values())) as evaluate:
+        declared = {each.name: each.type for each in table_schema_of(view.table).data_columns}
+        targets = [
+            (columns.field(index), declared.get(columns.names[index], ""))
+            for index in self._computed
+        ]
+        with Evaluator(list(self._computed.values()), targets) as evaluate:
             for group in self._groups(view.chosen_rows(condition, projection)):
                 for matches, batch in group:
                     index, rows = view.positions(matches)

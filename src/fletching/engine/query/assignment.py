@@ -1,4 +1,4 @@
-"""What a column of a table takes of a value that a statement computes: one rule for INSERT, UPDATE and MERGE.
+"""What a column of a table takes of a value that is computed: one rule for INSERT, UPDATE, MERGE and ``table.update``.
 
 A statement's values are cast, as by CAST: texts are read, digits and moments that are finer than the column
 are rounded, and what is beyond it is refused. What DuckDB's casts do beyond that is left out, at every
@@ -24,7 +24,7 @@ from fletching.sql.functions.sql_types import type_of_arrow
 if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType
 
-__all__ = ["assigned"]
+__all__ = ["assigned", "writable"]
 
 _FRACTIONS = {"float", "double", "decimal"}
 _TEXT_NUMBERS = "DECIMAL(38, 18)"
@@ -51,6 +51,15 @@ class _Assigned(NamedTuple):
     sql: str
     type: str
     cast: bool = False
+
+
+def writable(data_type: pa.DataType) -> bool:
+    """Whether statements write values of a type: whether DuckDB has a type for them."""
+    try:
+        duck_type_of(data_type)
+    except InvalidArgumentError:
+        return False
+    return True
 
 
 def assigned(source: DuckDBPyType, field: pa.Field, declared: str) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -57,7 +58,6 @@ from fletching.errors import (
     NotFoundError,
     OperationCancelledError,
     ServiceError,
-    ServiceUnavailableError,
     SqlSyntaxError,
 )
 from fletching.ipc.encoding import encode_schema
@@ -100,6 +100,8 @@ worked out; small segments of a table put together; sessions, in which further s
 _CLEANING_SECONDS = 600.0
 _CLEANING_PATIENCE = 0.25
 _END_SECONDS = 10.0
+
+logger = logging.getLogger("fletching.engine")
 
 _CHANGE_NOTHING = (QueryStatement, Assignment, Explanation, Setting, Use)
 
@@ -175,7 +177,9 @@ class Instances:
             kind: `SQL`, `MERGE`, or `COST`, which executes nothing.
             source: what the client submitted, kept for it as it is.
             instance_id: by default a new one. Statements that are known by it already are not run
-                again, if they are the same ones of the same owner: their row is what is returned.
+                again, if they are the same ones of the same owner: their row is what is returned. Where it is
+                not known what came of them, they are run again, and rows that they have changed are not
+                changed again.
             flags: what is set before the first statement, as by SET.
 
         Raises:
@@ -277,6 +281,7 @@ class Instances:
                     visible=visible,
                     store=self._results.store,
                     watched=run,
+                    run_id=run.row.id,
                     flags=flags,
                 )
             printed = bounded_text(outcome.printed)
@@ -328,12 +333,14 @@ class Instances:
             if now - self._cleaned_at < _CLEANING_SECONDS:
                 return
             self._cleaned_at = now
-        # Whoever waits for this statement does not wait for a writer that keeps others out: another
-        # statement cleans.
-        with contextlib.suppress(NotFoundError, ServiceUnavailableError):
+        # Whoever waits for this statement does not wait for a writer that keeps others out, nor hears that it
+        # failed because old ones could not be forgotten: another statement cleans.
+        try:
             with self._context.database.write(wait_seconds=_CLEANING_PATIENCE) as connection:
                 forget_instances(connection, now - KEPT_SECONDS)
             forget_results(self._context)
+        except FletchingError as error:
+            logger.info("old statements are forgotten later: %s", error)
 
     # --- sessions ----------------------------------------------------------------------------
 

@@ -3,8 +3,9 @@
 A writer of another process may keep every other out of a catalog file for minutes, and a SELECT does not wait
 for it: its row is answered for from memory until a thread has written it, with others that came meanwhile. What
 is lost with the process then is what can be asked again; whoever asked has its answer. What statements have
-changed is written before anybody hears of it, if the lock is not held for long. Rows that wait are bounded:
-above that, statements are refused before they begin, never when they have done something.
+changed is written before anybody hears of it, if the lock is not held for long and the catalog can be written; if
+not, it waits like the rest, and a repetition of the statement finds what was changed by the keys of its changes.
+Rows that wait are bounded: above that, statements are refused before they begin, never when they have done something.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from fletching.catalog.instance_rows import (
     list_instances,
     update_instance,
 )
-from fletching.errors import ServiceUnavailableError
+from fletching.errors import ServiceUnavailableError, StorageError, StorageFullError
 
 __all__ = ["Outcomes"]
 
@@ -97,8 +98,8 @@ class Outcomes:
             new: whether it has not been kept before.
             soon: it is enough if it is there soon, as it is of what has changed nothing.
 
-        Raises:
-            StorageFullError, StorageError: the catalog cannot keep it.
+        What the catalog cannot keep now is answered for from memory, and tried again: the statement is done, and
+        whoever heard of a failure would run it again.
         """
         gathers = soon and not self._shared() and len(self._unwritten) < MOST_UNWRITTEN // 2
         # A row whose beginning waits must not overtake it.
@@ -109,7 +110,9 @@ class Outcomes:
                         insert_instance(connection, row)
                     else:
                         update_instance(connection, row)
-            except ServiceUnavailableError:
+            except (ServiceUnavailableError, StorageError, StorageFullError) as error:
+                if not isinstance(error, ServiceUnavailableError):
+                    logger.warning("the outcome of statement %s waits: %s", row.id, error)
                 self._locked_out = True
             else:
                 return

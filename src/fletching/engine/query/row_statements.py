@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
 import pyarrow as pa
 
 from fletching.engine.query.assignment import assigned
@@ -53,13 +54,15 @@ if TYPE_CHECKING:
     from fletching.engine.changes.computed_changes import ComputedChanges
 
 
-__all__ = ["change", "insert"]
+__all__ = ["change", "insert", "with_key"]
 
 _INSERT_ATTEMPTS = 5
 
 
-def insert(run: ScriptRun, targets: Sequence[Target]) -> int:
+def insert(run: ScriptRun, targets: Sequence[Target], keys: Sequence[str] = ()) -> int:
     """Writes the rows of a query into a table, or those of several; returns how many.
+
+    The commit of each target has a key, by default the next one of the run.
 
     No row of one target is visible before those of all others are stored, so that what cannot be computed for
     one changes none. What others committed first is read anew: the query is run again, a few times at most.
@@ -67,32 +70,33 @@ def insert(run: ScriptRun, targets: Sequence[Target]) -> int:
     tables = [str(target.table).casefold() for target in targets]
     # Of a table that is written to twice, the first commit is no change by others.
     alone = [tables.count(table) == 1 for table in tables]
+    keys = keys or [next(run.keys) for _ in targets]
     staged: list[StagedRows] = []
     with contextlib.ExitStack() as left:
-        for target, is_alone in zip(targets, alone, strict=True):
-            staged.append(_stored(run, target, is_alone, _INSERT_ATTEMPTS))
+        for target, is_alone, key in zip(targets, alone, keys, strict=True):
+            staged.append(_stored(run, target, is_alone, key, _INSERT_ATTEMPTS))
             left.callback(staged[-1].abort)
         return sum(
-            [_visible(run, *each) for each in zip(targets, alone, staged, strict=True)],
+            [_visible(run, *each) for each in zip(targets, alone, keys, staged, strict=True)],
         )
 
 
-def _stored(run: ScriptRun, target: Target, alone: bool, attempts: int) -> StagedRows:
+def _stored(run: ScriptRun, target: Target, alone: bool, key: str, attempts: int) -> StagedRows:
     for _ in range(attempts - 1):
         with contextlib.suppress(ConflictError):
-            return _insert(run, target, alone)
-    return _insert(run, target, alone)
+            return _insert(run, target, alone, key)
+    return _insert(run, target, alone, key)
 
 
-def _visible(run: ScriptRun, target: Target, alone: bool, staged: StagedRows) -> int:
+def _visible(run: ScriptRun, target: Target, alone: bool, key: str, staged: StagedRows) -> int:
     for attempts in range(_INSERT_ATTEMPTS - 1, 0, -1):
         with contextlib.suppress(ConflictError):
             return staged.commit()
-        staged = _stored(run, target, alone, attempts)
+        staged = _stored(run, target, alone, key, attempts)
     return staged.commit()
 
 
-def _insert(run: ScriptRun, target: Target, alone: bool) -> StagedRows:
+def _insert(run: ScriptRun, target: Target, alone: bool, key: str) -> StagedRows:
     info = run.describe(target.table)
     if VIEW_TEXT in info.properties:
         raise InvalidArgumentError(f"{info.table} is a view: nothing can be inserted into it")
@@ -157,6 +161,7 @@ def _insert(run: ScriptRun, target: Target, alone: bool) -> StagedRows:
             schema=schema,
             # Rows that take the place of those they were computed from: what came since would be lost.
             replaces_version=query.version_of(target.table) if alone and target.overwrite else None,
+            key=key,
         )
 
 
@@ -211,6 +216,11 @@ def _with_more(tree: exp.Expr, count: int, values: Sequence[exp.Expr]) -> exp.Ex
     return exp.Select(expressions=[*map(_given, range(count)), *values], from_=exp.From(this=inner))
 
 
+def with_key(run: ScriptRun, request: ChangeRequest) -> ChangeRequest:
+    """A change of a statement with the next key of its run."""
+    return msgspec.structs.replace(request, idempotency_key=next(run.keys))
+
+
 def change(run: ScriptRun, statement: ComputedChange) -> Outcome:
     """Deletes, updates or merges rows that a query chooses, in one commit."""
     table, tree = statement.table, statement.tree
@@ -230,6 +240,7 @@ def change(run: ScriptRun, statement: ComputedChange) -> Outcome:
     elif isinstance(tree, exp.Merge):
         request = MergeRows(table=table, session_id="", on=())
     run.authorize(request)
+    request = with_key(run, request)
     if statement.where and _is_filter(tree, fields, run.time_zone):
         return changed_rows(run.verbs.call(request))
     types = {column.name: column.type for column in info.schema.data_columns}

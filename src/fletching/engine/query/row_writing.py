@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+import msgspec
 import pyarrow as pa
 
+from fletching import faultpoints
 from fletching.engine.changes.attempts import Draft
 from fletching.engine.changes.computed_changes import ComputedChanges
 from fletching.engine.changes.computed_values import computed
@@ -25,8 +27,8 @@ from fletching.errors import (
 )
 from fletching.ipc.encoding import BatchEncoder
 from fletching.ipc.message import END_OF_STREAM, Message
-from fletching.protocol.messages.admin import CreateTable, TableInfo
-from fletching.protocol.messages.changes import Changed, ChangeRequest
+from fletching.protocol.messages.admin import CreateTable, DropTable, TableInfo
+from fletching.protocol.messages.changes import Changed, ChangeRequest, RenameTable
 from fletching.protocol.messages.requests import (
     AbortWriteSession,
     CloseWriteStream,
@@ -36,11 +38,13 @@ from fletching.protocol.messages.requests import (
     Request,
     WriteTable,
 )
-from fletching.protocol.messages.responses import Response, WriteSession
+from fletching.protocol.messages.responses import Done, Response, WriteSession
 from fletching.protocol.types.conversion import convert
 from fletching.types import PartitionSpec, TableName
 
-__all__ = ["StagedRows", "Writes", "stage_rows"]
+__all__ = ["StagedRows", "Writes", "cast_to", "filled_table", "stage_rows"]
+
+_T = TypeVar("_T")
 
 _STREAM = "sql"
 _FEED_BYTES = 16 << 20
@@ -67,8 +71,47 @@ class Writes(Protocol):
     ) -> Changed:
         """Makes a change of rows that a query works out."""
 
+    def report(self, table: TableName, key: str) -> Changed | None:
+        """What the change of a table came to that had a key; None if there was none."""
+
     def replace_view(self, request: CreateTable, table_id: str) -> TableInfo:
         """Creates a view in the place of another, in one transaction."""
+
+
+@contextlib.contextmanager
+def filled_table(verbs: Writes, request: CreateTable) -> Iterator[TableName]:
+    """Makes a table that nobody sees before the block has filled it, under the name that is given to the block.
+
+    Whoever dies in it leaves nothing behind that has the table's name: what there is goes with retention.
+
+    Raises:
+        AlreadyExistsError: the name is taken, then or by now.
+        FletchingError: what making it raises, or the block; there is no table then.
+    """
+    made = verbs.call(msgspec.structs.replace(request, unlisted=True, if_not_exists=False))
+    assert isinstance(made, TableInfo)
+    try:
+        yield made.table
+        faultpoints.reach("table.filled")
+        # Asked again until there is an answer: the name may have been given although that was not said.
+        _answered(
+            lambda: verbs.call(RenameTable(table=made.table, new_name=request.table.name)),
+        )
+    except BaseException:
+        drop = DropTable(table=made.table, if_exists=True, table_id=made.table_id)
+        with contextlib.suppress(FletchingError):
+            verbs.call(drop)
+        raise
+
+
+def _answered(call: Callable[[], _T]) -> _T:
+    """What a call that may be repeated returns or raises, once the catalog answers; or that it is away too long."""
+    for attempt in range(_ASKED_TIMES):
+        try:
+            return call()
+        except (StorageError, ServiceUnavailableError, StorageFullError):
+            time.sleep(_ASKED_SECONDS * 2**attempt)
+    return call()
 
 
 class StagedRows:
@@ -84,17 +127,20 @@ class StagedRows:
         table: TableName,
         session_id: str,
         rows: int,
+        *,
+        key: str,
         replaces_version: int | None = None,
     ) -> None:
         self._verbs = verbs
         self._table = table
         self._session_id = session_id
         self._replaces_version = replaces_version
+        self._key = key
         self._ended = False
         self.rows = rows
 
     def commit(self) -> int:
-        """Makes the rows visible; returns how many there are.
+        """Makes the rows visible; returns how many have come, by this commit or an earlier one of its key.
 
         Raises:
             FletchingError: what committing them raises; nothing is visible then, unless the catalog is away
@@ -105,9 +151,13 @@ class StagedRows:
             session_id=self._session_id,
             streams=((_STREAM, 1),),
             replaces_version=self._replaces_version,
+            idempotency_key=self._key,
         )
+        came = self.rows
         try:
-            self._verbs.call(request)
+            done = self._verbs.call(request)
+            if isinstance(done, Done) and done.report is not None:
+                came = done.report.rows_inserted + done.report.rows_updated
         except Exception:
             # It may have failed after it was done, as when the database's answer is lost. Then the session
             # cannot be aborted any more, and whoever took this for a failure would insert the rows again.
@@ -118,22 +168,19 @@ class StagedRows:
                 self.abort()
             raise
         self._ended = True
-        return self.rows
+        return came
 
     def _is_committed(self) -> bool:
         """Aborts, and says whether it is too late for that."""
-        for attempt in range(_ASKED_TIMES + 1):
-            try:
-                self._verbs.call(AbortWriteSession(table=self._table, session_id=self._session_id))
-            except NotFoundError:
-                return False  # the table, or the session, is gone with its rows
-            except ConflictError:
-                return True
-            except (StorageError, ServiceUnavailableError, StorageFullError):
-                if attempt < _ASKED_TIMES:
-                    time.sleep(_ASKED_SECONDS * 2**attempt)
-            else:
-                break
+        request = AbortWriteSession(table=self._table, session_id=self._session_id)
+        try:
+            _answered(lambda: self._verbs.call(request))
+        except NotFoundError:
+            return False  # the table, or the session, is gone with its rows
+        except ConflictError:
+            return True
+        except (StorageError, ServiceUnavailableError, StorageFullError):
+            pass  # nobody can say
         self._ended = True
         return False
 
@@ -154,6 +201,7 @@ def stage_rows(
     overwrite: bool,
     columns_of: Callable[[pa.RecordBatch], pa.RecordBatch],
     schema: pa.Schema,
+    key: str,
     replaces_version: int | None = None,
 ) -> StagedRows:
     """Stores rows that are to be appended, or to replace those that there are.
@@ -166,6 +214,7 @@ def stage_rows(
         overwrite: whether they replace those that there are.
         columns_of: makes the table's columns of a batch.
         schema: of these.
+        key: of the commit: a later one with it changes nothing.
         replaces_version: commit only if what is replaced is as it was then.
 
     Raises:
@@ -185,7 +234,9 @@ def stage_rows(
     except BaseException:
         verbs.call(AbortWriteSession(table=table, session_id=session.session_id))
         raise
-    return StagedRows(verbs, table, session.session_id, rows, replaces_version)
+    return StagedRows(
+        verbs, table, session.session_id, rows, key=key, replaces_version=replaces_version
+    )
 
 
 def _stream(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     from fletching.engine.query.sealed_duckdb import SealedDuckDB
 
 
-__all__ = ["Outcome", "ScriptRun", "Store", "Watched", "changed_rows"]
+__all__ = ["Outcome", "ScriptRun", "Store", "Watched", "change_keys", "changed_rows"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +114,8 @@ class ScriptRun:
         watched: follows the run.
         variables: of script mode, their queries by name.
         flags: what SET has set.
+        keys: of what the statements change, one for each change: a repetition of the run has the same ones, and
+            finds by them what was done.
     """
 
     queries: QueryRunner
@@ -123,6 +127,9 @@ class ScriptRun:
     watched: Watched
     variables: dict[str, exp.Expr] = dataclasses.field(default_factory=dict)
     flags: dict[str, str] = dataclasses.field(default_factory=dict)
+    keys: Iterator[str] = dataclasses.field(
+        default_factory=lambda: change_keys(secrets.token_hex(12))
+    )
 
     @property
     def time_zone(self) -> str:
@@ -180,6 +187,11 @@ class ScriptRun:
         except (NoSuchTableError, NoSuchProjectError):
             return False  # a project may come into being with its first table
         return True
+
+
+def change_keys(run_id: str) -> Iterator[str]:
+    """Keys of the changes of one run, in the order in which they are made."""
+    return (f"statement-{run_id}-{number}" for number in itertools.count())
 
 
 def changed_rows(report: Response) -> Outcome:

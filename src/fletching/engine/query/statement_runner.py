@@ -20,9 +20,16 @@ from fletching.engine.query.query_runner import (
     Authorize,
     QueryRunner,
 )
-from fletching.engine.query.row_statements import change, insert
+from fletching.engine.query.row_statements import change, insert, with_key
 from fletching.engine.query.row_writing import Writes
-from fletching.engine.query.script_run import Outcome, ScriptRun, Store, Watched, changed_rows
+from fletching.engine.query.script_run import (
+    Outcome,
+    ScriptRun,
+    Store,
+    Watched,
+    change_keys,
+    changed_rows,
+)
 from fletching.engine.query.script_values import with_values
 from fletching.engine.query.table_statements import (
     add_missing,
@@ -90,6 +97,7 @@ class StatementRunner:
         visible: Callable[[Response], Response],
         store: Store,
         watched: Watched,
+        run_id: str,
         flags: Mapping[str, str] | None = None,
     ) -> Outcome:
         """Runs statements until one fails.
@@ -101,6 +109,7 @@ class StatementRunner:
             visible: leaves out of a reply what the caller may not know of.
             store: takes the rows of a query.
             watched: follows the run.
+            run_id: of a repetition the same as of the first run: what that has changed is not changed again.
             flags: what is set before the first statement, as by SET.
 
         Raises:
@@ -115,6 +124,7 @@ class StatementRunner:
             store,
             watched,
             flags=dict(flags or {}),
+            keys=change_keys(run_id),
         )
         time_zone_of(run.flags)
         outcome = Outcome()
@@ -209,7 +219,7 @@ def _done(run: ScriptRun, statement: Statement) -> Outcome | None:
             for request in (first, *more):
                 run.authorize(request)
             run.check_tables((first, *more))
-            reports = [changed_rows(run.verbs.call(request)) for request in (first, *more)]
+            reports = [changed_rows(run.verbs.call(with_key(run, each))) for each in (first, *more)]
             return Outcome(affected=sum(report.affected or 0 for report in reports))
         case DropPartitions():
             return drop_partitions(run, statement)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -19,11 +18,10 @@ from fletching.engine.query.query_runner import (
 )
 from fletching.engine.query.result_types import casts_of
 from fletching.engine.query.row_statements import insert
-from fletching.engine.query.row_writing import cast_to, stage_rows
-from fletching.engine.query.script_run import Outcome, ScriptRun
+from fletching.engine.query.row_writing import cast_to, filled_table, stage_rows
+from fletching.engine.query.script_run import Outcome, ScriptRun, changed_rows
 from fletching.errors import (
     AlreadyExistsError,
-    FletchingError,
     InvalidArgumentError,
     NoSuchProjectError,
     NoSuchTableError,
@@ -56,10 +54,9 @@ def create_as(run: ScriptRun, statement: CreateAs) -> Outcome:
     """Creates a table of a query's columns and writes its rows."""
     request = statement.request
     run.authorize(request)
+    key = next(run.keys)
     if run.exists(request.table):
-        if request.if_not_exists:
-            return Outcome(affected=0)
-        raise AlreadyExistsError(f"there is a table {request.table} already")
+        return _there_already(run, request.table, key, if_not_exists=request.if_not_exists)
     with run.query(statement.tree) as query:
         query.cast(_partition_casts(query, request.partition_columns))
         result, batches = query.run()
@@ -80,31 +77,38 @@ def create_as(run: ScriptRun, statement: CreateAs) -> Outcome:
             properties=request.properties,
             lifecycle_days=request.lifecycle_days,
         )
-        info = run.verbs.call(made)
-        assert isinstance(info, TableInfo)
         schema = pa.schema(
             [*data, *(arrow_field(name, parse_type(kind)) for name, kind in partitions)]
         )
         try:
-            rows = stage_rows(
-                run.verbs,
-                request.table,
-                (batch.select(order) for batch in batches),
-                partition=PartitionSpec(),
-                overwrite=False,
-                columns_of=cast_to(schema),
-                schema=schema,
-            ).commit()
-        except BaseException:
-            # The table that was made here, and only if nobody has put rows into it meanwhile: what others have
-            # been told is theirs does not go because this statement fails.
-            drop = DropTable(
-                table=request.table, if_exists=True, table_id=info.table_id, if_version=info.version
-            )
-            with contextlib.suppress(FletchingError):
-                run.verbs.call(drop)
-            raise
+            with filled_table(run.verbs, made) as table:
+                rows = stage_rows(
+                    run.verbs,
+                    table,
+                    (batch.select(order) for batch in batches),
+                    partition=PartitionSpec(),
+                    overwrite=False,
+                    columns_of=cast_to(schema),
+                    schema=schema,
+                    key=key,
+                ).commit()
+        except AlreadyExistsError:  # another was faster
+            return _there_already(run, request.table, key, if_not_exists=request.if_not_exists)
     return Outcome(affected=rows)
+
+
+def _there_already(run: ScriptRun, table: TableName, key: str, *, if_not_exists: bool) -> Outcome:
+    """What it means that there is the table that a statement makes; ``key`` is of its rows.
+
+    Raises:
+        AlreadyExistsError: it is of others, and that is not allowed.
+    """
+    made = run.verbs.report(table, key)
+    if made is not None:  # a repetition of the statement
+        return changed_rows(made)
+    if if_not_exists:
+        return Outcome(affected=0)
+    raise AlreadyExistsError(f"there is a table {table} already")
 
 
 def _partition_casts(query: Query, columns: Sequence[tuple[str, str]]) -> list[str]:
@@ -132,6 +136,12 @@ def _partitions_last(schema: pa.Schema, partitions: list[str]) -> list[int]:
 
 def create_like(run: ScriptRun, statement: CreateLike) -> Outcome:
     """Creates an empty table with the columns of another."""
+    run.verbs.call(_like(run, statement))
+    return Outcome()
+
+
+def _like(run: ScriptRun, statement: CreateLike) -> CreateTable:
+    """What creates it; the caller may."""
     source = run.describe(statement.source)
     request = CreateTable(
         table=statement.table,
@@ -151,8 +161,7 @@ def create_like(run: ScriptRun, statement: CreateLike) -> Outcome:
         if_not_exists=statement.if_not_exists,
     )
     run.authorize(request)
-    run.verbs.call(request)
-    return Outcome()
+    return request
 
 
 def add_missing(run: ScriptRun, statement: AddMissingColumns) -> Outcome:
@@ -175,12 +184,10 @@ def add_missing(run: ScriptRun, statement: AddMissingColumns) -> Outcome:
 def clone(run: ScriptRun, statement: Clone) -> Outcome:
     """Copies columns and rows of a table."""
     there = run.exists(statement.table)
-    if there and not statement.if_exists:
-        raise AlreadyExistsError(f"there is a table {statement.table} already")
-    if there and statement.if_exists == "IGNORE":
-        return Outcome(affected=0)
-    if not there:
-        create_like(run, CreateLike(statement.table, statement.source))
+    key = next(run.keys)
+    if there and statement.if_exists in {"", "IGNORE"}:
+        ignored = statement.if_exists == "IGNORE"
+        return _there_already(run, statement.table, key, if_not_exists=ignored)
     tree = exp.select("*").from_(exp.to_table(str(statement.source), dialect="hive"))
     if statement.partitions:
         tree = tree.where(
@@ -193,7 +200,14 @@ def clone(run: ScriptRun, statement: Clone) -> Outcome:
         )
     # Moments are copied as they are: no time zone has to show them.
     in_utc = dataclasses.replace(run, flags={})
-    return Outcome(affected=insert(in_utc, [Target(statement.table, tree, overwrite=there)]))
+    if there:
+        return Outcome(
+            affected=insert(in_utc, [Target(statement.table, tree, overwrite=True)], [key])
+        )
+    made = _like(run, CreateLike(statement.table, statement.source))
+    with filled_table(run.verbs, made) as table:
+        rows = insert(in_utc, [Target(table, tree, overwrite=False)], [key])
+    return Outcome(affected=rows)
 
 
 def create_view(run: ScriptRun, statement: CreateView) -> Outcome:

@@ -146,6 +146,7 @@ class Tables:
             # Holds the project: of several who create the same table at once, the later ones find it.
             ensure_schema(connection, name.project, name.schema, now)
             existing = catalog.find_table(connection, name)
+            table_id = f"t{secrets.token_hex(8)}"
             if existing is not None and existing.id == replaced:
                 catalog.lock_table(connection, replaced)
                 catalog.drop_table(connection, replaced, now)
@@ -155,8 +156,8 @@ class Tables:
                 raise AlreadyExistsError(f"table {name} already exists")
             row = catalog.insert_table(
                 connection,
-                table_id=f"t{secrets.token_hex(8)}",
-                name=name,
+                table_id=table_id,
+                name=name.unlisted(table_id) if request.unlisted else name,
                 partition_columns=partition_columns,
                 partition_comments=comments,
                 arrow_schema=encode_schema(schema),
@@ -349,6 +350,12 @@ class Tables:
         check_table_name(new_name)
         name = TableName(request.table.project, new_name, request.table.schema)
         with self._context.database.write() as connection:
+            # Holds the project: of several who want one name at once, the later ones find it taken.
+            ensure_schema(connection, name.project, name.schema, self._context.clock())
+            if request.table.unlisted_id:
+                known = catalog.find_table(connection, name)
+                if known is not None and known.id == request.table.unlisted_id:
+                    return table_info(known)
             table = locked_table(connection, request.table)
             catalog.rename_table(connection, table, new_name)
             return table_info(catalog.get_table(connection, name))

@@ -107,8 +107,8 @@ class Collected:
     """One thing that went, or would go."""
 
     kind: str
-    """``write session``, ``read session``, ``expired partition``, ``removed segment``, ``dropped table``, ``orphan``,
-    ``staged segment``, ``idle stream``, ``blob pack``, ``unfinished upload``, ``result``."""
+    """``write session``, ``read session``, ``expired partition``, ``removed segment``, ``abandoned table``,
+    ``dropped table``, ``orphan``, ``staged segment``, ``idle stream``, ``blob pack``, ``unfinished upload``, ``result``."""
     name: str
     """A session's or table's id, or an object's key."""
     bytes: int = 0
@@ -178,6 +178,7 @@ class Retention:
             self._idle_streams,
             self._read_sessions,
             self._tables_of_results,
+            self._abandoned_tables,
             self._dropped_tables,
             *self._lifecycles(),
             *self._histories(),
@@ -311,6 +312,16 @@ class Retention:
         """Drops the tables in which earlier releases kept results of statements, a day after they were made."""
         result = collecting.drop_tables_of(connection, RESULTS_PROJECT, now - KEPT_SECONDS, now)
         return [Collected("result", name) for name in result], []
+
+    def _abandoned_tables(
+        self, connection: Connection, now: float
+    ) -> tuple[list[Collected], list[str]]:
+        """Drops tables that were to be filled before anybody saw them, and are not."""
+        before = now - self._context.settings.write_session_seconds
+        ids = collecting.drop_abandoned_tables(
+            connection, session_id=DEFAULT_SESSION_ID, idle_before=before, now=now
+        )
+        return [Collected("abandoned table", id_) for id_ in ids], []
 
     def _dropped_tables(
         self, connection: Connection, now: float

@@ -57,6 +57,10 @@ class CreateTable(TableRequest, frozen=True, kw_only=True):
     ``arrow_schema`` is an encapsulated Arrow schema message (``ipc.encode_schema``); BLOB columns
     have the extension type ``fletching.blob``. Partition columns are (name, ODPS type) pairs;
     ``partition_comments`` has a comment for each, or is empty.
+
+    An ``unlisted`` table is one to fill before anybody sees it: the reply has a name of its own for it, which no
+    listing has, and `RenameTable` gives it the name that is asked for here. One that nobody writes to any more
+    is dropped by retention.
     """
 
     arrow_schema: bytes
@@ -67,6 +71,7 @@ class CreateTable(TableRequest, frozen=True, kw_only=True):
     primary_key: tuple[str, ...] = ()
     lifecycle_days: int | None = None
     if_not_exists: bool = False
+    unlisted: bool = False
 
 
 class DescribeTable(TableRequest, frozen=True, kw_only=True):

@@ -234,7 +234,10 @@ class AlterColumn(ChangeRequest, frozen=True, kw_only=True):
 
 
 class RenameTable(TableRequest, frozen=True, kw_only=True):
-    """Gives a table another name in its schema."""
+    """Gives a table another name in its schema.
+
+    Of a table that was unlisted (see `CreateTable`) a repetition is answered like the first.
+    """
 
     new_name: str
 

@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from fletching.errors import UsageError
 
 __all__ = [
+    "LENGTH_LIMITS",
     "MAX_TYPE_DEPTH",
     "MAX_TYPE_TEXT",
     "OdpsField",
@@ -98,7 +99,7 @@ _SIMPLE["INTEGER"] = TypeCode.INT
 
 DEFAULT_DECIMAL = (54, 18)
 MAX_DECIMAL_PRECISION = 76
-_LENGTH_LIMITS = {TypeCode.CHAR: 255, TypeCode.VARCHAR: 65535}
+LENGTH_LIMITS = {TypeCode.CHAR: 255, TypeCode.VARCHAR: 65535}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ def format_type(odps_type: OdpsType) -> str:
     name = code.name.lower()
     if code is TypeCode.DECIMAL:
         return f"decimal({odps_type.precision},{odps_type.scale})"
-    if code in _LENGTH_LIMITS:
+    if code in LENGTH_LIMITS:
         return f"{name}({odps_type.length})"
     if code is TypeCode.VECTOR:
         return f"vector({odps_type.fields[0].type},{odps_type.length})"
@@ -332,7 +333,7 @@ class TypeScanner:
         self.expect("(")
         length = self.number()
         self.expect(")")
-        limit = _LENGTH_LIMITS[code]
+        limit = LENGTH_LIMITS[code]
         if not 1 <= length <= limit:
             raise self.error(f"has a {code.name} length of {length}, not 1 to {limit}")
         return OdpsType(code, length=length)

@@ -378,7 +378,8 @@ def type_of_cast(data_type: pa.DataType) -> SqlType:
     if kind in _CAST:
         declared = _DECLARED.get(kind, "")
         sizes = [int(item.name) for item in inner if item.name.isdecimal()]
-        length = sizes[0] if sizes and _KINDS[_CAST[kind]] == "text" else 0
+        # A length of 0 is none, and not that of any text.
+        length = (sizes[0] or -1) if sizes and _KINDS[_CAST[kind]] == "text" else 0
         return SqlType(_CAST[kind], length, declared=declared)
     if kind is _T.DECIMAL:
         sizes = [int(item.name) for item in inner if item.name.isdecimal()] or [38, 18]

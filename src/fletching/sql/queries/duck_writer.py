@@ -8,6 +8,7 @@ import re
 from sqlglot.dialects.duckdb import DuckDB
 
 from fletching.errors import InvalidArgumentError
+from fletching.protocol.types.odps_types import LENGTH_LIMITS
 from fletching.sql.functions.conversions import converted, convertible, decimal_text, in_years
 from fletching.sql.functions.decimals import product, quotient
 from fletching.sql.functions.document_functions import json_element
@@ -157,7 +158,7 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
         """The type that a CAST names.
 
         Raises:
-            InvalidArgumentError: there is none, or none of so many digits.
+            InvalidArgumentError: there is none, or none of so many digits or characters, at any depth.
         """
         wanted = type_of_cast(data_type)
         for part in _all_types(wanted):
@@ -168,6 +169,9 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
                     f"DECIMAL({part.precision},{part.scale}) has more than 38 digits, or more behind the"
                     " point than digits"
                 )
+            longest = _LONGEST.get(part.name)
+            if longest is not None and not 0 <= part.precision <= longest:
+                raise InvalidArgumentError(f"{part.name} has a length from 1 to {longest}")
         if not wanted.duck():
             raise InvalidArgumentError(f"there is no conversion to the type {data_type.sql()[:60]}")
         return wanted
@@ -445,6 +449,9 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
         value = f"CAST({self.sql(expression, 'this')} AS VARCHAR)"
         return f"{side}({value}{'' if letters is None else ', ' + self.sql(letters)})"
 
+
+_LONGEST = {code.name: length for code, length in LENGTH_LIMITS.items()}
+"""The longest CHAR and VARCHAR, by the type's name."""
 
 _LONG_CHAIN = 32
 
