@@ -19,7 +19,6 @@ __all__ = [
     "PartitionSpec",
     "RowRange",
     "TableName",
-    "text_of_value",
 ]
 
 DEFAULT_SCHEMA = "default"

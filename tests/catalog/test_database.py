@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -21,6 +22,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import insert, select
 
+from fletching.catalog import database as database_module
 from fletching.catalog.database import (
     PINNING_LOCK,
     CatalogLook,
@@ -476,3 +478,48 @@ def test_processes_that_open_a_new_catalog_at_once(tmp_path: Path) -> None:
     for child in children:
         _, problems = child.communicate(timeout=600)
         assert child.returncode == 0, problems
+
+
+def test_a_server_that_was_promoted_is_noticed_by_the_next_connection(
+    postgresql_catalog: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database.open(postgresql_catalog)
+    calls: list[str] = []
+    database.when_history_is_lost(lambda: calls.append("lost"))
+
+    def connect() -> None:
+        database._engine.dispose()
+        with database.read() as connection:
+            connection.execute(select(1))
+
+    try:
+        connect()
+        assert re.fullmatch("[0-9A-F]{8}", database._timeline._known)
+        connect()
+        assert calls == []
+        for timeline, expected in (("0000000A", 1), ("0000000A", 1), ("", 1), ("0000000B", 2)):
+            monkeypatch.setattr(database_module, "_timeline_of", lambda _, now=timeline: now)
+            connect()
+            assert len(calls) == expected
+    finally:
+        database.close()
+
+
+def test_a_server_that_does_not_tell_its_timeline_is_used() -> None:
+    class Refusing:
+        undone = 0
+
+        def cursor(self) -> Any:
+            return self
+
+        def execute(self, _text: str) -> None:
+            raise RuntimeError("recovery is in progress")
+
+        def close(self) -> None: ...
+
+        def rollback(self) -> None:
+            self.undone += 1
+
+    refusing: Any = Refusing()
+    assert database_module._timeline_of(refusing) == ""
+    assert refusing.undone == 1

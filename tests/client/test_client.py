@@ -10,7 +10,6 @@ import pyarrow as pa
 import pytest
 
 import fletching
-from fletching.client.table_creation import split_columns
 from fletching.errors import (
     AlreadyExistsError,
     NoSuchTableError,
@@ -61,31 +60,6 @@ def test_columns_as_text(client: fletching.Client) -> None:
     assert not table.schema.field("id").nullable
     with pytest.raises(UsageError):
         client.create_table("bad", "id NO_SUCH_TYPE")
-
-
-@pytest.mark.parametrize(
-    ("partition_by", "data", "pairs"),
-    [
-        (None, ["id", "pt", "text"], ()),
-        ("pt", ["id", "text"], (("pt", "int"),)),
-        (["PT"], ["id", "text"], (("pt", "int"),)),
-        (["day"], ["id", "pt", "text"], (("day", "string"),)),
-        (["day", "text"], ["id", "pt"], (("day", "string"), ("text", "string"))),
-        ({"day": "bigint", "pt": "string"}, ["id", "text"], (("day", "bigint"), ("pt", "string"))),
-    ],
-    ids=str,
-)
-def test_partition_columns_may_be_in_the_schema_or_not(
-    partition_by: object, data: list[str], pairs: tuple[tuple[str, str], ...]
-) -> None:
-    columns, partitions = split_columns(SCHEMA, partition_by)  # type: ignore[arg-type]  # as parametrised
-    assert columns.names == data
-    assert partitions == pairs
-
-
-def test_a_partition_column_twice() -> None:
-    with pytest.raises(UsageError):
-        split_columns(SCHEMA, ["day", "Day"])
 
 
 def test_typed_partition_columns_come_back_typed(client: fletching.Client) -> None:

@@ -234,7 +234,8 @@ def test_a_table_gets_another_name_and_properties(client: Client, table: Table) 
     assert renamed.name == "renamed"
     assert content(client.table("renamed"))["a"] == [1, 2, 3]
     renamed.set_properties({"x": "1", "acid.data.retain.hours": "48"})
-    renamed.set_properties({"on": True, "part": 0.5})
+    others: dict[str, object] = {"on": True, "part": 0.5}
+    renamed.set_properties(others)
     assert renamed.properties["on"] == "true"
     renamed.remove_properties(["x", "nothing", "on", "part"])
     assert renamed.properties == {"acid.data.retain.hours": "48"}

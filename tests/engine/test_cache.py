@@ -93,3 +93,21 @@ def test_what_is_parsed_once_is_kept_by_its_weight(monkeypatch: pytest.MonkeyPat
     first(b"x" * 20)
     assert asked[2:] == [b"z", b"x" * 20]
     assert budget.total <= 100
+
+
+def test_everything_is_dropped_at_once() -> None:
+    budget = Budget(10)
+    small = RecentlyUsed[str, int](budget, weight=lambda value: value)
+    large = RecentlyUsed[str, int](budget, weight=lambda value: value)
+    small.put("a", 3)
+    large.put("b", 4)
+    large.put("giant", 11)
+    budget.clear()
+    assert (small.get("a"), large.get("b"), large.get("giant"), budget.total) == (
+        None,
+        None,
+        None,
+        0,
+    )
+    small.put("a", 10)
+    assert small.get("a") == 10

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import logging
 import os
 import sqlite3
 import stat
@@ -83,6 +84,8 @@ PINNING_LOCK = 0x70696E73
 HOLDS_SNAPSHOTS = "fletching_holds_snapshots"
 """The execution option of a connection whose transaction holds that lock already."""
 
+_LOG = logging.getLogger("fletching.catalog")
+
 _WRITE = "fletching_write"
 _DURABLE = "fletching_durable"
 _WAIT_SECONDS = "fletching_wait_seconds"
@@ -106,7 +109,10 @@ class Database:
         # PostgreSQL has room for many writers.
         self._queue = WriteQueue(self._begun) if self._is_sqlite else None
         self._closed = threading.Event()
+        self._timeline = _Timeline()
         event.listen(engine, "checkin", _closing_when(self._closed))
+        if not self._is_sqlite:
+            event.listen(engine, "connect", self._timeline.look)
         # Who was never closed, a client that came pickled for one, leaves no connection to the collector.
         weakref.finalize(self, _dispose, engine, os.getpid()).atexit = False
 
@@ -139,6 +145,14 @@ class Database:
             _prepare_file(file, create=create)
         with translated_errors():
             return cls(_create_engine(url, busy_timeout_seconds, connections), file)
+
+    def when_history_is_lost(self, forget: Callable[[], None]) -> None:
+        """Has a function called when the newest transactions of the catalog may be gone; it is kept as long as this.
+
+        So they are after a failover to a PostgreSQL server that had not received them yet: versions get the
+        numbers again of others that have been read. Each promotion begins a new timeline, and new connections.
+        """
+        self._timeline.when_changed.append(forget)
 
     @property
     def is_sqlite(self) -> bool:
@@ -486,6 +500,42 @@ _DEAD_PEERS = {
     "tcp_user_timeout": DEAD_PEER_SECONDS * 1000,
 }
 """libpq's settings of a connection, in seconds but for the last, which it wants in milliseconds."""
+
+
+class _Timeline:
+    """The timeline of a PostgreSQL server, as new connections find it."""
+
+    def __init__(self) -> None:
+        self.when_changed: list[Callable[[], None]] = []
+        self._known = ""
+
+    def look(self, connection: DBAPIConnection, _record: object) -> None:
+        """Compares it with the one of earlier connections."""
+        now, before = _timeline_of(connection), self._known
+        self._known = now or before
+        if now and before and now != before:
+            _LOG.warning(
+                "the catalog's server was promoted (timeline %s, before %s): what is kept of versions is read anew",
+                now,
+                before,
+            )
+            for forget in self.when_changed:
+                forget()
+
+
+def _timeline_of(connection: DBAPIConnection) -> str:
+    """The timeline of a PostgreSQL server, which every promotion changes; empty if it does not say."""
+    cursor = connection.cursor()
+    try:
+        cursor.execute("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)")
+        row = cursor.fetchone()
+    except Exception as error:  # noqa: BLE001 - of whichever driver; what is wrong with a connection shows at once
+        _LOG.debug("the server does not tell its timeline: %s", error)
+        row = None
+    finally:
+        cursor.close()
+        connection.rollback()
+    return "" if row is None else str(row[0])
 
 
 def _end_silent_transactions(connection: DBAPIConnection, _record: object) -> None:

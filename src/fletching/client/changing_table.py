@@ -534,7 +534,7 @@ class ChangingTable(StoredTable):
         """The table's properties, as of when the object was made, or of the last `reload`."""
         return dict(self.info.properties)
 
-    def set_properties(self, properties: Mapping[str, str]) -> Self:
+    def set_properties(self, properties: Mapping[str, object]) -> Self:
         """Sets properties; others stay. ``acid.data.retain.hours`` says how long history is kept.
 
         Raises:

@@ -102,7 +102,7 @@ class Client:
         *,
         if_not_exists: bool = False,
         comment: str = "",
-        properties: Mapping[str, str] | None = None,
+        properties: Mapping[str, object] | None = None,
         primary_key: Iterable[str] = (),
         lifecycle_days: int | None = None,
         progress: ProgressLike = None,

@@ -31,6 +31,9 @@ class _Sharing(Protocol):
     def drop_oldest(self) -> None:
         """Drops that value."""
 
+    def drop_all(self) -> None:
+        """Drops every value."""
+
 
 class Budget:
     """A summed weight up to which the caches that share it keep values.
@@ -56,6 +59,12 @@ class Budget:
         """Drops what was used longest ago, of any cache, until all that is left fits; under the lock."""
         while self.total > self.capacity:
             min(self._caches, key=lambda cache: cache.oldest_use()).drop_oldest()
+
+    def clear(self) -> None:
+        """Drops everything: what was kept is not true any more."""
+        with self.lock:
+            for cache in self._caches:
+                cache.drop_all()
 
 
 @dataclasses.dataclass(slots=True)
@@ -146,6 +155,16 @@ class RecentlyUsed(Generic[Key, Value]):
         """See `Budget`."""
         _, kept = self._values.popitem(last=False)
         self._budget.total -= kept.weight
+
+    def drop_all(self) -> None:
+        """See `Budget`."""
+        self._budget.total -= sum(kept.weight for kept in self._values.values())
+        self._values.clear()
+        self._heavy = None
+
+    def clear(self) -> None:
+        """Drops everything, of a cache with a budget of its own."""
+        self._budget.clear()
 
     def __len__(self) -> int:
         """How many values are kept, without one that is heavier than the budget."""

@@ -1,4 +1,7 @@
-"""`Engine`: the rules of the service behind a handful of verbs (docs/architecture.md)."""
+"""`Engine`: the rules of the service behind a handful of verbs (docs/architecture.md).
+
+The module is long because every verb stands here, with what it promises.
+"""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from tests.engine.changes.conftest import MakeTable
 
 from fletching.client import Table
 from fletching.engine.changes import row_merge
+from fletching.engine.changes.pinned_table import PinnedTable
 from fletching.engine.changes.row_merge import RowMerge
 from fletching.errors import InvalidArgumentError, UsageError
 
@@ -189,3 +190,31 @@ def test_replacing_takes_rows_that_fulfil_the_predicate_alone(new_table: MakeTab
     assert (report.rows_inserted, report.rows_deleted) == (1, 2)
     kept = [row for row in THERE if row[0] != "b"]
     assert content(table) == sorted([*kept, ("b", 9, "x")], key=repr)
+
+
+@pytest.mark.parametrize("key", [["id"], []])
+def test_partitions_that_no_row_is_of_are_not_opened(
+    new_table: MakeTable, monkeypatch: pytest.MonkeyPatch, key: list[str]
+) -> None:
+    table = new_table(
+        "id BIGINT NOT NULL, n BIGINT, v STRING", partition_by=["pt"], primary_key=key
+    )
+    table.append([{"id": i, "n": i, "v": f"{pt}{i}", "pt": pt} for pt in "abc" for i in range(3)])
+    opened: set[str] = set()
+    original = PinnedTable.reader
+
+    def noting(self: PinnedTable, index: int) -> Any:
+        opened.add(self.snapshot.segments[index].partition)
+        return original(self, index)
+
+    monkeypatch.setattr(PinnedTable, "reader", noting)
+    came = [{"id": 1, "v": "new", "pt": "b"}, {"id": 9, "v": "more", "pt": "d"}]
+    table.upsert(came, on=["id"], columns=["v"])
+    assert opened <= {'["b"]', '["d"]'}
+    opened.clear()
+    table.merge(came[:1], on=["id", "pt"], when_matched="update", columns=["v"])
+    assert opened == {'["b"]'}
+    after = {(row["pt"], row["id"]): (row["n"], row["v"]) for row in table.to_table().to_pylist()}
+    assert len(after) == 10
+    assert (after["b", 1], after["a", 1]) == ((1, "new"), (1, "a1"))
+    assert after["d", 9] == (None, "more")

@@ -170,7 +170,7 @@ def test_a_statement_whose_process_dies_is_run_again(
 def test_a_lost_answer_is_asked_for_again(source: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
     """The table has got its name, and the catalog's answer is lost."""
     call = source.house.engine.call
-    lost = []
+    lost: list[Any] = []
 
     def losing(request: Any) -> Any:
         result = call(request)

@@ -7,8 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from sqlalchemy import delete, update
 from tests.engine.conftest import T
 
+from fletching.catalog import database as database_module
+from fletching.catalog.schema import segments, table_versions, tables
 from fletching.catalog.segment_rows import visible_segments
 from fletching.catalog.table_rows import get_table
 from fletching.engine.cache import Budget
@@ -206,3 +209,26 @@ def test_a_newer_version_grows_where_two_do_not_fit(
     assert snapshots.get(table_id, version, EVERYTHING, None) is newest
     three.append(batch(9, 1))
     assert snapshots.get(table_id, version + 1, EVERYTHING, None).row_count == 10
+
+
+@pytest.mark.parametrize("catalog", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_version_that_a_failover_lost_is_not_taken_for_the_one_that_has_its_number(
+    house: Any, monkeypatch: pytest.MonkeyPatch, noticed: bool
+) -> None:
+    """The server that was promoted had not received the last commit, and others came after it."""
+    database = house.engine.context.database
+    table_id = house.create(SCHEMA).table_id
+    house.append(batch(1, 1))
+    assert house.read()["id"].to_pylist() == [1]
+    with database.write() as connection:
+        connection.execute(delete(segments).where(segments.c.table_id == table_id))
+        made = (table_versions.c.table_id == table_id) & (table_versions.c.version == 1)
+        connection.execute(delete(table_versions).where(made))
+        connection.execute(update(tables).values(version=0, rows=0, bytes=0, segments=0))
+    if noticed:
+        monkeypatch.setattr(database_module, "_timeline_of", lambda _connection: "0000000A")
+    database._engine.dispose()
+    house.append(batch(2, 1))
+    # Without a new timeline what is kept is right: it is why this test is one.
+    assert house.read()["id"].to_pylist() == ([2] if noticed else [1])

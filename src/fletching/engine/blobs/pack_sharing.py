@@ -93,6 +93,8 @@ class PackSharing:
         )
         # By the table, the version or session of it, and the pack.
         self._proven = RecentlyUsed[tuple[str, int | str, str], bool](_KEPT_ANSWERS)
+        context.database.when_history_is_lost(self._proven.clear)
+        context.database.when_history_is_lost(self._referred.clear)
 
     def share(
         self, references: Sequence[BlobReference], *, session_id: str | None = None

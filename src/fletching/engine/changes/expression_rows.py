@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 
 from fletching.catalog.segment_rows import SegmentRow
-from fletching.engine.query.assignment import assigned, writable
 from fletching.engine.query.result_types import duck_arrow_type
 from fletching.engine.reading.output_schema import output_columns
 from fletching.engine.reading.physical_projection import OutputMapping, PhysicalProjection
@@ -116,6 +115,8 @@ class Evaluator:
 
     def _taken(self, types: Sequence[DuckDBPyType]) -> str:
         """What columns take of the expressions' values, which are of these types."""
+        from fletching.engine.query.assignment import assigned, writable
+
         values = [f"v{number}" for number in range(len(self._expressions))]
         for number, (field, declared) in enumerate(self._targets):
             if writable(field.type):  # values of others are converted as those of Arrow are

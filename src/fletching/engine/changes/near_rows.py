@@ -7,7 +7,7 @@ a large table match, and most are told by a look at one byte, and not by a searc
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -41,15 +41,20 @@ class NearRows(NamedTuple):
 
 
 def near_by_scan(
-    view: PinnedTable, indices: Sequence[int], wanted: NDArray[np.uint64], seed: bytes
+    view: PinnedTable,
+    indices: Sequence[int],
+    wanted: NDArray[np.uint64],
+    seed: bytes,
+    partitions: Collection[str] | None = None,
 ) -> Iterator[NearRows]:
-    """Looks at all rows.
+    """Looks at all rows, or those of some partitions.
 
     Args:
         view: the table.
         indices: the columns of the keys; a row with a null in one has none.
         wanted: the numbers of the keys.
         seed: of the numbers.
+        partitions: where the keys may be (the catalog's text); None for anywhere.
     """
     seen = np.zeros(_slot_count(len(wanted)), dtype=bool)
     seen[_slots(wanted, len(seen))] = True
@@ -70,7 +75,7 @@ def near_by_scan(
 
         return NearRows(batch, result, values, numbers[near])
 
-    return view.stored(view.projection(indices), look, _TASK_BATCHES)
+    return view.stored(view.projection(indices), look, _TASK_BATCHES, partitions=partitions)
 
 
 def near_by_key(

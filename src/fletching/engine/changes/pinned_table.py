@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
@@ -385,6 +385,8 @@ class PinnedTable:
         projection: PhysicalProjection,
         work: Callable[[int, pa.RecordBatch, NDArray[np.bool_] | None], _Made],
         at_once: int = 1,
+        *,
+        partitions: Collection[str] | None = None,
     ) -> Iterator[_Made]:
         """What is made of each batch that shows rows, in order; some batches ahead, in threads.
 
@@ -392,6 +394,7 @@ class PinnedTable:
             projection: the columns.
             work: told which batch it is, all of its rows, and which of them are shown; None for all.
             at_once: batches of a task.
+            partitions: only their batches (the catalog's text); None for those of all.
         """
         snapshot = self.snapshot
 
@@ -399,7 +402,17 @@ class PinnedTable:
             all_shown = snapshot.rows[batch] == rows.num_rows
             return work(batch, mapping.apply(rows), None if all_shown else snapshot.mask(batch))
 
-        shown = (batch for batch in range(snapshot.batch_count) if snapshot.rows[batch])
+        wanted = (
+            index
+            for index, segment in enumerate(snapshot.segments)
+            if partitions is None or segment.partition in partitions
+        )
+        shown = (
+            batch
+            for index in wanted
+            for batch in range(*snapshot.batches_of(index))
+            if snapshot.rows[batch]
+        )
         return self._worked(
             ((batch, functools.partial(made, batch)) for batch in shown), projection, at_once
         )

@@ -6,6 +6,8 @@ are put together, or one row of the session takes the place of several, rows are
 
 The session's keys are in memory some at a time: of many rows those whose numbers fall into one part after the
 other. Where no key run knows the keys, each part is another look at the table.
+
+The module is long because a merge is one thing: its steps share the session's keys and what was found of them.
 """
 
 from __future__ import annotations
@@ -112,6 +114,9 @@ class RowMerge:
         self._source = PinnedTable(view.table, view.scan_schema, Snapshot.of(rows), view.store)
         self._starts = np.concatenate([[0], np.cumsum([row.rows for row in rows])]).astype(np.int64)
         self._rows = rows
+        # Rows that are equal in every partition column are of one partition.
+        equal = set(range(len(view.schema), len(columns.names))) <= set(self._on)
+        self._within = frozenset(row.partition for row in rows) if equal else None
 
     # --- the session's keys ---------------------------------------------------------------------
 
@@ -324,9 +329,8 @@ class RowMerge:
         if self._by_key:
             near = near_by_key(self._context, view, source.numbers)
         else:
-            near = near_by_scan(
-                view, self._on, source.numbers, self._context.key_seed(self._view.table.id)
-            )
+            seed = self._context.key_seed(view.table.id)
+            near = near_by_scan(view, self._on, source.numbers, seed, self._within)
         group: list[NearRows] = []
         count = 0
         for each in near:

@@ -128,6 +128,7 @@ class Instances:
             seconds=settings.sql_seconds,
         )
         self._queries = QueryRunner(reading, verbs, limits, context.clock, spill_folder)
+        context.database.when_history_is_lost(self._queries.kept_rows.clear)
         self._runner = StatementRunner(self._queries, verbs)
         self._results = Results(context)
         self._statements = KeptStatements()

@@ -72,6 +72,10 @@ class KeptRows:
             MOST_BYTES, weight=lambda kept: kept.size + _KEY_BYTES
         )
 
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._kept.clear()
+
     def rows(self, key: Hashable, begin: Callable[[], _Rows]) -> _Rows:
         """The columns, and the rows in batches.
 

@@ -224,7 +224,7 @@ class _Named:
 
 
 class QueryRunner:
-    """Opens queries. Thread-safe."""
+    """Opens queries, and keeps some rows of versions (``kept_rows``). Thread-safe."""
 
     def __init__(
         self,
@@ -242,7 +242,7 @@ class QueryRunner:
         self._lock = threading.Lock()
         self._connections: Connections | None = None
         self._translations = KeptTranslations()
-        self._rows = KeptRows()
+        self.kept_rows = KeptRows()
 
     def close(self) -> None:
         """Closes the connections that wait for the next query; idempotent."""
@@ -297,7 +297,7 @@ class QueryRunner:
         tables, views = result.tables, result.views
         for name, _ in tables.values():
             authorize(CreateReadSession(table=name))
-        readers = TableReaders(self._reading, self._rows)
+        readers = TableReaders(self._reading, self.kept_rows)
         duck: SealedDuckDB | None = None
         try:
             if changed is None:

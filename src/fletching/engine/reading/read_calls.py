@@ -166,6 +166,7 @@ class Reading:
         self._store = store
         self._clock = clock
         budget = Budget(KEPT_BYTES)
+        database.when_history_is_lost(budget.clear)
         self._snapshots = Snapshots(database, store, budget)
         self._sessions = ReadSessions(
             database,
