@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, case, select, update
 
 from fletching.catalog.database import insert_unless_there
 from fletching.catalog.schema import leases
@@ -34,12 +34,16 @@ def find_generation(connection: Connection) -> Generation:
 
 def begin_generation(connection: Connection, token: str, above: int = 0) -> int:
     """Begins the next generation in a ``write`` transaction; returns its number, which is greater than ``above``."""
-    insert_unless_there(connection, leases, name=_NAME, holder="", expires_at=0.0, number=0)
-    row = connection.execute(
-        select(leases.c.number).where(leases.c.name == _NAME).with_for_update()
-    ).one()
-    number = max(int(row.number), above) + 1
-    connection.execute(
-        update(leases).where(leases.c.name == _NAME).values(holder=token, number=number)
+    reached = case((leases.c.number > above, leases.c.number), else_=above)
+    begun = (
+        update(leases)
+        .where(leases.c.name == _NAME)
+        .values(holder=token, number=reached + 1)
+        .returning(leases.c.number)
     )
-    return number
+    # But for the first time the row is there, and a statement takes longer to make than to execute.
+    number = connection.execute(begun).scalar_one_or_none()
+    if number is None:
+        insert_unless_there(connection, leases, name=_NAME, holder="", expires_at=0.0, number=0)
+        number = connection.execute(begun).scalar_one()
+    return int(number)
