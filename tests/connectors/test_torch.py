@@ -405,6 +405,11 @@ def test_leaving_early_ends_the_thread(table: Table) -> None:
         ({"decode": "image"}, "decode is a dict by name"),
         ({"decode": {"s": "jpeg"}}, "a function for s"),
         ({"fill_null": 0}, "fill_null is a dict by name"),
+        ({"fill_null": {"s": "none"}}, "for columns of numbers; s is string"),
+        ({"fill_null": {"id": "none"}}, "'none', which is no int64"),
+        ({"fill_null": {"id": 0.5}}, "0.5, which is no int64"),
+        ({"fill_null": {"id": None}}, "None, which is no int64"),
+        ({"columns": []}, "choose at least one column"),
         ({"rank": 1}, "belong together"),
         ({"rank": 2, "world_size": 2}, "none of 2"),
         ({"decode": {"nothing": bytes}}, "not read"),
@@ -416,6 +421,30 @@ def test_leaving_early_ends_the_thread(table: Table) -> None:
 def test_refusals(table: Table, options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         list(FletchingDataset(table, **options))
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_workers_that_are_kept_read_the_epoch_that_is_set(table: Table, copied: bool) -> None:
+    dataset = FletchingDataset(table, 8, shuffle=True, seed=1, columns=["id"])
+    if copied:
+        original, dataset = dataset, pickle.loads(pickle.dumps(dataset))
+        assert original.state_dict() == dataset.state_dict()
+    loader = DataLoader(dataset, batch_size=None, num_workers=1, persistent_workers=True)
+    orders = []
+    for epoch in (0, 1, 1):
+        dataset.set_epoch(epoch)
+        orders.append(ids_of(loader))
+    assert sorted(orders[0]) == sorted(orders[1])
+    assert orders[0] != orders[1] == orders[2]
+
+
+def test_what_is_no_state_is_refused(table: Table) -> None:
+    dataset = FletchingDataset(table, 8)
+    state = dataset.state_dict()
+    wrong: list[Any] = [None, [], {**state, "epoch": "first"}, {**state, "epoch": -1}]
+    for each in wrong:
+        with pytest.raises(UsageError, match="state"):
+            dataset.load_state_dict(each)
 
 
 def test_numbers_of_numpy_and_torch_count_too(table: Table) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fletching.errors import UsageError
 
-__all__ = ["column_tensor", "stacked"]
+__all__ = ["column_tensor", "fill_value", "stacked"]
 
 
 def column_tensor(
@@ -35,6 +35,25 @@ def column_tensor(
             )
         array = array.fill_null(float("nan") if fill is None else fill)
     return torch.from_numpy(_writable(array)).reshape(shape)
+
+
+def fill_value(field: pa.Field, fill: object) -> pa.Scalar:
+    """What stands for a column's nulls, as a value of its tensor.
+
+    Raises:
+        UsageError: it is none, or the column does not become a tensor of numbers.
+    """
+    _, kind = _physical(pa.array([], field.type), field.type)
+    if not _is_number(kind):
+        raise UsageError(f"fill_null is for columns of numbers; {field.name} is {field.type}")
+    try:
+        value = pa.scalar(fill, kind)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        value = pa.scalar(None, kind)
+    # Arrow cuts a fraction off.
+    if not value.is_valid or (not pa.types.is_floating(kind) and value.as_py() != fill):
+        raise UsageError(f"fill_null has for {field.name} the value {fill!r}, which is no {kind}")
+    return value
 
 
 def _writable(array: pa.Array) -> NDArray[np.generic]:

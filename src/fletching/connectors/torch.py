@@ -28,7 +28,7 @@ try:
     import torch
     from torch.utils.data import IterableDataset, get_worker_info
 
-    from fletching.connectors.tensors import column_tensor, stacked
+    from fletching.connectors.tensors import column_tensor, fill_value, stacked
     from fletching.connectors.training_snapshot import (
         SnapshotReader,
         TrainingSnapshot,
@@ -115,6 +115,8 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
         scan = narrowed(scan_of(source), columns, filter)
         if scan.limit is not None:
             raise UsageError("a dataset has no limit: leave it to the loop that reads")
+        if scan.columns == ():
+            raise UsageError("a batch without columns says nothing: choose at least one column")
         self._batch_size = None if batch_size is None else _whole("batch_size", batch_size, least=1)
         self._shuffle = shuffle
         self._seed = _whole("seed", seed)
@@ -133,19 +135,32 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
             if block_rows is None
             else _whole("block_rows", block_rows, least=1)
         )
-        self._epoch = 0
+        # In memory of all processes: a loader that keeps its workers gives them no other copy of this.
+        self._shared_epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
         self._remaining: list[Interval] | None = None
         self._resumed: list[Interval] | None = None
         self._snapshot = agreed(rank, lambda: TrainingSnapshot(scan))
         self._check_columns()
 
+    @property
+    def _epoch(self) -> int:
+        return int(self._shared_epoch.item())
+
+    def __setstate__(self, state: State) -> None:
+        """A copy's workers share an epoch as well."""
+        self.__dict__.update(state)
+        self._shared_epoch.share_memory_()
+
     # --- what a loop calls -------------------------------------------------------------------
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch that the next iteration reads: another order where rows are shuffled."""
+        """Chooses the epoch that the next iteration reads: another order where rows are shuffled.
+
+        Also in workers that a loader keeps from one epoch to the next.
+        """
         epoch = _whole("epoch", epoch)
         if epoch != self._epoch:
-            self._epoch = epoch
+            self._shared_epoch.fill_(epoch)
             self._remaining = self._resumed = None
 
     def close(self) -> None:
@@ -203,10 +218,12 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
                 table has changed since, the version that the state is of is read again.
 
         Raises:
-            UsageError: the state is of another table, filter, seed or size of blocks; the message
+            UsageError: no state, or it is of another table, filter, seed or size of blocks; the message
                 names both values.
             VersionNotFoundError: the version that the state is of is gone.
         """
+        state = mapping_of("state", state)
+        epoch = _whole("epoch of the state", state.get("epoch", 0))
         snapshot = self._snapshot
         if state.get("table") == snapshot.table:
             snapshot = snapshot.like(str(state.get("snapshot")))
@@ -225,7 +242,7 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
         if snapshot is not self._snapshot:
             self._snapshot.close()
             self._snapshot = snapshot
-        self._epoch = int(state["epoch"])
+        self._shared_epoch.fill_(epoch)
         self._remaining = None
         remaining = state.get("remaining")
         if remaining is None:
@@ -317,6 +334,10 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
             unknown = sorted(set(given) - names)
             if unknown:
                 raise UsageError(f"{what} names {', '.join(unknown)}, which is not read")
+        self._fill_null = {
+            name: fill_value(self._snapshot.schema.field(name), value)
+            for name, value in self._fill_null.items()
+        }
         plain = sorted(n for n in self._decode if not is_blob(self._snapshot.schema.field(n).type))
         if plain:
             raise UsageError(f"decode is for BLOB columns; {', '.join(plain)} is none")
