@@ -104,9 +104,8 @@ class FletchingDataSource(spark.DataSource):  # type: ignore[misc]  # Spark is n
 
     def reader(self, schema: StructType) -> _Reader:
         """Reads one version, in ranges of its rows."""
-        del schema
         kind = _PushingReader if switch_of(self._options, "pushdown") else _Reader
-        return kind(self._options)
+        return kind(self._options, schema.names)
 
     def writer(self, schema: StructType, overwrite: bool) -> Any:
         """Writes in one commit."""
@@ -115,12 +114,17 @@ class FletchingDataSource(spark.DataSource):  # type: ignore[misc]  # Spark is n
 
     def streamReader(self, schema: StructType) -> _StreamReader:  # noqa: N802  # Spark's name
         """Reads what each version inserts."""
-        del schema
-        return _StreamReader(self._options)
+        return _StreamReader(self._options, schema.names)
 
     def streamWriter(self, schema: StructType, overwrite: bool) -> Any:  # noqa: N802
         """Writes each epoch in one commit, once."""
         return StreamSink(self._options, schema, overwrite=overwrite)
+
+
+def _scan_of(options: Mapping[str, str], names: Sequence[str]) -> Scan:
+    """The scan with the columns that Spark was told, which the table may have more of by now."""
+    scan = scan_of_options(options)
+    return scan if scan.schema.names == list(names) else narrowed(scan, names)
 
 
 @dataclasses.dataclass
@@ -138,9 +142,9 @@ class _Range(spark.InputPartition):  # type: ignore[misc]
 class _Reader(spark.DataSourceReader):  # type: ignore[misc]
     """Plans on the driver, reads in the workers; pickles."""
 
-    def __init__(self, options: Mapping[str, str]) -> None:
+    def __init__(self, options: Mapping[str, str], names: Sequence[str]) -> None:
         self._count = number_of(options, "numPartitions", 0)
-        self._scan: Scan | None = scan_of_options(options)
+        self._scan: Scan | None = _scan_of(options, names)
         self._schema = spark_schema(self._scan.schema)
         self._plan: PlannedScan | None = None
 
@@ -185,8 +189,9 @@ class _PushingReader(_Reader):
 class _StreamReader(spark.DataSourceStreamReader):  # type: ignore[misc]
     """Offsets are versions; a batch is what the versions between two of them inserted."""
 
-    def __init__(self, options: Mapping[str, str]) -> None:
+    def __init__(self, options: Mapping[str, str], names: Sequence[str]) -> None:
         self._options = dict(options)
+        self._names = list(names)
         self._start = number_of(options, "startingVersion", 0)
         self._feed = switch_of(options, "readChangeFeed")
 
@@ -205,7 +210,7 @@ class _StreamReader(spark.DataSourceStreamReader):  # type: ignore[misc]
 
     def read(self, partition: _Range) -> Iterator[pa.RecordBatch]:
         """The rows that came after one version, up to another."""
-        wanted = scan_of_options(self._options).schema
+        wanted = _scan_of(self._options, self._names).schema
         schema = spark_schema(wanted)
         changes = table_of_options(self._options).changes(
             since=partition.start, until=partition.end
