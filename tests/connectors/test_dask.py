@@ -205,3 +205,10 @@ def test_refusals(client: Client) -> None:
         write_table(table, read_table(table))
     with pytest.raises(UsageError, match="append or overwrite"):
         write_table(read_table(table), table, mode="replace")
+
+
+def test_an_index_with_a_name_is_a_column(client: Client) -> None:
+    table = client.create_table("sums", "id BIGINT, n BIGINT")
+    frame = read_table(TestContract().made(client), npartitions=2)[["id"]].assign(n=1)
+    assert write_table(frame.set_index("id"), table) == 10
+    assert sorted(table.to_table()["id"].to_pylist()) == list(range(10))

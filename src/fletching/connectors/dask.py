@@ -71,7 +71,7 @@ def write_table(
     """Writes a dataframe's rows from the workers, and commits once; returns how many rows.
 
     A task that runs twice, or dies, changes nothing: only the attempts whose results arrive are
-    committed. The index is not written.
+    committed. An index with a name is written as a column, as `Table.append` does; one without is not.
 
     Args:
         ddf: its columns by name.
@@ -100,7 +100,7 @@ def write_table(
 
 def _write_partition(frame: pd.DataFrame, session: WriteSession) -> CommitMessage:
     # The frame itself: pyarrow would give columns of objects types of its own, and cut values to them.
-    return write_attempt(session, [frame.reset_index(drop=True)] if len(frame) else [])
+    return write_attempt(session, [frame] if len(frame) else [])
 
 
 @dataclasses.dataclass(frozen=True)
