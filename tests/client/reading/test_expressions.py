@@ -117,6 +117,8 @@ def test_what_is_surely_the_same_is_pushed(
         field("f") > NAN,
         field("i").isin([1, None]),
         field("i").isin([]),
+        field("f").isin([-0.0, 0.1]),
+        ~field("f").isin([0, 1]),
         field("i") + 1 > 2,
         field("small").cast("double") > 1.5,
         field("f") > field("small"),

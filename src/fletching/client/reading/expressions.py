@@ -256,6 +256,9 @@ def _membership(
     literals = [_literal(member, column[1]) for member in members]
     if None in literals:
         return None
+    if null_is_no_member and pa.types.is_floating(column[1]) and 0.0 in members.to_pylist():
+        # ``is_in`` tells 0.0 from -0.0, which are equal in SQL.
+        return None
     text = f"{column[0]} IN ({', '.join(str(each) for each in literals)})"
     # ``is_in`` is false where the column is null, IN is null: it matters under NOT.
     return f"({column[0]} IS NOT NULL AND {text})" if null_is_no_member else text
