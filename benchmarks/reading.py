@@ -102,8 +102,8 @@ def fletching_read(
         request = ReadTable(
             table=scan.table.full_name, session_id=session.session_id, index=0, **fields
         )
-        attempt = RetrySequence(way.options.retry, way.timing)
-        source = way.transport.read(request, way.options, attempt)
+        attempt = RetrySequence(way.options, way.timing)
+        source = way.transport.read(request, attempt)
         try:
             return drain(source, started, table.bytes)
         finally:

@@ -30,7 +30,7 @@ from fletching.protocol.messages.requests import AppendRows, CreateReadSession
 from fletching.protocol.messages.responses import Changed
 from fletching.types import TableName
 from torture.life import SOAK
-from torture.workers import OPTIONS, LostError, Worker
+from torture.workers import LostError, Worker
 
 LEDGER = TableName("demo", "ledger")
 LEDGER_SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), ("n", pa.int64())])
@@ -137,9 +137,7 @@ class Changer(Worker):
         request = AppendRows(table=LEDGER, idempotency_key=str(uuid.uuid4()))
         result = self.settle(
             lambda trace: self.ask(
-                lambda attempt: self.transport.write(
-                    request, [batch], batch.schema, OPTIONS, attempt
-                ),
+                lambda attempt: self.transport.write(request, [batch], batch.schema, attempt),
                 trace=trace,
             )
         )

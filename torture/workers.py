@@ -20,9 +20,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from fletching.client.call_options import CallOptions, Timeouts
+from fletching.client.call_options import CallOptions, RetryPolicy, Timeouts
 from fletching.client.credentials import Credentials
-from fletching.client.retry import Effect, RetryPolicy, RetrySequence, Timing, effect_of
+from fletching.client.retry import Effect, RetrySequence, Timing, effect_of
 from fletching.client.transports.embedded.embedded_transport import EmbeddedTransport
 from fletching.client.transports.http.http_transport import HttpTransport
 from fletching.errors import (
@@ -125,7 +125,7 @@ class Worker:
 
     def ask(self, what: Callable[[RetrySequence], Any], *, trace: str | None = None) -> Any:
         """One attempt; `UncertainError` if its effect is not known."""
-        sequence = RetrySequence(OPTIONS.retry, Timing(), trace_id=trace or str(uuid.uuid4()))
+        sequence = RetrySequence(OPTIONS, Timing(), trace_id=trace or str(uuid.uuid4()))
         try:
             return what(sequence)
         except (FletchingError, OSError) as error:
@@ -141,16 +141,16 @@ class Worker:
             raise UncertainError(str(error)) from error
 
     def call(self, request: Request, *, trace: str | None = None) -> Any:
-        return self.ask(lambda attempt: self.transport.call(request, OPTIONS, attempt), trace=trace)
+        return self.ask(lambda attempt: self.transport.call(request, attempt), trace=trace)
 
     def write(self, request: WriteTable, batch: Any, *, trace: str | None = None) -> Any:
         return self.ask(
-            lambda attempt: self.transport.write(request, [batch], batch.schema, OPTIONS, attempt),
+            lambda attempt: self.transport.write(request, [batch], batch.schema, attempt),
             trace=trace,
         )
 
     def fetch(self, table: TableName, session: str, attempt: RetrySequence) -> list[Any]:
-        source = self.transport.read(ReadTable(table=table, session_id=session), OPTIONS, attempt)
+        source = self.transport.read(ReadTable(table=table, session_id=session), attempt)
         try:
             return list(source)
         finally:
@@ -406,7 +406,7 @@ class Pictures(Worker):
             upload = WriteBlob(**names, column_id=4)
             result = self.insist(
                 lambda trace, body=body, upload=upload: self.ask(
-                    lambda attempt: self.transport.upload_blobs(upload, body, OPTIONS, attempt),
+                    lambda attempt: self.transport.upload_blobs(upload, body, attempt),
                     trace=trace,
                 )
             )
@@ -475,7 +475,7 @@ class Viewer(Worker):
         self.pause(0.3)
 
     def look(self, request: ReadBlobs, attempt: RetrySequence) -> list[bytes]:
-        events = self.transport.read_blobs(request, OPTIONS, attempt)
+        events = self.transport.read_blobs(request, attempt)
         blobs: list[bytearray] = []
         try:
             for event in events:

@@ -14,9 +14,9 @@ import pytest
 
 import fletching
 from fletching.client.blobs.blob_transfers import UploadChecksum
-from fletching.client.call_options import CallOptions
+from fletching.client.call_options import CallOptions, RetryPolicy
 from fletching.client.cancellation import Cancellation
-from fletching.client.retry import RetryPolicy, RetrySequence, Timing
+from fletching.client.retry import RetrySequence, Timing
 from fletching.client.transports.channel import Channel
 from fletching.protocol.messages.requests import (
     AppendRows,
@@ -93,16 +93,14 @@ class FakeTransport:
     def _unexpected(*_: object) -> Any:
         pytest.fail("the test expects no such request")
 
-    def call(self, request: Request, options: CallOptions, attempt: RetrySequence) -> Response:
+    def call(self, request: Request, attempt: RetrySequence) -> Response:
         self.requests.append(request)
         return self.on_call(request, attempt)
 
-    def open_session(
-        self, request: Any, options: CallOptions, attempt: RetrySequence
-    ) -> tuple[Response, None]:
-        return self.call(request, options, attempt), None
+    def open_session(self, request: Any, attempt: RetrySequence) -> tuple[Response, None]:
+        return self.call(request, attempt), None
 
-    def read(self, request: Any, options: CallOptions, attempt: RetrySequence) -> FakeSource:
+    def read(self, request: Any, attempt: RetrySequence) -> FakeSource:
         self.requests.append(request)
         source = self.on_read(request)
         self.sources.append(source)
@@ -113,19 +111,16 @@ class FakeTransport:
         request: WriteTable | AppendRows,
         batches: Sequence[pa.RecordBatch],
         schema: pa.Schema,
-        options: CallOptions,
         attempt: RetrySequence,
     ) -> WriteResult:
         self.requests.append(request)
         return self.on_write(request, batches, attempt)
 
-    def upload_blobs(
-        self, request: Any, body: Any, options: CallOptions, attempt: RetrySequence
-    ) -> BlobReferences:
+    def upload_blobs(self, request: Any, body: Any, attempt: RetrySequence) -> BlobReferences:
         self.requests.append(request)
         return self.on_upload(request, body)
 
-    def read_blobs(self, request: ReadBlobs, options: CallOptions, attempt: RetrySequence) -> Any:
+    def read_blobs(self, request: ReadBlobs, attempt: RetrySequence) -> Any:
         self.requests.append(request)
         return self.on_read_blobs(request)
 

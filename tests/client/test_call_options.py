@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from fletching.client.call_options import CallOptions, Timeouts
-from fletching.client.retry import RetryPolicy
+from fletching.client.call_options import CallOptions, RetryPolicy, Timeouts
 from fletching.errors import UsageError
 
 

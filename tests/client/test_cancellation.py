@@ -203,11 +203,9 @@ def test_closing_ends_an_upload_that_the_peer_does_not_take() -> None:
 
         request = WriteTable(table=TableName("p", "t"), session_id="s", stream_id="s")
         transport: Any = client.channel.transport
-        body = StreamedBody(chunks, 1 << 40, idle_seconds=600.0)
+        body = StreamedBody(chunks, 1 << 40)
         error = in_thread(
-            lambda: transport.write_body(
-                request, body, client.channel.options, client.channel.sequence()
-            ),
+            lambda: transport.write_body(request, body, client.channel.sequence()),
             client.close,
             taken.is_set,
         )

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from fletching.client.call_options import CallOptions
+from fletching.client.call_options import NO_RETRIES, CallOptions
 from fletching.client.credentials import Credentials
-from fletching.client.retry import NO_RETRIES, Effect, RetrySequence, Timing, effect_of
+from fletching.client.retry import Effect, RetrySequence, Timing, effect_of
 from fletching.client.transports.http.http_transport import HttpTransport
 from fletching.errors import FletchingError
 from fletching.protocol.messages.requests import GetWriteStream
@@ -35,7 +35,7 @@ def test_every_cut_is_noticed_and_leaves_the_outcome_open(
             HttpTransport(peer.url, Credentials("id", "key")) as transport,
         ):
             try:
-                reply = transport.call(REQUEST, options, RetrySequence(options.retry, Timing()))
+                reply = transport.call(REQUEST, RetrySequence(options, Timing()))
             except FletchingError as error:
                 assert effect_of(error) is Effect.UNKNOWN, (cut, error)  # noqa: PT017 - some pass
             else:

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pytest
 
 import fletching
-from fletching.client.call_options import CallOptions
+from fletching.client.call_options import CallOptions, RetryPolicy
 from fletching.client.credentials import Credentials
-from fletching.client.retry import RetryPolicy, Timing
+from fletching.client.retry import Timing
 from fletching.client.transports.channel import Channel
 from fletching.client.transports.http.http_transport import HttpTransport
 from fletching.errors import FletchingError, ProtocolError
@@ -62,8 +62,8 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     seen = Watched()
     original = HttpTransport._exchange
 
-    def exchange(self: Any, parts: Any, *arguments: Any) -> Any:
-        reply = original(self, parts, *arguments)
+    def exchange(self: Any, parts: Any, *arguments: Any, **words: Any) -> Any:
+        reply = original(self, parts, *arguments, **words)
         action = dict(parts.query).get("Action", parts.path)
         seen.actions.append((action, header_names.SESSION_LENGTH in reply.headers))
         return reply

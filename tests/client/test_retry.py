@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fletching.client.call_options import CallOptions, RetryPolicy
 from fletching.client.cancellation import Cancellation
-from fletching.client.retry import Effect, RetryPolicy, RetrySequence, effect_of, retrying
+from fletching.client.retry import Effect, RetrySequence, Timing, effect_of
 from fletching.errors import (
     ConnectError,
     ConnectionBrokenError,
@@ -77,26 +78,26 @@ def failing(errors: list[Exception]) -> Callable[[RetrySequence], str]:
 POLICY = RetryPolicy(budget_seconds=100, first_delay_seconds=1, longest_delay_seconds=8)
 
 
+def sequence(timing: Timing, policy: RetryPolicy = POLICY, **words: Any) -> RetrySequence:
+    return RetrySequence(CallOptions(retry=policy), timing, **words)
+
+
 def test_the_trace_id_stays_and_the_index_counts(clock: Any) -> None:
     errors: list[Exception] = [ConnectError("x"), ThrottledError("x"), InternalServerError("x")]
-    result = retrying(failing(errors), policy=POLICY, timing=clock.timing, repeatable=True)
+    result = sequence(clock.timing).run(failing(errors), repeatable=True)
     assert result == "trace-1 3"
 
 
 def test_a_given_trace_id_is_kept(clock: Any) -> None:
-    result = retrying(
-        failing([ConnectError("x")]),
-        policy=POLICY,
-        timing=clock.timing,
-        repeatable=True,
-        trace_id="mine",
+    result = sequence(clock.timing, trace_id="mine").run(
+        failing([ConnectError("x")]), repeatable=True
     )
     assert result == "mine 1"
 
 
 def test_waits_double_up_to_the_longest(clock: Any) -> None:
     errors: list[Exception] = [ConnectError("x")] * 6
-    retrying(failing(errors), policy=POLICY, timing=clock.timing, repeatable=True)
+    sequence(clock.timing).run(failing(errors), repeatable=True)
     assert clock.slept == [1, 2, 4, 8, 8, 8]
 
 
@@ -112,14 +113,14 @@ def test_no_wait_is_negative_or_above_the_longest(attempt: int, random: float) -
 
 def test_the_service_decides_a_longer_wait(clock: Any) -> None:
     errors: list[Exception] = [ThrottledError("x", retry_after_seconds=30)]
-    retrying(failing(errors), policy=POLICY, timing=clock.timing, repeatable=True)
+    sequence(clock.timing).run(failing(errors), repeatable=True)
     assert clock.slept == [30]
 
 
 def test_a_wait_beyond_the_budget_is_not_begun(clock: Any) -> None:
     error = ThrottledError("x", retry_after_seconds=101)
     with pytest.raises(ThrottledError) as caught:
-        retrying(failing([error]), policy=POLICY, timing=clock.timing, repeatable=True)
+        sequence(clock.timing).run(failing([error]), repeatable=True)
     assert caught.value is error
     assert clock.slept == []
 
@@ -134,7 +135,7 @@ def test_the_budget_is_time_from_the_first_failure(clock: Any) -> None:
         raise ConnectError("x")
 
     with pytest.raises(ConnectError):
-        retrying(operation, policy=POLICY, timing=clock.timing, repeatable=True)
+        sequence(clock.timing).run(operation, repeatable=True)
     # waits 1 2 4 8 8 ..., each attempt taking 5 s, within 100 s of the first failure
     assert clock.slept == [1, 2, 4, 8, 8, 8, 8, 8, 8]
 
@@ -142,7 +143,7 @@ def test_the_budget_is_time_from_the_first_failure(clock: Any) -> None:
 def test_no_budget_means_one_attempt(clock: Any) -> None:
     policy = RetryPolicy(budget_seconds=0, first_delay_seconds=0)
     with pytest.raises(ConnectError):
-        retrying(failing([ConnectError("x")]), policy=policy, timing=clock.timing, repeatable=True)
+        sequence(clock.timing, policy).run(failing([ConnectError("x")]), repeatable=True)
 
 
 @pytest.mark.parametrize("error", [InternalServerError("x"), ConnectionBrokenError("x")])
@@ -150,34 +151,29 @@ def test_what_may_be_done_already_is_not_repeated_unless_it_may_be(
     clock: Any, error: Exception
 ) -> None:
     with pytest.raises(type(error)):
-        retrying(failing([error]), policy=POLICY, timing=clock.timing, repeatable=False)
+        sequence(clock.timing).run(failing([error]), repeatable=False)
     assert clock.slept == []
 
 
 @pytest.mark.parametrize("error", [ConnectError("x"), ThrottledError("x")])
 def test_what_was_not_done_is_always_repeated(clock: Any, error: Exception) -> None:
-    assert retrying(failing([error]), policy=POLICY, timing=clock.timing, repeatable=False)
+    assert sequence(clock.timing).run(failing([error]), repeatable=False)
 
 
 def test_a_refusal_is_raised_at_once(clock: Any) -> None:
     with pytest.raises(InvalidArgumentError):
-        retrying(
-            failing([InvalidArgumentError("x")]),
-            policy=POLICY,
-            timing=clock.timing,
-            repeatable=True,
-        )
+        sequence(clock.timing).run(failing([InvalidArgumentError("x")]), repeatable=True)
     assert clock.slept == []
 
 
 def test_progress_gives_the_whole_budget_again(clock: Any) -> None:
-    sequence = RetrySequence(POLICY, clock.timing)
+    attempts = sequence(clock.timing)
     for _ in range(50):
         for _ in range(3):
-            sequence.wait(ConnectionBrokenError("x"), repeatable=True)
-        sequence.progressed()
+            attempts.wait(ConnectionBrokenError("x"), repeatable=True)
+        attempts.progressed()
     assert clock.slept == [1, 2, 4] * 50
-    assert sequence.index == 150
+    assert attempts.index == 150
 
 
 @pytest.mark.parametrize(
@@ -197,37 +193,27 @@ def test_meaningless_policies_are_refused(fields: dict[str, float]) -> None:
 
 def test_a_fault_of_the_server_is_not_repeated_for_the_whole_budget(clock: Any) -> None:
     errors: list[Exception] = [InternalServerError("x")] * 3
-    assert retrying(failing(errors), policy=POLICY, timing=clock.timing, repeatable=True)
+    assert sequence(clock.timing).run(failing(errors), repeatable=True)
     clock.slept.clear()
     with pytest.raises(InternalServerError):
-        retrying(
-            failing([InternalServerError("x")] * 4),
-            policy=POLICY,
-            timing=clock.timing,
-            repeatable=True,
-        )
+        sequence(clock.timing).run(failing([InternalServerError("x")] * 4), repeatable=True)
     assert clock.slept == [1, 2, 4]
 
 
 def test_progress_forgives_faults_of_the_server(clock: Any) -> None:
-    sequence = RetrySequence(POLICY, clock.timing)
+    attempts = sequence(clock.timing)
     for _ in range(9):
-        sequence.wait(InternalServerError("x"), repeatable=True)
-        sequence.progressed()
+        attempts.wait(InternalServerError("x"), repeatable=True)
+        attempts.progressed()
 
 
 def test_each_repetition_is_logged_with_reason_and_delay(
     clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     errors: list[Exception] = [ConnectError("no connection to http://h:1"), ThrottledError("slow")]
-    retrying(failing(errors), policy=POLICY, timing=clock.timing, repeatable=True)
+    sequence(clock.timing).run(failing(errors), repeatable=True)
     with pytest.raises(InvalidArgumentError):
-        retrying(
-            failing([InvalidArgumentError("x")]),
-            policy=POLICY,
-            timing=clock.timing,
-            repeatable=True,
-        )
+        sequence(clock.timing).run(failing([InvalidArgumentError("x")]), repeatable=True)
     assert [(record.name, record.levelname) for record in caplog.records] == [
         ("fletching.client", "WARNING")
     ] * 2
@@ -239,8 +225,16 @@ def test_each_repetition_is_logged_with_reason_and_delay(
 
 def test_a_cancelled_sequence_ends_whatever_it_met(clock: Any) -> None:
     cancellation = Cancellation()
-    sequence = RetrySequence(POLICY, clock.timing, cancellation=cancellation)
+    attempts = sequence(clock.timing, cancellation=cancellation)
     cancellation.cancel("left")
     with pytest.raises(OperationCancelledError, match="left"):
-        sequence.wait(ConnectError("x"), repeatable=True)
+        attempts.wait(ConnectError("x"), repeatable=True)
     assert clock.slept == []
+
+
+def test_other_options_are_for_the_same_request_as_far_as_it_has_come(clock: Any) -> None:
+    attempts = sequence(clock.timing, trace_id="mine")
+    attempts.wait(ConnectError("x"), repeatable=True)
+    other = attempts.with_options(direct="never")
+    assert (other.options.direct, attempts.options.direct) == ("never", "auto")
+    assert (other.trace_id, other.index, other.cancellation) == ("mine", 1, attempts.cancellation)

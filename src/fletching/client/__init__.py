@@ -14,7 +14,7 @@ from fletching.client.blobs.blob_streams import (
     BlobStreamWriter,
 )
 from fletching.client.blobs.blob_values import Blob, reference_text
-from fletching.client.call_options import CallOptions, Timeouts
+from fletching.client.call_options import NO_RETRIES, CallOptions, RetryPolicy, Timeouts
 from fletching.client.change_reports import ChangeReport, TableVersion
 from fletching.client.client import Client
 from fletching.client.credentials import Credentials
@@ -25,7 +25,7 @@ from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.reading.scan import Scan
 from fletching.client.reading.session_statistics import ColumnStatistics, SessionStatistics
 from fletching.client.reading.split import Split
-from fletching.client.retry import NO_RETRIES, RetryPolicy, Timing
+from fletching.client.retry import Timing
 from fletching.client.table import Table
 from fletching.client.tabular.catalog_names import Partition, TableEntry
 from fletching.client.transports.stream_files import StreamReader, StreamWriter

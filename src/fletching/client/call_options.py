@@ -7,13 +7,29 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
-from fletching.client.retry import RetryPolicy, check_number
 from fletching.errors import UsageError
 from fletching.settings import StorageChanges
 
-__all__ = ["CallOptions", "OptionChanges", "RetryChanges", "TimeoutChanges", "Timeouts"]
+__all__ = [
+    "CallOptions",
+    "OptionChanges",
+    "RetryChanges",
+    "RetryPolicy",
+    "TimeoutChanges",
+    "Timeouts",
+]
 
 MEBIBYTE = 1024 * 1024
+
+
+def _check_number(name: str, value: object) -> None:
+    """Returns if a value is a number, and not one of the sort that compares with nothing.
+
+    Raises:
+        UsageError: it is not; ``name`` says which option it was for.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124  # NaN
+        raise UsageError(f"{name} is a number, not {value!r}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +53,50 @@ class Timeouts:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is not None:
-                check_number(f"timeout {field.name}", value)
+                _check_number(f"timeout {field.name}", value)
             if value is not None and not value > 0:
                 raise UsageError(
                     f"timeout {field.name} is {value}; give seconds above 0, or None to wait for ever"
                 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How long and how often to try again; a value, shared freely.
+
+    Attributes:
+        budget_seconds: from the first failure on, how long to keep trying. 0 never retries.
+        first_delay_seconds: the wait before the first repetition; each further one doubles.
+        longest_delay_seconds: no wait is longer, except one that the service asks for.
+        jitter: each wait is shortened by up to this fraction at random, so that clients that
+            failed together do not return together.
+
+    Raises:
+        UsageError: a negative time, or a jitter outside 0..1.
+    """
+
+    budget_seconds: float = 120.0
+    first_delay_seconds: float = 0.2
+    longest_delay_seconds: float = 16.0
+    jitter: float = 0.5
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check_number(f"retry {field.name}", getattr(self, field.name))
+        if min(self.budget_seconds, self.first_delay_seconds, self.longest_delay_seconds) < 0:
+            raise UsageError("a retry policy's times must not be negative")
+        if not 0 <= self.jitter <= 1:
+            raise UsageError(f"a retry policy's jitter is a fraction 0..1, not {self.jitter}")
+
+    def delay_seconds(self, attempt: int, random: float) -> float:
+        """The wait after the failure of attempt 0, 1, 2...; ``random`` is a random number in 0..1."""
+        # The exponent is capped: 2.0**1100 is an OverflowError, and the wait is long capped by then.
+        delay = self.first_delay_seconds * 2.0 ** min(attempt, 60)
+        return min(delay, self.longest_delay_seconds) * (1.0 - self.jitter * random)
+
+
+NO_RETRIES = RetryPolicy(budget_seconds=0.0)
+"""Fails at the first failure."""
 
 
 class TimeoutChanges(TypedDict, total=False):
@@ -108,7 +163,7 @@ class CallOptions:
     """
 
     timeouts: Timeouts = Timeouts()
-    retry: RetryPolicy = RetryPolicy()  # noqa: RUF009  # a frozen value, as Timeouts is
+    retry: RetryPolicy = RetryPolicy()  # a frozen value, as Timeouts is
     connections: int | Literal["auto"] = "auto"
     read_ahead_bytes: int = 128 * MEBIBYTE
     write_body_bytes: int = 128 * MEBIBYTE

@@ -187,7 +187,7 @@ class Result:
                 source.close()
 
     def _read(self, request: ReadInstance, attempt: RetrySequence) -> BatchSource:
-        return self._channel.transport.read(request, self._channel.options, attempt)
+        return self._channel.transport.read(request, attempt)
 
     def to_reader(self) -> pa.RecordBatchReader:
         """The rows as a ``pyarrow.RecordBatchReader``; errors as `to_batches`, from the reader."""

@@ -22,6 +22,7 @@ its status. Each repetition is logged before its wait, by ``fletching.client`` a
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import enum
 import logging
@@ -29,8 +30,9 @@ import random
 import time
 import uuid
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Self, TypeVar, Unpack
 
+from fletching.client.call_options import CallOptions, OptionChanges
 from fletching.client.cancellation import Cancellation
 from fletching.errors import (
     ConnectError,
@@ -38,17 +40,13 @@ from fletching.errors import (
     TransportError,
     TruncatedStreamError,
     UntrustedPeerError,
-    UsageError,
 )
 
 __all__ = [
     "Effect",
-    "RetryPolicy",
     "RetrySequence",
     "Timing",
-    "check_number",
     "effect_of",
-    "retrying",
 ]
 
 _T = TypeVar("_T")
@@ -95,55 +93,6 @@ def effect_of(error: BaseException) -> Effect:
     return Effect.REFUSED
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
-    """How long and how often to try again; a value, shared freely.
-
-    Attributes:
-        budget_seconds: from the first failure on, how long to keep trying. 0 never retries.
-        first_delay_seconds: the wait before the first repetition; each further one doubles.
-        longest_delay_seconds: no wait is longer, except one that the service asks for.
-        jitter: each wait is shortened by up to this fraction at random, so that clients that
-            failed together do not return together.
-
-    Raises:
-        UsageError: a negative time, or a jitter outside 0..1.
-    """
-
-    budget_seconds: float = 120.0
-    first_delay_seconds: float = 0.2
-    longest_delay_seconds: float = 16.0
-    jitter: float = 0.5
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            check_number(f"retry {field.name}", getattr(self, field.name))
-        if min(self.budget_seconds, self.first_delay_seconds, self.longest_delay_seconds) < 0:
-            raise UsageError("a retry policy's times must not be negative")
-        if not 0 <= self.jitter <= 1:
-            raise UsageError(f"a retry policy's jitter is a fraction 0..1, not {self.jitter}")
-
-    def delay_seconds(self, attempt: int, random: float) -> float:
-        """The wait after the failure of attempt 0, 1, 2...; ``random`` is a random number in 0..1."""
-        # The exponent is capped: 2.0**1100 is an OverflowError, and the wait is long capped by then.
-        delay = self.first_delay_seconds * 2.0 ** min(attempt, 60)
-        return min(delay, self.longest_delay_seconds) * (1.0 - self.jitter * random)
-
-
-def check_number(name: str, value: object) -> None:
-    """Returns if a value is a number, and not one of the sort that compares with nothing.
-
-    Raises:
-        UsageError: it is not; ``name`` says which option it was for.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124  # NaN
-        raise UsageError(f"{name} is a number, not {value!r}")
-
-
-NO_RETRIES = RetryPolicy(budget_seconds=0.0)
-"""Fails at the first failure."""
-
-
 def _new_id() -> str:
     return str(uuid.uuid4())
 
@@ -171,6 +120,7 @@ class RetrySequence:
     Not thread-safe: a sequence belongs to the call that made it.
 
     Attributes:
+        options: of the call: its retry policy, and what a transport heeds.
         trace_id: sent with every attempt (header ``odps-tunnel-retry-trace-id``), so that the
             service recognises a repeated body.
         index: 0 for the first attempt (header ``odps-tunnel-retry-index``).
@@ -180,28 +130,27 @@ class RetrySequence:
     __slots__ = (
         "_deadline",
         "_errors",
-        "_policy",
         "_server_errors",
         "_timing",
         "cancellation",
         "index",
+        "options",
         "trace_id",
     )
 
     def __init__(
         self,
-        policy: RetryPolicy,
+        options: CallOptions,
         timing: Timing,
         *,
         trace_id: str | None = None,
-        index: int = 0,
         cancellation: Cancellation | None = None,
     ) -> None:
+        self.options = options
         self.trace_id = trace_id or timing.new_id()
-        self.index = index
+        self.index = 0
         self.cancellation = cancellation or Cancellation()
         self._server_errors = 0
-        self._policy = policy
         self._timing = timing
         self._deadline: float | None = None
         self._errors = 0
@@ -225,13 +174,13 @@ class RetrySequence:
             self._server_errors += 1
             if self._server_errors > _MAX_SERVER_ERRORS:
                 raise error
-        now = self._timing.clock()
+        policy, now = self.options.retry, self._timing.clock()
         if self._deadline is None:
-            self._deadline = now + self._policy.budget_seconds
-        delay = self._policy.delay_seconds(self._errors, self._timing.random())
+            self._deadline = now + policy.budget_seconds
+        delay = policy.delay_seconds(self._errors, self._timing.random())
         if isinstance(error, ServiceError) and error.retry_after_seconds is not None:
             delay = max(delay, error.retry_after_seconds)
-        if now + delay > self._deadline or self._policy.budget_seconds == 0:
+        if now + delay > self._deadline or policy.budget_seconds == 0:
             raise error
         _logger.warning(
             "%s; attempt %d follows in %.1f s", error, self.index + 2, delay, extra={"delay": delay}
@@ -257,25 +206,21 @@ class RetrySequence:
             self._timing.sleep(seconds)
             self.cancellation.check()
 
+    def run(self, operation: Callable[[Self], _T], *, repeatable: bool) -> _T:
+        """Calls ``operation`` until it returns, its failure must not be retried, or the budget is spent.
 
-def retrying(
-    operation: Callable[[RetrySequence], _T],
-    *,
-    policy: RetryPolicy,
-    timing: Timing,
-    repeatable: bool,
-    trace_id: str | None = None,
-    cancellation: Cancellation | None = None,
-) -> _T:
-    """Calls ``operation`` until it returns, its failure must not be retried, or the budget is spent.
+        Raises:
+            FletchingError: the last failure, as ``operation`` raised it.
+            OperationCancelledError: it was cancelled.
+        """
+        while True:
+            try:
+                return operation(self)
+            except (ServiceError, TransportError, TruncatedStreamError) as error:
+                self.wait(error, repeatable=repeatable)
 
-    Raises:
-        FletchingError: the last failure, as ``operation`` raised it.
-        OperationCancelledError: it was cancelled.
-    """
-    sequence = RetrySequence(policy, timing, trace_id=trace_id, cancellation=cancellation)
-    while True:
-        try:
-            return operation(sequence)
-        except (ServiceError, TransportError, TruncatedStreamError) as error:
-            sequence.wait(error, repeatable=repeatable)
+    def with_options(self, **changes: Unpack[OptionChanges]) -> Self:
+        """The same request as far as it has come, for an attempt with some options replaced."""
+        result = copy.copy(self)
+        result.options = self.options.changed(**changes)
+        return result

@@ -308,7 +308,7 @@ class StoredTable:
         return table
 
     def _preview(self, request: PreviewTable, attempt: RetrySequence) -> pa.Table:
-        source = self.channel.transport.read(request, self.channel.options, attempt)
+        source = self.channel.transport.read(request, attempt)
         try:
             return pa.Table.from_batches(list(source), schema=source.schema)
         finally:

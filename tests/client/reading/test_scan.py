@@ -272,10 +272,7 @@ def test_refusals_of_the_service(filled: fletching.Table) -> None:
             fletching.client.ResumeToken(
                 table=token.table, session_id="rs-no-such", index=0
             ).request(),
-            filled.channel.options,
-            fletching.client.retry.RetrySequence(
-                filled.channel.options.retry, filled.channel.timing
-            ),
+            filled.channel.sequence(),
         )
     with pytest.raises(UsageError):
         filled.scan().splits(0)

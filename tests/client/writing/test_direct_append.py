@@ -30,9 +30,9 @@ class Watch:
         transport: Any = client.channel.transport
         call, write = transport.call, transport.write
 
-        def watched_call(request: Any, options: Any, attempt: RetrySequence) -> Any:
+        def watched_call(request: Any, attempt: RetrySequence) -> Any:
             self.requests.append(type(request))
-            return call(request, options, attempt)
+            return call(request, attempt)
 
         def watched_write(request: Any, *rest: Any) -> Any:
             self.requests.append(type(request))

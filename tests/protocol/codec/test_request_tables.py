@@ -137,17 +137,12 @@ def test_the_embedded_transport_holds_the_same_limits(tmp_path: Any) -> None:
         for request, error, message in REFUSED:
             if isinstance(request, WriteTable | ReadBlobs):
                 continue  # they travel beside a body
-            transport, options = client.channel.transport, client.channel.options
+            transport = client.channel.transport
 
-            def send(
-                attempt: Any,
-                left: Any = request,
-                transport: Any = transport,
-                options: Any = options,
-            ) -> Any:
+            def send(attempt: Any, left: Any = request, transport: Any = transport) -> Any:
                 if isinstance(left, ReadTable | PreviewTable):
-                    return transport.read(left, options, attempt)
-                return transport.call(left, options, attempt)
+                    return transport.read(left, attempt)
+                return transport.call(left, attempt)
 
             with pytest.raises(error, match=message):
                 client.channel.retrying(send, repeatable=False)

@@ -131,7 +131,7 @@ class BlobPutter:
         body = SingleBody(source, checksum=checksum)
 
         def send(attempt: RetrySequence) -> BlobReferences:
-            reply = transport.upload_blobs(request, body, self.channel.options, attempt)
+            reply = transport.upload_blobs(request, body, attempt)
             check_upload(reply, md5=body.md5, crc32c=body.crc32c)
             return reply
 
@@ -191,9 +191,7 @@ class BlobPutter:
         request = WriteBlobs(table=self.table, session_id=self.session_id, stream_id=STREAM_ID)
         body = BatchBody(batch)
         reply: BlobReferences = self.channel.retrying(
-            lambda attempt: self.channel.transport.upload_blobs(
-                request, body, self.channel.options, attempt
-            ),
+            lambda attempt: self.channel.transport.upload_blobs(request, body, attempt),
             repeatable=body.repeatable,
         )
         if len(reply.references) != len(batch):
@@ -258,7 +256,7 @@ def _whole(channel: Channel, reference: str, attempt: RetrySequence) -> Blob:
     Raises:
         ChecksumMismatchError: other bytes arrived than the service has.
     """
-    source = channel.transport.read_range(reference, 0, None, channel.options, attempt)
+    source = channel.transport.read_range(reference, 0, None, attempt)
     try:
         info = source.info
         data = _receive(source, info.length)

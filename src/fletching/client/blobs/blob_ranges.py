@@ -66,7 +66,7 @@ class BlobRanges(io.RawIOBase):
         self._stream_end = 0
         self._range_bytes = 0
         self.info: BlobInfo = channel.retrying(
-            lambda attempt: channel.transport.blob_info(reference, channel.options, attempt),
+            lambda attempt: channel.transport.blob_info(reference, attempt),
             repeatable=True,
         )
 
@@ -147,7 +147,7 @@ class BlobRanges(io.RawIOBase):
         last = min(self._position + wanted, self.info.length)
         try:
             self._stream = self._channel.transport.read_range(
-                self._reference, self._position, last, self._channel.options, sequence
+                self._reference, self._position, last, sequence
             )
         except RangeNotSatisfiableError as exc:
             raise ProtocolError("the blob is shorter than it was", side="remote") from exc

@@ -100,7 +100,7 @@ class BlobStreamWriter(io.RawIOBase):
     def _send(self) -> None:
         try:
             self._reply = self._channel.transport.upload_blobs(
-                self._request, PushedBody(self._take), self._channel.options, self._sequence
+                self._request, PushedBody(self._take), self._sequence
             )
         except BaseException as exc:  # noqa: BLE001  # raised in the caller's thread
             self._error = exc
@@ -245,7 +245,7 @@ def open_texts(
         # What is stored is sent as it is: a coding takes frames.
         stored=stored and channel.options.compression is None,
     )
-    return channel.transport.read_blobs(request, channel.options, attempt)
+    return channel.transport.read_blobs(request, attempt)
 
 
 class BlobDataIterator:

@@ -12,7 +12,6 @@ from typing_extensions import Buffer
 
 from fletching.client.blobs.blob_values import BlobSource
 from fletching.client.blobs.open_pack import OpenPack
-from fletching.client.call_options import CallOptions
 from fletching.client.retry import RetrySequence
 from fletching.hashing import RunningMd5
 from fletching.protocol.messages.requests import ReadBlobs, WriteBlob, WriteBlobs
@@ -249,7 +248,6 @@ class BlobTransport(Protocol):
         self,
         request: WriteBlob | WriteBlobs,
         body: BlobBody,
-        options: CallOptions,
         attempt: RetrySequence,
     ) -> BlobReferences:
         """Sends an upload; returns when it is durable.
@@ -261,9 +259,7 @@ class BlobTransport(Protocol):
         """
         ...
 
-    def read_blobs(
-        self, request: ReadBlobs, options: CallOptions, attempt: RetrySequence
-    ) -> BlobEvents:
+    def read_blobs(self, request: ReadBlobs, attempt: RetrySequence) -> BlobEvents:
         """Starts a BlobRead; returns when the service has found every blob.
 
         Raises:
@@ -277,7 +273,6 @@ class BlobTransport(Protocol):
         reference: str,
         start: int,
         end: int | None,
-        options: CallOptions,
         attempt: RetrySequence,
     ) -> BlobRange:
         """Starts reading bytes ``start`` to ``end`` (None: the last) of one blob.
@@ -289,6 +284,6 @@ class BlobTransport(Protocol):
         """
         ...
 
-    def blob_info(self, reference: str, options: CallOptions, attempt: RetrySequence) -> BlobInfo:
+    def blob_info(self, reference: str, attempt: RetrySequence) -> BlobInfo:
         """Asks what a blob is; errors as `read_range`."""
         ...

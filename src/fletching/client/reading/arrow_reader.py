@@ -177,9 +177,7 @@ class ArrowReader:
             return
         source, self._begun = self._begun, None
         if source is None:
-            source = self._channel.transport.read(
-                self._request(), self._channel.options, self._retries()
-            )
+            source = self._channel.transport.read(self._request(), self._retries())
         self._source = source
         self.request_id = source.request_id
         names = self._token.columns

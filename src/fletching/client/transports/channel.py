@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar, Unpack
 
 from fletching.client.call_options import CallOptions, OptionChanges
 from fletching.client.cancellation import LEAVE_SECONDS, Cancellation, join_within
-from fletching.client.retry import RetrySequence, Timing, retrying
+from fletching.client.retry import RetrySequence, Timing
 from fletching.client.transports.transport import BatchSource, Transport
 from fletching.errors import FletchingError, OperationCancelledError, ProtocolError
 from fletching.protocol.messages.admin import (
@@ -157,7 +157,7 @@ class Channel:
         """
         check_field_types(request)
         response = self.retrying(
-            lambda attempt: self.transport.call(request, self.options, attempt),
+            lambda attempt: self.transport.call(request, attempt),
             repeatable=is_repeatable(request),
         )
         return _expected(request, response, expected)
@@ -175,7 +175,7 @@ class Channel:
         """
         check_field_types(request)
         response, rows = self.retrying(
-            lambda attempt: self.transport.open_session(request, self.options, attempt),
+            lambda attempt: self.transport.open_session(request, attempt),
             repeatable=is_repeatable(request),
             cancellation=cancellation,
         )
@@ -189,15 +189,8 @@ class Channel:
         trace_id: str | None = None,
         cancellation: Cancellation | None = None,
     ) -> _T:
-        """Runs an operation under this channel's retry policy (see `retry.retrying`)."""
-        return retrying(
-            operation,
-            policy=self.options.retry,
-            timing=self.timing,
-            repeatable=repeatable,
-            trace_id=trace_id,
-            cancellation=cancellation or self.cancellation,
-        )
+        """Runs an operation under this channel's retry policy (see `RetrySequence.run`)."""
+        return self.sequence(cancellation, trace_id).run(operation, repeatable=repeatable)
 
     def on_leaving(self, work: Callable[[Channel], object], seconds: float = LEAVE_SECONDS) -> None:
         """Ends something that is left, at the service; waits so long for that, and for no error of it.
@@ -224,11 +217,14 @@ class Channel:
             thread.start()
             join_within([thread], seconds)
 
-    def sequence(self, cancellation: Cancellation | None = None) -> RetrySequence:
-        """A retry sequence of this channel's policy; ``cancellation`` is the client's if None."""
+    def sequence(
+        self, cancellation: Cancellation | None = None, trace_id: str | None = None
+    ) -> RetrySequence:
+        """A retry sequence of this channel's options; ``cancellation`` is the client's if None."""
         return RetrySequence(
-            self.options.retry,
+            self.options,
             self.timing,
+            trace_id=trace_id,
             cancellation=cancellation or self.cancellation,
         )
 

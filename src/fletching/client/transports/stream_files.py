@@ -54,9 +54,7 @@ class StreamReader(io.RawIOBase):
             raise UsageError("the stream reader is closed")
         if self._source is None:
             sequence = self._channel.sequence()
-            self._source = self._channel.transport.open_read(
-                self._request, self._channel.options, sequence
-            )
+            self._source = self._channel.transport.open_read(self._request, sequence)
         return self._source.readinto(buffer)
 
     def read(self, size: int = -1, /) -> bytes:
@@ -90,7 +88,7 @@ class StreamWriter(io.RawIOBase):
     def __init__(self, channel: Channel, request: WriteTable) -> None:
         super().__init__()
         sequence = channel.sequence()
-        self._sink = channel.transport.open_write(request, channel.options, sequence)
+        self._sink = channel.transport.open_write(request, sequence)
         self._result: WriteResult | None = None
 
     def writable(self) -> bool:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Protocol, Self
 import pyarrow as pa
 
 from fletching.client.blobs.blob_transfers import BlobTransport
-from fletching.client.call_options import CallOptions
 from fletching.client.cancellation import Cancellation
 from fletching.client.retry import RetrySequence
 from fletching.protocol.messages.requests import (
@@ -67,7 +66,10 @@ class BatchSource(Protocol):
 class BytesSource(Protocol):
     """The reply to a read as the bytes of its Arrow IPC stream."""
 
-    request_id: str | None
+    @property
+    def request_id(self) -> str | None:
+        """The service's id of the request, if it says one."""
+        ...
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         """Fills ``buffer`` from the start; returns how much, 0 only at the end of the reply."""
@@ -108,7 +110,7 @@ class Transport(BlobTransport, Protocol):
         """How many connections a scan uses whose caller has not chosen, by what is known now."""
         ...
 
-    def call(self, request: Request, options: CallOptions, attempt: RetrySequence) -> Response:
+    def call(self, request: Request, attempt: RetrySequence) -> Response:
         """Sends a request whose reply is one value.
 
         Raises:
@@ -118,7 +120,7 @@ class Transport(BlobTransport, Protocol):
         ...
 
     def open_session(
-        self, request: CreateReadSession, options: CallOptions, attempt: RetrySequence
+        self, request: CreateReadSession, attempt: RetrySequence
     ) -> tuple[Response, BatchSource | None]:
         """Opens a read session; with the rows of its first split, where that saves a round trip.
 
@@ -129,9 +131,7 @@ class Transport(BlobTransport, Protocol):
         """
         ...
 
-    def read(
-        self, request: ReadRequest, options: CallOptions, attempt: RetrySequence
-    ) -> BatchSource:
+    def read(self, request: ReadRequest, attempt: RetrySequence) -> BatchSource:
         """Starts reading; returns when the schema has arrived.
 
         Raises:
@@ -146,7 +146,6 @@ class Transport(BlobTransport, Protocol):
         request: WriteTable | AppendRows,
         batches: Sequence[pa.RecordBatch],
         schema: pa.Schema,
-        options: CallOptions,
         attempt: RetrySequence,
     ) -> WriteResult:
         """Sends batches of one schema as one body; returns when the service has answered.
@@ -157,15 +156,11 @@ class Transport(BlobTransport, Protocol):
         """
         ...
 
-    def open_read(
-        self, request: ReadRequest, options: CallOptions, attempt: RetrySequence
-    ) -> BytesSource:
+    def open_read(self, request: ReadRequest, attempt: RetrySequence) -> BytesSource:
         """As `read`, but gives the bytes of the Arrow IPC stream."""
         ...
 
-    def open_write(
-        self, request: WriteTable | AppendRows, options: CallOptions, attempt: RetrySequence
-    ) -> BytesSink:
+    def open_write(self, request: WriteTable | AppendRows, attempt: RetrySequence) -> BytesSink:
         """As `write`, but takes the bytes of an Arrow IPC stream as they come."""
         ...
 

@@ -216,6 +216,4 @@ class ArrowWriter:
         self.rows += body.rows
 
     def _write(self, request: WriteTable, body: Body, attempt: RetrySequence) -> WriteResult:
-        return self._channel.transport.write(
-            request, body.batches, body.schema, self._channel.options, attempt
-        )
+        return self._channel.transport.write(request, body.batches, body.schema, attempt)

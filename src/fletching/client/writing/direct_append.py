@@ -73,7 +73,7 @@ def append_at_once(
     counted = msgspec.structs.replace(request, count=body.rows)
 
     def send(attempt: RetrySequence) -> WriteResult:
-        return channel.transport.write(counted, body.batches, body.schema, channel.options, attempt)
+        return channel.transport.write(counted, body.batches, body.schema, attempt)
 
     try:
         return channel.retrying(send, repeatable=True), again

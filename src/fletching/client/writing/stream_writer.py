@@ -245,9 +245,7 @@ class StreamingWriter:
         return result
 
     def _write(self, request: WriteTable, body: Body, attempt: RetrySequence) -> WriteResult:
-        return self._channel.transport.write(
-            request, body.batches, body.schema, self._channel.options, attempt
-        )
+        return self._channel.transport.write(request, body.batches, body.schema, attempt)
 
     def _send_exactly_once(self, body: Body) -> None:
         sequence = self._channel.sequence()
@@ -289,9 +287,7 @@ class StreamingWriter:
         return stream.row_offset == end
 
     def _ask(self, sequence: RetrySequence, *, fence: bool) -> WriteStream:
-        reply = self._channel.transport.call(
-            self._get_request(fence=fence), self._channel.options, sequence
-        )
+        reply = self._channel.transport.call(self._get_request(fence=fence), sequence)
         assert isinstance(reply, WriteStream)
         return reply
 

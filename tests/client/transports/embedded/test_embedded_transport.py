@@ -10,7 +10,7 @@ import pytest
 import fletching
 from fletching.client.call_options import CallOptions
 from fletching.client.cancellation import Cancellation
-from fletching.client.retry import RetryPolicy, RetrySequence, Timing
+from fletching.client.retry import RetrySequence, Timing
 from fletching.client.transports.embedded.embedded_transport import EmbeddedTransport
 from fletching.errors import (
     InvalidArgumentError,
@@ -36,21 +36,21 @@ OPTIONS = CallOptions()
 
 
 def attempt(cancellation: Cancellation | None = None) -> RetrySequence:
-    return RetrySequence(RetryPolicy(), Timing(), cancellation=cancellation)
+    return RetrySequence(OPTIONS, Timing(), cancellation=cancellation)
 
 
 @pytest.fixture
 def transport(tmp_path: Path) -> Iterator[EmbeddedTransport]:
     with EmbeddedTransport(tmp_path / "data", create=True) as made:
-        made.call(CreateProject(project="p"), OPTIONS, attempt())
-        made.call(CreateTable(table=T, arrow_schema=encode_schema(SCHEMA)), OPTIONS, attempt())
+        made.call(CreateProject(project="p"), attempt())
+        made.call(CreateTable(table=T, arrow_schema=encode_schema(SCHEMA)), attempt())
         yield made
 
 
 def opened_write(transport: EmbeddedTransport) -> WriteTable:
-    session: Any = transport.call(CreateWriteSession(table=T), OPTIONS, attempt())
+    session: Any = transport.call(CreateWriteSession(table=T), attempt())
     transport.call(
-        CreateWriteStream(table=T, session_id=session.session_id, stream_id="s"), OPTIONS, attempt()
+        CreateWriteStream(table=T, session_id=session.session_id, stream_id="s"), attempt()
     )
     return WriteTable(table=T, session_id=session.session_id, stream_id="s")
 
@@ -61,7 +61,7 @@ def filled(transport: EmbeddedTransport) -> ReadTable:
     with table.write_session() as session, session.writer() as writer:
         for start in range(0, 30, 10):
             writer.write(pa.record_batch({"n": range(start, start + 10)}))
-    session_id: Any = transport.call(CreateReadSession(table=T), OPTIONS, attempt())
+    session_id: Any = transport.call(CreateReadSession(table=T), attempt())
     return ReadTable(table=T, session_id=session_id.session_id)
 
 
@@ -79,24 +79,23 @@ def test_nothing_is_made_by_opening(tmp_path: Path) -> None:
 
 def test_errors_are_those_of_a_service(transport: EmbeddedTransport) -> None:
     with pytest.raises(NoSuchTableError) as caught:
-        transport.call(DescribeTable(table=TableName("p", "none")), OPTIONS, attempt())
+        transport.call(DescribeTable(table=TableName("p", "none")), attempt())
     assert caught.value.http_status == 404
     with pytest.raises(InvalidArgumentError):
         transport.call(
             CreateTable(table=TableName("p", "a b"), arrow_schema=encode_schema(SCHEMA)),
-            OPTIONS,
             attempt(),
         )
 
 
 def test_batches_and_bytes_of_a_read_are_the_same(transport: EmbeddedTransport) -> None:
     request = filled(transport)
-    source = transport.read(request, OPTIONS, attempt())
+    source = transport.read(request, attempt())
     batches = list(source)
     assert [batch.num_rows for batch in batches] == [10, 10, 10]
     source.hurry()
     source.close()
-    stream = transport.open_read(request, OPTIONS, attempt())
+    stream = transport.open_read(request, attempt())
     out = bytearray()
     room = bytearray(100)
     while count := stream.readinto(room):
@@ -110,13 +109,13 @@ def test_batches_and_bytes_of_a_read_are_the_same(transport: EmbeddedTransport) 
 def test_a_read_ends_at_the_next_batch_when_it_is_cancelled(transport: EmbeddedTransport) -> None:
     request = filled(transport)
     cancellation = Cancellation()
-    batches = iter(transport.read(request, OPTIONS, attempt(cancellation)))
+    batches = iter(transport.read(request, attempt(cancellation)))
     next(batches)
     cancellation.cancel()
     with pytest.raises(OperationCancelledError):
         next(batches)
     with pytest.raises(OperationCancelledError):
-        transport.read(request, OPTIONS, attempt(cancellation))
+        transport.read(request, attempt(cancellation))
 
 
 @pytest.mark.parametrize("fault", ["cut", "damaged", "abort"])
@@ -126,7 +125,7 @@ def test_a_body_that_is_not_whole_leaves_nothing(transport: EmbeddedTransport, f
     with pa.ipc.new_stream(sink, SCHEMA) as writer:
         writer.write_batch(pa.record_batch({"n": range(1000)}))
     data = bytes(sink.getvalue())
-    body = transport.open_write(request, OPTIONS, attempt())
+    body = transport.open_write(request, attempt())
     if fault == "abort":
         body.write(data)
         body.abort()
@@ -140,10 +139,9 @@ def test_a_body_that_is_not_whole_leaves_nothing(transport: EmbeddedTransport, f
     with pytest.raises(InvalidArgumentError, match="not a closed stream"):
         transport.call(
             CommitWriteSession(table=T, session_id=request.session_id, streams=(("s", 1),)),
-            OPTIONS,
             attempt(),
         )
-    info: Any = transport.call(DescribeTable(table=T), OPTIONS, attempt())
+    info: Any = transport.call(DescribeTable(table=T), attempt())
     assert info.rows == 0
 
 
@@ -152,4 +150,4 @@ def test_a_closed_transport_takes_no_calls(tmp_path: Path) -> None:
     transport.close()
     transport.close()
     with pytest.raises(OperationCancelledError, match="closed"):
-        transport.call(CreateProject(project="p"), OPTIONS, attempt())
+        transport.call(CreateProject(project="p"), attempt())

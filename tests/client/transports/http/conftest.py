@@ -75,6 +75,6 @@ def peer() -> Iterator[Peer]:
 
 @pytest.fixture
 def manager() -> Iterator[urllib3.PoolManager]:
-    made = make_pool_manager(connections=2, proxy=None, ca_certificates=None)
+    made = make_pool_manager(None, connections=2, ca_certificates=None)
     yield made
     made.clear()

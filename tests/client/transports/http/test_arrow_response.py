@@ -45,7 +45,7 @@ class Body:
         self.data, self.portion, self.error = memoryview(data), portion, error
         self.calls: list[str] = []
         self.receives = 0
-        self.headers: dict[str, str] = {}
+        self.request_id = "req-1"
 
     def readinto(self, buffer: Any, *, wake_bytes: int = 0) -> int:
         del wake_bytes
@@ -69,7 +69,7 @@ class Body:
 
 
 def reply_of(body: Body) -> ArrowReply:
-    return ArrowReply(body, "req-1", Limits())
+    return ArrowReply(body, Limits())
 
 
 BATCHES = [rows(0, 10), rows(10, 11), rows(11, 60_000), rows(60_000, 60_500), rows(60_500, 60_501)]

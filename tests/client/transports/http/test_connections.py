@@ -34,7 +34,7 @@ OPTIONS: Any = {"redirect": False, "retries": False, "preload_content": False}
 
 @pytest.fixture
 def manager() -> Iterator[urllib3.PoolManager]:
-    made = make_pool_manager(connections=2, proxy=None, ca_certificates=None)
+    made = make_pool_manager(None, connections=2, ca_certificates=None)
     yield made
     made.clear()
 
@@ -59,7 +59,7 @@ def test_connections_are_kept_and_say_what_they_sent_over(
 def test_certificates_are_those_that_were_named(tmp_path: Path) -> None:
     file = str(tmp_path / "authorities.pem")
     for named, proxy in ((file, None), (None, None), (file, "http://127.0.0.1:9")):
-        made = make_pool_manager(connections=1, proxy=proxy, ca_certificates=named)
+        made = make_pool_manager(proxy, connections=1, ca_certificates=named)
         assert made.connection_pool_kw.get("ca_certs") == named
         made.clear()
 

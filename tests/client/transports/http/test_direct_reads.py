@@ -18,7 +18,7 @@ import fletching
 from fletching.client.transports.http import http_transport
 from fletching.client.transports.http.arrow_response import ArrowReply
 from fletching.client.transports.http.connections import DirectPool
-from fletching.client.transports.http.direct_reads import DirectReads, manifest_of, manifest_or_none
+from fletching.client.transports.http.direct_reads import DirectReads, manifest_of
 from fletching.client.transports.http.mapped_reply import MappedReply
 from fletching.engine.access.permissions import Grant, Permission
 from fletching.errors import (
@@ -497,7 +497,7 @@ class FakeReply:
 def test_a_reply_without_the_header_is_rows_and_is_left_alone() -> None:
     reply = FakeReply(b"")
     reply.headers = {}
-    assert manifest_or_none(reply) is None  # type: ignore[arg-type]  # what is asked of a reply
+    assert manifest_of(reply) is None  # type: ignore[arg-type]  # what is asked of a reply
     assert (reply.asked, reply.finished, reply.closed) == (0, False, False)
 
 
@@ -514,7 +514,7 @@ def test_a_manifest_is_read_and_the_reply_ended() -> None:
 def test_a_length_that_cannot_be_is_refused_before_anything_is_read(length: str) -> None:
     reply = FakeReply(encode_manifest(MANIFEST), length)
     with pytest.raises(ProtocolError):
-        manifest_or_none(reply)  # type: ignore[arg-type]  # likewise
+        manifest_of(reply)  # type: ignore[arg-type]  # likewise
     assert (reply.asked, reply.closed) == (0, True)
 
 
@@ -522,7 +522,7 @@ def test_a_length_that_cannot_be_is_refused_before_anything_is_read(length: str)
 def test_what_is_no_manifest_is_refused(data: bytes) -> None:
     reply = FakeReply(data)
     with pytest.raises(ProtocolError):
-        manifest_or_none(reply)  # type: ignore[arg-type]  # likewise
+        manifest_of(reply)  # type: ignore[arg-type]  # likewise
     assert reply.closed
 
 
@@ -530,5 +530,5 @@ def test_a_cut_one_closes_its_connection() -> None:
     data = encode_manifest(MANIFEST)
     reply = FakeReply(data, str(len(data) + 1))
     with pytest.raises(ConnectionBrokenError):
-        manifest_or_none(reply)  # type: ignore[arg-type]  # likewise
+        manifest_of(reply)  # type: ignore[arg-type]  # likewise
     assert reply.closed

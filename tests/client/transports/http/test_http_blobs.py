@@ -26,6 +26,7 @@ from fletching.wire.stored_blobs import stored_list
 class FakeReply:
     def __init__(self, body: bytes, chunk: int = 1000, **headers: str) -> None:
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.request_id = None
         self.closed = False
         self._body, self._piece = body, chunk
 

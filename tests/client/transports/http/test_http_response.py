@@ -56,7 +56,7 @@ def peer(portions: Sequence[int], length: int | None, pause: float = 0.02) -> It
 
 @contextlib.contextmanager
 def asked(url: str, idle: float, cancellation: Cancellation | None = None) -> Iterator[Reply]:
-    pool = make_pool_manager(connections=1, proxy=None, ca_certificates=None)
+    pool = make_pool_manager(None, connections=1, ca_certificates=None)
     interrupter = Interrupter(cancellation or Cancellation())
     response = pool.urlopen("GET", url, preload_content=False, retries=False)
     reply = Reply(response, Stopwatch(Timeouts(idle=idle), time.monotonic, url), url, interrupter)
@@ -147,7 +147,7 @@ def test_a_kept_connection_wakes_for_little_again() -> None:
     # The first reply leaves a low-water mark and a timeout on the socket; the second is a few bytes.
     from fletching.testing.replay import Answer, ReplayPeer
 
-    pool = make_pool_manager(connections=1, proxy=None, ca_certificates=None)
+    pool = make_pool_manager(None, connections=1, ca_certificates=None)
     with ReplayPeer([Answer(body=BODY[:300_000]), Answer(body=b"small")]) as peer:
         for body in (BODY[:300_000], b"small"):
             url = f"{peer.url}/"

@@ -10,12 +10,13 @@ import pyarrow as pa
 import pytest
 
 import fletching
-from fletching.client.call_options import CallOptions, Timeouts
+from fletching.client.call_options import NO_RETRIES, CallOptions, RetryPolicy, Timeouts
 from fletching.client.credentials import Credentials
 from fletching.client.reading.arrow_reader import ArrowReader
 from fletching.client.reading.resume_token import ResumeToken
-from fletching.client.retry import NO_RETRIES, RetryPolicy, RetrySequence, Timing
+from fletching.client.retry import RetrySequence, Timing
 from fletching.client.transports.channel import Channel
+from fletching.client.transports.http import one_exchange, service_exchanges
 from fletching.client.transports.http.http_transport import HttpTransport, endpoint_of
 from fletching.client.transports.stream_files import StreamReader
 from fletching.errors import (
@@ -82,8 +83,8 @@ def opened() -> Iterator[Callable[..., HttpTransport]]:
         transport.close()
 
 
-def attempt(**timing: Any) -> RetrySequence:
-    return RetrySequence(RetryPolicy(), Timing(**timing))
+def attempt(options: CallOptions = NO_RETRY, **timing: Any) -> RetrySequence:
+    return RetrySequence(options, Timing(**timing))
 
 
 # --- requests ----------------------------------------------------------------------------------
@@ -92,7 +93,7 @@ def attempt(**timing: Any) -> RetrySequence:
 def test_a_request_is_signed_traced_and_dated(opened: Any) -> None:
     with ReplayPeer([OK]) as peer:
         transport = opened(peer, wall_clock=lambda: 1704164645.0)
-        reply = transport.call(SESSION, NO_RETRY, attempt(new_id=lambda: "trace-9"))
+        reply = transport.call(SESSION, attempt(new_id=lambda: "trace-9"))
     assert reply.streams == {"s": 1}
     (request,) = peer.requests
     assert request.method == "POST"
@@ -116,7 +117,7 @@ def test_temporary_keys_and_regions(opened: Any) -> None:
     with ReplayPeer([OK]) as peer:
         keys = Credentials("id", "key", sts_token="sts", region="here")
         with HttpTransport(peer.url, keys) as transport:
-            transport.call(SESSION, NO_RETRY, attempt())
+            transport.call(SESSION, attempt())
     (request,) = peer.requests
     assert request.headers["authorization-sts-token"] == "sts"
     claim = parse_authorization(request.headers["authorization"])
@@ -127,7 +128,7 @@ def test_temporary_keys_and_regions(opened: Any) -> None:
 def test_odd_text_in_names_survives_signing_and_encoding(opened: Any) -> None:
     with ReplayPeer([OK]) as peer:
         odd = GetWriteSession(table=TABLE, session_id="ws é+&=%/ 1")
-        opened(peer).call(odd, NO_RETRY, attempt())
+        opened(peer).call(odd, attempt())
     (request,) = peer.requests
     assert request.query["SessionId"] == "ws é+&=%/ 1"
     claim = parse_authorization(request.headers["authorization"])
@@ -138,19 +139,19 @@ def test_connections_are_used_again(opened: Any) -> None:
     answers = [OK, fault(404, "NoSuchTable"), Answer(body=stream([rows(0, 3)])), OK]
     with ReplayPeer(answers) as peer:
         transport = opened(peer)
-        transport.call(SESSION, NO_RETRY, attempt())
+        transport.call(SESSION, attempt())
         with pytest.raises(NoSuchTableError):
-            transport.call(DescribeTable(table=TABLE), NO_RETRY, attempt())
-        assert len(list(transport.read(READ, NO_RETRY, attempt()))) == 1
-        transport.call(SESSION, NO_RETRY, attempt())
+            transport.call(DescribeTable(table=TABLE), attempt())
+        assert len(list(transport.read(READ, attempt()))) == 1
+        transport.call(SESSION, attempt())
         assert peer.connections == 1
 
 
 def test_a_connection_that_the_peer_closed_meanwhile_is_replaced(opened: Any) -> None:
     with ReplayPeer([Answer(body=OK.body, close=True), OK]) as peer:
         transport = opened(peer)
-        transport.call(SESSION, NO_RETRY, attempt())
-        transport.call(SESSION, NO_RETRY, attempt())
+        transport.call(SESSION, attempt())
+        transport.call(SESSION, attempt())
         assert peer.connections == 2
 
 
@@ -160,7 +161,7 @@ def test_route_tokens_are_sent_back(opened: Any) -> None:
         transport = opened(peer)
         for session_id in ("ws-1", "ws-1", "ws-2"):
             request = CloseWriteStream(table=TABLE, session_id=session_id, stream_id="s")
-            transport.call(request, NO_RETRY, attempt())
+            transport.call(request, attempt())
     assert [request.headers.get(header) for request in peer.requests] == [None, "rt-5", None]
 
 
@@ -183,7 +184,7 @@ def test_nagles_algorithm_is_off_and_idle_connections_are_watched(
     with ReplayPeer([OK]) as peer:
         transport = opened(peer)
         monkeypatch.setattr(socket.socket, "settimeout", look)
-        transport.call(SESSION, NO_RETRY, attempt())
+        transport.call(SESSION, attempt())
     assert seen
     assert all(nodelay and keepalive for nodelay, keepalive in seen[1:])
 
@@ -205,7 +206,7 @@ def test_a_refusal_is_an_exception_with_the_request_id(
     opened: Any, status: int, code: str, kind: type[Exception]
 ) -> None:
     with ReplayPeer([fault(status, code)]) as peer, pytest.raises(kind) as caught:
-        opened(peer).call(SESSION, NO_RETRY, attempt())
+        opened(peer).call(SESSION, attempt())
     error: Any = caught.value
     assert (error.http_status, error.code, error.request_id) == (status, code, "req-7")
     assert "because" in str(error)
@@ -217,7 +218,7 @@ def test_how_long_to_wait_comes_from_the_service(opened: Any) -> None:
         ReplayPeer([fault(429, "FlowExceeded", headers=(("retry-after", "7"),))]) as peer,
         pytest.raises(ThrottledError) as caught,
     ):
-        opened(peer).call(SESSION, NO_RETRY, attempt())
+        opened(peer).call(SESSION, attempt())
     assert caught.value.retry_after_seconds == 7
 
 
@@ -226,7 +227,7 @@ def test_a_page_of_a_proxy_is_an_error_too(opened: Any) -> None:
         ReplayPeer([Answer(status=502, body=b"<html>Bad Gateway</html>")]) as peer,
         pytest.raises(fletching.FletchingError) as caught,
     ):
-        opened(peer).call(SESSION, NO_RETRY, attempt())
+        opened(peer).call(SESSION, attempt())
     assert getattr(caught.value, "http_status", None) == 502
 
 
@@ -234,7 +235,7 @@ def test_a_page_of_a_proxy_is_an_error_too(opened: Any) -> None:
 def test_redirects_are_not_followed(opened: Any, status: int) -> None:
     with ReplayPeer([Answer(status=status, headers=(("location", "/elsewhere"),))]) as peer:
         with pytest.raises(fletching.FletchingError) as caught:
-            opened(peer).call(SESSION, NO_RETRY, attempt())
+            opened(peer).call(SESSION, attempt())
         assert getattr(caught.value, "http_status", None) == status
         assert len(peer.requests) == 1
 
@@ -247,7 +248,7 @@ def test_a_refusal_in_the_middle_of_a_body_is_heard(opened: Any) -> None:
         transport = opened(peer)
         # The peer's close may overtake its answer with a reset; then nothing is known.
         with pytest.raises((PayloadTooLargeError, ConnectionBrokenError)):
-            transport.write(request, [batch], batch.schema, NO_RETRY, attempt())
+            transport.write(request, [batch], batch.schema, attempt())
 
 
 # --- silence -----------------------------------------------------------------------------------
@@ -260,13 +261,13 @@ def test_no_connection_is_told_from_a_broken_one() -> None:
         HttpTransport(f"http://127.0.0.1:{port}", Credentials("id", "key")) as transport,
         pytest.raises(ConnectError),
     ):
-        transport.call(SESSION, NO_RETRY, attempt())
+        transport.call(SESSION, attempt())
 
 
 @pytest.mark.parametrize("reset", [False, True])
 def test_a_connection_that_ends_without_an_answer(opened: Any, reset: bool) -> None:
     with ReplayPeer([Answer(cut=0, reset=reset)]) as peer, pytest.raises(ConnectionBrokenError):
-        opened(peer).call(SESSION, NO_RETRY, attempt())
+        opened(peer).call(SESSION, attempt())
 
 
 SHORT = 0.05
@@ -275,14 +276,14 @@ SHORT = 0.05
 def test_the_first_byte_is_waited_for_so_long(opened: Any) -> None:
     options = CallOptions(retry=NO_RETRIES, timeouts=Timeouts(first_byte=SHORT))
     with ReplayPeer([Answer(silent_after=0)]) as peer, pytest.raises(ReadTimeoutError):
-        opened(peer).call(SESSION, options, attempt())
+        opened(peer).call(SESSION, attempt(options))
 
 
 def test_silence_in_mid_reply_is_waited_for_so_long(opened: Any) -> None:
     options = CallOptions(retry=NO_RETRIES, timeouts=Timeouts(idle=SHORT))
     body = stream([rows(0, 1000)])
     with ReplayPeer([Answer(body=body, silent_after=len(body) // 2)]) as peer:
-        source = opened(peer).read(READ, options, attempt())
+        source = opened(peer).read(READ, attempt(options))
         with pytest.raises(ReadTimeoutError, match=r"sent nothing for 0\.05 s"):
             list(source)
 
@@ -298,11 +299,11 @@ def test_the_total_counts_only_waiting(opened: Any) -> None:
     body = stream([rows(0, 1000)] * 1000)
     options = CallOptions(retry=NO_RETRIES, timeouts=Timeouts(total=20.0))
     with ReplayPeer([Answer(body=body)]) as peer:
-        source = opened(peer, clock=clock).read(READ, options, attempt())
+        source = opened(peer, clock=clock).read(READ, attempt(options))
         with pytest.raises(ReadTimeoutError, match=r"total timeout of 20|sent nothing for"):
             list(source)
     with ReplayPeer([Answer(body=body)]) as peer:
-        source = opened(peer, clock=lambda: now).read(READ, options, attempt())
+        source = opened(peer, clock=lambda: now).read(READ, attempt(options))
         for _ in source:
             now += 1000.0  # the caller thinks
         assert now > 50_000
@@ -312,7 +313,7 @@ def test_a_blocked_read_can_be_cancelled_from_another_thread(opened: Any) -> Non
     body = stream([rows(0, 1000)])
     with ReplayPeer([Answer(body=body, silent_after=len(body) // 2)]) as peer:
         sequence = attempt()
-        source = opened(peer).read(READ, NO_RETRY, sequence)
+        source = opened(peer).read(READ, sequence)
         threading.Timer(0.05, sequence.cancellation.cancel).start()
         with pytest.raises(OperationCancelledError):
             list(source)
@@ -359,7 +360,7 @@ def test_a_reply_in_single_bytes(opened: Any) -> None:
     body = stream([rows(0, 4), rows(4, 8)])
     for chunk_bytes in (None, 1, 7):
         with ReplayPeer([Answer(body=body, send_bytes=1, chunk_bytes=chunk_bytes)]) as peer:
-            batches = list(opened(peer).read(READ, NO_RETRY, attempt()))
+            batches = list(opened(peer).read(READ, attempt()))
         assert pa.Table.from_batches(batches) == pa.Table.from_batches([rows(0, 8)])
 
 
@@ -373,14 +374,14 @@ def test_a_missing_end_marker_is_an_error_not_the_end(opened: Any, how: dict[str
         ReplayPeer([Answer(body=body, **how)]) as peer,
         pytest.raises((TruncatedStreamError, ConnectionBrokenError)),
     ):
-        list(opened(peer).read(READ, NO_RETRY, attempt()))
+        list(opened(peer).read(READ, attempt()))
 
 
 def test_a_body_shorter_than_announced_is_an_error(opened: Any) -> None:
     body = stream([rows(0, 4)])
     short = Answer(body=body[:-MARKER], announced_length=len(body), close=True)
     with ReplayPeer([short]) as peer:
-        source = opened(peer).read(READ, NO_RETRY, attempt())
+        source = opened(peer).read(READ, attempt())
         with pytest.raises(ConnectionBrokenError, match="8 bytes short"):
             list(source)
 
@@ -389,8 +390,8 @@ def test_what_follows_the_end_costs_only_the_connection(opened: Any) -> None:
     body = stream([rows(0, 4)]) + b"x" * 200_000
     with ReplayPeer([Answer(body=body), OK]) as peer:
         transport = opened(peer)
-        assert len(list(transport.read(READ, NO_RETRY, attempt()))) == 1
-        transport.call(SESSION, NO_RETRY, attempt())
+        assert len(list(transport.read(READ, attempt()))) == 1
+        transport.call(SESSION, attempt())
         assert peer.connections == 2
 
 
@@ -400,14 +401,14 @@ def test_what_is_no_arrow_stream_is_refused(opened: Any, body: bytes) -> None:
         ReplayPeer([Answer(body=body)]) as peer,
         pytest.raises((WireError, fletching.FletchingError)),
     ):
-        opened(peer).read(READ, NO_RETRY, attempt())
+        opened(peer).read(READ, attempt())
 
 
 def test_lying_metadata_is_refused(opened: Any) -> None:
     body = bytearray(stream([rows(0, 4)]))
     body[-60:-40] = b"\xff" * 20
     with ReplayPeer([Answer(body=bytes(body))]) as peer:
-        source = opened(peer).read(READ, NO_RETRY, attempt())
+        source = opened(peer).read(READ, attempt())
         with pytest.raises((WireError, MalformedFrameError)):
             list(source)
 
@@ -419,7 +420,7 @@ def test_a_body_lies_in_one_buffer_of_its_own(opened: Any) -> None:
         writer.write_batch(batch)
     with ReplayPeer([Answer(body=bytes(sink.getvalue()))]) as peer:
         before = pa.total_allocated_bytes()
-        (received,) = opened(peer).read(READ, NO_RETRY, attempt())
+        (received,) = opened(peer).read(READ, attempt())
         allocated = pa.total_allocated_bytes() - before
     assert received.equals(batch)
     first, second = (column.buffers()[1].address for column in received.columns)
@@ -446,9 +447,9 @@ def test_bytes_of_a_reply(opened: Any) -> None:
 def test_batches_as_stored_are_asked_for(opened: Any) -> None:
     with ReplayPeer([Answer(body=stream([]))] * 2) as peer:
         transport = opened(peer)
-        assert list(transport.read(READ, NO_RETRY, attempt())) == []
+        assert list(transport.read(READ, attempt())) == []
         compressed = CallOptions(retry=NO_RETRIES, compression="lz4")
-        assert list(transport.read(READ, compressed, attempt())) == []
+        assert list(transport.read(READ, attempt(compressed))) == []
     plain, lz4 = peer.requests
     assert "MaxBatchRows" not in json.loads(plain.body)
     assert plain.headers["accept-encoding"] == "identity"
@@ -463,12 +464,33 @@ def test_a_body_is_one_arrow_stream_of_known_length(opened: Any) -> None:
     batches = [rows(0, 3), big, rows(3, 4)]
     request = WriteTable(table=TABLE, session_id="ws-1", stream_id="s", count=4)
     with ReplayPeer([Answer(body=b"{}")]) as peer:
-        opened(peer).write(request, batches, SCHEMA, NO_RETRY, attempt(new_id=lambda: "t-1"))
+        opened(peer).write(request, batches, SCHEMA, attempt(new_id=lambda: "t-1"))
     (received,) = peer.requests
     assert received.headers["content-length"] == str(len(received.body))
     assert "transfer-encoding" not in received.headers
     assert received.headers["odps-tunnel-retry-trace-id"] == "t-1"
     assert pa.ipc.open_stream(received.body).read_all() == pa.Table.from_batches(batches)
+
+
+@pytest.mark.parametrize("idle", [None, 7.0])
+def test_a_body_is_taken_within_the_calls_own_time(
+    opened: Any, monkeypatch: pytest.MonkeyPatch, idle: float | None
+) -> None:
+    sent: list[Any] = []
+
+    def ask(*args: Any, body: Any, **words: Any) -> Any:
+        sent.append(body)
+        return asked(*args, body=body, **words)
+
+    asked = one_exchange.ask
+    monkeypatch.setattr(service_exchanges, "ask", ask)
+    with ReplayPeer([OK, Answer(body=b"{}")]) as peer:
+        transport = opened(peer)
+        options = CallOptions(retry=NO_RETRIES, timeouts=Timeouts(idle=idle))
+        transport.call(SESSION, attempt(options))
+        request = WriteTable(table=TABLE, session_id="ws-1", stream_id="s")
+        transport.write(request, [rows(0, 2)], SCHEMA, attempt(options))
+    assert [body.idle_seconds for body in sent] == [idle, idle]
 
 
 def test_a_write_is_repeated_under_one_trace_id(opened: Any) -> None:
@@ -477,9 +499,7 @@ def test_a_write_is_repeated_under_one_trace_id(opened: Any) -> None:
         channel = Channel(opened(peer), options, Timing(), None)
         request = WriteTable(table=TABLE, session_id="ws-1", stream_id="s")
         channel.retrying(
-            lambda attempt: channel.transport.write(
-                request, [rows(0, 2)], SCHEMA, options, attempt
-            ),
+            lambda attempt: channel.transport.write(request, [rows(0, 2)], SCHEMA, attempt),
             repeatable=True,
         )
     assert len({r.headers["odps-tunnel-retry-trace-id"] for r in peer.requests}) == 1
@@ -540,5 +560,5 @@ def test_the_way_decides_about_connections(
         transport = opened(peer, clock=clock)
         assert transport.default_connections == 1
         for _ in range(3):
-            transport.call(SESSION, NO_RETRY, attempt())
+            transport.call(SESSION, attempt())
         assert transport.default_connections == connections

@@ -75,7 +75,7 @@ def test_an_exact_target_is_sent_as_it_was_signed(
 
 
 def test_a_proxy_is_told_the_origin_and_the_exact_target(peer: Any) -> None:
-    manager = make_pool_manager(connections=1, proxy=peer.url, ca_certificates=None)
+    manager = make_pool_manager(peer.url, connections=1, ca_certificates=None)
     exchange(manager, "http://store.invalid:9000/", exact_target="/k%2fx?s=1").close()
     assert first_line(peer.heard[0]) == "GET http://store.invalid:9000/k%2fx?s=1 HTTP/1.1"
     assert b"Host: store.invalid:9000" in peer.heard[0]

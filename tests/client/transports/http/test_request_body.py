@@ -44,32 +44,32 @@ def test_any_pieces_are_sent_in_order_and_well_cut(seed: int) -> None:
         SEND_BYTES + 1,
     ]
     chunks = [random_.randbytes(random_.choice(sizes)) for _ in range(30)]
-    body = RequestBody(chunks, idle_seconds=3.0)
+    body = RequestBody(chunks)
     for _ in range(2):
         sent = [memoryview(each) for each in body]
         assert b"".join(sent) == b"".join(chunks)
         assert all(0 < each.nbytes <= SEND_BYTES for each in sent)
     assert body.length == len(b"".join(chunks))
-    streamed = StreamedBody(lambda: iter(chunks), None, idle_seconds=1.0)
+    streamed = StreamedBody(lambda: iter(chunks), None)
     assert b"".join(streamed) == b"".join(chunks)
 
 
 def test_large_pieces_are_sent_from_where_they_are_and_small_ones_together() -> None:
     large = bytes(SEND_BYTES + 100)
-    sent = list(RequestBody([b"x" * 10, b"y" * 10, large, b"z"], idle_seconds=None))
+    sent = list(RequestBody([b"x" * 10, b"y" * 10, large, b"z"]))
     assert [memoryview(each).nbytes for each in sent] == [20, SEND_BYTES, 100, 1]
     assert address(sent[1]) == address(large)
 
 
 def test_buffers_of_other_elements_count_in_bytes() -> None:
-    body = RequestBody([array.array("d", [1.5, 2.5]), b"!"], idle_seconds=None)
+    body = RequestBody([array.array("d", [1.5, 2.5]), b"!"])
     assert body.length == 17
     assert b"".join(body) == array.array("d", [1.5, 2.5]).tobytes() + b"!"
 
 
 def test_what_was_released_can_be_closed() -> None:
     owner = bytearray(100)
-    body = RequestBody([owner], idle_seconds=None)
+    body = RequestBody([owner])
     with pytest.raises(BufferError):
         owner.clear()
     body.release()
@@ -81,7 +81,7 @@ def test_what_making_raises_breaks_the_body_off() -> None:
         yield b"x" * JOINED_BYTES
         raise KeyError("made no more")
 
-    body = iter(StreamedBody(make, 1 << 20, idle_seconds=None))  # type: ignore[arg-type]  # a generator
+    body = iter(StreamedBody(make, 1 << 20))  # type: ignore[arg-type]  # a generator
     next(body)
     with pytest.raises(KeyError):
         next(body)
@@ -95,7 +95,7 @@ def test_batches_are_a_stream_that_pyarrow_reads(compression: str | None) -> Non
         )
         for n in (0, 5, 900)
     ]
-    body = arrow_body(batches[0].schema, batches, compression=compression, idle_seconds=None)
+    body = arrow_body(batches[0].schema, batches, compression=compression)
     data = b"".join(body)
     assert len(data) == body.length
     with pa.ipc.open_stream(data) as reader:
@@ -105,20 +105,17 @@ def test_batches_are_a_stream_that_pyarrow_reads(compression: str | None) -> Non
 def test_batches_lend_their_values() -> None:
     values = pa.array(range(1_000_000))
     body = arrow_body(
-        pa.schema([("n", pa.int64())]),
-        [pa.record_batch({"n": values})],
-        compression=None,
-        idle_seconds=None,
+        pa.schema([("n", pa.int64())]), [pa.record_batch({"n": values})], compression=None
     )
     start = values.buffers()[1].address
     assert any(start <= address(each) < start + 8_000_000 for each in body)
 
 
 def test_a_coded_body_knows_its_length() -> None:
-    body = RequestBody([b"ab" * 100_000, b"c"], idle_seconds=4.0)
+    body = RequestBody([b"ab" * 100_000, b"c"])
     coded = coded_body(body, StreamCoding.LZ4_STREAM)
     data = b"".join(coded)
-    assert (len(data), coded.idle_seconds) == (coded.length, 4.0)
+    assert len(data) == coded.length
     assert len(data) < 10_000
     decoder = table_body_decoder(StreamCoding.LZ4_STREAM)
     decoder.feed(data)
@@ -134,14 +131,12 @@ class Service:
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
         self.lengths: list[int] = []
-        self.idle: list[float | None] = []
 
     def send(self, body: RequestBody) -> Any:
         again = [b"".join(body) for _ in range(2)]
         assert again[0] == again[1], "a body can be sent again"
         self.bodies.append(again[0])
         self.lengths.append(body.length)
-        self.idle.append(body.idle_seconds)
         return WriteResult(rows=len(self.bodies))
 
 
@@ -152,19 +147,18 @@ def test_what_was_written_is_sent_as_one_body(
 ) -> None:
     monkeypatch.setattr(request_body, "SPOOLED_BYTES", bound)
     service = Service()
-    body = SpooledBody(service.send, idle_seconds=7.0)
+    body = SpooledBody(service.send)
     for chunk in chunks:
         body.write(bytearray(chunk))
     assert body.finish().rows == 1
     assert service.bodies == [b"".join(chunks)]
     assert service.lengths == [len(b"".join(chunks))]
-    assert service.idle == [7.0]
 
 
 @pytest.mark.parametrize("end", ["finish", "abort"])
 def test_nothing_follows_the_end(end: str) -> None:
     service = Service()
-    body = SpooledBody(service.send, idle_seconds=None)
+    body = SpooledBody(service.send)
     body.write(b"x")
     getattr(body, end)()
     with pytest.raises(UsageError):
@@ -181,7 +175,7 @@ def test_a_body_that_could_not_be_sent_is_given_up(monkeypatch: pytest.MonkeyPat
     def send(_: RequestBody) -> Any:
         raise ConnectionBrokenError("cut", url="http://x")
 
-    body = SpooledBody(send, idle_seconds=None)
+    body = SpooledBody(send)
     body.write(b"longer than four")
     with pytest.raises(ConnectionBrokenError):
         body.finish()

@@ -23,7 +23,6 @@ from fletching.client.blobs.blob_transfers import (
     whole_of,
 )
 from fletching.client.blobs.open_pack import OpenPack
-from fletching.client.call_options import CallOptions
 from fletching.client.cancellation import Cancellation
 from fletching.client.retry import RetrySequence
 from fletching.client.transports.transport import ReadRequest
@@ -128,26 +127,20 @@ class EmbeddedTransport:
             )
         self.engine = engine
 
-    def call(self, request: Request, options: CallOptions, attempt: RetrySequence) -> Response:
-        """See `Transport.call`; options have no meaning here."""
-        del options
-        with self._call(attempt):
-            check_request(request)
+    def call(self, request: Request, attempt: RetrySequence) -> Response:
+        """See `Transport.call`."""
+        with self._call(attempt, request):
             return self.engine.call(request)
 
     def open_session(
-        self, request: CreateReadSession, options: CallOptions, attempt: RetrySequence
+        self, request: CreateReadSession, attempt: RetrySequence
     ) -> tuple[Response, None]:
         """See `Transport.open_session`; there is no round trip to be saved."""
-        return self.call(request, options, attempt), None
+        return self.call(request, attempt), None
 
-    def read(
-        self, request: ReadRequest, options: CallOptions, attempt: RetrySequence
-    ) -> EmbeddedSource:
+    def read(self, request: ReadRequest, attempt: RetrySequence) -> EmbeddedSource:
         """See `Transport.read`."""
-        del options
-        with self._call(attempt):
-            check_request(request)
+        with self._call(attempt, request):
             return EmbeddedSource(self.engine.read(request), attempt.cancellation)
 
     def write(
@@ -155,13 +148,12 @@ class EmbeddedTransport:
         request: WriteTable | AppendRows,
         batches: Sequence[pa.RecordBatch],
         schema: pa.Schema,
-        options: CallOptions,
         attempt: RetrySequence,
     ) -> WriteResult:
         """See `Transport.write`; the batches are encoded once, into the bodies that are stored."""
-        sink = self.open_write(request, options, attempt)
+        sink = self.open_write(request, attempt)
         try:
-            encoder = BatchEncoder(schema, compression=options.compression)
+            encoder = BatchEncoder(schema, compression=attempt.options.compression)
             sink.write(encoder.schema_message)
             for batch in batches:
                 for message in encoder.encode(batch):
@@ -173,36 +165,25 @@ class EmbeddedTransport:
             raise
         return sink.finish()
 
-    def open_read(
-        self, request: ReadRequest, options: CallOptions, attempt: RetrySequence
-    ) -> PlanBytes:
+    def open_read(self, request: ReadRequest, attempt: RetrySequence) -> PlanBytes:
         """See `Transport.open_read`."""
-        del options
-        with self._call(attempt):
-            check_request(request)
+        with self._call(attempt, request):
             return PlanBytes(self.engine.read(request))
 
-    def open_write(
-        self, request: WriteTable | AppendRows, options: CallOptions, attempt: RetrySequence
-    ) -> IngestSink:
+    def open_write(self, request: WriteTable | AppendRows, attempt: RetrySequence) -> IngestSink:
         """See `Transport.open_write`."""
-        del options
         request = msgspec.structs.replace(request, retry_trace_id=attempt.trace_id)
-        with self._call(attempt):
-            check_request(request)
+        with self._call(attempt, request):
             return IngestSink(self.engine.open_ingest(request))
 
     def upload_blobs(
         self,
         request: WriteBlob | WriteBlobs,
         body: BlobBody,
-        options: CallOptions,
         attempt: RetrySequence,
     ) -> BlobReferences:
         """See `BlobTransport.upload_blobs`."""
-        del options
-        with self._call(attempt):
-            check_request(request)
+        with self._call(attempt, request):
             upload = self.engine.blobs.open_upload(request)
         try:
             # What the body raises is the caller's own error.
@@ -216,13 +197,9 @@ class EmbeddedTransport:
             upload.abort()
             raise
 
-    def read_blobs(
-        self, request: ReadBlobs, options: CallOptions, attempt: RetrySequence
-    ) -> EmbeddedBlobEvents:
+    def read_blobs(self, request: ReadBlobs, attempt: RetrySequence) -> EmbeddedBlobEvents:
         """See `BlobTransport.read_blobs`."""
-        del options
-        with self._call(attempt):
-            check_request(request)
+        with self._call(attempt, request):
             return EmbeddedBlobEvents(self.engine.blobs.read(request))
 
     def read_range(
@@ -230,17 +207,14 @@ class EmbeddedTransport:
         reference: str,
         start: int,
         end: int | None,
-        options: CallOptions,
         attempt: RetrySequence,
     ) -> EmbeddedBlobRange:
         """See `BlobTransport.read_range`."""
-        del options
         with self._call(attempt):
             return EmbeddedBlobRange(self.engine.blobs.slice(reference, start, end))
 
-    def blob_info(self, reference: str, options: CallOptions, attempt: RetrySequence) -> BlobInfo:
+    def blob_info(self, reference: str, attempt: RetrySequence) -> BlobInfo:
         """See `BlobTransport.blob_info`."""
-        del options
         with self._call(attempt):
             return EmbeddedBlobRange(self.engine.blobs.slice(reference)).info
 
@@ -250,11 +224,13 @@ class EmbeddedTransport:
         self.engine.close()
 
     @contextlib.contextmanager
-    def _call(self, attempt: RetrySequence) -> Iterator[None]:
-        """One call: not begun if it was cancelled, its errors those of a service."""
+    def _call(self, attempt: RetrySequence, request: Request | None = None) -> Iterator[None]:
+        """One call: not begun if it was cancelled or a value is out of bounds, its errors those of a service."""
         attempt.cancellation.check()
         self.cancellation.check()
         with _as_service():
+            if request is not None:
+                check_request(request)
             yield
 
     def __enter__(self) -> Self:

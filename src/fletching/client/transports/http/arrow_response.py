@@ -46,7 +46,7 @@ class ArrowReply:
         request_id: the service's id of the request.
     """
 
-    def __init__(self, reply: ReplyBytes, request_id: str | None, limits: Limits) -> None:
+    def __init__(self, reply: ReplyBytes, limits: Limits) -> None:
         """Receives the schema message.
 
         Raises:
@@ -59,7 +59,7 @@ class ArrowReply:
         self._small = False
         self._expected = 0  # bytes of the newest message
         self._block = memoryview(b"")
-        self.request_id = request_id
+        self.request_id = reply.request_id
         try:
             # The service has validated text when it was written; offsets are checked here again,
             # so that a service that lies cannot make this process read outside its memory.

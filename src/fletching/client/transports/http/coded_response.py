@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from fletching.client.transports.http.http_response import WAKE_BYTES
+from fletching.client.transports.http.http_response import WAKE_BYTES, Reply
 from fletching.protocol.http import headers as header_names
 from fletching.protocol.http.body_codings import StreamCoding, table_body_coding
 from fletching.protocol.http.layers import table_body_decoder
@@ -13,7 +12,7 @@ from fletching.protocol.http.layers import table_body_decoder
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["CodedReply", "RawReply", "ReplyBytes", "uncoded"]
+__all__ = ["CodedReply", "ReplyBytes", "uncoded"]
 
 RECEIVE_BYTES = 256 * 1024
 """Room for coded bytes: some tens of blocks at a time decode faster than one by one."""
@@ -23,10 +22,10 @@ class ReplyBytes(Protocol):
     """What readers of a reply's body need of it; see `Reply`."""
 
     @property
-    def headers(self) -> Mapping[str, str]:
-        """By lower-case name."""
+    def request_id(self) -> str | None:
+        """The service's id of the request, if it says one."""
 
-    def readinto(self, buffer: WriteableBuffer, /, *, wake_bytes: int = WAKE_BYTES) -> int:
+    def readinto(self, buffer: WriteableBuffer, *, wake_bytes: int = WAKE_BYTES) -> int:
         """The next bytes; 0 at the end. With fewer than ``wake_bytes`` here it may wait for more."""
 
     def finish(self) -> None:
@@ -47,16 +46,12 @@ class CodedReply:
 
     def __init__(self, reply: ReplyBytes, coding: StreamCoding) -> None:
         self._reply = reply
+        self.request_id = reply.request_id
         self._decoder = table_body_decoder(coding)
         self._events = self._decoder.events()
         self._chunk = memoryview(b"")
         self._room = bytearray(RECEIVE_BYTES)
         self._ended = False
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Those of the reply."""
-        return self._reply.headers
 
     def readinto(self, buffer: WriteableBuffer, *, wake_bytes: int = WAKE_BYTES) -> int:  # noqa: ARG002  decoding blocks decides
         """The next decoded bytes into ``buffer``; 0 at the end of the body.
@@ -104,23 +99,7 @@ class CodedReply:
         self._reply.close()
 
 
-class RawReply:
-    """The bytes of one reply; a `fletching.client.transports.transport.BytesSource`."""
-
-    def __init__(self, reply: ReplyBytes, request_id: str | None) -> None:
-        self._reply = reply
-        self.request_id = request_id
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        """As `Reply.readinto`."""
-        return self._reply.readinto(buffer)
-
-    def close(self) -> None:
-        """Gives the connection back, or drops it before the end."""
-        self._reply.close()
-
-
-def uncoded(reply: ReplyBytes) -> ReplyBytes:
+def uncoded(reply: Reply) -> ReplyBytes:
     """The reply itself, or its decoded form if its headers name our own coding."""
     coding = reply.headers.get(header_names.CONTENT_ENCODING)
     if coding and table_body_coding(coding) is StreamCoding.LZ4_STREAM:

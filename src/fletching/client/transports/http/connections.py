@@ -367,7 +367,7 @@ class _HttpsPool(HTTPSConnectionPool):
 
 
 def make_pool_manager(
-    *, connections: int, proxy: str | None, ca_certificates: str | None
+    proxy: str | None, *, connections: int, ca_certificates: str | None
 ) -> urllib3.PoolManager:
     """A pool that keeps up to ``connections`` open per host; more are made, used once and closed."""
     settings: dict[str, Any] = {

@@ -14,14 +14,14 @@ import threading
 
 from fletching.client.transports.http.blob_packs import OpenPacks
 from fletching.client.transports.http.connections import DirectPool
-from fletching.client.transports.http.http_response import Reply
+from fletching.client.transports.http.http_response import Reply, stated_length
 from fletching.client.transports.http.mapped_reply import MappedSegments
 from fletching.errors import ProtocolError
 from fletching.protocol.http import headers as header_names
 from fletching.protocol.http.headers import DIRECT_SOCKET, direct_socket_address
 from fletching.protocol.messages.manifest import MAX_MANIFEST_BYTES, Manifest, decode_manifest
 
-__all__ = ["DirectReads", "manifest_of", "manifest_or_none"]
+__all__ = ["DirectReads", "manifest_of"]
 
 
 class DirectReads:
@@ -87,33 +87,20 @@ class DirectReads:
         self.packs.clear()
 
 
-def manifest_or_none(reply: Reply) -> Manifest | None:
-    """As `manifest_of`; a reply that cannot be used is closed."""
-    try:
-        return manifest_of(reply)
-    except BaseException:
-        reply.close()
-        raise
-
-
 def manifest_of(reply: Reply) -> Manifest | None:
     """The manifest that the rest of a reply is; None if it is an Arrow stream.
 
     Raises:
-        ProtocolError: it cannot be used.
+        ProtocolError: it cannot be used; the reply is closed.
         TransportError: the exchange failed.
     """
-    length = reply.headers.get(header_names.MANIFEST)
+    length = stated_length(reply, header_names.MANIFEST, MAX_MANIFEST_BYTES)
     if length is None:
         return None
-    if not (length.isascii() and length.isdigit()) or len(length) > 12:
-        raise ProtocolError(
-            f"{header_names.MANIFEST} of the reply is {length[:40]!r}", side="remote"
-        )
-    if int(length) > MAX_MANIFEST_BYTES:
-        raise ProtocolError(
-            f"the service's manifest has {length} bytes, above {MAX_MANIFEST_BYTES}", side="remote"
-        )
-    data = reply.read_exactly(int(length))
-    reply.finish()
-    return decode_manifest(data)
+    try:
+        data = reply.read_exactly(length)
+        reply.finish()
+        return decode_manifest(data)
+    except BaseException:
+        reply.close()
+        raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -22,16 +21,14 @@ from fletching.client.blobs.blob_transfers import (
     whole_of,
 )
 from fletching.client.blobs.open_pack import OpenPack
-from fletching.client.call_options import CallOptions
 from fletching.client.retry import RetrySequence
 from fletching.client.transports.http.blob_packs import (
-    OpenPacks,
     PackedBlob,
     PackedBlobEvents,
     PackedBlobRange,
 )
 from fletching.client.transports.http.http_response import Reply
-from fletching.client.transports.http.request_body import RequestBody, StreamedBody
+from fletching.client.transports.http.request_body import StreamedBody
 from fletching.client.transports.http.service_exchanges import ServiceExchanges
 from fletching.errors import ProtocolError, TruncatedStreamError
 from fletching.protocol.codec import HttpRequest
@@ -84,7 +81,7 @@ class HttpBlobEvents:
             )
         self._reply = reply
         self._references = references
-        self.request_id = reply.headers.get(header_names.REQUEST_ID)
+        self.request_id = reply.request_id
         self._stored = framing == "stored"
         self.framed = blob_read_is_framed(references) if framing is None else framing != "raw"
         try:
@@ -240,11 +237,8 @@ def _coded(body: BlobBody, coding: ContentCoding) -> Iterator[Buffer]:
     yield from encoder.finish()
 
 
-class HttpBlobVerbs(ServiceExchanges, abc.ABC):
+class HttpBlobVerbs(ServiceExchanges):
     """The verbs of `fletching.client.blobs.blob_transfers.BlobTransport` over HTTP; see `HttpTransport`."""
-
-    _service_is_ours = False
-    """Whether a reply has said so; a proxy that hides it costs the faster checksum only."""
 
     @property
     def upload_checksum(self) -> UploadChecksum:
@@ -260,44 +254,37 @@ class HttpBlobVerbs(ServiceExchanges, abc.ABC):
         self,
         request: WriteBlob | WriteBlobs,
         body: BlobBody,
-        options: CallOptions,
         attempt: RetrySequence,
     ) -> BlobReferences:
         """See `BlobTransport.upload_blobs`."""
-        coding = _CODINGS[options.compression]
+        coding = _CODINGS[attempt.options.compression]
         if coding is not ContentCoding.IDENTITY:
             request = msgspec.structs.replace(request, content_encoding=coding.value)
         length = body.length if coding is ContentCoding.IDENTITY else None
-        streamed = StreamedBody(
-            lambda: _coded(body, coding), length, idle_seconds=options.timeouts.idle
-        )
-        reply = self._exchange(self._encode(request), streamed, options, attempt)
-        request_id = reply.headers.get(header_names.REQUEST_ID)
+        streamed = StreamedBody(lambda: _coded(body, coding), length)
+        reply = self._exchange(self._encode(request), attempt, body=streamed)
+        request_id = reply.request_id
         response = self._decode(request, reply)
         assert isinstance(response, BlobReferences)
         return msgspec.structs.replace(response, request_id=request_id)
 
-    def read_blobs(
-        self, request: ReadBlobs, options: CallOptions, attempt: RetrySequence
-    ) -> BlobEvents:
+    def read_blobs(self, request: ReadBlobs, attempt: RetrySequence) -> BlobEvents:
         """See `BlobTransport.read_blobs`."""
         parts = self._encode(msgspec.structs.replace(request, mapped=request.stored))
-        reply = self._exchange_here(parts, options, attempt)
+        reply = self._exchange_here(parts, attempt)
         if reply is not None and reply.headers.get(header_names.DIRECT) == header_names.DESCRIPTORS:
             return PackedBlobEvents(
                 self._packed_blobs(reply, len(request.references)),
-                reply.headers.get(header_names.REQUEST_ID),
+                reply.request_id,
                 lambda indices: self.read_blobs(
                     msgspec.structs.replace(
                         request, references=tuple(request.references[each] for each in indices)
                     ),
-                    options.changed(direct="never"),
-                    attempt,
+                    attempt.with_options(direct="never"),
                 ),
             )
         if reply is None:
-            body = RequestBody([parts.body], idle_seconds=options.timeouts.idle)
-            reply = self._exchange(parts, body, options, attempt)
+            reply = self._exchange(parts, attempt)
         return HttpBlobEvents(reply, len(request.references))
 
     def read_range(
@@ -305,7 +292,6 @@ class HttpBlobVerbs(ServiceExchanges, abc.ABC):
         reference: str,
         start: int,
         end: int | None,
-        options: CallOptions,
         attempt: RetrySequence,
     ) -> BlobRange:
         """See `BlobTransport.read_range`."""
@@ -313,18 +299,18 @@ class HttpBlobVerbs(ServiceExchanges, abc.ABC):
         headers = {"range": f"bytes={start}-{last}"}
         asking = headers | {header_names.DIRECT: header_names.DESCRIPTORS}
         parts = HttpRequest("GET", blob_path(reference), [], asking, b"")
-        reply = self._exchange_here(parts, options, attempt)
+        reply = self._exchange_here(parts, attempt)
         if reply is None:
-            return HttpBlobRange(self._address("GET", reference, headers, options, attempt))
+            return HttpBlobRange(self._address("GET", reference, headers, attempt))
         if reply.headers.get(header_names.DIRECT) != header_names.DESCRIPTORS:
             return HttpBlobRange(reply)
         about = reply.headers
         (blob,) = self._packed_blobs(reply, 1)
         return PackedBlobRange(blob, _about(about, blob.length, blob.crc32c), start, end)
 
-    def blob_info(self, reference: str, options: CallOptions, attempt: RetrySequence) -> BlobInfo:
+    def blob_info(self, reference: str, attempt: RetrySequence) -> BlobInfo:
         """See `BlobTransport.blob_info`."""
-        reply = self._address("HEAD", reference, {}, options, attempt)
+        reply = self._address("HEAD", reference, {}, attempt)
         try:
             return info_of(reply)
         finally:
@@ -335,12 +321,10 @@ class HttpBlobVerbs(ServiceExchanges, abc.ABC):
         method: str,
         reference: str,
         headers: dict[str, str],
-        options: CallOptions,
         attempt: RetrySequence,
     ) -> Reply:
         parts = HttpRequest(method, blob_path(reference), [], headers, b"")
-        body = RequestBody([], idle_seconds=options.timeouts.idle)
-        return self._exchange(parts, body, options, attempt)
+        return self._exchange(parts, attempt)
 
     def _packed_blobs(self, reply: Reply, count: int) -> list[PackedBlob]:
         """The blobs that a reply says are in the packs that came with it."""
@@ -351,17 +335,4 @@ class HttpBlobVerbs(ServiceExchanges, abc.ABC):
             for number in descriptors:
                 os.close(number)
             raise
-        return self._packs.take(descriptors, message)
-
-    # --- what the transport has
-
-    @property
-    @abc.abstractmethod
-    def _packs(self) -> OpenPacks:
-        """The packs that were read from last."""
-
-    @abc.abstractmethod
-    def _exchange_here(
-        self, parts: HttpRequest, options: CallOptions, attempt: RetrySequence
-    ) -> Reply | None:
-        """The same at the socket of a service on this host; None where none is known, or it failed."""
+        return self._same_host.packs.take(descriptors, message)

@@ -20,12 +20,18 @@ from fletching.client.transports.http.connections import (
     Interrupter,
     ReplyConnection,
 )
-from fletching.errors import ConnectionBrokenError, OperationCancelledError, ReadTimeoutError
+from fletching.errors import (
+    ConnectionBrokenError,
+    OperationCancelledError,
+    ProtocolError,
+    ReadTimeoutError,
+)
+from fletching.protocol.http.headers import REQUEST_ID
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["Reply", "Stopwatch"]
+__all__ = ["Reply", "Stopwatch", "stated_length"]
 
 RECEIVE_BYTES = 4 * 1024 * 1024
 """Longest receive asked for at once: between two, cancelling and the total timeout are looked at."""
@@ -121,6 +127,11 @@ class Reply:
         self.headers: dict[str, str] = {
             name.lower(): value for name, value in response.headers.items()
         }
+
+    @property
+    def request_id(self) -> str | None:
+        """The service's id of the request, if it says one."""
+        return self.headers.get(REQUEST_ID)
 
     @property
     def came_from_this_host(self) -> bool:
@@ -375,3 +386,20 @@ class Reply:
         return ConnectionBrokenError(
             f"the connection to {self.url} broke in mid-reply: {reason}", url=self.url
         )
+
+
+def stated_length(reply: Reply, name: str, most: int) -> int | None:
+    """The length of a part of the body that a header of ours states; None without the header.
+
+    Raises:
+        ProtocolError: it is no such number, or above ``most``; the reply is closed.
+    """
+    value = reply.headers.get(name)
+    if value is None:
+        return None
+    if not value.isascii() or not value.isdigit() or len(value) > 12 or int(value) > most:
+        reply.close()
+        raise ProtocolError(
+            f"{name} of the reply is {value[:40]!r}, and at most {most}", side="remote"
+        )
+    return int(value)

@@ -42,13 +42,15 @@ class RequestBody:
 
     Attributes:
         length: bytes in all.
-        idle_seconds: how long the peer may take for one chunk; None waits for ever.
+        idle_seconds: how long the peer may take for one chunk, for who sends the body to say; None
+            waits for ever.
     """
 
-    def __init__(self, chunks: Sequence[Buffer], *, idle_seconds: float | None) -> None:
+    idle_seconds: float | None = None
+
+    def __init__(self, chunks: Sequence[Buffer]) -> None:
         self._chunks = [view for chunk in chunks if (view := _flat(chunk)).nbytes]
         self.length = sum(view.nbytes for view in self._chunks)
-        self.idle_seconds = idle_seconds
 
     def release(self) -> None:
         """Gives the chunks up, so that their owner may close what they lie in."""
@@ -66,20 +68,16 @@ class StreamedBody:
 
     Attributes:
         length: bytes in all, or None, which makes the request chunked.
-        idle_seconds: how long the peer may take for one chunk; None waits for ever.
+        idle_seconds: how long the peer may take for one chunk, for who sends the body to say; None
+            waits for ever.
     """
 
-    def __init__(
-        self,
-        make: Callable[[], Iterable[Buffer]],
-        length: int | None,
-        *,
-        idle_seconds: float | None,
-    ) -> None:
+    idle_seconds: float | None = None
+
+    def __init__(self, make: Callable[[], Iterable[Buffer]], length: int | None) -> None:
         """``make`` gives the body's buffers, which stay unchanged until they are sent."""
         self._make = make
         self.length = length
-        self.idle_seconds = idle_seconds
 
     def __iter__(self) -> Iterator[Buffer]:
         """What to give to the socket, in turn; what ``make`` raises breaks the request off."""
@@ -93,11 +91,8 @@ class SpooledBody:
     minds it writes record batches, which are sent from where they are.
     """
 
-    def __init__(
-        self, send: Callable[[RequestBody], WriteResult], *, idle_seconds: float | None
-    ) -> None:
+    def __init__(self, send: Callable[[RequestBody], WriteResult]) -> None:
         self._send = send
-        self._idle_seconds = idle_seconds
         self._file = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115  # closed in finish or abort
 
     def write(self, data: ReadableBuffer) -> None:
@@ -121,7 +116,7 @@ class SpooledBody:
             else:
                 self._file.seek(0)
                 chunks.append(self._file.read())
-            body = RequestBody(chunks, idle_seconds=self._idle_seconds)
+            body = RequestBody(chunks)
             try:
                 return self._send(body)
             finally:
@@ -158,11 +153,7 @@ def _flat(chunk: Buffer) -> memoryview:
 
 
 def arrow_body(
-    schema: pa.Schema,
-    batches: Sequence[pa.RecordBatch],
-    *,
-    compression: str | None,
-    idle_seconds: float | None,
+    schema: pa.Schema, batches: Sequence[pa.RecordBatch], *, compression: str | None
 ) -> RequestBody:
     """Batches as an Arrow IPC stream; the body borrows the batches' buffers.
 
@@ -175,7 +166,7 @@ def arrow_body(
         for message in encoder.encode(batch):
             chunks.extend(message)
     chunks.append(END_OF_STREAM)
-    return RequestBody(chunks, idle_seconds=idle_seconds)
+    return RequestBody(chunks)
 
 
 def coded_body(body: RequestBody, coding: StreamCoding) -> RequestBody:
@@ -183,4 +174,4 @@ def coded_body(body: RequestBody, coding: StreamCoding) -> RequestBody:
     encoder = table_body_encoder(coding)
     chunks: list[Buffer] = [block for chunk in body for block in encoder.encode(chunk)]
     chunks += encoder.finish()
-    return RequestBody(chunks, idle_seconds=body.idle_seconds)
+    return RequestBody(chunks)

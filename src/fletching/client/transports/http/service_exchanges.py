@@ -11,6 +11,7 @@ import functools
 import os
 import platform
 import threading
+import time
 import urllib.parse
 from collections import OrderedDict
 from collections.abc import Callable
@@ -18,10 +19,10 @@ from collections.abc import Callable
 import urllib3
 
 from fletching._version import __version__
-from fletching.client.call_options import CallOptions
 from fletching.client.cancellation import Cancellation
 from fletching.client.credentials import Credentials, SessionCredentials
 from fletching.client.retry import RetrySequence
+from fletching.client.transports.direct.direct_access import DirectAccess
 from fletching.client.transports.http.client_spans import ClientSpan, client_span
 from fletching.client.transports.http.connections import DirectPool, make_pool_manager
 from fletching.client.transports.http.direct_reads import DirectReads
@@ -30,7 +31,8 @@ from fletching.client.transports.http.one_exchange import ask
 from fletching.client.transports.http.proxies import proxy_for
 from fletching.client.transports.http.request_body import RequestBody, StreamedBody
 from fletching.client.transports.http.round_trips import RoundTrips, is_this_host
-from fletching.errors import ConnectionBrokenError, UsageError
+from fletching.errors import ConnectionBrokenError, TransportError, UsageError
+from fletching.ipc import Limits
 from fletching.protocol.codec import (
     HttpRequest,
     decode_admin_response,
@@ -102,42 +104,65 @@ class ServiceExchanges:
         url: str,
         credentials: Credentials | SessionCredentials,
         *,
-        connections: int,
-        proxy: str | None,
-        ca_certificates: str | None,
-        api_version: ApiVersion,
-        clock: Callable[[], float],
-        wall_clock: Callable[[], float],
+        connections: int = 8,
+        proxy: str | None = None,
+        ca_certificates: str | None = None,
+        api_version: ApiVersion = ApiVersion.V3,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Connects nowhere yet; see `HttpTransport`."""
+        """Connects nowhere yet.
+
+        Args:
+            url: see `endpoint_of`.
+            credentials: sign every request, or stand in every request for what signs.
+            connections: kept open at most while idle.
+            proxy: URL of an HTTP proxy; see `proxy_for`.
+            ca_certificates: file of the authorities to trust instead of the system's.
+            api_version: of the storage path.
+            limits: what the messages of a reply may claim.
+            clock: counts timeouts.
+            wall_clock: dates the signatures.
+        """
         self.endpoint = endpoint_of(url)
         self.cancellation = Cancellation()
         self._round_trips = RoundTrips()
         self._is_this_host = is_this_host(self.endpoint)
-        proxy = proxy_for(self.endpoint, proxy)
         self._credentials = credentials
         self._api_version = api_version
+        self._limits = limits or Limits()
         self._clock = clock
         self._wall_clock = wall_clock
-        self._make_manager = functools.partial(
-            make_pool_manager,
-            connections=connections,
+        make_manager = functools.partial(
+            make_pool_manager, connections=connections, ca_certificates=ca_certificates
+        )
+        self._direct = DirectAccess(
+            make_manager=make_manager,
             proxy=proxy,
-            ca_certificates=ca_certificates,
+            secure=self.endpoint.startswith("https:"),
+            headers={header_names.USER_AGENT: AGENT, header_names.ACCEPT_ENCODING: "identity"},
+            clock=clock,
         )
         self._same_host = DirectReads(self.endpoint, connections=connections)
+        proxy = proxy_for(self.endpoint, proxy)
         self._is_proxied = proxy is not None
+        self._make_manager = functools.partial(make_manager, proxy)
         self._manager = self._make_manager()
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._route_tokens: OrderedDict[str, str] = OrderedDict()
+        # Whether a reply has said so; a proxy that hides it costs the faster checksum only.
         self._service_is_ours = False
+        # Whether the service said that it takes our own coding; then it goes on doing so.
+        self._takes_lz4_stream = False
 
     def close(self) -> None:
         """Closes connections, those in use too: what waits for them in other threads ends."""
         self.cancellation.cancel("the client was closed")
         self._manager.clear()
         self._same_host.close()
+        self._direct.close()
 
     def _encode(self, request: Request) -> HttpRequest:
         if is_admin_request(request):
@@ -171,25 +196,27 @@ class ServiceExchanges:
     def _exchange(
         self,
         parts: HttpRequest,
-        body: RequestBody | StreamedBody,
-        options: CallOptions,
         attempt: RetrySequence,
         *,
+        body: RequestBody | StreamedBody | None = None,
         this_host: DirectPool | None = None,
     ) -> Reply:
         """Sends a request and returns the reply once its headers are in and say that all is well.
 
-        It goes to the service's Unix socket where ``this_host`` is given.
+        Its body is that of ``parts`` where no other is given. It goes to the service's Unix socket where
+        ``this_host`` is given.
         """
+        if body is None:
+            body = RequestBody([parts.body])
+        body.idle_seconds = attempt.options.timeouts.idle
         action = dict(parts.query).get("Action") or parts.path.rpartition("/")[2]
         with client_span(action, parts.method, self.endpoint, attempt.index) as span:
-            return self._exchanged(parts, body, options, attempt, span, this_host=this_host)
+            return self._exchanged(parts, body, attempt, span, this_host=this_host)
 
     def _exchanged(
         self,
         parts: HttpRequest,
         body: RequestBody | StreamedBody,
-        options: CallOptions,
         attempt: RetrySequence,
         span: ClientSpan | None,
         *,
@@ -200,7 +227,7 @@ class ServiceExchanges:
         headers = self._headers(parts, body, attempt, target)
         if span is not None:
             headers |= span.headers()
-        stopwatch = Stopwatch(options.timeouts, self._clock, url)
+        stopwatch = Stopwatch(attempt.options.timeouts, self._clock, url)
         started = self._clock()
         reply = ask(
             this_host or self._pool(),
@@ -215,7 +242,7 @@ class ServiceExchanges:
         if body.length is not None and body.length <= SMALL_REQUEST_BYTES:
             self._round_trips.add(self._clock() - started)
         if span is not None:
-            span.answered(reply.status, reply.headers.get(header_names.REQUEST_ID))
+            span.answered(reply.status, reply.request_id)
         if not self._is_proxied:
             self._same_host.learn(reply)
         self._service_is_ours = reply.headers.get("server", "").startswith("fletching")
@@ -227,6 +254,18 @@ class ServiceExchanges:
         if 200 <= reply.status < 300:
             return reply
         raise decode_error(reply.status, reply.headers, reply.read_all(FAULT_BYTES))
+
+    def _exchange_here(self, parts: HttpRequest, attempt: RetrySequence) -> Reply | None:
+        """The same at the socket of a service on this host; None where none is known, or it failed."""
+        pool = None if attempt.options.direct == "never" else self._same_host.pool
+        if pool is None:
+            return None
+        try:
+            return self._exchange(parts, attempt, this_host=pool)
+        except TransportError:
+            # The service itself may be well: it is asked as ever.
+            self._same_host.leave(pool)
+            return None
 
     def _pool(self) -> urllib3.PoolManager:
         """The connections of this process: a forked one must not talk on its parent's."""
