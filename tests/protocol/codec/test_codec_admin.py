@@ -292,3 +292,99 @@ def test_what_is_no_action_or_does_not_fit_is_refused() -> None:
     for body in (b"{}", b'{"where": 1}', b'{"where": "a", "if_version": "x"}', b"[]", b"{"):
         with pytest.raises(InvalidParameterError):
             decode_admin_request(sent.method, sent.path, [], body)
+
+
+def asked(method: str, path: str, body: bytes = b"", **query: str) -> Any:
+    return decode_admin_request(method, path, list(query.items()), body)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("0", 0), ("7", 7), ("-7", -7), ("9223372036854775807", 2**63 - 1)]
+)
+def test_numbers(text: str, value: int) -> None:
+    assert asked("GET", f"{ROOT}/t", version=text).version == value
+    assert asked("GET", f"{ROOT}/t", version="").version is None
+    assert asked("GET", f"{ROOT}/t").version is None
+
+
+@pytest.mark.parametrize("text", ["x", "1.0", "+1", " 1", "1_0", "٣", "9" * 40, str(-(2**62) - 1)])
+def test_what_is_no_number(text: str) -> None:
+    with pytest.raises((InvalidParameterError, InvalidArgumentError), match="version"):
+        asked("GET", f"{ROOT}/t", version=text)
+
+
+def test_a_number_has_its_least() -> None:
+    assert asked("GET", ROOT, max_items="1").max_items == 1
+    with pytest.raises(InvalidArgumentError):
+        asked("GET", ROOT, max_items="0")
+
+
+def test_true_and_false() -> None:
+    assert asked("DELETE", f"{ROOT}/t", if_exists="true").if_exists
+    assert not asked("DELETE", f"{ROOT}/t", if_exists="false").if_exists
+    assert not asked("DELETE", f"{ROOT}/t").if_exists
+    path, spec = f"{ROOT}/t/partitions", b'{"partition": "pt=1", "if_not_exists": %s}'
+    assert asked("POST", path, spec % b"true").if_not_exists
+    assert not asked("POST", path, spec % b"null").if_not_exists
+    with pytest.raises(InvalidParameterError):
+        asked("DELETE", f"{ROOT}/t", if_exists="yes")
+    with pytest.raises(InvalidParameterError):
+        asked("POST", path, spec % b"1")
+
+
+@pytest.mark.parametrize(
+    ("path", "attribute"), [("/fletching/v1/projects", "project"), (ROOT, "table")]
+)
+def test_a_new_name_comes_in_the_query_or_in_the_body(path: str, attribute: str) -> None:
+    body = b'{"name": %s, "arrow_schema": ""}'
+    for request in (
+        asked("POST", path, body % b'"b"', name="q"),
+        asked("POST", path, body % b'"q"'),
+    ):
+        name = getattr(request, attribute)
+        assert (name.name if isinstance(name, TableName) else name) == "q"
+    for missing in (b"null", b'""'):
+        with pytest.raises(InvalidParameterError, match="name is missing"):
+            asked("POST", path, body % missing)
+    with pytest.raises(InvalidParameterError):
+        asked("POST", path, body % b"5")
+
+
+def test_a_partition_may_be_as_long_as_in_any_request() -> None:
+    long = PartitionSpec((("pt", "x" * 5000),))
+    for request in (
+        CreatePartition(table=T, partition=long),
+        DropPartition(table=T, partition=long),
+    ):
+        sent = encode_admin_request(request)
+        assert decode_admin_request(sent.method, sent.path, sent.query, sent.body) == request
+    with pytest.raises(InvalidArgumentError):
+        asked("DELETE", f"{ROOT}/t/partitions", partition=f"pt={'x' * 9000}")
+
+
+def test_a_tag_may_have_any_name() -> None:
+    sent = encode_admin_request(DescribeTable(table=T, tag="None"))
+    assert sent.query == [("tag", "None")]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//schemas/s/tables",
+        "/p/schemas//tables",
+        "/p/schemas/s/tables//",
+        "/p/schemas/s/statements/x/y",
+    ],
+)
+def test_names_in_a_path_are_not_empty(path: str) -> None:
+    with pytest.raises(NotFoundError):
+        asked("GET", f"/fletching/v1/projects{path}")
+
+
+def test_a_statement_is_asked_for_without_waiting() -> None:
+    path = "/fletching/v1/projects/p/schemas/s/statements"
+    assert asked("GET", f"{path}/i").wait_seconds == 0.0
+    assert asked("DELETE", f"{path}/i", wait_seconds="1.5").wait_seconds == 1.5
+    assert asked("POST", path, b'{"text": "SELECT 1"}').wait_seconds == 10.0
+    with pytest.raises(InvalidParameterError):
+        asked("GET", f"{path}/i", wait_seconds="-1")

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fletching.errors import (
-    InvalidArgumentError,
     InvalidParameterError,
     PayloadTooLargeError,
     ProtocolError,
@@ -104,45 +103,3 @@ def test_of_what_is_repeated_the_last_counts() -> None:
     assert result.headers["some"] == "x"
     assert result.query_text("none") is None
     assert parts("a=").query_text("a") is None
-
-
-@pytest.mark.parametrize(
-    ("text", "value"), [("0", 0), ("7", 7), ("9223372036854775807", 2**63 - 1)]
-)
-def test_numbers(text: str, value: int) -> None:
-    assert parts(f"n={text}").query_int("n") == value
-    assert parts().query_int("n") is None
-
-
-@pytest.mark.parametrize("text", ["-1", "x", "1.0", "+1", " 1", "1_0", "٣", "9" * 40])
-def test_what_is_no_number(text: str) -> None:
-    with pytest.raises((InvalidParameterError, InvalidArgumentError), match="n"):
-        parts(f"n={text}").query_int("n")
-
-
-def test_a_number_has_its_least() -> None:
-    assert parts("n=3").query_int("n", least=3) == 3
-    with pytest.raises(InvalidArgumentError):
-        parts("n=2").query_int("n", least=3)
-
-
-def test_true_and_false() -> None:
-    assert parts("f=true").query_bool("f")
-    assert not parts("f=false").query_bool("f")
-    assert not parts().query_bool("f")
-    assert parts(body=b'{"f":true}').json_bool("f")
-    assert not parts(body=b'{"f":null}').json_bool("f")
-    with pytest.raises(InvalidParameterError):
-        parts("f=yes").query_bool("f")
-    with pytest.raises(InvalidParameterError):
-        parts(body=b'{"f":1}').json_bool("f")
-
-
-def test_ids_come_in_the_query_or_in_the_body() -> None:
-    assert parts("id=q", b'{"id":"b"}').identifier("id") == "q"
-    assert parts(body=b'{"id":"b"}').identifier("id") == "b"
-    for missing in (parts(), parts("id="), parts(body=b'{"id":null}')):
-        with pytest.raises(InvalidParameterError, match="id is missing"):
-            missing.identifier("id")
-    with pytest.raises(InvalidParameterError):
-        parts(body=b'{"id":5}').identifier("id")

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from fletching.errors import InvalidParameterError, PayloadTooLargeError, ProtocolError
-from fletching.protocol.codec.wire_kinds import ABSENT, Absent, Flag, Identifier, Integer
 from fletching.protocol.http.headers import lower_case
 
 __all__ = [
@@ -137,35 +136,3 @@ class RequestParts:
     def query_text(self, name: str) -> str | None:
         """A query parameter, None if absent or empty."""
         return self.query.get(name) or None
-
-    def query_int(self, name: str, *, least: int = 0) -> int | None:
-        """A whole query parameter of at least ``least``, None if absent or empty."""
-        text = self.query_text(name)
-        if text is None:
-            return None
-        kind = Integer(least)
-        number = kind.from_text(text, name)
-        assert isinstance(number, int)
-        kind.check(number, name)
-        return number
-
-    def query_bool(self, name: str) -> bool:
-        """A query parameter that is ``true`` or ``false``; absent is false."""
-        text = self.query_text(name)
-        return text is not None and bool(Flag().from_text(text, name))
-
-    def identifier(self, name: str) -> str:
-        """A required id: in the query, or else in the body."""
-        kind = Identifier()
-        text: str | Absent | None = self.query_text(name)
-        if text is None and self.json.get(name) is not None:
-            text = kind.from_json(self.json[name], name)
-        if text is None or text is ABSENT:
-            raise InvalidParameterError(f"{name} is missing")
-        kind.check(text, name)
-        return text
-
-    def json_bool(self, name: str) -> bool:
-        """A true or false field; absent is false."""
-        value = self.json.get(name)
-        return value is not None and bool(Flag().from_json(value, name))

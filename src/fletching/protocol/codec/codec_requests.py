@@ -41,7 +41,10 @@ __all__ = [
     "check_request",
     "decode_request",
     "encode_request",
+    "is_left_out",
     "parse_action",
+    "sent_value",
+    "text_of",
 ]
 
 STREAMING_BODIES = frozenset({table.action for table in REQUEST_TABLES if table.stream is not None})
@@ -142,11 +145,11 @@ def encode_request(
         ):
             continue
         for place in field.places:
-            if field.sparse and _is_empty(field, value):
+            if is_left_out(field, value):
                 continue
             if place is Place.JSON:
                 body[field.name] = _written(field, value)
-            elif text := _text(field, value):
+            elif text := text_of(field, value):
                 if place is Place.HEADER:
                     headers[field.name] = text
                 else:
@@ -169,7 +172,7 @@ def _written(field: Field, value: object) -> object:
     return value if value is None or not field.attribute else field.kind.to_json(value)
 
 
-def _text(field: Field, value: object) -> str:
+def text_of(field: Field, value: object) -> str:
     """The value as text of a query parameter or header; empty if it is not to be written there."""
     if isinstance(field.kind, Flag) and Place.JSON in field.places and not value:
         return ""  # the body says it
@@ -179,7 +182,10 @@ def _text(field: Field, value: object) -> str:
     return "" if written is None else str(written)
 
 
-def _is_empty(field: Field, value: object) -> bool:
+def is_left_out(field: Field, value: object) -> bool:
+    """Whether a value is not written for being empty, false or none, where its field says so."""
+    if not field.sparse:
+        return False
     if value is None or value is False:
         return True
     if isinstance(field.kind, Integer):
@@ -238,7 +244,7 @@ def decode_request(
     table = _form_read(parts, action, mode)
     values = _target_values(parts, table, target)
     for field in table.fields:
-        result = _sent_value(parts, field)
+        result = sent_value(parts, field)
         if result is ABSENT or not field.attribute:
             if result is ABSENT and field.required:
                 raise _missing(field)
@@ -293,7 +299,7 @@ def _target_values(parts: RequestParts, table: RequestTable, target: str) -> Val
     return {"project": parts.query_text("curr_project") or ""}
 
 
-def _sent_value(parts: RequestParts, field: Field) -> object:
+def sent_value(parts: RequestParts, field: Field) -> object:
     """A field's value from the first place that has it; a flag is true if any place says so."""
     result: object = ABSENT
     for place in (*field.places, *field.also):

@@ -17,6 +17,7 @@ from fletching.errors import InvalidArgumentError, InvalidParameterError
 from fletching.protocol.codec.wire_kinds import (
     ABSENT,
     MAX_TRACE_ID,
+    AnyKind,
     Codings,
     ContentCoding,
     Flag,
@@ -139,7 +140,7 @@ class Field:
 
     attribute: str
     name: str
-    kind: Kind[Any]
+    kind: AnyKind
     places: tuple[Place, ...] = (QUERY,)
     also: tuple[Place, ...] = ()
     required: bool = False

@@ -29,6 +29,7 @@ __all__ = [
     "MAX_PARTITION_TEXT",
     "MAX_TRACE_ID",
     "Absent",
+    "AnyKind",
     "Codings",
     "ContentCoding",
     "Flag",
@@ -89,6 +90,10 @@ class Kind(Generic[_V]):
 
     def check(self, value: _V, name: str) -> None:
         """Refuses what is beyond the limits."""
+
+
+AnyKind = Kind[Any]
+"""A kind of whatever values."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,7 +297,7 @@ class Record(Kind[object]):
     """
 
     make: Callable[..., object]
-    items: tuple[tuple[str, str, Kind[Any]], ...]
+    items: tuple[tuple[str, str, AnyKind], ...]
     constants: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def from_json(self, value: object, name: str) -> object | Absent:
