@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, cast, overload
+from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack, cast
 
 import pyarrow as pa
 
@@ -52,6 +52,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _O = TypeVar("_O")
 _I = TypeVar("_I")
+_A = TypeVar("_A")
 
 
 def _awaited(
@@ -66,73 +67,19 @@ def _awaited(
     return cast("Callable[Concatenate[AsyncObject, _P], Pending[_R]]", call)
 
 
-@overload
-def _awaited_object(
-    method: Callable[Concatenate[_O, _P], blocking.Table],
-) -> Callable[Concatenate[AsyncObject, _P], Pending[AsyncTable]]: ...
-@overload
-def _awaited_object(
-    method: Callable[Concatenate[_O, _P], blocking.Scan],
-) -> Callable[Concatenate[AsyncObject, _P], Pending[AsyncScan]]: ...
-@overload
-def _awaited_object(
-    method: Callable[Concatenate[_O, _P], blocking.ReadSession],
-) -> Callable[Concatenate[AsyncObject, _P], Pending[AsyncReadSession]]: ...
-@overload
-def _awaited_object(
-    method: Callable[Concatenate[_O, _P], blocking.Split],
-) -> Callable[Concatenate[AsyncObject, _P], Pending[AsyncSplit]]: ...
-@overload
-def _awaited_object(
-    method: Callable[Concatenate[_O, _P], blocking.ArrowReader],
-) -> Callable[Concatenate[AsyncObject, _P], Pending[AsyncArrowReader]]: ...
-@overload
-def _awaited_object(
-    method: Callable[Concatenate[_O, _P], blocking.StreamReader],
-) -> Callable[Concatenate[AsyncObject, _P], Pending[AsyncStreamReader]]: ...
-@overload
-def _awaited_object(
-    method: Callable[Concatenate[_O, _P], blocking.StreamWriter],
-) -> Callable[Concatenate[AsyncObject, _P], Pending[AsyncStreamWriter]]: ...
-@overload
-def _awaited_object(
-    method: Callable[Concatenate[_O, _P], blocking.ArrowWriter],
-) -> Callable[Concatenate[AsyncObject, _P], Pending[AsyncArrowWriter]]: ...
-@overload
-def _awaited_object(
-    method: Callable[Concatenate[_O, _P], blocking.StreamingWriter],
-) -> Callable[Concatenate[AsyncObject, _P], Pending[AsyncStreamingWriter]]: ...
-@overload
-def _awaited_object(
-    method: Callable[Concatenate[_O, _P], blocking.BlobFile],
-) -> Callable[Concatenate[AsyncObject, _P], Pending[AsyncBlobFile]]: ...
-@overload
-def _awaited_object(
-    method: Callable[Concatenate[_O, _P], blocking.BlobStreamReader],
-) -> Callable[Concatenate[AsyncObject, _P], Pending[AsyncBlobStreamReader]]: ...
-@overload
-def _awaited_object(
-    method: Callable[Concatenate[_O, _P], blocking.BlobDataIterator],
-) -> Callable[Concatenate[AsyncObject, _P], Pending[AsyncBlobDataIterator]]: ...
-@overload
-def _awaited_object(
-    method: Callable[Concatenate[_O, _P], blocking.BlobStreamWriter],
-) -> Callable[Concatenate[AsyncObject, _P], Pending[AsyncBlobStreamWriter]]: ...
-@overload
-def _awaited_object(
-    method: Callable[Concatenate[_O, _P], blocking.WriteSession],
-) -> Callable[Concatenate[AsyncObject, _P], Pending[AsyncWriteSession]]: ...
-@overload
-def _awaited_object(
-    method: Callable[Concatenate[_O, _P], Result],
-) -> Callable[Concatenate[AsyncObject, _P], Pending[AsyncResult]]: ...
-@overload
-def _awaited_object(
-    method: Callable[Concatenate[_O, _P], list[blocking.Split]],
-) -> Callable[Concatenate[AsyncObject, _P], Pending[list[AsyncSplit]]]: ...
-def _awaited_object(method: Callable[..., object]) -> Callable[..., Pending[Any]]:
+def _awaited_as(
+    result: type[_A],  # noqa: ARG001 - for its type
+    method: Callable[Concatenate[_O, _P], object],
+) -> Callable[Concatenate[AsyncObject, _P], Pending[_A]]:
     """The same of a method that gives an object of the client, which becomes the one that wraps it."""
-    return _awaited(method)
+    return cast("Callable[Concatenate[AsyncObject, _P], Pending[_A]]", _awaited(method))
+
+
+def _awaited_self(
+    method: Callable[Concatenate[_O, _P], _O],
+) -> Callable[Concatenate[_A, _P], Pending[_A]]:
+    """The same of one that gives an object of its own kind."""
+    return cast("Callable[Concatenate[_A, _P], Pending[_A]]", _awaited(method))
 
 
 def _iterated(
@@ -169,6 +116,76 @@ class AsyncResult(AsyncItems[pa.RecordBatch], of=Result):
     to_pylist = _awaited(Result.to_pylist)
 
 
+class AsyncArrowReader(AsyncItems[pa.RecordBatch], of=blocking.ArrowReader):
+    """See `fletching.client.ArrowReader`; ``async for batch in reader`` reads it."""
+
+    _left_out = _READERS
+    schema: pa.Schema
+    token: blocking.ResumeToken
+
+    read = _awaited(blocking.ArrowReader.read)
+    read_next_batch = _awaited(blocking.ArrowReader.read_next_batch)
+    read_all = _awaited(blocking.ArrowReader.read_all)
+    cancel = _awaited(blocking.ArrowReader.cancel)
+    close = _awaited(blocking.ArrowReader.close)
+
+
+class AsyncStreamReader(AsyncItems[bytes], of=blocking.StreamReader):
+    """See `fletching.client.StreamReader`."""
+
+    request_id: str | None
+
+    read = _awaited(blocking.StreamReader.read)
+    readinto = _awaited(blocking.StreamReader.readinto)
+    close = _awaited(blocking.StreamReader.close)
+
+
+class AsyncSplit(AsyncItems[pa.RecordBatch], of=blocking.Split):
+    """See `fletching.client.Split`; ``async for batch in split`` reads it."""
+
+    _left_out = dict.fromkeys(("filtered", "opened"), "sessions and scans make splits by it")
+    token: blocking.ResumeToken
+    schema: pa.Schema
+    row_count: int | None
+    byte_size: int | None
+    partition: PartitionSpec | None
+    locations: tuple[str, ...]
+    residual: Residual | None
+
+    reader = _awaited_as(AsyncArrowReader, blocking.Split.reader)
+    raw_reader = _awaited_as(AsyncStreamReader, blocking.Split.raw_reader)
+    to_table = _awaited(blocking.Split.to_table)
+    to_pandas = _awaited(blocking.Split.to_pandas)
+    to_polars = _awaited(blocking.Split.to_polars)
+    to_batches = _iterated(blocking.Split.to_batches)
+
+
+class AsyncReadSession(AsyncItems[pa.RecordBatch], of=blocking.ReadSession):
+    """See `fletching.client.ReadSession`; ``async for batch in session`` reads it."""
+
+    _left_out = _READERS
+    id: str
+    table: TableName
+    version: int | None
+    schema: pa.Schema
+    row_count: int
+    byte_size: int
+    pushed: str | None
+    residual: Residual | None
+    filters: bool
+    expires_at: float | None
+
+    splits = _awaited_as(list[AsyncSplit], blocking.ReadSession.splits)
+    rows = _awaited_as(AsyncSplit, blocking.ReadSession.rows)
+    refresh = _awaited_self(blocking.ReadSession.refresh)
+    release = _awaited(blocking.ReadSession.release)
+    statistics = _awaited(blocking.ReadSession.statistics)
+    to_table = _awaited(blocking.ReadSession.to_table)
+    to_pandas = _awaited(blocking.ReadSession.to_pandas)
+    to_polars = _awaited(blocking.ReadSession.to_polars)
+    to_batches = _iterated(blocking.ReadSession.to_batches)
+
+
 class AsyncScan(AsyncItems[pa.RecordBatch], of=blocking.Scan):
     """See `fletching.client.Scan`; ``async for batch in scan`` reads it."""
 
@@ -192,8 +209,8 @@ class AsyncScan(AsyncItems[pa.RecordBatch], of=blocking.Scan):
     to_batches = _iterated(blocking.Scan.to_batches)
     count = _awaited(blocking.Scan.count)
     head = _awaited(blocking.Scan.head)
-    splits = _awaited_object(blocking.Scan.splits)
-    session = _awaited_object(blocking.Scan.session)
+    splits = _awaited_as(list[AsyncSplit], blocking.Scan.splits)
+    session = _awaited_as(AsyncReadSession, blocking.Scan.session)
 
     def with_options(self, **changes: Unpack[OptionChanges]) -> AsyncScan:
         """The same scan with other options for its calls."""
@@ -202,76 +219,6 @@ class AsyncScan(AsyncItems[pa.RecordBatch], of=blocking.Scan):
     def _scoped(self) -> tuple[object, Cancellation]:
         channel, scope = own_scope(self._wrapped.channel)
         return dataclasses.replace(self._wrapped, _channel=channel), scope
-
-
-class AsyncReadSession(AsyncItems[pa.RecordBatch], of=blocking.ReadSession):
-    """See `fletching.client.ReadSession`; ``async for batch in session`` reads it."""
-
-    _left_out = _READERS
-    id: str
-    table: TableName
-    version: int | None
-    schema: pa.Schema
-    row_count: int
-    byte_size: int
-    pushed: str | None
-    residual: Residual | None
-    filters: bool
-    expires_at: float | None
-
-    splits = _awaited_object(blocking.ReadSession.splits)
-    rows = _awaited_object(blocking.ReadSession.rows)
-    refresh = _awaited_object(blocking.ReadSession.refresh)
-    release = _awaited(blocking.ReadSession.release)
-    statistics = _awaited(blocking.ReadSession.statistics)
-    to_table = _awaited(blocking.ReadSession.to_table)
-    to_pandas = _awaited(blocking.ReadSession.to_pandas)
-    to_polars = _awaited(blocking.ReadSession.to_polars)
-    to_batches = _iterated(blocking.ReadSession.to_batches)
-
-
-class AsyncSplit(AsyncItems[pa.RecordBatch], of=blocking.Split):
-    """See `fletching.client.Split`; ``async for batch in split`` reads it."""
-
-    _left_out = dict.fromkeys(("filtered", "opened"), "sessions and scans make splits by it")
-    token: blocking.ResumeToken
-    schema: pa.Schema
-    row_count: int | None
-    byte_size: int | None
-    partition: PartitionSpec | None
-    locations: tuple[str, ...]
-    residual: Residual | None
-
-    reader = _awaited_object(blocking.Split.reader)
-    raw_reader = _awaited_object(blocking.Split.raw_reader)
-    to_table = _awaited(blocking.Split.to_table)
-    to_pandas = _awaited(blocking.Split.to_pandas)
-    to_polars = _awaited(blocking.Split.to_polars)
-    to_batches = _iterated(blocking.Split.to_batches)
-
-
-class AsyncArrowReader(AsyncItems[pa.RecordBatch], of=blocking.ArrowReader):
-    """See `fletching.client.ArrowReader`; ``async for batch in reader`` reads it."""
-
-    _left_out = _READERS
-    schema: pa.Schema
-    token: blocking.ResumeToken
-
-    read = _awaited(blocking.ArrowReader.read)
-    read_next_batch = _awaited(blocking.ArrowReader.read_next_batch)
-    read_all = _awaited(blocking.ArrowReader.read_all)
-    cancel = _awaited(blocking.ArrowReader.cancel)
-    close = _awaited(blocking.ArrowReader.close)
-
-
-class AsyncStreamReader(AsyncItems[bytes], of=blocking.StreamReader):
-    """See `fletching.client.StreamReader`."""
-
-    request_id: str | None
-
-    read = _awaited(blocking.StreamReader.read)
-    readinto = _awaited(blocking.StreamReader.readinto)
-    close = _awaited(blocking.StreamReader.close)
 
 
 class AsyncStreamWriter(AsyncObject, of=blocking.StreamWriter):
@@ -370,11 +317,11 @@ class AsyncWriteSession(AsyncObject, of=blocking.WriteSession):
     table: TableName
     write_mode: WriteMode
 
-    writer = _awaited_object(blocking.WriteSession.writer)
-    raw_writer = _awaited_object(blocking.WriteSession.raw_writer)
+    writer = _awaited_as(AsyncArrowWriter, blocking.WriteSession.writer)
+    raw_writer = _awaited_as(AsyncStreamWriter, blocking.WriteSession.raw_writer)
     put_blob = _awaited(blocking.WriteSession.put_blob)
     put_blobs = _awaited(blocking.WriteSession.put_blobs)
-    blob_writer = _awaited_object(blocking.WriteSession.blob_writer)
+    blob_writer = _awaited_as(AsyncBlobStreamWriter, blocking.WriteSession.blob_writer)
     closed_streams = _awaited(blocking.WriteSession.closed_streams)
     min_uncommitted_staging_id = _awaited(blocking.WriteSession.min_uncommitted_staging_id)
     commit = _awaited(blocking.WriteSession.commit)
@@ -402,18 +349,18 @@ class AsyncTable(AsyncObject, of=blocking.Table):
     properties: dict[str, str]
     info: TableInfo
 
-    reload = _awaited_object(blocking.Table.reload)
+    reload = _awaited_self(blocking.Table.reload)
     count_rows = _awaited(blocking.Table.count_rows)
     partitions = _awaited(blocking.Table.partitions)
     create_partition = _awaited(blocking.Table.create_partition)
     drop_partition = _awaited(blocking.Table.drop_partition)
-    add_columns = _awaited_object(blocking.Table.add_columns)
-    drop_columns = _awaited_object(blocking.Table.drop_columns)
-    rename_column = _awaited_object(blocking.Table.rename_column)
-    alter_column = _awaited_object(blocking.Table.alter_column)
-    rename = _awaited_object(blocking.Table.rename)
-    set_properties = _awaited_object(blocking.Table.set_properties)
-    remove_properties = _awaited_object(blocking.Table.remove_properties)
+    add_columns = _awaited_self(blocking.Table.add_columns)
+    drop_columns = _awaited_self(blocking.Table.drop_columns)
+    rename_column = _awaited_self(blocking.Table.rename_column)
+    alter_column = _awaited_self(blocking.Table.alter_column)
+    rename = _awaited_self(blocking.Table.rename)
+    set_properties = _awaited_self(blocking.Table.set_properties)
+    remove_properties = _awaited_self(blocking.Table.remove_properties)
     to_table = _awaited(blocking.Table.to_table)
     head = _awaited(blocking.Table.head)
     preview = _awaited(blocking.Table.preview)
@@ -427,18 +374,18 @@ class AsyncTable(AsyncObject, of=blocking.Table):
     delete_keys = _awaited(blocking.Table.delete_keys)
     enforce_primary_key = _awaited(blocking.Table.enforce_primary_key)
     versions = _awaited(blocking.Table.versions)
-    as_of = _awaited_object(blocking.Table.as_of)
+    as_of = _awaited_self(blocking.Table.as_of)
     restore = _awaited(blocking.Table.restore)
     tags = _awaited(blocking.Table.tags)
     create_tag = _awaited(blocking.Table.create_tag)
     drop_tag = _awaited(blocking.Table.drop_tag)
-    changes = _awaited_object(blocking.Table.changes)
+    changes = _awaited_as(AsyncScan, blocking.Table.changes)
     watch = _iterated_as(AsyncChangeSet, blocking.Table.watch)
     compact = _awaited(blocking.Table.compact)
     expire_versions = _awaited(blocking.Table.expire_versions)
-    write_session = _awaited_object(blocking.Table.write_session)
-    open_write_session = _awaited_object(blocking.Table.open_write_session)
-    stream_writer = _awaited_object(blocking.Table.stream_writer)
+    write_session = _awaited_as(AsyncWriteSession, blocking.Table.write_session)
+    open_write_session = _awaited_as(AsyncWriteSession, blocking.Table.open_write_session)
+    stream_writer = _awaited_as(AsyncStreamingWriter, blocking.Table.stream_writer)
 
     def scan(
         self,
@@ -479,18 +426,18 @@ class AsyncClient(AsyncObject, of=blocking.Client):
     schema: str
 
     create_project = _awaited(blocking.Client.create_project)
-    create_table = _awaited_object(blocking.Client.create_table)
-    table = _awaited_object(blocking.Client.table)
+    create_table = _awaited_as(AsyncTable, blocking.Client.create_table)
+    table = _awaited_as(AsyncTable, blocking.Client.table)
     list_tables = _awaited(blocking.Client.list_tables)
     drop_table = _awaited(blocking.Client.drop_table)
-    rename_table = _awaited_object(blocking.Client.rename_table)
-    sql = _awaited_object(blocking.Client.sql)
-    resume = _awaited_object(blocking.Client.resume)
+    rename_table = _awaited_as(AsyncTable, blocking.Client.rename_table)
+    sql = _awaited_as(AsyncResult, blocking.Client.sql)
+    resume = _awaited_as(AsyncArrowReader, blocking.Client.resume)
     get_blob = _awaited(blocking.Client.get_blob)
     get_blobs = _iterated(blocking.Client.get_blobs)
-    open_blob = _awaited_object(blocking.Client.open_blob)
-    blob_reader = _awaited_object(blocking.Client.blob_reader)
-    blob_iterator = _awaited_object(blocking.Client.blob_iterator)
+    open_blob = _awaited_as(AsyncBlobFile, blocking.Client.open_blob)
+    blob_reader = _awaited_as(AsyncBlobStreamReader, blocking.Client.blob_reader)
+    blob_iterator = _awaited_as(AsyncBlobDataIterator, blocking.Client.blob_iterator)
 
     def table_name(self, name: str) -> TableName:
         """See `fletching.client.Client.table_name`: asks nobody."""
