@@ -74,12 +74,11 @@ def test_json_has_a_form_for_what_json_lacks(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == ""
 
 
-COLUMNS = [("name", "left"), ("rows", "right")]
 ROWS = [("a[us]", count_figure(1234)), ("b", count_figure(5))]
 
 
 def test_a_table_is_tab_separated_where_no_terminal_is(capsys: Any) -> None:
-    print_table("title", COLUMNS, ROWS, caption="two tables")
+    print_table(["name", "rows"], ROWS, figures=["rows"], title="title", caption="two tables")
     printed = capsys.readouterr()
     assert printed.out == "name\trows\na[us]\t1234\nb\t5\n"
     assert printed.err == "two tables\n"
@@ -88,7 +87,7 @@ def test_a_table_is_tab_separated_where_no_terminal_is(capsys: Any) -> None:
 def test_a_table_on_a_terminal_has_figures_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr("sys.stdout", terminal)
-    print_table("title", COLUMNS, ROWS, caption="two tables")
+    print_table(["name", "rows"], ROWS, figures=["rows"], title="title", caption="two tables")
     printed = terminal.getvalue()
     for text in ("title", "a[us]", "1,234", "two tables"):
         assert text in printed

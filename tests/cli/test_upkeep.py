@@ -13,7 +13,10 @@ from typer.testing import CliRunner
 
 import fletching
 from fletching.cli.main import app
+from fletching.engine.engine import Engine
+from fletching.engine.upkeep.compaction_report import CompactionReport
 from fletching.errors import IdentityError, NoSuchTableError, UsageError
+from fletching.types import TableName
 
 
 @pytest.fixture
@@ -200,3 +203,13 @@ def test_an_unlikely_share_is_an_exit_code(folder: Path) -> None:
     assert "unlikely share" in result.stderr
     assert json.loads(run("gc", folder, "--json").stdout)["refused"]
     assert run("gc", folder, "--force").exit_code == 0
+
+
+def test_merged_key_runs_are_counted_for_people(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = CompactionReport(TableName("demo", "t"), key_runs=1200)
+    monkeypatch.setattr(Engine, "compact", lambda _self, *_args, **_words: [report])
+    result = run("compact", "--folder", folder)
+    assert "demo.default.t: merged the key runs of 1,200 segments" in result.stderr
+    assert "nothing to merge" not in result.stderr

@@ -113,14 +113,7 @@ def _print(results: dict[str, list[Step]], *, as_json: bool) -> None:
         print_json([dataclasses.asdict(step) for steps in results.values() for step in steps])
         return
     print_table(
-        None,
-        [
-            ("step", "left"),
-            ("bytes", "right"),
-            ("GB/s", "right"),
-            ("least", "right"),
-            ("most", "right"),
-        ],
+        ["step", "bytes", "GB/s", "least", "most"],
         [
             (
                 name,
@@ -132,5 +125,6 @@ def _print(results: dict[str, list[Step]], *, as_json: bool) -> None:
             for name, steps in results.items()
             for speeds in [[step.gigabytes_per_second for step in steps]]
         ],
+        figures=["bytes", "GB/s", "least", "most"],
         caption="Median, least and most of the rounds. Writes include the fsync.",
     )

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fletching.cli.cli_options import JsonOutput, Overwrite, TableArgument, TargetPartition, placed
+from fletching.cli.cli_options import (
+    JsonOutput,
+    Overwrite,
+    Partitions,
+    TableArgument,
+    TargetPartition,
+    placed,
+)
 from fletching.cli.location import Location
 from fletching.cli.named_tables import filled_table, find_table
 from fletching.cli.output import (
@@ -39,10 +46,6 @@ Column = Annotated[
 ]
 Where = Annotated[
     str | None, typer.Option("--filter", metavar="SQL", help='A predicate: "size > 1000".')
-]
-Partitions = Annotated[
-    list[str] | None,
-    typer.Option("--partition", metavar="K=V", help="Only this partition; may be repeated."),
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=0, help="At most so many files.")]
 
@@ -169,8 +172,7 @@ def ls(
         return
     total = sum(entry.size or 0 for entry in entries)
     print_table(
-        None,
-        [("path", "left"), ("size", "right"), ("modified", "left"), ("content type", "left")],
+        ["path", "size", "modified", "content type"],
         (
             (
                 entry.path or "-",
@@ -182,6 +184,7 @@ def ls(
             )
             for entry in entries
         ),
+        figures=["size"],
         caption=f"{counted(len(entries), 'file')}, {human_bytes(total)}",
     )
 

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fletching.cli.cli_options import JsonOutput, OnlyPartition, Rows, TableArgument, placed
+from fletching.cli.cli_options import (
+    Columns,
+    Filter,
+    JsonOutput,
+    OnlyPartition,
+    Partitions,
+    Rows,
+    TableArgument,
+    placed,
+)
 from fletching.cli.head import JsonRows, Vertical, print_rows
 from fletching.cli.location import Location
 from fletching.cli.named_tables import AsOf, columns_named, table_as_of
@@ -28,15 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["count", "describe", "sample"]
 
-Columns = Annotated[str, typer.Option("--columns", metavar="A,B", help="Only these columns.")]
-Partitions = Annotated[
-    list[str] | None,
-    typer.Option("--partition", metavar="K=V", help="Only this partition; may be repeated."),
-]
-Where = Annotated[
-    str | None, typer.Option("--filter", metavar="SQL", help='A predicate: "id > 10".')
-]
-
 
 def _scan(
     table: Table, columns: str, partition: list[str] | None, where: str | None
@@ -53,7 +53,7 @@ def count(
     location: Location,
     table: TableArgument,
     partition: OnlyPartition = None,
-    where: Where = None,
+    where: Filter = None,
     as_of: AsOf = None,
     as_json: JsonOutput = False,
 ) -> None:
@@ -72,7 +72,7 @@ def describe(
     table: TableArgument,
     columns: Columns = "",
     partition: Partitions = None,
-    where: Where = None,
+    where: Filter = None,
     as_of: AsOf = None,
     as_json: JsonOutput = False,
 ) -> None:
@@ -93,16 +93,7 @@ def describe(
     from fletching.cli.cells import printable, shown_value
 
     print_table(
-        None,
-        [
-            ("column", "left"),
-            ("type", "left"),
-            ("nulls", "right"),
-            ("least", "left"),
-            ("most", "left"),
-            ("mean", "right"),
-            ("bytes", "right"),
-        ],
+        ["column", "type", "nulls", "least", "most", "mean", "bytes"],
         [
             (
                 printable(each.name),
@@ -115,6 +106,7 @@ def describe(
             )
             for each in result
         ],
+        figures=["nulls", "mean", "bytes"],
         caption=counted(rows, "row"),
     )
 
@@ -214,7 +206,7 @@ def sample(
     ] = None,
     columns: Columns = "",
     partition: Partitions = None,
-    where: Where = None,
+    where: Filter = None,
     as_of: AsOf = None,
     vertical: Vertical = False,
     as_json: JsonRows = False,

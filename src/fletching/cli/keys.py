@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fletching.cli.cli_options import placed
+from fletching.cli.cli_options import JsonOutput, placed
 from fletching.cli.location import Location
 from fletching.cli.output import print_json, print_table, say
 from fletching.errors import UsageError
@@ -48,7 +48,6 @@ Folder = Annotated[
     ),
 ]
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The access id.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 _SPAN = re.compile(r"([0-9]{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -160,7 +159,7 @@ def create(
     ] = False,
     comment: Annotated[str, typer.Option(help="For people.")] = "",
     folder: Folder = None,
-    as_json: Json = False,
+    as_json: JsonOutput = False,
 ) -> None:
     """Make an access key and print it, this once."""
     with _opened(location, folder) as access:
@@ -184,7 +183,7 @@ def create(
 
 @keys.command(name="list")
 @placed
-def list_(location: Location, folder: Folder = None, as_json: Json = False) -> None:
+def list_(location: Location, folder: Folder = None, as_json: JsonOutput = False) -> None:
     """List the keys of the folder and their grants, without secrets."""
     with _opened(location, folder) as access:
         result, grants = access.all_keys(), access.grants()
@@ -207,32 +206,12 @@ def list_(location: Location, folder: Folder = None, as_json: Json = False) -> N
                     }
                     for key in result
                 ],
-                "grants": [
-                    {
-                        "grantee": grant.grantee,
-                        "permission": grant.permission.value,
-                        "project": grant.project,
-                        "table": grant.table,
-                    }
-                    for grant in grants
-                ],
+                "grants": [dataclasses.asdict(grant) for grant in grants],
             }
         )
         return
     print_table(
-        None,
-        [
-            (heading, "left")
-            for heading in (
-                "access id",
-                "owner",
-                "state",
-                "created",
-                "expires",
-                "grants",
-                "comment",
-            )
-        ],
+        ["access id", "owner", "state", "created", "expires", "grants", "comment"],
         [
             (
                 key.access_id,
@@ -271,7 +250,7 @@ def revoke(location: Location, access_id: KeyId, folder: Folder = None) -> None:
 @keys.command()
 @placed
 def rotate(
-    location: Location, access_id: KeyId, folder: Folder = None, as_json: Json = False
+    location: Location, access_id: KeyId, folder: Folder = None, as_json: JsonOutput = False
 ) -> None:
     """Give a key a new secret and print it, this once; the old one stops working."""
     with _opened(location, folder) as access:
@@ -335,7 +314,7 @@ def token(
         str, typer.Option(metavar="SPAN", help="When the token ends, like 30m or 12h.")
     ] = "12h",
     folder: Folder = None,
-    as_json: Json = False,
+    as_json: JsonOutput = False,
 ) -> None:
     """Print a bearer token that stands for a key until it ends; revoking or rotating the key ends it too."""
     expires_at = time.time() + _seconds(expires_in)

@@ -61,8 +61,7 @@ def ls(
                 say(f"no tables in project {location.project}")
             else:
                 print_table(
-                    None,
-                    [("table", "left"), ("rows", "right"), ("bytes", "right"), ("changed", "left")],
+                    ["table", "rows", "bytes", "changed"],
                     [
                         (
                             info.table.name,
@@ -72,6 +71,7 @@ def ls(
                         )
                         for info in tables
                     ],
+                    figures=["rows", "bytes"],
                 )
             return
         partitions = find_table(client, table).partitions()
@@ -83,7 +83,7 @@ def ls(
             say(f"{table} has no partitions")
         else:
             print_table(
-                None,
-                [("partition", "left"), ("rows", "right"), ("bytes", "right")],
+                ["partition", "rows", "bytes"],
                 [(str(p), count_figure(p.rows), bytes_figure(p.bytes)) for p in partitions],
+                figures=["rows", "bytes"],
             )

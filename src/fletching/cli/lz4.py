@@ -277,7 +277,7 @@ def _report(
         )
     if decoder.unused_data:
         rows.append(("after the end mark", f"{len(decoder.unused_data):,} bytes"))
-    print_table(None, [(source, "left"), ("", "left")], rows)
+    print_table([source, ""], rows)
 
 
 # --- files and pipes -----------------------------------------------------------------------------

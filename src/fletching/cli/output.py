@@ -10,7 +10,7 @@ import enum
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -123,19 +123,20 @@ def tsv_line(cells: Iterable[str | None]) -> str:
 
 
 def print_table(
-    title: str | None,
-    columns: Sequence[tuple[str, str]],
+    headings: Sequence[str],
     rows: Iterable[Sequence[str | Figure]],
     *,
+    figures: Collection[str] = (),
+    title: str | None = None,
     caption: str | None = None,
 ) -> None:
-    """Prints a table; each column is (heading, ``"left"`` or ``"right"``).
+    """Prints a table; the columns whose headings are ``figures`` are aligned right.
 
     For a terminal with lines and figures for people; else as TSV with a line of headings, numbers
     as they are, and with the caption on stderr.
     """
     if not sys.stdout.isatty():
-        sys.stdout.write(tsv_line(heading for heading, _ in columns))
+        sys.stdout.write(tsv_line(headings))
         for row in rows:
             sys.stdout.write(
                 tsv_line(cell.raw if isinstance(cell, Figure) else cell for cell in row)
@@ -147,12 +148,10 @@ def print_table(
     from rich.text import Text
 
     table = Table(title=title, title_justify="left")
-    for heading, justify in columns:
+    for heading in headings:
+        right = heading in figures
         table.add_column(
-            heading,
-            justify="right" if justify == "right" else "left",
-            overflow="fold",
-            no_wrap=justify == "right",
+            heading, justify="right" if right else "left", overflow="fold", no_wrap=right
         )
     for row in rows:
         # Text, not markup: a cell may hold brackets, as timestamp[us] does.

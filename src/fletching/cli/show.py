@@ -49,8 +49,7 @@ def show(
         )
         return
     print_table(
-        None,
-        [("column", "left"), ("ODPS type", "left"), ("Arrow type", "left"), ("note", "left")],
+        ["column", "ODPS type", "Arrow type", "note"],
         [
             (
                 column.name,

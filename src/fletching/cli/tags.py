@@ -32,9 +32,9 @@ def list_tags(location: Location, table: TableArgument, as_json: JsonOutput = Fa
         print_json([{"tag": name, "version": version} for name, version in tags.items()])
         return
     print_table(
-        None,
-        [("tag", "left"), ("version", "right")],
+        ["tag", "version"],
         [(name, str(version)) for name, version in tags.items()],
+        figures=["version"],
     )
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime as dt
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,12 +41,6 @@ Folder = Annotated[
 ]
 
 
-@contextlib.contextmanager
-def _opened(location: Location, folder: Path | None, *, looks: bool = False) -> Iterator[Engine]:
-    with location.open_engine(folder, looks=looks) as engine:
-        yield engine
-
-
 @placed
 def verify(
     location: Location,
@@ -71,7 +63,7 @@ def verify(
     """
     if last and recount:
         raise UsageError("--last changes nothing, and --recount does: give one of them")
-    with _opened(location, folder, looks=not recount) as engine:
+    with location.open_engine(folder, looks=not recount) as engine:
         if last:
             _last_verification(engine, json_output=json_output)
             return
@@ -98,7 +90,7 @@ def verify(
         )
     elif damaged:
         rows = [(item.name, problem) for item in damaged for problem in item.problems]
-        print_table("damaged", [("object", "left"), ("what is wrong", "left")], rows)
+        print_table(["object", "what is wrong"], rows, title="damaged")
     if not json_output:
         result = f"{human_count(len(damaged))} damaged" if damaged else "all as written"
         say(f"{counted(objects, 'object')}, {human_bytes(done)}: {result}")
@@ -115,7 +107,7 @@ def _last_verification(engine: Engine, *, json_output: bool) -> None:
         say("nothing was verified here yet")
     else:
         if run.problems:
-            print_table("damaged", [("what is wrong", "left")], [(each,) for each in run.problems])
+            print_table(["what is wrong"], [(each,) for each in run.problems], title="damaged")
         ended = dt.datetime.fromtimestamp(run.ended_at, dt.UTC).isoformat(" ", "seconds")
         say(f"{ended} ({run.place}): {run.summary}")
     if run is not None and run.problem_count:
@@ -142,7 +134,7 @@ def gc(
     A running server does this by itself.
     """
     with (
-        _opened(location, folder) as engine,
+        location.open_engine(folder) as engine,
         progress("collecting", unit="steps", quiet=json_output) as task,
     ):
         report = engine.collect(dry_run=dry_run, force=force, progress=task.reach)
@@ -168,7 +160,7 @@ def gc(
             (item.kind, item.name, bytes_figure(item.bytes) if item.bytes else "")
             for item in report.collected
         ]
-        print_table(None, [("kind", "left"), ("what", "left"), ("size", "right")], rows)
+        print_table(["kind", "what", "size"], rows, figures=["size"])
     verb = "would go" if dry_run else "gone"
     say(f"{counted(len(report.collected), 'thing')}, {human_bytes(report.bytes)}: {verb}")
     if report.refused:
@@ -246,7 +238,7 @@ def servers(location: Location, folder: Folder = None, json_output: JsonOutput =
     """
     from fletching.engine.presence import DEAD_SECONDS
 
-    with _opened(location, folder) as engine:
+    with location.open_engine(folder) as engine:
         now = engine.context.clock()
         result = engine.context.presence.servers()
     if json_output:
@@ -258,8 +250,7 @@ def servers(location: Location, folder: Folder = None, json_output: JsonOutput =
         )
         return
     print_table(
-        None,
-        [(name, "left") for name in ("id", "name", "url", "release", "up", "seen")],
+        ["id", "name", "url", "release", "up", "seen"],
         [
             (
                 row.id,
@@ -288,7 +279,7 @@ def maintain(
     Those are started with FLETCHING_MAINTENANCE=false. Several of these may run; one works at a time.
     """
     stopped = threading.Event()
-    with stopping_signals(stopped.set), _opened(location, folder) as engine:
+    with stopping_signals(stopped.set), location.open_engine(folder) as engine:
         engine.check_writable()
         if once:
             merged = sum(report.merged for report in engine.compact())
@@ -335,28 +326,14 @@ def compact(
     A running server does this by itself. Exits with 3 if a segment is damaged and was left alone, or, with
     --purge, if one still has deleted rows for whatever reason.
     """
-    with _opened(location, folder) as engine:
+    with location.open_engine(folder) as engine:
         name = None if table is None else TableName(location.project, table)
         with progress("compacting", unit="tables", quiet=json_output) as task:
             reports = engine.compact(
                 name, min_segments=min_segments, purge=purge, progress=task.reach
             )
     if json_output:
-        print_json(
-            [
-                {
-                    "table": str(item.table),
-                    "merged": item.merged,
-                    "made": item.made,
-                    "bytes": item.bytes,
-                    "key_runs": item.key_runs,
-                    "damaged": item.damaged,
-                    "unpurged": item.unpurged,
-                    "skipped": item.skipped,
-                }
-                for item in reports
-            ]
-        )
+        print_json([{**dataclasses.asdict(item), "table": str(item.table)} for item in reports])
     else:
         rows = [
             (
@@ -368,14 +345,14 @@ def compact(
             for item in reports
             if item.merged
         ]
-        headings = [("table", "left"), ("merged", "right"), ("into", "right"), ("size", "right")]
         if rows:
-            print_table(None, headings, rows)
+            figures = ["merged", "into", "size"]
+            print_table(["table", *figures], rows, figures=figures)
         elif not any(item.key_runs for item in reports):
             say("nothing to merge")
         for item in reports:
             if item.key_runs:
-                say(f"{item.table}: merged the key runs of {count_figure(item.key_runs)} segments")
+                say(f"{item.table}: merged the key runs of {counted(item.key_runs, 'segment')}")
             if item.skipped:
                 say(f"{item.table}: {item.skipped}")
             for key in item.damaged:

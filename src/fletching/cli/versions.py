@@ -44,37 +44,11 @@ def versions(
             tags.setdefault(version, []).append(name)
     if as_json:
         print_json(
-            [
-                {
-                    "version": each.version,
-                    "committed_at": each.committed_at,
-                    "operation": each.operation,
-                    "rows_inserted": each.rows_inserted,
-                    "rows_updated": each.rows_updated,
-                    "rows_deleted": each.rows_deleted,
-                    "rows": each.rows,
-                    "access_id": each.access_id,
-                    "data_change": each.data_change,
-                    "readable": each.readable,
-                    "tags": tags.get(each.version, []),
-                }
-                for each in listed
-            ]
+            [{**dataclasses.asdict(each), "tags": tags.get(each.version, [])} for each in listed]
         )
         return
     print_table(
-        None,
-        [
-            ("version", "right"),
-            ("when", "left"),
-            ("what", "left"),
-            ("in", "right"),
-            ("changed", "right"),
-            ("out", "right"),
-            ("rows", "right"),
-            ("by", "left"),
-            ("tags", "left"),
-        ],
+        ["version", "when", "what", "in", "changed", "out", "rows", "by", "tags"],
         [
             (
                 str(each.version),
@@ -92,6 +66,7 @@ def versions(
             )
             for each in listed
         ],
+        figures=["version", "in", "changed", "out", "rows"],
     )
 
 

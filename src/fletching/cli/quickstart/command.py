@@ -130,15 +130,7 @@ def _summary(origins: list[str], steps: list[Step], left_out: list[LeftOut]) -> 
     out.writelines(f"  {origin}\n" for origin in dict.fromkeys(origins))
     out.write("\n")
     print_table(
-        None,
-        [
-            ("table", "left"),
-            ("step", "left"),
-            ("rows", "right"),
-            ("bytes", "right"),
-            ("seconds", "right"),
-            ("speed", "right"),
-        ],
+        ["table", "step", "rows", "bytes", "seconds", "speed"],
         [
             (
                 step.table if index == 0 or steps[index - 1].table != step.table else "",
@@ -150,6 +142,7 @@ def _summary(origins: list[str], steps: list[Step], left_out: list[LeftOut]) -> 
             )
             for index, step in enumerate(steps)
         ],
+        figures=["rows", "bytes", "seconds", "speed"],
         caption="Bytes are Arrow buffers or file contents. Writes include the fsync.",
     )
 
