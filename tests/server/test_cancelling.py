@@ -40,7 +40,7 @@ from fletching.protocol.messages.requests import (
 from fletching.protocol.messages.vocabulary import WriteMode
 from fletching.protocol.types.blob_type import blob
 from fletching.server.api.response_body import PlanSource
-from fletching.server.auth.key_ring import FolderKeys, StaticKeys
+from fletching.server.auth.key_ring import KeyRing, started_keys
 from fletching.server.http.app import create_app
 from fletching.server.server_settings import ServerSettings
 from fletching.server.service import Service
@@ -87,7 +87,7 @@ class House:
         self.shop = Shop(engine, clock, folder)
         self.shop.create_table()
         settings = ServerSettings(allow_anonymous=True, access_log=False)
-        keys = FolderKeys(StaticKeys({"a": "b"}), engine.access_keys, refresh_seconds=3600.0)
+        keys = KeyRing(started_keys({"a": "b"}), engine.access_keys, refresh_seconds=3600.0)
         keys.refresh()
         self.service = Service(engine, settings, keys)
         self.app = create_app(self.service)

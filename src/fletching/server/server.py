@@ -19,7 +19,7 @@ from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.start_checks import reaching
 from fletching.errors import TransportError, UsageError
 from fletching.protocol.http.headers import direct_socket_address
-from fletching.server.auth.key_ring import FolderKeys, StaticKeys, first_key, keys_in
+from fletching.server.auth.key_ring import KeyRing, first_key, keys_in, started_keys
 from fletching.server.http.app import answer_for
 from fletching.server.http.uvicorn_runner import Runner
 from fletching.server.server_settings import ServerSettings
@@ -64,7 +64,7 @@ class Server:
         self.new_key = False
         if access_keys is None and settings.server_access_key_file:
             access_keys = keys_in(Path(settings.server_access_key_file))
-        ring = None if access_keys is None else StaticKeys(access_keys)
+        started = None if access_keys is None else started_keys(access_keys)
         self._beside: socket.socket | None = None
         self._socket = bind(settings, shares=shares_port)
         try:
@@ -91,18 +91,18 @@ class Server:
                     engine.ensure_project(settings.project)
                     engine.join(socket.gethostname(), self.url)
                     engine.check_writable()
-                    if ring is None and path is None:
+                    if started is None and path is None:
                         _check_somebody_may_sign(engine, settings)
-                if ring is None and path is not None:
+                if started is None and path is not None:
                     # Last of all that can fail: a new key is told only by the start that made it.
                     access_id, secret, self.new_key = first_key(Path(path))
                     access_keys = {access_id: secret}
-                    ring = StaticKeys(access_keys)
+                    started = started_keys(access_keys)
                 self.access_keys = dict(access_keys or {})
                 if settings.maintenance:
                     engine.start_maintenance()
-                keys = FolderKeys(
-                    ring, engine.access_keys, refresh_seconds=settings.key_refresh_seconds
+                keys = KeyRing(
+                    started or {}, engine.access_keys, refresh_seconds=settings.key_refresh_seconds
                 )
                 self.service = Service(engine, settings, keys)
                 if settings.same_host_reads:
@@ -159,10 +159,7 @@ class Server:
 
         def run() -> None:
             try:
-                self.run()
-            except BaseException as exc:
-                self._failure = exc
-                logger.exception("the server stopped")
+                self._run_aside()
             finally:
                 self._runner.ready.set()
 
@@ -172,6 +169,14 @@ class Server:
         if self._failure is not None:
             raise TransportError("the server could not start") from self._failure
         return self
+
+    def _run_aside(self) -> None:
+        """Serves in a thread of its own, which tells of a failure by `_failure`."""
+        try:
+            self.run()
+        except BaseException as exc:
+            self._failure = exc
+            logger.exception("the server stopped")
 
     def close(self) -> None:
         """Drains and stops: requests in flight finish, then every connection is closed. Idempotent."""

@@ -26,7 +26,7 @@ from fletching.server.auth.authentication import (
     Authenticator,
     FailureLimiter,
 )
-from fletching.server.auth.key_ring import StaticKeys
+from fletching.server.auth.key_ring import KeyRing
 from fletching.server.auth.principal import Principal
 from fletching.server.http.asgi_bridge import exchange_of
 from fletching.server.http.exchange import Exchange
@@ -89,7 +89,8 @@ class Signed:
 
 
 def authenticator() -> Authenticator:
-    return Authenticator(StaticKeys({"id": "k3y-of-id", "app": "app-secret"}), 900.0, lambda: NOW)
+    keys = [AccessKey("id", "id", "k3y-of-id"), AccessKey("app", "app", "app-secret")]
+    return Authenticator(Ring(*keys), 900.0, lambda: NOW)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +238,7 @@ def test_a_link_of_a_temporary_key_needs_its_token() -> None:
 # --- keys of the folder ----------------------------------------------------------------------
 
 
-class Ring:
+class Ring(KeyRing):
     """Keys as a folder may have them; grants are proven elsewhere."""
 
     def __init__(self, *keys: AccessKey) -> None:
@@ -257,30 +258,6 @@ class Ring:
                 BearerClaim(access_id, 0 if state == "expired" else 1 << 40),
             )
         )
-
-    def check(self, key: AccessKey, request: Any) -> None:
-        raise AssertionError
-
-    def may_read(self, key: AccessKey, table: Any) -> bool:
-        raise AssertionError
-
-    def may_read_all(self, key: AccessKey, project: str) -> bool:
-        raise AssertionError
-
-    def may_enter(self, key: AccessKey, project: str) -> bool:
-        raise AssertionError
-
-    def may_operate(self, key: AccessKey) -> bool:
-        raise AssertionError
-
-    def granted(self) -> list[Any]:
-        raise AssertionError
-
-    def stale(self) -> bool:
-        return False
-
-    def refresh(self) -> None:
-        raise AssertionError
 
 
 def identify(ring: Ring, signed: Signed, **options: Any) -> Principal:

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from fletching.engine.access.access_keys import AccessKeys
 from fletching.engine.access.bearer_tokens import BearerClaim
@@ -24,7 +23,7 @@ from fletching.errors import StorageError, UsageError
 from fletching.protocol.messages.requests import Request
 from fletching.types import TableName
 
-__all__ = ["KEY_FILE", "FolderKeys", "KeyRing", "StaticKeys", "first_key", "keys_in", "parse_key"]
+__all__ = ["KEY_FILE", "KeyRing", "first_key", "keys_in", "parse_key", "started_keys"]
 
 KEY_FILE = "access-key"
 """In the data folder: the generated key as ``id:secret``, readable by its owner alone."""
@@ -33,128 +32,47 @@ KEY_FILE = "access-key"
 _ACCESS_ID = re.compile(r"[A-Za-z0-9._@-]{1,128}")
 
 
-class KeyRing(Protocol):
-    """Looks keys up. Thread-safe and quick: asked for every request, on the event loop."""
+def started_keys(keys: Mapping[str, str]) -> dict[str, AccessKey]:
+    """The keys that a service is started with, by access id: ids and secrets, looked through.
 
-    def find(self, access_id: str) -> AccessKey | None:
-        """The key of an access id, also an expired one; None if there is none in use."""
-
-    def bearer(self, token: str) -> tuple[AccessKey, BearerClaim] | None:
-        """The key that a genuine bearer token stands for, and what the token says."""
-
-    def check(self, key: AccessKey, request: Request) -> None:
-        """Refuses what the key was not granted.
-
-        Raises:
-            NoPermissionError: it was not.
-        """
-
-    def may_read(self, key: AccessKey, table: TableName) -> bool:
-        """Whether the key may know of a table."""
-
-    def may_read_all(self, key: AccessKey, project: str) -> bool:
-        """Whether the key may know of everything in a project."""
-
-    def may_enter(self, key: AccessKey, project: str) -> bool:
-        """Whether the key may know of a project."""
-
-    def may_operate(self, key: AccessKey) -> bool:
-        """Whether the key may see and do what concerns the service as a whole."""
-
-    def granted(self) -> list[tuple[AccessKey, Sequence[Grant]]]:
-        """All keys in use, by access id, and what each was granted."""
-
-    def stale(self) -> bool:
-        """Whether ``refresh`` should be called, in a worker, before the ring is asked."""
-
-    def refresh(self) -> None:
-        """Looks at what changed; blocks."""
+    Raises:
+        UsageError: there is none, or one with which nobody could sign.
+    """
+    if not isinstance(keys, Mapping):
+        raise UsageError(f"access keys are a dict of id to secret, not {type(keys).__name__}")
+    if not keys:
+        raise UsageError("no access key is given: nobody could sign a request")
+    for access_id, secret in keys.items():
+        # Ids stand in the Authorization header, which clients send as ASCII and which is taken
+        # apart at ':', '/' and blanks: with any other id nobody could ever sign.
+        texts = isinstance(access_id, str) and isinstance(secret, str)
+        if not texts or not _ACCESS_ID.fullmatch(access_id) or not secret:
+            raise UsageError(
+                f"an access key needs an id of A-Z a-z 0-9 . _ @ - and a secret, not {access_id!r}"
+            )
+    return {
+        access_id: AccessKey(access_id=access_id, owner=access_id, secret=secret)
+        for access_id, secret in keys.items()
+    }
 
 
-class StaticKeys:
-    """Keys that do not change while the service runs; whoever has one may do everything."""
-
-    def __init__(self, keys: Mapping[str, str], *, none: bool = False) -> None:
-        if not isinstance(keys, Mapping):
-            raise UsageError(f"access keys are a dict of id to secret, not {type(keys).__name__}")
-        if not keys and not none:
-            raise UsageError("no access key is given: nobody could sign a request")
-        for access_id, secret in keys.items():
-            # Ids stand in the Authorization header, which clients send as ASCII and which is taken
-            # apart at ':', '/' and blanks: with any other id nobody could ever sign.
-            texts = isinstance(access_id, str) and isinstance(secret, str)
-            if not texts or not _ACCESS_ID.fullmatch(access_id) or not secret:
-                raise UsageError(
-                    f"an access key needs an id of A-Z a-z 0-9 . _ @ - and a secret, not {access_id!r}"
-                )
-        self._keys = {
-            access_id: AccessKey(access_id=access_id, owner=access_id, secret=secret)
-            for access_id, secret in keys.items()
-        }
-
-    def find(self, access_id: str) -> AccessKey | None:
-        """The key of an access id, or None; see ``KeyRing``."""
-        return self._keys.get(access_id)
-
-    def bearer(self, token: str) -> tuple[AccessKey, BearerClaim] | None:  # noqa: ARG002 - see ``KeyRing``
-        """Static keys have no tokens."""
-        return None
-
-    def check(self, key: AccessKey, request: Request) -> None:
-        """Refuses nothing."""
-
-    def may_read(self, key: AccessKey, table: TableName) -> bool:  # noqa: ARG002 - see ``KeyRing``
-        """Always."""
-        return True
-
-    def may_read_all(self, key: AccessKey, project: str) -> bool:  # noqa: ARG002 - see ``KeyRing``
-        """Always."""
-        return True
-
-    def may_enter(self, key: AccessKey, project: str) -> bool:  # noqa: ARG002 - see ``KeyRing``
-        """Always."""
-        return True
-
-    def may_operate(self, key: AccessKey) -> bool:  # noqa: ARG002 - see ``KeyRing``
-        """Always."""
-        return True
-
-    def granted(self) -> list[tuple[AccessKey, Sequence[Grant]]]:
-        """Each key, with everything."""
-        return [
-            (key, (Grant(name, "*", "*", Permission.ADMIN),))
-            for name, key in sorted(self._keys.items())
-        ]
-
-    def stale(self) -> bool:
-        """Never."""
-        return False
-
-    def refresh(self) -> None:
-        """Nothing changes."""
-
-
-NO_KEYS = StaticKeys({}, none=True)
-"""Of a server that knows the keys in its catalog alone."""
-
-
-class FolderKeys:
+class KeyRing:
     """The keys that the service was started with, which may do everything, and those of the folder.
 
-    The folder's keys and grants are known as they were at the last ``refresh``, at most
-    ``refresh_seconds`` ago.
+    Thread-safe and quick: asked for every request, on the event loop. The folder's keys and grants are
+    known as they were at the last ``refresh``, at most ``refresh_seconds`` ago.
     """
 
     def __init__(
         self,
-        started_with: StaticKeys | None,
+        started_with: Mapping[str, AccessKey],
         keys: AccessKeys,
         *,
         refresh_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self._static = started_with or NO_KEYS
+        self._static = started_with
         self._keys = keys
         self._refresh_seconds = refresh_seconds
         self._clock = clock
@@ -164,11 +82,11 @@ class FolderKeys:
         self._snapshot = AccessSnapshot({}, {})
 
     def find(self, access_id: str) -> AccessKey | None:
-        """The key of an access id, or None; see ``KeyRing``."""
-        return self._static.find(access_id) or self._snapshot.keys.get(access_id)
+        """The key of an access id, also an expired one; None if there is none in use."""
+        return self._static.get(access_id) or self._snapshot.keys.get(access_id)
 
     def bearer(self, token: str) -> tuple[AccessKey, BearerClaim] | None:
-        """The key of a genuine token; see ``KeyRing``."""
+        """The key that a genuine bearer token stands for, and what the token says."""
         ring = {}
 
         def secret_of(access_id: str) -> str | None:
@@ -180,47 +98,54 @@ class FolderKeys:
         return None if claim is None or key is None else (key, claim)
 
     def check(self, key: AccessKey, request: Request) -> None:
-        """Refuses what the key was not granted; see ``KeyRing``."""
-        if self._static.find(key.access_id) is None:
+        """Refuses what the key was not granted.
+
+        Raises:
+            NoPermissionError: it was not.
+        """
+        if not self._is_static(key):
             self._snapshot.check(key, request)
 
     def may_read(self, key: AccessKey, table: TableName) -> bool:
-        """Whether the key may know of a table; see ``KeyRing``."""
+        """Whether the key may know of a table."""
         return self._is_static(key) or self._snapshot.may_read(key, table)
 
     def may_read_all(self, key: AccessKey, project: str) -> bool:
-        """Whether the key may know of everything in a project; see ``KeyRing``."""
+        """Whether the key may know of everything in a project."""
         return self._is_static(key) or self._snapshot.may_read_all(key, project)
 
     def may_enter(self, key: AccessKey, project: str) -> bool:
-        """Whether the key may know of a project; see ``KeyRing``."""
+        """Whether the key may know of a project."""
         return self._is_static(key) or self._snapshot.may_enter(key, project)
 
     def may_operate(self, key: AccessKey) -> bool:
-        """Whether the key may operate the service; see ``KeyRing``."""
+        """Whether the key may see and do what concerns the service as a whole."""
         return self._is_static(key) or self._snapshot.may_operate(key)
 
     def _is_static(self, key: AccessKey) -> bool:
-        return self._static.find(key.access_id) is not None
+        return key.access_id in self._static
 
     def granted(self) -> list[tuple[AccessKey, Sequence[Grant]]]:
-        """All keys in use, and what each was granted; see ``KeyRing``."""
+        """All keys in use, by access id, and what each was granted."""
         snapshot, now = self._snapshot, self._wall_clock()
         result = {
             name: (key, snapshot.grants_of(key))
             for name, key in snapshot.keys.items()
             if not key.expired(now)
         }
-        result |= {key.access_id: (key, list(grants)) for key, grants in self._static.granted()}
+        result |= {
+            name: (key, [Grant(name, "*", "*", Permission.ADMIN)])
+            for name, key in self._static.items()
+        }
         return [result[name] for name in sorted(result)]
 
     def stale(self) -> bool:
-        """Whether the last look is too long ago."""
+        """Whether ``refresh`` should be called, in a worker, before the ring is asked."""
         at = self._refreshed_at
         return at is None or self._clock() - at >= self._refresh_seconds
 
     def refresh(self) -> None:
-        """Looks at the folder's keys and grants; of several callers one does it."""
+        """Looks at the folder's keys and grants; blocks. Of several callers one does it."""
         with self._refreshing:
             if self.stale():
                 self._snapshot = self._keys.snapshot()
