@@ -36,7 +36,7 @@ from fletching.protocol.messages.admin import (
 )
 from fletching.protocol.messages.changes import AlterTable, RenameTable
 from fletching.protocol.types.blob_type import blob
-from fletching.sql.statements.partition_properties import PARTITION_TIERS, declared_tiers
+from fletching.sql.statements.table_properties import PARTITION_TIERS, declared_tiers
 from fletching.types import PartitionSpec, TableName
 
 SCHEMA = pa.schema([("id", pa.int64())])

@@ -581,15 +581,16 @@ def test_a_segment_removed_in_mid_merge_keeps_the_merge_out(
     house.create(SCHEMA)
     for number in range(3):
         house.append(ids(number))
-    real: Any = segment_copy._copy
+    real: Any = segment_copy.SegmentCopy.segment
     overwritten: list[str] = []
 
-    def copy(*arguments: Any) -> None:
-        real(*arguments)
+    def copy(*arguments: Any) -> int:
+        rows: int = real(*arguments)
         if not overwritten:
             overwritten.append(house.append(ids(9), overwrite=True))
+        return rows
 
-    monkeypatch.setattr(segment_copy, "_copy", copy)
+    monkeypatch.setattr(segment_copy.SegmentCopy, "segment", copy)
     (report,) = house.engine.compact(house.table, min_segments=2)
     assert report.merged == 0
     assert house.read()["id"].to_pylist() == [9]

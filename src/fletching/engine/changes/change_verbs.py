@@ -1,7 +1,12 @@
-"""The verbs that change a table: delete, update, merge, replace, truncate, restore."""
+"""The verbs that change a table: delete, update, merge, replace, truncate, restore, and keeping its key unique.
+
+Tables of earlier releases declare keys that nobody checked. A person has them checked, once: every row is written
+anew, with key runs, and from that version on the table is like one that was made with its key.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import msgspec
@@ -12,7 +17,7 @@ from fletching import faultpoints, ipc
 from fletching.catalog.partition_rows import list_partitions
 from fletching.catalog.publishing import Publication
 from fletching.catalog.segment_rows import encode_partition
-from fletching.catalog.table_rows import find_table, get_table, lock_table
+from fletching.catalog.table_rows import TableRow, find_table, get_table, lock_table, mark_keyed
 from fletching.catalog.version_rows import check_readable, remember_change
 from fletching.engine.changes.attempts import Attempts, Draft
 from fletching.engine.changes.change_conditions import (
@@ -22,10 +27,12 @@ from fletching.engine.changes.change_conditions import (
     report_of,
 )
 from fletching.engine.changes.computed_changes import ComputedChanges
-from fletching.engine.changes.key_enforcing import enforcing_draft
+from fletching.engine.changes.key_values import check_key_type
+from fletching.engine.changes.keyed_merge import KeyedMerge
 from fletching.engine.changes.pinned_table import PinnedTable
 from fletching.engine.changes.row_merge import RowMerge, replace_draft
 from fletching.engine.changes.row_update import RowUpdate
+from fletching.engine.changes.row_writer import RowWriter
 from fletching.engine.changes.session_rows import SessionRows
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.read_calls import Reading
@@ -33,7 +40,7 @@ from fletching.engine.tables.columns import lacks_columns, restore_columns, same
 from fletching.engine.tables.partitions import matching_values
 from fletching.engine.tables.schema_checks import check_no_view
 from fletching.engine.writing.ingest_body import CellCheckers
-from fletching.errors import InvalidArgumentError, NoSuchPartitionError, WireError
+from fletching.errors import InvalidArgumentError, NoSuchPartitionError, RowsChangedError, WireError
 from fletching.protocol.messages.changes import (
     Changed,
     ChangeRequest,
@@ -47,7 +54,8 @@ from fletching.protocol.messages.changes import (
 )
 from fletching.types import TableName
 
-__all__ = ["Changes"]
+__all__ = ["Changes", "enforcing_draft"]
+
 
 MAX_VALUES_BYTES = 8 << 20
 """Bytes of the plain values of an update."""
@@ -277,3 +285,66 @@ def _one_row(stream: bytes) -> pa.RecordBatch | None:
     if batch.num_rows != 1:
         raise InvalidArgumentError(f"the values are one row, not {batch.num_rows}")
     return batch
+
+
+def enforcing_draft(context: EngineContext, view: PinnedTable, *, keep_last: bool) -> Draft:
+    """What makes the table's key unique; nothing for a table that keeps it so already.
+
+    Args:
+        context: the engine's.
+        view: the table as it was pinned.
+        keep_last: of rows with one key keep the last; else refuse them.
+
+    Cost: reads and writes the whole table; holds the keys of some rows at a time.
+
+    Raises:
+        InvalidArgumentError: see `Changes.enforce_key`.
+    """
+    table = view.table
+    if not table.primary_key:
+        raise InvalidArgumentError(f"table {table.name} declares no primary key")
+    if table.keyed:
+        return Draft()
+    fields = {field.name.casefold(): field for field in view.schema}
+    for name in table.primary_key:
+        check_key_type(name, fields[name.casefold()].type)
+    keyed = dataclasses.replace(view, table=dataclasses.replace(table, keyed=True))
+    writer = RowWriter(context, keyed)
+    try:
+        for matches, batch in view.chosen_rows(None, view.data_projection):
+            segment = view.snapshot.segment_of(matches.batch)
+            writer.write(segment.partition, batch, segment.codecs or None)
+        staged = writer.finish()
+        # Rows of one key may be far apart, in segments of their own.
+        absent = KeyedMerge.prepare(context, table.id, staged, probe=False).absent
+    except BaseException:
+        writer.abort()
+        raise
+    added = [each.segment for each in staged]
+    superseded = sum(len(rows) for rows in absent.values())
+    if superseded and not keep_last:
+        context.delete_objects(segment.key for segment in added)
+        raise InvalidArgumentError(
+            f"{superseded} rows of table {table.name} have the primary key of a later row "
+            f"({', '.join(table.primary_key)}); delete them, or ask for the last of each key"
+        )
+
+    def recheck(_connection: Connection, now: TableRow) -> None:
+        if now.version != table.version:
+            raise RowsChangedError("the table changed while its key was checked")
+
+    def finish(connection: Connection, publication: Publication) -> None:
+        mark_keyed(connection, table.id)
+        publication.touch()
+
+    return Draft(
+        cleared=None,
+        added=added,
+        absent=absent,
+        updated=sum(segment.rows for segment in added) - superseded,
+        sources=[row.key for row in view.snapshot.segments],
+        packs=writer.packs,
+        data_change=bool(superseded),
+        recheck=recheck,
+        finish=finish,
+    )

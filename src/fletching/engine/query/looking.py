@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
 
 from fletching.engine.query.printing import (
     VIEW_TEXT,
@@ -14,6 +13,7 @@ from fletching.engine.query.printing import (
     partition_description,
     schema_description,
 )
+from fletching.engine.query.script_values import Calls
 from fletching.errors import InvalidArgumentError, NoSuchPartitionError, NoSuchSchemaError
 from fletching.protocol.messages.admin import (
     DescribeTable,
@@ -31,7 +31,6 @@ from fletching.protocol.messages.changes import ListVersions, VersionPage
 from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Response
 from fletching.sql.functions.function_lookup import AGGREGATES, FUNCTIONS
-from fletching.sql.statements.partition_properties import KEPT_PARTITIONS, kept_partitions
 from fletching.sql.statements.statement_kinds import (
     DescribeQuery,
     DescribeSchemaQuery,
@@ -44,18 +43,12 @@ from fletching.sql.statements.statement_kinds import (
     ShowTablesQuery,
     Statement,
 )
+from fletching.sql.statements.table_properties import KEPT_PARTITIONS, kept_partitions
 from fletching.types import DEFAULT_SCHEMA, PartitionSpec, TableName
 
 __all__ = ["Looking", "all_partitions"]
 
 _PAGE = 10_000
-
-
-class Calls(Protocol):
-    """The engine's verb for values."""
-
-    def call(self, request: Request) -> Response:
-        """Answers a request."""
 
 
 def all_partitions(

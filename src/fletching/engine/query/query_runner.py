@@ -52,12 +52,13 @@ from fletching.sql.parsing.dialect import exp, parse_one
 from fletching.sql.queries.query_sources import (
     Source,
     SourceView,
+    TableMoment,
     WantedScan,
     located,
     mentioned_tables,
+    table_moment,
 )
 from fletching.sql.queries.row_changes import ROW, SEGMENT, TARGET
-from fletching.sql.queries.table_moments import TableMoment, table_moment
 from fletching.sql.queries.translation import Translation, translate
 from fletching.sql.statements.statement_kinds import Namespace
 from fletching.sql.statements.table_definitions import table_name

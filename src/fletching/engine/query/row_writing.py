@@ -14,6 +14,7 @@ from fletching import faultpoints
 from fletching.engine.changes.attempts import Draft
 from fletching.engine.changes.computed_changes import ComputedChanges
 from fletching.engine.changes.computed_values import computed
+from fletching.engine.query.script_values import Calls
 from fletching.engine.writing.ingest import Ingest
 from fletching.errors import (
     ConflictError,
@@ -35,10 +36,9 @@ from fletching.protocol.messages.requests import (
     CommitWriteSession,
     CreateWriteSession,
     CreateWriteStream,
-    Request,
     WriteTable,
 )
-from fletching.protocol.messages.responses import Done, Response, WriteSession
+from fletching.protocol.messages.responses import Done, WriteSession
 from fletching.protocol.types.conversion import convert
 from fletching.types import PartitionSpec, TableName
 
@@ -54,11 +54,8 @@ _ASKED_SECONDS = 0.1
 """and how long after the first time; each further wait is twice as long."""
 
 
-class Writes(Protocol):
+class Writes(Calls, Protocol):
     """The engine's verbs that writing takes."""
-
-    def call(self, request: Request) -> Response:
-        """Answers a request."""
 
     def open_ingest(self, request: WriteTable) -> Ingest:
         """Prepares to take a body."""

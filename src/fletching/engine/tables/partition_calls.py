@@ -31,7 +31,7 @@ from fletching.protocol.messages.admin import (
     PartitionPage,
 )
 from fletching.protocol.messages.responses import Done
-from fletching.sql.statements.partition_properties import (
+from fletching.sql.statements.table_properties import (
     KEPT_PARTITIONS,
     MAX_PARTITIONS,
     kept_partitions,

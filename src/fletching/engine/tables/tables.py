@@ -73,15 +73,15 @@ from fletching.protocol.messages.responses import Changed, Done
 from fletching.protocol.types.table_schema import depth_first_ids
 from fletching.sql.functions.generated_partitions import GENERATED, generated_partition
 from fletching.sql.statements.clusterings import CLUSTERING, declared_clustering
-from fletching.sql.statements.partition_properties import (
+from fletching.sql.statements.table_properties import (
     KEPT_PARTITIONS,
+    LIFECYCLE,
     PARTITION_TIERS,
     declared_tiers,
     kept_partitions,
     with_partition_lifecycle,
     with_partition_tier,
 )
-from fletching.sql.statements.table_properties import LIFECYCLE
 from fletching.types import TableName
 
 __all__ = ["Tables"]

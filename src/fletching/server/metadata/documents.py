@@ -14,8 +14,7 @@ from fletching.protocol.messages.admin import PartitionInfo, TableInfo
 from fletching.protocol.messages.responses import Column
 from fletching.sql.functions.generated_partitions import GENERATED, generated_partition
 from fletching.sql.statements.clusterings import CLUSTERING, declared_clustering
-from fletching.sql.statements.partition_properties import STORAGE_TIER, partition_tier
-from fletching.sql.statements.table_properties import SHARD_PROPERTIES
+from fletching.sql.statements.table_properties import SHARD_PROPERTIES, STORAGE_TIER, partition_tier
 
 __all__ = [
     "element",

@@ -22,8 +22,8 @@ from fletching.protocol.messages.requests import Request
 from fletching.server.http.exchange import Exchange
 from fletching.server.metadata.documents import render
 from fletching.server.service import Service
-from fletching.sql.statements.partition_properties import TIERED
 from fletching.sql.statements.statement_kinds import Namespace
+from fletching.sql.statements.table_properties import TIERED
 from fletching.types import DEFAULT_SCHEMA, PartitionSpec, TableName
 
 __all__ = ["Scope", "namespace_of"]

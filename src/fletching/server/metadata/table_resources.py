@@ -27,7 +27,7 @@ from fletching.server.metadata.documents import (
     type_of,
 )
 from fletching.server.metadata.scope import Scope
-from fletching.sql.statements.partition_properties import PARTITION_TIERS
+from fletching.sql.statements.table_properties import PARTITION_TIERS
 
 __all__ = ["lookup", "page"]
 

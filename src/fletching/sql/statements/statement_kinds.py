@@ -8,7 +8,7 @@ from fletching.protocol.messages.admin import AddColumns, CreateTable
 from fletching.protocol.messages.changes import ChangeRequest
 from fletching.protocol.messages.requests import Request
 from fletching.sql.parsing.dialect import exp
-from fletching.sql.statements.partition_properties import TIERED
+from fletching.sql.statements.table_properties import TIERED
 from fletching.types import PartitionSpec, TableName
 
 __all__ = [
@@ -62,15 +62,21 @@ class Namespace:
     tiered: bool = False
 
 
+class Statement:
+    """What one statement asks for."""
+
+    __slots__ = ()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(Statement):
     """A statement that changes tables: requests for the engine, in order."""
 
     requests: tuple[Request, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ShowTablesQuery:
+class ShowTablesQuery(Statement):
     """Names of tables; ``pattern`` has ``*`` (or ``%``) for any text and ``|`` between choices."""
 
     project: str
@@ -80,7 +86,7 @@ class ShowTablesQuery:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ShowPartitionsQuery:
+class ShowPartitionsQuery(Statement):
     """Partitions of a table, or those below a leading part."""
 
     table: TableName
@@ -88,7 +94,7 @@ class ShowPartitionsQuery:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class DescribeQuery:
+class DescribeQuery(Statement):
     """What is known of a table, or of one of its partitions; ``extended`` says more of it."""
 
     table: TableName
@@ -97,14 +103,14 @@ class DescribeQuery:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ShowSchemasQuery:
+class ShowSchemasQuery(Statement):
     """Schemas of a project."""
 
     project: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class DescribeSchemaQuery:
+class DescribeSchemaQuery(Statement):
     """What is known of a schema, as the JSON that clients parse."""
 
     project: str
@@ -112,14 +118,14 @@ class DescribeSchemaQuery:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ShowCreateQuery:
+class ShowCreateQuery(Statement):
     """The statement that would create a table as it is."""
 
     table: TableName
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class QueryStatement:
+class QueryStatement(Statement):
     """Rows that a query computes."""
 
     tree: exp.Expr
@@ -145,14 +151,14 @@ class Target:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Insertion:
+class Insertion(Statement):
     """INSERT, also into several tables from one source."""
 
     targets: tuple[Target, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class CreateAs:
+class CreateAs(Statement):
     """CREATE TABLE .. AS: the request still lacks the columns."""
 
     request: CreateTable
@@ -160,7 +166,7 @@ class CreateAs:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class CreateLike:
+class CreateLike(Statement):
     """CREATE TABLE .. LIKE: the columns of another table, without its rows and lifecycle."""
 
     table: TableName
@@ -170,7 +176,7 @@ class CreateLike:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class CreateView:
+class CreateView(Statement):
     """CREATE [OR REPLACE] [MATERIALIZED] VIEW.
 
     Attributes:
@@ -190,7 +196,7 @@ class CreateView:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class DropView:
+class DropView(Statement):
     """DROP VIEW."""
 
     table: TableName
@@ -198,7 +204,7 @@ class DropView:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class RowChange:
+class RowChange(Statement):
     """TRUNCATE, of a table or of some partitions: requests that are answered by what they changed."""
 
     request: ChangeRequest
@@ -206,7 +212,7 @@ class RowChange:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ComputedChange:
+class ComputedChange(Statement):
     """DELETE, UPDATE or MERGE: its tree, which `row_changes` reads once the table's columns are known.
 
     Attributes:
@@ -219,26 +225,26 @@ class ComputedChange:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ShowFunctionsQuery:
+class ShowFunctionsQuery(Statement):
     """Names of the functions that there are."""
 
     pattern: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ShowFlagsQuery:
+class ShowFlagsQuery(Statement):
     """The flags that were set so far."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ShowHistoryQuery:
+class ShowHistoryQuery(Statement):
     """The versions of a table."""
 
     table: TableName
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class DropPartitions:
+class DropPartitions(Statement):
     """Drops the partitions for which a condition on their columns is true."""
 
     table: TableName
@@ -247,7 +253,7 @@ class DropPartitions:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class RenamePartition:
+class RenamePartition(Statement):
     """Gives the rows of a partition other values of the partition columns."""
 
     table: TableName
@@ -256,7 +262,7 @@ class RenamePartition:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class MergePartitions:
+class MergePartitions(Statement):
     """Gives the rows of partitions the values of one, in place of those that it had.
 
     Attributes:
@@ -274,14 +280,14 @@ class MergePartitions:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class AddMissingColumns:
+class AddMissingColumns(Statement):
     """Adds those of some columns that are not there."""
 
     request: AddColumns
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Clone:
+class Clone(Statement):
     """CLONE TABLE: columns and rows of another table, or of some of its partitions."""
 
     source: TableName
@@ -291,7 +297,7 @@ class Clone:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Use:
+class Use(Statement):
     """USE: where names without project or schema belong from now on."""
 
     project: str
@@ -299,14 +305,14 @@ class Use:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Statement):
     """EXPLAIN of a query."""
 
     tree: exp.Expr
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(Statement):
     """A variable of script mode."""
 
     name: str
@@ -314,42 +320,11 @@ class Assignment:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Statement):
     """SET key=value: flags of another system, which choose nothing here but where names belong, and the time zone."""
 
     name: str
     value: str
-
-
-Statement = (
-    Changes
-    | ShowTablesQuery
-    | ShowPartitionsQuery
-    | ShowSchemasQuery
-    | ShowFunctionsQuery
-    | ShowFlagsQuery
-    | ShowHistoryQuery
-    | DropPartitions
-    | MergePartitions
-    | RenamePartition
-    | AddMissingColumns
-    | Clone
-    | Use
-    | ShowCreateQuery
-    | DescribeQuery
-    | DescribeSchemaQuery
-    | QueryStatement
-    | Insertion
-    | CreateAs
-    | CreateLike
-    | CreateView
-    | DropView
-    | Explanation
-    | ComputedChange
-    | RowChange
-    | Assignment
-    | Setting
-)
 
 
 def namespace_after(statement: Statement, namespace: Namespace) -> Namespace:

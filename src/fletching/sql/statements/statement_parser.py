@@ -15,8 +15,7 @@ from fletching.errors import InvalidArgumentError, SqlSyntaxError
 from fletching.protocol.messages.changes import TruncateTable
 from fletching.sql.parsing.dialect import Parsed, exp, parse_all
 from fletching.sql.parsing.statement_locations import StatementLocation
-from fletching.sql.queries.query_sources import located
-from fletching.sql.queries.table_moments import table_moment
+from fletching.sql.queries.query_sources import located, table_moment
 from fletching.sql.statements.alterations import alteration_of
 from fletching.sql.statements.statement_kinds import (
     Assignment,

@@ -18,9 +18,12 @@ from fletching.sql.functions.generated_partitions import (
 )
 from fletching.sql.parsing.dialect import ODPS_TYPE, RANGE, exp, sql_text
 from fletching.sql.statements.clusterings import CLUSTERING, clustering_of_node
-from fletching.sql.statements.partition_properties import STORAGE_TIER
 from fletching.sql.statements.statement_kinds import Changes, CreateLike, CreateView, Namespace
-from fletching.sql.statements.table_properties import SHARD_PROPERTIES, check_property_names
+from fletching.sql.statements.table_properties import (
+    SHARD_PROPERTIES,
+    STORAGE_TIER,
+    check_property_names,
+)
 from fletching.types import TableName
 
 __all__ = [

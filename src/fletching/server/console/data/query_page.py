@@ -6,7 +6,12 @@ open it again for a day, also while it still runs.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import pyarrow as pa
+from markupsafe import Markup, escape
 
 from fletching.engine.query.instances import InstanceRow
 from fletching.errors import FletchingError, InvalidArgumentError
@@ -23,13 +28,21 @@ from fletching.protocol.messages.admin import (
 from fletching.protocol.messages.requests import ReadInstance
 from fletching.server.api.admin_endpoints import answer_statement
 from fletching.server.console.code_snippets import query_code
-from fletching.server.console.data.explained_plan import drawn_plan
 from fletching.server.console.data.rows_page import linked_cells
 from fletching.server.console.page_cells import Cell
 from fletching.server.console.visit import Visit
 from fletching.server.plain.rows_out import send_result
 
-__all__ = ["cancel_query", "names_page", "query_page", "result_rows"]
+__all__ = [
+    "Scan",
+    "cancel_query",
+    "drawn_plan",
+    "names_page",
+    "query_page",
+    "result_rows",
+    "scans_of",
+]
+
 
 PAGE_ROWS = 100
 FIRST_WAIT_SECONDS = 2.0
@@ -222,3 +235,85 @@ async def result_rows(visit: Visit) -> None:
         raise InvalidArgumentError("which instance?")
     await _row(visit, project, instance)
     await send_result(visit.exchange, visit.service, project, instance, visit.asked.get("format"))
+
+
+_SCAN = re.compile(
+    r"^  (?P<table>.+) AS (?P<alias>.+?): columns (?P<columns>.*?); pushed: (?P<pushed>.*)$"
+)
+_KEPT = re.compile(
+    r"^    partitions: (\d+) of (\d+); segments: (\d+) of (\d+); bytes: (\d+) of (\d+)$"
+)
+_WIDTH, _ROW = 640, 74
+_BAR = 300
+
+
+class Scan(NamedTuple):
+    """A mention of a table: what of it is read, and how much that is."""
+
+    table: str
+    alias: str
+    columns: str
+    pushed: str
+    kept: tuple[int, ...]
+    """Partitions, of all; segments, of all; bytes, of all."""
+
+
+def scans_of(printed: str) -> list[Scan]:
+    """The scans that an explanation lists."""
+    result: list[Scan] = []
+    for line in printed.splitlines():
+        scan, kept = _SCAN.match(line), _KEPT.match(line)
+        if scan is not None:
+            result.append(Scan(scan["table"], scan["alias"], scan["columns"], scan["pushed"], ()))
+        elif kept is not None and result:
+            result[-1] = result[-1]._replace(kept=tuple(map(int, kept.groups())))
+        elif not line.strip() and result:
+            break
+    return result
+
+
+def drawn_plan(printed: str) -> Markup | None:
+    """A picture of the scans; None if there are none."""
+    scans = scans_of(printed)
+    if not scans:
+        return None
+    parts: list[str] = []
+    for number, scan in enumerate(scans):
+        y = number * _ROW
+        parts.append(
+            f'<text class="strong" x="0" y="{y + 14}">{escape(_short(scan.table, 60))}</text>'
+            f'<text x="0" y="{y + 30}">filter: {escape(_short(scan.pushed, 90))}</text>'
+        )
+        parts += _bars(scan.kept, y + 38)
+    label = "; ".join(_sentence(scan) for scan in scans)
+    # Escaped piece by piece above.
+    return Markup(  # noqa: S704
+        f'<svg class="plan" viewBox="0 0 {_WIDTH} {len(scans) * _ROW}" role="img" '
+        f'aria-label="{escape(label)}">{"".join(parts)}</svg>'
+    )
+
+
+def _sentence(scan: Scan) -> str:
+    if not scan.kept:
+        return f"{scan.table} is read"
+    return f"of {scan.table}, {scan.kept[2]} of {scan.kept[3]} segments are read"
+
+
+def _bars(kept: Sequence[int], y: int) -> list[str]:
+    if not kept:
+        return []
+    parts = []
+    for index, name in ((0, "partitions"), (2, "segments")):
+        count, of = kept[index], kept[index + 1]
+        top = y + 7 * index
+        width = _BAR * count / of if of else 0.0
+        parts.append(
+            f'<rect class="ground" x="0" y="{top}" width="{_BAR}" height="8"/>'
+            f'<rect class="s0" x="0" y="{top}" width="{width:.1f}" height="8"/>'
+            f'<text x="{_BAR + 8}" y="{top + 8}">{count:,} of {of:,} {name} read</text>'
+        )
+    return parts
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

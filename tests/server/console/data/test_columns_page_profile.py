@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fletching.protocol.types.blob_type import blob
-from fletching.server.console.data.column_profile import BINS, ColumnProfile, profile
+from fletching.server.console.data.columns_page import BINS, ColumnProfile, profile
 
 
 def of(values: list[object], kind: pa.DataType | None = None) -> ColumnProfile:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from fletching.server.console.data.explained_plan import drawn_plan, scans_of
+from fletching.server.console.data.query_page import drawn_plan, scans_of
 
 PRINTED = """Scans:
   demo.default.orders AS o: columns id, day; pushed: day = '<b>' AND id < 9

@@ -7,12 +7,13 @@ import json
 import pytest
 
 from fletching.errors import InvalidArgumentError, LimitExceededError
-from fletching.sql.statements.partition_properties import (
+from fletching.sql.statements.table_properties import (
+    DISABLED,
+    ENABLED,
     MAX_PARTITIONS,
     kept_partitions,
     with_partition_lifecycle,
 )
-from fletching.sql.statements.table_properties import DISABLED, ENABLED
 
 A, B = ("a", "1"), ("b", "1")
 

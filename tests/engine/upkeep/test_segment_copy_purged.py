@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fletching.engine.upkeep.purged_rows import purged_rows
+from fletching.engine.upkeep.segment_copy import purged_rows
 from fletching.ipc.encoding import BatchEncoder
 
 MARK = "ZQXJ-a deleted value"

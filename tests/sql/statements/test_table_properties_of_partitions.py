@@ -7,8 +7,8 @@ import json
 import pytest
 
 from fletching.errors import InvalidArgumentError, LimitExceededError
-from fletching.sql.statements import partition_properties
-from fletching.sql.statements.partition_properties import (
+from fletching.sql.statements import table_properties
+from fletching.sql.statements.table_properties import (
     STORAGE_TIER,
     declared_tiers,
     partition_tier,
@@ -45,7 +45,7 @@ def test_what_is_refused(properties: dict[str, str], words: str) -> None:
 
 def test_no_more_than_whoever_describes_the_table_can_be_told() -> None:
     many: dict[tuple[str, ...], tuple[float, str]] = {
-        (str(n),): (1.0, "standard") for n in range(partition_properties.MAX_PARTITIONS)
+        (str(n),): (1.0, "standard") for n in range(table_properties.MAX_PARTITIONS)
     }
     made_at = dict.fromkeys([*many, A], 1.0)
     with pytest.raises(LimitExceededError, match="TBLPROPERTIES"):
