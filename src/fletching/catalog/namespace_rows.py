@@ -8,7 +8,14 @@ from fletching.catalog.database import insert_unless_there
 from fletching.catalog.schema import projects, schemas
 from fletching.errors import NoSuchProjectError
 
-__all__ = ["drop_schema", "ensure_project", "ensure_schema", "list_projects", "list_schemas"]
+__all__ = [
+    "check_project",
+    "drop_schema",
+    "ensure_project",
+    "ensure_schema",
+    "list_projects",
+    "list_schemas",
+]
 
 
 def ensure_project(connection: Connection, project: str, now: float) -> None:
@@ -18,6 +25,17 @@ def ensure_project(connection: Connection, project: str, now: float) -> None:
     )
 
 
+def check_project(connection: Connection, project: str) -> None:
+    """Looks whether there is a project.
+
+    Raises:
+        NoSuchProjectError: there is none.
+    """
+    known = select(projects.c.name).where(projects.c.name_key == project.casefold())
+    if connection.execute(known).first() is None:
+        raise NoSuchProjectError(f"there is no project {project}")
+
+
 def ensure_schema(connection: Connection, project: str, schema: str, now: float) -> None:
     """Creates a schema unless it exists.
 
@@ -25,12 +43,8 @@ def ensure_schema(connection: Connection, project: str, schema: str, now: float)
         NoSuchProjectError: there is no such project.
     """
     project_key, key = project.casefold(), schema.casefold()
-    if (
-        connection.execute(
-            select(projects.c.name).where(projects.c.name_key == project_key).with_for_update()
-        ).first()
-        is None
-    ):
+    known = select(projects.c.name).where(projects.c.name_key == project_key)
+    if connection.execute(known.with_for_update()).first() is None:
         raise NoSuchProjectError(
             f"there is no project {project}; it is made by fletching.connect(..., create=True)"
         )
@@ -53,15 +67,10 @@ def list_schemas(connection: Connection, project: str) -> list[tuple[str, float]
     Raises:
         NoSuchProjectError: there is no such project.
     """
-    key = project.casefold()
-    if (
-        connection.execute(select(projects.c.name).where(projects.c.name_key == key)).first()
-        is None
-    ):
-        raise NoSuchProjectError(f"there is no project {project}")
+    check_project(connection, project)
     rows = connection.execute(
         select(schemas.c.name, schemas.c.created_at)
-        .where(schemas.c.project_key == key)
+        .where(schemas.c.project_key == project.casefold())
         .order_by(schemas.c.name_key)
     )
     return [(name, created_at) for name, created_at in rows]

@@ -299,14 +299,14 @@ class Publication:
             ):
                 yield _Segment(*row)
 
-    def remove_segments(self, ids: Collection[int]) -> int:
-        """Removes whole segments that are visible now; returns how many rows went with them.
+    def remove_segments(self, ids: Collection[int]) -> None:
+        """Removes whole segments that are visible now.
 
         Raises:
             RowsChangedError: one of them is not visible any more.
         """
         if not ids:
-            return 0
+            return
         known = deletions_of(self._connection, ids)
         total = result = 0
         for segment in self._segments(ids):
@@ -320,7 +320,6 @@ class Publication:
             raise RowsChangedError("rows that the change chose were removed meanwhile")
         self._end_segments(sorted(ids))
         self.rows_deleted += total
-        return total
 
     def _end_segments(self, ids: Sequence[int]) -> None:
         for chunk in chunks(ids):

@@ -22,16 +22,15 @@ from sqlalchemy import (
 )
 
 from fletching.caller import access_id
-from fletching.catalog.namespace_rows import ensure_schema
+from fletching.catalog.namespace_rows import check_project, ensure_schema
 from fletching.catalog.schema import (
     deletions,
     partitions,
-    projects,
     table_schemas,
     table_versions,
     tables,
 )
-from fletching.errors import AlreadyExistsError, NoSuchProjectError, NoSuchTableError
+from fletching.errors import AlreadyExistsError, NoSuchTableError
 from fletching.types import UNLISTED_MARK, TableName
 
 if TYPE_CHECKING:
@@ -167,10 +166,7 @@ def get_table(connection: Connection, name: TableName) -> TableRow:
     """
     row = find_table(connection, name)
     if row is None:
-        key = name.project.casefold()
-        known = select(projects.c.name).where(projects.c.name_key == key)
-        if connection.execute(known).first() is None:
-            raise NoSuchProjectError(f"there is no project {name.project}")
+        check_project(connection, name.project)
         raise NoSuchTableError(f"there is no table {name}")
     return row
 
@@ -433,14 +429,9 @@ def list_tables(
     Raises:
         NoSuchProjectError: there is no such project.
     """
-    key = project.casefold()
-    if (
-        connection.execute(select(projects.c.name).where(projects.c.name_key == key)).first()
-        is None
-    ):
-        raise NoSuchProjectError(f"there is no project {project}")
+    check_project(connection, project)
     statement = select(tables).where(
-        tables.c.project_key == key,
+        tables.c.project_key == project.casefold(),
         tables.c.schema_key == schema.casefold(),
         tables.c.dropped_at.is_(None),
         tables.c.name_key > marker.casefold(),

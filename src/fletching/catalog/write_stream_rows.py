@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from fletching.catalog.parameter_chunks import chunks
 from fletching.catalog.schema import accepted_writes, staged_segments, write_streams
+from fletching.catalog.segment_rows import SegmentRow
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -81,6 +82,11 @@ class NewSegment:
         values = dataclasses.asdict(self)
         values["bytes"] = values.pop("length")
         return values
+
+    def as_row(self, number: int = -1, *, added_version: int = 0) -> SegmentRow:
+        """The same as segments are that a version shows; ``number`` is its id and its index."""
+        values = dataclasses.asdict(self)
+        return SegmentRow(id=number, position=number, added_version=added_version, **values)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -56,8 +56,6 @@ def signed_headers(
     credentials: Credentials,
     region: str,
     now: dt.datetime,
-    *,
-    service: str = "s3",
 ) -> dict[str, str]:
     """The headers of a request without a body, signed (AWS Signature Version 4).
 
@@ -67,7 +65,6 @@ def signed_headers(
         credentials: whose.
         region: of the bucket.
         now: the time, in UTC.
-        service: whose signature it is.
     """
     parts = urllib.parse.urlsplit(url)
     stamp = now.strftime("%Y%m%dT%H%M%SZ")
@@ -81,7 +78,7 @@ def signed_headers(
     lines = [method, parts.path or "/", query]
     lines += [f"{name}:{headers[name]}" for name in sorted(headers)]
     lines += ["", names, _EMPTY_SHA256]
-    scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
+    scope = f"{stamp[:8]}/{region}/s3/aws4_request"
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     key = f"AWS4{credentials.secret}".encode()
     for word in (*scope.split("/"), f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"):

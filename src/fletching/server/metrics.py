@@ -11,7 +11,7 @@ import bisect
 import itertools
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -121,9 +121,9 @@ class Metrics:
         self._requests: dict[tuple[str, str, int], int] = {}
         self._actions: dict[str, _Action] = {}
         self._broken = 0
-        self.registry.register(_Requests(self))
-        self.registry.register(_State(service))
-        self.registry.register(_Parts(self))
+        self._started = time.time()
+        for families in (self.requests, self.state, self.parts):
+            self.registry.register(_Families(families))
         ProcessCollector(registry=self.registry)
 
     def observe(self, exchange: Exchange) -> None:
@@ -223,6 +223,41 @@ class Metrics:
             if key in self.debt:
                 yield GaugeMetricFamily(name, help_, self.debt[key])
 
+    def state(self) -> Iterable[Metric]:
+        """The families of what is so now."""
+        service = self._service
+        yield InfoMetricFamily("fletching_build", "The release.", {"version": __version__})
+        yield GaugeMetricFamily(
+            "fletching_start_time_seconds", "When the service began.", self._started
+        )
+        yield GaugeMetricFamily(
+            "fletching_draining", "1 while the service is stopping.", float(service.draining)
+        )
+        open_ = GaugeMetricFamily(
+            "fletching_http_requests_in_flight", "Requests that run now.", labels=["kind"]
+        )
+        limit = GaugeMetricFamily(
+            "fletching_http_requests_limit", "How many may run at once.", labels=["kind"]
+        )
+        refused = CounterMetricFamily(
+            "fletching_http_requests_refused", "Turned away at that limit.", labels=["kind"]
+        )
+        limiters = (("upload", service.bodies), ("reply", service.reads), ("call", service.calls))
+        for kind, limiter in limiters:
+            open_.add_metric([kind], limiter.open)
+            limit.add_metric([kind], limiter.limit)
+            refused.add_metric([kind], limiter.refused)
+        yield from (open_, limit, refused)
+        yield GaugeMetricFamily(
+            "fletching_ingest_memory_bytes", "Held by uploads now.", service.memory.held
+        )
+        yield GaugeMetricFamily(
+            "fletching_ingest_memory_peak_bytes", "The most that uploads held.", service.memory.peak
+        )
+        yield GaugeMetricFamily(
+            "fletching_ingest_memory_limit_bytes", "What they may hold.", service.memory.limit
+        )
+
     async def refresh_debt(self) -> None:
         """Looks at what compaction and retention have before them, if the last look is old."""
         if time.monotonic() - self._debt_at < DEBT_SECONDS:
@@ -258,72 +293,14 @@ _DEBT = (
 )
 
 
-class _Requests(Collector):
-    """Requests, which the loop counts."""
+class _Families(Collector):
+    """What a function gives at each scrape."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> Iterable[Metric]:
-        return self._metrics.requests()
-
-
-class _Parts(Collector):
-    """What requests are made of."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def describe(self) -> Iterable[Metric]:
-        return ()
+    def __init__(self, families: Callable[[], Iterable[Metric]]) -> None:
+        self._families = families
 
     def collect(self) -> Iterable[Metric]:
-        return self._metrics.parts()
-
-
-class _State(Collector):
-    """What is so now: read from the service when it is asked for."""
-
-    def __init__(self, service: MeasuredService) -> None:
-        self._service = service
-        self._started = time.time()
-
-    def describe(self) -> Iterable[Metric]:
-        return ()
-
-    def collect(self) -> Iterable[Metric]:
-        service = self._service
-        yield InfoMetricFamily("fletching_build", "The release.", {"version": __version__})
-        yield GaugeMetricFamily(
-            "fletching_start_time_seconds", "When the service began.", self._started
-        )
-        yield GaugeMetricFamily(
-            "fletching_draining", "1 while the service is stopping.", float(service.draining)
-        )
-        open_ = GaugeMetricFamily(
-            "fletching_http_requests_in_flight", "Requests that run now.", labels=["kind"]
-        )
-        limit = GaugeMetricFamily(
-            "fletching_http_requests_limit", "How many may run at once.", labels=["kind"]
-        )
-        refused = CounterMetricFamily(
-            "fletching_http_requests_refused", "Turned away at that limit.", labels=["kind"]
-        )
-        limiters = (("upload", service.bodies), ("reply", service.reads), ("call", service.calls))
-        for kind, limiter in limiters:
-            open_.add_metric([kind], limiter.open)
-            limit.add_metric([kind], limiter.limit)
-            refused.add_metric([kind], limiter.refused)
-        yield from (open_, limit, refused)
-        yield GaugeMetricFamily(
-            "fletching_ingest_memory_bytes", "Held by uploads now.", service.memory.held
-        )
-        yield GaugeMetricFamily(
-            "fletching_ingest_memory_peak_bytes", "The most that uploads held.", service.memory.peak
-        )
-        yield GaugeMetricFamily(
-            "fletching_ingest_memory_limit_bytes", "What they may hold.", service.memory.limit
-        )
+        return self._families()
 
 
 async def handle_metrics(exchange: Exchange, metrics: Metrics) -> None:

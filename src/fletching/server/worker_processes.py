@@ -259,15 +259,9 @@ class WorkerServer(Server):
 
     def start(self) -> Self:
         """Watches the processes in a background thread."""
-
-        def run() -> None:
-            try:
-                self.run()
-            except BaseException as exc:
-                self._failure = exc
-                logger.exception("the server stopped")
-
-        self._thread = threading.Thread(target=run, name="fletching-workers", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run_aside, name="fletching-workers", daemon=True
+        )
         self._thread.start()
         return self
 

@@ -14,7 +14,7 @@ from tests.engine.changes.conftest import MakeTable
 from fletching.catalog.write_stream_rows import NewSegment
 from fletching.client import Table
 from fletching.engine.changes import keyed_merge, run_encoding
-from fletching.engine.changes.keyed_merge import _are_in, as_row
+from fletching.engine.changes.keyed_merge import _are_in
 from fletching.engine.writing import keyed_rows
 from fletching.engine.writing.keyed_rows import KeyedRows
 
@@ -119,7 +119,7 @@ def test_a_segment_of_no_version_is_read_like_any_other() -> None:
         key="k", partition="[]", schema_version=3, rows=4, length=50, crc32c=6, batch_index=b"b",
         dictionary_index=b"d", codecs="lz4", statistics=b"s", key_run_offset=8, key_run_length=9,
     )  # fmt: skip
-    row = as_row(segment, 5)
+    row = segment.as_row(5)
     assert (row.id, row.position, row.added_version) == (5, 5, 0)
     shared = set(row._fields) & set(NewSegment.__dataclass_fields__)
     assert {name: getattr(row, name) for name in shared} == {

@@ -7,6 +7,7 @@ as associated data), so the catalog alone gives none away and no secret can be m
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hmac
 import logging
 import re
@@ -228,15 +229,10 @@ class AccessKeys:
 
     def _key(self, row: KeyRow) -> AccessKey:
         token = row.security_token
-        return AccessKey(
-            access_id=row.id,
-            owner=row.owner,
+        return dataclasses.replace(
+            _without_secret(row),
             secret=self._decrypt(row.id, row.secret),
             security_token=None if token is None else self._decrypt(row.id, token),
-            comment=row.comment,
-            created_at=row.created_at,
-            expires_at=row.expires_at,
-            revoked_at=row.revoked_at,
         )
 
     def _encrypt(self, access_id: str, text: str) -> bytes:
@@ -262,11 +258,16 @@ class AccessKeys:
 
 def _sealed(row: KeyRow) -> AccessKey:
     """What can be told of a key whose secret does not decrypt."""
+    comment = f"{row.comment} (does not decrypt with this server.key)".lstrip()
+    return dataclasses.replace(_without_secret(row), comment=comment)
+
+
+def _without_secret(row: KeyRow) -> AccessKey:
     return AccessKey(
         access_id=row.id,
         owner=row.owner,
         secret="",
-        comment=f"{row.comment} (does not decrypt with this server.key)".lstrip(),
+        comment=row.comment,
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,

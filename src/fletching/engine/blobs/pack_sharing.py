@@ -28,6 +28,7 @@ from fletching.engine.cache import RecentlyUsed
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.read_calls import Reading
 from fletching.engine.reading.scan_schema import ScanSchema
+from fletching.engine.reading.segment_sharing import SharedFiles, descriptor_of
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.errors import ObjectNotFoundError, StorageError
 from fletching.objects.store import StoredObject
@@ -49,36 +50,7 @@ Records: TypeAlias = Mapping[str, NDArray[np.uint64]]
 """Of each pack the records that rows refer to, by where they begin; each once."""
 
 
-class SharedPacks:
-    """The reply to a read of blobs with descriptors, and the open packs whose descriptors go along.
-
-    Attributes:
-        message: where the blobs are.
-        ended: see `fletching.server.workers.Owned`: the packs are to be closed.
-    """
-
-    ended = False
-
-    def __init__(self, message: MappedBlobs, packs: list[StoredObject]) -> None:
-        """Owns the packs until `close`."""
-        self.message = message
-        self._packs = packs
-
-    @property
-    def descriptors(self) -> list[int]:
-        """One per pack, lent until `close`."""
-        result = [_descriptor(pack) for pack in self._packs]
-        return [each for each in result if each is not None]
-
-    def close(self) -> None:
-        """Closes the packs; idempotent."""
-        for pack in self._packs:
-            pack.close()
-        self._packs = []
-
-
-def _descriptor(pack: StoredObject) -> int | None:
-    return getattr(pack, "descriptor", None)
+SharedPacks = SharedFiles[MappedBlobs]
 
 
 class PackSharing:
@@ -134,7 +106,7 @@ class PackSharing:
         finally:
             for left in opened.values():
                 left.close()
-        return SharedPacks(message, packs)
+        return SharedFiles(message, packs)
 
     def _open(self, reference: BlobReference) -> StoredObject | None:
         """The pack, if it has a descriptor; who reads it otherwise says what it lacks."""
@@ -142,7 +114,7 @@ class PackSharing:
             pack = self._context.store.open(pack_key(reference.table_id, reference.pack))
         except ObjectNotFoundError:
             return None
-        if _descriptor(pack) is None:
+        if descriptor_of(pack) is None:
             pack.close()
             return None
         return pack

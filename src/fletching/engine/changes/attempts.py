@@ -77,7 +77,6 @@ class Draft:
         staged: segments that come from a write session, which owns them until the commit.
         absent: by key, rows of ``added`` and ``staged`` that never become visible.
         updated: how many of the rows that come are in the place of one that goes.
-        strict: whether a row that has gone meanwhile makes the change begin anew.
         sources: keys of the segments whose rows the added ones have, for the blobs they refer to;
         packs: or the packs that they refer to, where that is known;
         new_packs: those that new values refer to, known in any case.
@@ -94,7 +93,6 @@ class Draft:
     staged: Sequence[NewSegment] = ()
     absent: Mapping[str, BitMap] = dataclasses.field(default_factory=dict)
     updated: int = 0
-    strict: bool = True
     sources: Sequence[str] = ()
     packs: frozenset[str] | None = None
     new_packs: frozenset[str] = frozenset()
@@ -280,9 +278,9 @@ class Attempts:
         cleared = None if draft.cleared is None else list(draft.cleared)
         if cleared is None or cleared:
             publication.clear(cleared)
-        gone = publication.delete_rows(draft.deleted, strict=draft.strict)
+        publication.delete_rows(draft.deleted)
         publication.add([*draft.added, *draft.staged], absent=draft.absent)
-        publication.count_updates(min(draft.updated, gone) if not draft.strict else draft.updated)
+        publication.count_updates(draft.updated)
         added = [segment.key for segment in draft.added]
         if draft.packs is not None:
             link_segments(connection, table.id, added, draft.packs)

@@ -26,7 +26,7 @@ from fletching.catalog.publishing import Publication
 from fletching.catalog.segment_rows import SegmentRow, decode_partition, visible_segments
 from fletching.catalog.table_rows import TableRow, table_by_id
 from fletching.catalog.version_rows import versions_between
-from fletching.catalog.write_stream_rows import NewSegment, StagedRows, StagedSegmentRow
+from fletching.catalog.write_stream_rows import StagedRows, StagedSegmentRow
 from fletching.engine.changes.key_columns import KeyColumns
 from fletching.engine.changes.key_lookup import Located, Wanted, located
 from fletching.engine.changes.key_runs import Entries, KeyRun, RunIndexes, open_run
@@ -39,7 +39,7 @@ from fletching.errors import (
     RowsChangedError,
 )
 
-__all__ = ["KeyedMerge", "as_row", "staged_rows"]
+__all__ = ["KeyedMerge", "staged_rows"]
 
 _Numbers = NDArray[np.uint64]
 
@@ -57,28 +57,6 @@ def staged_rows(staged: Iterable[StagedSegmentRow]) -> list[StagedRows]:
         )
         for row in staged
     ]
-
-
-def as_row(segment: NewSegment, number: int = -1) -> SegmentRow:
-    """A segment that is in no version yet, as those that are; ``number`` is its id and its index."""
-    return SegmentRow(
-        id=number,
-        key=segment.key,
-        partition=segment.partition,
-        rows=segment.rows,
-        length=segment.length,
-        batch_index=segment.batch_index,
-        dictionary_index=segment.dictionary_index,
-        schema_version=segment.schema_version,
-        codecs=segment.codecs,
-        added_version=0,
-        position=number,
-        crc32c=segment.crc32c,
-        statistics=segment.statistics,
-        key_run_offset=segment.key_run_offset,
-        key_run_length=segment.key_run_length,
-        zone_bounds=segment.zone_bounds,
-    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -288,7 +266,7 @@ class KeyedMerge:
             raise ConflictError(
                 "rows were written before the table began to keep its key unique; write them anew"
             )
-        return open_run(self._keys.store, as_row(segment), self._indexes)
+        return open_run(self._keys.store, segment.as_row(), self._indexes)
 
     def _entries(self, number: int, start: int, end: int | None) -> Entries:
         """Keys of one write, without those of rows that do not come."""
@@ -308,7 +286,7 @@ class KeyedMerge:
         indices: list[NDArray[np.int64]] = []
         for number in np.unique(source).tolist():
             mine = np.flatnonzero(source == number)
-            segment = as_row(self._staged[number].segment)
+            segment = self._staged[number].segment.as_row()
             parts.append(self._keys.columns(segment, rows[mine]))
             indices.append(mine)
         back = pa.array(np.argsort(np.concatenate(indices), kind="stable"))

@@ -34,7 +34,7 @@ from fletching.engine.changes.key_values import (
     plain_column,
     same_keys,
 )
-from fletching.engine.changes.keyed_merge import KeyedMerge, as_row
+from fletching.engine.changes.keyed_merge import KeyedMerge
 from fletching.engine.changes.near_rows import NearRows, near_by_key, near_by_scan, without_nulls
 from fletching.engine.changes.pinned_table import GatheredRows, Matches, PinnedTable
 from fletching.engine.changes.row_writer import RowWriter
@@ -110,7 +110,7 @@ class RowMerge:
         )
         self._whole: tuple[_Source, NDArray[np.bool_]] | None = None
         # The session's rows, as a table of their own beside the other.
-        rows = [as_row(each.segment, number) for number, each in enumerate(staged)]
+        rows = [each.segment.as_row(number) for number, each in enumerate(staged)]
         self._source = PinnedTable(view.table, view.scan_schema, Snapshot.of(rows), view.store)
         self._starts = np.concatenate([[0], np.cumsum([row.rows for row in rows])]).astype(np.int64)
         self._rows = rows
@@ -463,7 +463,7 @@ def replace_draft(
     """
     if not request.where.strip():
         raise InvalidArgumentError("a predicate is needed; without one overwrite the table")
-    rows: list[SegmentRow] = [as_row(each.segment, n) for n, each in enumerate(staged)]
+    rows: list[SegmentRow] = [each.segment.as_row(n) for n, each in enumerate(staged)]
     source = PinnedTable(view.table, view.scan_schema, Snapshot.of(rows), view.store)
     fitting = sum(len(result) for result in source.chosen(request.where).values())
     total = sum(row.rows for row in rows)

@@ -106,25 +106,23 @@ def read_tail(view: memoryview) -> tuple[int, RunLayout, int] | None:
     return entries, layout, checksum
 
 
-def encode_run(numbers: _U64, rows: _U32 | None = None, owners: _U32 | None = None) -> bytearray:
+def encode_run(numbers: _U64, rows: _U32 | None = None) -> bytearray:
     """The bytes of a run.
 
     Args:
         numbers: of the keys, in any order.
         rows: that have them; None for each its own index, where the numbers ascend.
-        owners: of a merged run, whose rows they are.
     """
     ascend = bool((numbers[1:] > numbers[:-1]).all())
     if not ascend and rows is not None:
         order = np.argsort(numbers, kind="stable")
         numbers, rows = numbers[order], rows[order]
-        owners = None if owners is None else owners[order]
-    if rows is not None and owners is None and _is_count(rows):
+    if rows is not None and _is_count(rows):
         rows = None
     size = min(BLOCK_ENTRIES, max(len(numbers), 1))
-    width = 8 if owners is not None else _narrowest(numbers, size, consecutive=ascend)
-    builder = RunBuilder(RunLayout(size, owners is not None, width, rows is not None))
-    data = builder.add(numbers, rows, owners)
+    width = _narrowest(numbers, size, consecutive=ascend)
+    builder = RunBuilder(RunLayout(size, False, width, rows is not None))
+    data = builder.add(numbers, rows, None)
     data += builder.finish()
     return data
 

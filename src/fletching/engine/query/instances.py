@@ -306,15 +306,12 @@ class Instances:
             selection = outcome.stored if outcome.stored is not None else selection
             selection = msgspec.structs.replace(selection, affected=outcome.affected)
         selection = msgspec.structs.replace(selection, input_bytes=run.input_bytes)
-        succeeded = refusal is None
-        row = InstanceRow(
-            **{
-                **{name: getattr(run.row, name) for name in InstanceRow.__slots__},
-                "succeeded": succeeded,
-                "result": printed,
-                "selection": msgspec.msgpack.encode(selection),
-                "ended_at": max(self._context.clock(), run.row.created_at, 1e-9),
-            }
+        row = dataclasses.replace(
+            run.row,
+            succeeded=refusal is None,
+            result=printed,
+            selection=msgspec.msgpack.encode(selection),
+            ended_at=max(self._context.clock(), run.row.created_at, 1e-9),
         )
         with run.keeping:
             kept = run.kept

@@ -153,21 +153,7 @@ class ResultSegments:
             write_queue.drop()
             writer.abort()
             raise
-        return SegmentRow(
-            id=number,
-            key=made.key,
-            partition=made.partition,
-            rows=made.rows,
-            length=made.length,
-            batch_index=made.batch_index,
-            dictionary_index=made.dictionary_index,
-            schema_version=made.schema_version,
-            codecs=made.codecs,
-            added_version=1,
-            position=number,
-            crc32c=made.crc32c,
-            statistics=None,
-        )
+        return made.as_row(number, added_version=1)
 
     def schema(self, listing: str) -> pa.Schema:
         """The columns of a result."""

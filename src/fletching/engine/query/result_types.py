@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from fletching.errors import InvalidArgumentError
+from fletching.ipc.type_tree import with_children
 from fletching.protocol.types.arrow_types import ODPS_TYPE_KEY
 
 if TYPE_CHECKING:
@@ -60,37 +61,30 @@ def _wanted(data_type: pa.DataType) -> str:
     if str(data_type).upper() in {"JSON", '"NULL"', "NULL"}:
         return "VARCHAR"
     if kind in {"list", "array", "map", "struct"}:
-        made = _nested(data_type)
-        return made if made != _plain(data_type) else ""
+        made = _spelt(data_type, lambda leaf: _wanted(leaf) or str(leaf), {"list", "array"})
+        return made if made != _spelt(data_type, str, {"list"}) else ""
     return ""
 
 
-def _nested(data_type: pa.DataType) -> str:
+def _spelt(data_type: pa.DataType, leaf: Callable[[pa.DataType], str], lists: set[str]) -> str:
+    """A DuckDB type as it is written, with what is written for those that nothing stands below.
+
+    Types of the kinds ``lists`` become lists of any length.
+    """
     kind = str(data_type.id).lower()
-    if kind in {"list", "array"}:
+    if kind in lists:
         (_, child), *_ = data_type.children
-        return f"{_nested(child)}[]"
+        return f"{_spelt(child, leaf, lists)}[]"
     if kind == "map":
         (_, key), (_, value) = data_type.children
-        return f"MAP({_nested(key)}, {_nested(value)})"
+        return f"MAP({_spelt(key, leaf, lists)}, {_spelt(value, leaf, lists)})"
     if kind == "struct":
-        fields = [f"{quoted_name(name)} {_nested(child)}" for name, child in data_type.children]
+        fields = [
+            f"{quoted_name(name)} {_spelt(child, leaf, lists)}"
+            for name, child in data_type.children
+        ]
         return f"STRUCT({', '.join(fields)})"
-    return _wanted(data_type) or str(data_type)
-
-
-def _plain(data_type: pa.DataType) -> str:
-    kind = str(data_type.id).lower()
-    if kind == "list":
-        (_, child), *_ = data_type.children
-        return f"{_plain(child)}[]"
-    if kind == "map":
-        (_, key), (_, value) = data_type.children
-        return f"MAP({_plain(key)}, {_plain(value)})"
-    if kind == "struct":
-        fields = [f"{quoted_name(name)} {_plain(child)}" for name, child in data_type.children]
-        return f"STRUCT({', '.join(fields)})"
-    return str(data_type)
+    return leaf(data_type)
 
 
 def quoted_name(name: str) -> str:
@@ -180,31 +174,7 @@ def duck_arrow_type(data_type: pa.DataType) -> pa.DataType:
     if types.is_duration(data_type) and data_type.unit == "ns":
         # An INTERVAL counts microseconds: DuckDB would cut what is finer, the cast refuses it.
         return pa.duration("us")
-    if not _has_unread(data_type):
-        return data_type
-    if types.is_map(data_type):
-        return pa.map_(duck_arrow_type(data_type.key_type), duck_arrow_type(data_type.item_type))
-    if types.is_struct(data_type):
-        fields = [data_type.field(number) for number in range(data_type.num_fields)]
-        return pa.struct([field.with_type(duck_arrow_type(field.type)) for field in fields])
-    if types.is_fixed_size_list(data_type):
-        return pa.list_(duck_arrow_type(data_type.value_type), data_type.list_size)
-    if types.is_large_list(data_type):
-        return pa.large_list(duck_arrow_type(data_type.value_type))
-    if types.is_list(data_type):
-        return pa.list_(duck_arrow_type(data_type.value_type))
-    return data_type
-
-
-def _has_unread(data_type: pa.DataType) -> bool:
-    """Whether a type holds one that DuckDB does not read."""
-    types = pa.types
-    return (
-        (types.is_decimal(data_type) and not types.is_decimal128(data_type))
-        or types.is_float16(data_type)
-        or (types.is_duration(data_type) and data_type.unit == "ns")
-        or any(_has_unread(data_type.field(number).type) for number in range(data_type.num_fields))
-    )
+    return with_children(data_type, duck_arrow_type)
 
 
 def duck_type_of(data_type: pa.DataType) -> str:

@@ -9,6 +9,9 @@ them in turn.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +21,7 @@ from fletching.engine.reading.physical_projection import PhysicalProjection, Seg
 from fletching.engine.reading.segment_reader import SegmentReader
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.ipc.encoding import encode_schema
-from fletching.objects.store import ObjectStore
+from fletching.objects.store import ObjectStore, StoredObject
 from fletching.protocol.messages.mapped_rows import (
     CONSTANT,
     MAX_SEGMENTS,
@@ -29,7 +32,7 @@ from fletching.protocol.messages.mapped_rows import (
 )
 from fletching.types import RowRange
 
-__all__ = ["SharedSegments", "share_rows"]
+__all__ = ["SharedFiles", "SharedSegments", "descriptor_of", "share_rows"]
 
 SHARED_BYTES = 1 << 30
 """About how much one reply covers: messages are proven before their segment is shared, and a client
@@ -40,36 +43,43 @@ LEAST_BYTES = 512 << 10
 """Fewer bytes are sent in less time than it takes to pass descriptors and map files."""
 
 
-class SharedSegments:
-    """The reply to a read with descriptors, and the open segments whose descriptors go along.
+_Message = TypeVar("_Message")
+
+
+class SharedFiles(Generic[_Message]):
+    """The reply to a read with descriptors, and the open files whose descriptors go along.
 
     Attributes:
-        message: where the rows are.
+        message: where in the files is what was asked for.
         ended: see `fletching.server.workers.Owned`: the files are to be closed.
     """
 
     ended = False
 
-    def __init__(self, message: MappedRows, readers: list[SegmentReader]) -> None:
-        """Owns the readers until `close`."""
+    def __init__(self, message: _Message, files: Sequence[StoredObject]) -> None:
+        """Owns the files until `close`."""
         self.message = message
-        self._readers = readers
+        self._files = files
 
     @property
     def descriptors(self) -> list[int]:
-        """One per segment, lent until `close`."""
-        result = [_descriptor(reader) for reader in self._readers]
+        """One per file, lent until `close`."""
+        result = map(descriptor_of, self._files)
         return [each for each in result if each is not None]
 
     def close(self) -> None:
-        """Closes the segments; idempotent."""
-        for reader in self._readers:
-            reader.unchecked.close()
-        self._readers = []
+        """Closes the files; idempotent."""
+        for file in self._files:
+            file.close()
+        self._files = ()
 
 
-def _descriptor(reader: SegmentReader) -> int | None:
-    return getattr(reader.unchecked, "descriptor", None)
+SharedSegments = SharedFiles[MappedRows]
+
+
+def descriptor_of(stored: StoredObject) -> int | None:
+    """The descriptor of an object that is a file; see `StoredObject`."""
+    return getattr(stored, "descriptor", None)
 
 
 def share_rows(
@@ -101,7 +111,7 @@ def share_rows(
         raise
     if not sharing.readers:
         return None
-    return SharedSegments(sharing.message(wanted), sharing.readers)
+    return SharedFiles(sharing.message(wanted), [reader.unchecked for reader in sharing.readers])
 
 
 class _Sharing:
@@ -162,7 +172,7 @@ class _Sharing:
         if row.codecs and not _takes_all(stored):
             return False  # the service decompresses what is asked for alone
         reader = SegmentReader(self._store, row, stored, self._checks)
-        if _descriptor(reader) is None:
+        if descriptor_of(reader.unchecked) is None:
             reader.unchecked.close()
             return False
         self.readers.append(reader)

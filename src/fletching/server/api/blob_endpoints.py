@@ -25,6 +25,7 @@ from fletching.engine.blobs.blob_reading import BlobReadPlan
 from fletching.engine.blobs.blob_service import BlobSlice
 from fletching.engine.blobs.blob_uploads import BlobUpload
 from fletching.engine.blobs.pack_sharing import SharedPacks
+from fletching.engine.reading.segment_sharing import SharedFiles
 from fletching.errors import MethodNotAllowedError, NoPermissionError, PayloadTooLargeError
 from fletching.protocol.codec import encode_response
 from fletching.protocol.http import headers as header_names
@@ -213,7 +214,7 @@ async def read_blobs(exchange: Exchange, service: Service, request: ReadBlobs) -
     with service.reads.enter():
         async with Job.opened(service.workers.cpu, begin, _close) as job:
             source = job.owned
-            if isinstance(source, SharedPacks):
+            if isinstance(source, SharedFiles):
                 await _send_shared(exchange, source, {})
                 return
             headers = {header_names.FRAMING: source.plan.framing}

@@ -315,17 +315,10 @@ async def _receive_coded(
     decoder = _CodedDecoder(job.owned, stack)
     held = kept = 0
     try:
-        more = True
-        while more:
-            chunk = bytearray()
-            while len(chunk) < CODED_CHUNK_BYTES:
-                view = await exchange.receive_view()
-                if view is None:
-                    more = False
-                    break
-                # A copy because the view is lent only until the next one.
-                chunk += view
-            need = await job.run(decoder.begin, chunk, last=not more)
+        ended = False
+        while not ended:
+            chunk, ended = await exchange.receive_part(CODED_CHUNK_BYTES)
+            need = await job.run(decoder.begin, chunk, last=ended)
             while need is not None:
                 budget.give(held)
                 held = 0

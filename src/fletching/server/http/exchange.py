@@ -171,6 +171,19 @@ class Exchange:
         """
         return await self._receive(self.body.receive_view())
 
+    async def receive_part(self, size: int) -> tuple[bytearray, bool]:
+        """A copy of the next bytes of the body, at least so many unless it ends; and whether it has ended.
+
+        Errors as of `receive_view`.
+        """
+        part = bytearray()
+        while len(part) < size:
+            view = await self.receive_view()
+            if view is None:
+                return part, True
+            part += view
+        return part, False
+
     async def pump(self, sink: BodySink) -> bool:
         """Receives into a sink until it asks for attention or the body ends; errors as above.
 

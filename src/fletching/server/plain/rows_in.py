@@ -150,16 +150,9 @@ def _options(
 
 async def _receive(exchange: Exchange, job: Job[_Append], spool: IO[bytes]) -> None:
     """Writes the body to the spool, a part at a time, at the client's pace."""
-    more = True
-    while more:
-        part = bytearray()
-        while len(part) < SPOOL_BYTES:
-            view = await exchange.receive_view()
-            if view is None:
-                more = False
-                break
-            # A copy because the view is lent only until the next one.
-            part += view
+    ended = False
+    while not ended:
+        part, ended = await exchange.receive_part(SPOOL_BYTES)
         await job.run(job.owned.spool, spool, part)
 
 

@@ -14,6 +14,7 @@ from fletching.engine.reading.read_plan import Literal, Piece, ReadPlan
 from fletching.errors import InvalidArgumentError, UsageError
 from fletching.ipc.encoding import BatchEncoder
 from fletching.ipc.message import END_OF_STREAM
+from fletching.ipc.type_tree import any_below
 from fletching.protocol.http.headers import ACCEPT_ENCODING, CONTENT_ENCODING
 from fletching.protocol.http.tunnel_bodies import RecordBodyEncoder, reply_coding, tunnel_encoder
 from fletching.protocol.types.arrow_types import odps_type_of_field
@@ -94,7 +95,7 @@ def _source(
     """What is sent, and its length if that is known."""
     if not arrow:
         return _RecordSource(plan, group_bytes), None
-    if moments and any(_has_timestamps(field.type) for field in plan.schema):
+    if moments and any(any_below(kind, _counts_nanoseconds) for kind in plan.schema.types):
         return CodedSource(_MomentSource(plan, group_bytes), ChunkEncoder()), None
     messages = _Messages(plan)
     source = PlanSource(messages, group_bytes)
@@ -202,8 +203,5 @@ def _steps(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         yield batch.slice(start, step)
 
 
-def _has_timestamps(kind: pa.DataType) -> bool:
-    return bool(
-        (pa.types.is_timestamp(kind) and kind.unit == "ns")
-        or any(_has_timestamps(kind.field(number).type) for number in range(kind.num_fields))
-    )
+def _counts_nanoseconds(kind: pa.DataType) -> bool:
+    return pa.types.is_timestamp(kind) and kind.unit == "ns"

@@ -8,7 +8,6 @@ types; DuckDB decides otherwise or refuses. So each expression's type is worked 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable
 
 import pyarrow as pa
@@ -44,7 +43,6 @@ __all__ = [
     "struct_of",
     "type_of_arrow",
     "type_of_cast",
-    "type_of_column",
     "type_of_field",
     "undeclared",
 ]
@@ -232,19 +230,6 @@ def average_type(given: SqlType) -> SqlType:
     wanted = decimal(given.precision + 4, given.scale + 4)
     # A mean is no longer before the point than the values are, so that there is room for their digits.
     return wanted if wanted.scale >= given.scale else SqlType("DECIMAL", MAX_DIGITS, given.scale)
-
-
-def type_of_column(name: str, data_type: pa.DataType) -> SqlType:
-    """The type of a column that is written: as `type_of_arrow`, with the length of VARCHAR and CHAR.
-
-    Args:
-        name: the type's name, such as ``varchar(10)``.
-        data_type: the Arrow type that stands for it.
-    """
-    match = re.fullmatch(r"(varchar|char)\s*\(\s*(\d+)\s*\)", name.strip(), re.IGNORECASE)
-    if match is None:
-        return type_of_arrow(data_type)
-    return SqlType(match[1].upper(), int(match[2]))
 
 
 def common_type(types: Iterable[SqlType]) -> SqlType:

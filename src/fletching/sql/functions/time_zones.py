@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fletching.errors import InvalidArgumentError
+from fletching.ipc.type_tree import any_below
 
 __all__ = [
     "TIME_ZONE",
@@ -95,13 +96,7 @@ def time_zone_of(flags: Mapping[str, str]) -> str:
 
 def has_moments(data_type: pa.DataType) -> bool:
     """Whether values of an Arrow type are times of a day in a year, or have some inside."""
-    if isinstance(data_type, pa.BaseExtensionType):
-        return has_moments(data_type.storage_type)
-    if pa.types.is_dictionary(data_type):
-        return has_moments(data_type.value_type)
-    return pa.types.is_timestamp(data_type) or any(
-        has_moments(data_type.field(number).type) for number in range(data_type.num_fields)
-    )
+    return any_below(data_type, pa.types.is_timestamp)
 
 
 def to_utc(moment: str, zone: str) -> str:
