@@ -33,6 +33,15 @@ UNLISTED_MARK = "~"
 """Stands in the names of tables that are being filled before anybody sees them; no other name has it."""
 
 
+def is_text(value: str) -> bool:
+    """Whether a text has a form in UTF-8: no lone surrogates, which stand for bytes that were no text."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class TableName:
     """A table's full name. Names compare as written; the catalog looks them up case-insensitively."""

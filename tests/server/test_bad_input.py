@@ -470,3 +470,32 @@ def test_wrong_table_definitions(observed: Observed, body: dict[str, Any], statu
 @pytest.mark.parametrize("path", ["/x", "/x/partitions", "/t/nothing", "/%2F", "/t/../../t"])
 def test_wrong_administration_paths(observed: Observed, path: str) -> None:
     refused(observed.client.admin("GET", path), 404)
+
+
+@pytest.mark.parametrize(
+    ("target", "field"),
+    [
+        ("/fletching/v1/tables/demo/default/t/rows", b"idempotency-key: \xff"),
+        ("/fletching/v1/tables/demo/default/t/rows?partition=pt=%ff", b"x: y"),
+        (("/api/storage/v2?Action=TableWrite&Target=projects.demo.tables.t&SessionId=default"
+         "&StreamId=s&StreamVersion=0&WriteMode=Streaming"), b"odps-tunnel-retry-trace-id: a\xff"),
+        ("/projects/demo/tables/t/streams?uploadid=u&slotid=0&x=%c3", b"x: y"),
+    ],
+)  # fmt: skip
+def test_bytes_that_are_no_text_name_nothing(start: Start, target: str, field: bytes) -> None:
+    """Replaced, two names would be one; kept, no catalog takes them."""
+    server = start(allow_anonymous=True)
+    client = RawClient(server.url)
+    table = pa.table({"id": pa.array([1], pa.int64())})
+    client.create_table("t", table.schema)
+    body = stream_of(table)
+    head = (
+        f"POST {target} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
+        "content-type: application/vnd.apache.arrow.stream\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=600) as connection:
+        connection.sendall(head.encode() + field + b"\r\n\r\n" + body)
+        received, reply = read_reply(connection)
+    assert b"400" in received[:15], received
+    assert b"UTF-8" in reply
+    assert client.count() == 0

@@ -97,13 +97,14 @@ def asked_to_cancel(connection: Connection, ids: Collection[str]) -> list[str]:
     return result
 
 
-def find_instance(connection: Connection, project: str, instance_id: str) -> InstanceRow | None:
-    """Looks an instance of a project up; None if there is none."""
-    row = connection.execute(
-        select(instances).where(
-            instances.c.id == instance_id, instances.c.project_key == project.casefold()
-        )
-    ).first()
+def find_instance(
+    connection: Connection, project: str | None, instance_id: str
+) -> InstanceRow | None:
+    """Looks an instance of a project up, or of any project; None if there is none."""
+    query = select(instances).where(instances.c.id == instance_id)
+    if project is not None:
+        query = query.where(instances.c.project_key == project.casefold())
+    row = connection.execute(query).first()
     return None if row is None else InstanceRow(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
 
 

@@ -51,6 +51,11 @@ def test_what_is_no_key(key: str) -> None:
         check_key(key)
 
 
+def test_a_key_is_text() -> None:
+    with pytest.raises(InvalidArgumentError, match="UTF-8"):
+        check_key("a\udcff")
+
+
 def segment(key: str) -> NewSegment:
     return NewSegment(
         key=key, partition="[]", schema_version=1, rows=3, length=30, crc32c=7,

@@ -156,12 +156,17 @@ def test_a_running_instance_belongs_to_its_project(house: Any, instances: Instan
     assert begun.wait(600)
     assert instances.run("show tables", HERE, wait_seconds=0.0, instance_id=id_).id == row.id
     # Of another project the id is taken, and nothing of what runs under it is told.
-    with pytest.raises(ConflictError, match="runs already"):
+    with pytest.raises(ConflictError, match="other statements"):
         instances.run("show tables", Namespace("other", "default"), instance_id=id_)
     with pytest.raises(NotFoundError):
         instances.get("other", id_)
     go_on.set()
     assert instances.wait("demo", id_, 600.0).succeeded
+    # And so it is when they have ended: nothing is run that could not be kept.
+    with pytest.raises(ConflictError, match="other statements"):
+        instances.run("create table t (a bigint)", Namespace("other", "default"), instance_id=id_)
+    with pytest.raises(NotFoundError):
+        instances.get("other", id_)
 
 
 def test_faults_of_the_service_are_not_kept_as_outcomes(house: Any, instances: Instances) -> None:

@@ -19,6 +19,7 @@ from fletching.catalog.version_rows import (
 )
 from fletching.errors import ConflictError, InvalidArgumentError, RowsChangedError
 from fletching.protocol.messages.responses import Changed
+from fletching.types import is_text
 
 __all__ = [
     "check_key",
@@ -60,7 +61,9 @@ def report_of_version(connection: Connection, table_id: str, version: int | None
 
 
 def check_key(key: str | None) -> None:
-    """Refuses idempotency keys that are empty or very long."""
+    """Refuses idempotency keys that are empty or very long, or no text."""
+    if key is not None and not is_text(key):
+        raise InvalidArgumentError("an idempotency key is text in UTF-8")
     if key is not None and not 1 <= len(key) <= MAX_KEY_LENGTH:
         raise InvalidArgumentError(f"an idempotency key has 1 to {MAX_KEY_LENGTH} characters")
 

@@ -234,13 +234,20 @@ class Instances:
     def _known(
         self, instance_id: str, project: str, wait_seconds: float | None
     ) -> InstanceRow | None:
-        """The row of an instance that has begun, after waiting for its end for some time."""
+        """The row of an instance that has begun, after waiting for its end for some time.
+
+        Raises:
+            ConflictError: statements of another project have the id, which is one to all projects.
+        """
         run = self._running.find(instance_id)
         if run is not None and run.row.project_key == project.casefold():
             with contextlib.suppress(FutureTimeoutError):
                 return run.future.result(wait_seconds)
             return run.ended or run.row
-        return self._outcomes.find(project, instance_id)
+        row = self._outcomes.find(None, instance_id) if run is None else run.row
+        if row is not None and row.project_key != project.casefold():
+            raise ConflictError(f"other statements have the id {instance_id}")
+        return row
 
     def _keep_running(self, run: RunningStatements) -> InstanceRow:
         """Keeps a statement that goes on, so that it can be asked for."""

@@ -171,10 +171,12 @@ class Outcomes:
 
     # --- finding -----------------------------------------------------------------------------
 
-    def find(self, project: str, instance_id: str) -> InstanceRow | None:
-        """The row of an instance of a project; None if there is none."""
+    def find(self, project: str | None, instance_id: str) -> InstanceRow | None:
+        """The row of an instance of a project, or of any; None if there is none."""
         waiting = self._unwritten.get(instance_id)
-        if waiting is not None and waiting.row.project_key == project.casefold():
+        if waiting is not None and (
+            project is None or waiting.row.project_key == project.casefold()
+        ):
             return waiting.row
         with self._database.read() as connection:
             return find_instance(connection, project, instance_id)

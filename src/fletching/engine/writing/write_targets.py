@@ -22,7 +22,7 @@ from fletching.engine.writing.states import SessionEvent, SessionState, next_ses
 from fletching.errors import InvalidArgumentError, NoPermissionError, NotFoundError
 from fletching.protocol.messages.requests import DEFAULT_SESSION_ID
 from fletching.protocol.messages.vocabulary import WriteMode
-from fletching.types import TableName
+from fletching.types import TableName, is_text
 
 __all__ = [
     "FAR_FUTURE",
@@ -173,8 +173,10 @@ def check_trace_id(trace_id: str | None) -> None:
     """Refuses a retry trace id that cannot be kept as it is.
 
     Raises:
-        InvalidArgumentError: it is too long.
+        InvalidArgumentError: it is too long, or no text.
     """
+    if trace_id is not None and not is_text(trace_id):
+        raise InvalidArgumentError("a retry trace id is text in UTF-8")
     if trace_id is not None and len(trace_id) > MAX_TRACE_ID_LENGTH:
         raise InvalidArgumentError(
             f"a retry trace id has at most {MAX_TRACE_ID_LENGTH} characters, not {len(trace_id)}",

@@ -21,7 +21,7 @@ from fletching.errors import (
 from fletching.protocol.http import headers as header_names
 from fletching.protocol.http.numbers import parse_integer
 from fletching.protocol.messages.manifest import SourceKind
-from fletching.types import PartitionSpec
+from fletching.types import PartitionSpec, is_text
 
 __all__ = [
     "ABSENT",
@@ -109,7 +109,9 @@ class Text(Kind[str]):
         return value
 
     def check(self, value: str, name: str) -> None:
-        """Bounds the length: a text is refused, never cut."""
+        """Bounds the length: a text is refused, never cut, and no byte that is none is replaced."""
+        if not is_text(value):
+            raise InvalidParameterError(f"{name} is not UTF-8")
         if self.limit is not None and len(value) > self.limit:
             raise InvalidParameterError(
                 f"{name} has {len(value)} characters, above the limit of {self.limit}"

@@ -103,13 +103,19 @@ class Exchange:
         """The decoded query parameters in order.
 
         Raises:
-            InvalidParameterError: there are too many.
+            InvalidParameterError: there are too many, or one is not UTF-8.
         """
         if self._query is None:
             try:
                 self._query = parse_qsl(
-                    self.query_string, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS
+                    self.query_string,
+                    keep_blank_values=True,
+                    max_num_fields=MAX_QUERY_FIELDS,
+                    # Replaced, two names would become one.
+                    errors="strict",
                 )
+            except UnicodeDecodeError as exc:
+                raise InvalidParameterError("the query is not UTF-8, percent-encoded") from exc
             except ValueError as exc:
                 raise InvalidParameterError(
                     f"the query has more than {MAX_QUERY_FIELDS} parameters"
