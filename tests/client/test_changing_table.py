@@ -17,6 +17,7 @@ from fletching.errors import (
     AlreadyExistsError,
     ConflictError,
     InvalidArgumentError,
+    NoSuchTableError,
     NotFoundError,
     UsageError,
     VersionNotFoundError,
@@ -412,3 +413,25 @@ def test_purged_rows_are_in_no_segment_and_still_in_older_versions(table: Table)
     with pytest.raises(VersionNotFoundError):
         table.as_of(1)
     assert ids(table) == [1, 2, 4, 5, 6, 7, 8, 9, 10, 11]
+
+
+def test_a_version_of_a_dropped_table_is_not_read_from_another_of_its_name(client: Client) -> None:
+    def made(first: int) -> Table:
+        return client.create_table("again", pa.table({"id": [first, first + 1]}))
+
+    old = made(1)
+    pinned, changes = old.as_of(1), old.changes(0)
+    pickled = pickle.dumps(pinned.scan())
+    assert ids(pinned) == [1, 2]
+    client.drop_table("again")
+    new = made(11)
+    assert ids(new.as_of(1)) == [11, 12]
+    for reads in (
+        lambda: ids(pinned),
+        lambda: list(changes.to_batches()),
+        lambda: pickle.loads(pickled).to_table(),
+        lambda: pinned.scan().splits(),
+        lambda: pinned.scan(limit=1).to_table(),
+    ):
+        with pytest.raises(NoSuchTableError, match="another of its name"):
+            reads()

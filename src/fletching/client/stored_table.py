@@ -83,6 +83,11 @@ class StoredTable:
         return self.full_name.name
 
     @property
+    def table_id(self) -> str:
+        """Which of all tables that had the name, one after the other; empty where the service does not say."""
+        return self._info.table_id
+
+    @property
     def schema(self) -> pa.Schema:
         """What a scan of everything returns: the data columns, then the partition columns.
 

@@ -17,7 +17,7 @@ from fletching.client import Client, Scan
 from fletching.client.addresses import Reopen
 from fletching.client.credentials import SessionCredentials
 from fletching.client.reading.planned_scan import _PlannedTable, plan
-from fletching.errors import NoPermissionError, UsageError
+from fletching.errors import NoPermissionError, NoSuchTableError, UsageError
 from fletching.server.server import Server
 
 SECRET = "a-secret-of-forty-characters-that-is-unique"
@@ -80,6 +80,19 @@ def test_a_plan_reads_one_version_by_a_token(client: Client, server: Server) -> 
     other = client.create_table("u", "id BIGINT")
     with pytest.raises(NoPermissionError):
         fletching.Table(far.channel, other._info).scan().to_table()
+
+
+def test_a_plan_reads_its_table_and_no_other_that_has_the_name_later(client: Client) -> None:
+    held = client.table("t")
+    first = plan(held.scan()).scan
+    client.drop_table("t")
+    client.create_table("t", {"id": [7], "s": ["another"]})
+    for each in (first, carried(first)):
+        with pytest.raises(NoSuchTableError, match="another of its name"):
+            each.to_table()
+    # What is planned now is of the table that has the name now, whatever object names it.
+    again = plan(held.scan(columns=["id"])).scan
+    assert carried(again).to_table()["id"].to_pylist() == [7]
 
 
 def test_no_session_stays_open(client: Client, server: Server) -> None:

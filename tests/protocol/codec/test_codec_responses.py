@@ -61,6 +61,7 @@ READ_SESSION = ReadSession(
     arrow_schema=b"\x00\xffschema",
     expiration_time_ms=1795305954098,
     latest_version=4,
+    table_id="tid",
     route_token="rt",
 )
 STREAM = WriteStream(

@@ -58,6 +58,7 @@ def plan(scan: Scan) -> PlannedScan:
     whole = scan.table
     table = _PlannedTable(
         whole.full_name,
+        reply.table_id,
         whole.schema,
         whole.partition_columns,
         scan.channel,
@@ -100,6 +101,7 @@ class _PlannedTable:
     """What a scan takes of its table, and the token by which another process reads it."""
 
     full_name: TableName
+    table_id: str
     schema: pa.Schema
     partition_columns: tuple[str, ...]
     channel: Channel = dataclasses.field(compare=False)
@@ -117,7 +119,7 @@ class _PlannedTable:
             # does one that has a token still.
             with contextlib.suppress(FletchingError):
                 token = self._renewed()
-        described = (self.full_name, self.schema, self.partition_columns)
+        described = (self.full_name, self.table_id, self.schema, self.partition_columns)
         return _reopened, (self.channel.reopen_with(token.text), token, described)
 
     def _renewed(self) -> _Token:
@@ -128,6 +130,6 @@ class _PlannedTable:
 
 
 def _reopened(
-    reopen: Reopening, token: _Token, described: tuple[TableName, pa.Schema, tuple[str, ...]]
+    reopen: Reopening, token: _Token, described: tuple[TableName, str, pa.Schema, tuple[str, ...]]
 ) -> _PlannedTable:
     return _PlannedTable(*described, reopen(), token)

@@ -56,6 +56,10 @@ class ScannedTable(Protocol):
         """Project, schema and name."""
 
     @property
+    def table_id(self) -> str:
+        """Which of all tables that had the name; empty where the service does not say."""
+
+    @property
     def channel(self) -> Channel:
         """How the table calls."""
 
@@ -365,6 +369,7 @@ class Scan(Readable):
 
     def _session_request(self, split_options: SplitOptions) -> CreateReadSession:
         data_columns, partition_columns = self._wanted()
+        pinned = self.since if self.version is None else self.version
         return CreateReadSession(
             table=self.table.full_name,
             required_data_columns=data_columns,
@@ -376,6 +381,8 @@ class Scan(Readable):
             verbatim_types=True,
             version=self.version,
             since_version=self.since,
+            # A version's number means nothing in another table of the name.
+            table_id="" if pinned is None else self.table.table_id,
         )
 
     def _ready(self, name: TableName, session: ReadSessionReply) -> ReadSessionReply:
@@ -472,9 +479,7 @@ class Scan(Readable):
 
     def _rows_per_split(self, session: ReadSessionReply) -> int:
         """Rows that make about one split's bytes, from the session's own estimate."""
-        if self._connections == 1:
-            return max(1, session.record_count)
-        if session.estimated_bytes <= 0 or session.record_count <= 0:
+        if self._connections == 1 or min(session.estimated_bytes, session.record_count) <= 0:
             return max(1, session.record_count)
         row_bytes = max(1, session.estimated_bytes // session.record_count)
         return max(1, self._split_bytes // row_bytes)
@@ -483,9 +488,7 @@ class Scan(Readable):
 def session_of(scan: Scan, *, with_table_token: bool) -> ReadSessionReply:
     """What the service says to a session of a scan's rows, which the caller ends."""
     options = SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1)
-    return scan._session(  # noqa: SLF001  # of this module
-        options, with_table_token=with_table_token
-    )
+    return scan._session(options, with_table_token=with_table_token)  # noqa: SLF001  # ours
 
 
 def _count_column(table: ScannedTable) -> str:

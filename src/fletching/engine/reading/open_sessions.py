@@ -81,11 +81,16 @@ def pinned_version(
 
     Raises:
         VersionNotFoundError: it is still to come, or gone.
+        NoSuchTableError: it is of a table that had the name before.
         InvalidArgumentError: the changes begin after they end.
     """
     if request.version is None and request.since_version is None:
         return PinnedVersion(
             table.version, table.schema_version, table.rows, table.bytes, table.segments
+        )
+    if request.table_id not in {"", table.id}:
+        raise NoSuchTableError(
+            f"table {table.name} was dropped, and there is another of its name since: its versions are others"
         )
     # Under the table's lock, so that retention raises the horizon before this looks or sees it pinned.
     locked = table_by_id(connection, table.id, lock=True)

@@ -462,6 +462,7 @@ class ReadSessions:
             arrow_schema=session.scan_schema.projection.schema_message,
             expiration_time_ms=int(session.row.expires_at * 1000),
             latest_version=session.row.table_version,
+            table_id=session.row.table_id,
         )
 
 

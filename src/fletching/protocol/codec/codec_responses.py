@@ -116,6 +116,8 @@ def _read_session(reply: ReadSession, _request: Request) -> _Json:
     }
     if reply.arrow_schema is not None:
         body["ArrowSchema"] = _text_of(reply.arrow_schema)
+    if reply.table_id:
+        body["TableId"] = reply.table_id
     if reply.session_token is not None:
         body["SessionToken"] = reply.session_token
     if reply.details is not None:
@@ -356,6 +358,7 @@ def _to_read_session(body: _Json, _request: Request, token: str) -> Response:
         arrow_schema=_bytes_field(body, "ArrowSchema"),
         expiration_time_ms=_get(body, "ExpirationTime", int, 0),
         latest_version=_get(body, "LatestVersion", int, -1),
+        table_id=_get(body, "TableId", str, ""),
         message=_get(body, "Message", str, ""),
         route_token=token,
         session_token=_optional(body, "SessionToken", str),

@@ -324,6 +324,7 @@ _CREATE_READ_SESSION = RequestTable(
         _SOURCES,
         Field("version", "Version", Integer(least=-(2**62)), (JSON,), sparse=True),
         Field("since_version", "SinceVersion", Integer(least=-(2**62)), (JSON,), sparse=True),
+        Field("table_id", "TableId", Text(MAX_TOKEN), (JSON,), sparse=True),
         Field("with_token", "WithToken", Flag(), (JSON,), sparse=True),
         Field("with_table_token", "WithTableToken", Flag(), (JSON,), sparse=True),
         Field("with_splits", "WithSplits", Flag(), (JSON,), sparse=True),

@@ -111,6 +111,9 @@ class CreateReadSession(TableRequest, frozen=True, kw_only=True):
     since_version: int | None = None
     """Ours (extension field ``SinceVersion``): read the changes of the versions above this one, up to
     ``version``, with the columns ``_change_type``, ``_commit_version`` and ``_commit_timestamp``."""
+    table_id: str = ""
+    """Ours (extension field ``TableId``), with ``version`` or ``since_version``: whose versions they are.
+    Of a table that was dropped and made anew the same numbers are others. Any table's if empty."""
     first_split: bool = False
     """Ours (extension field ``FirstSplit``): let the reply go on with the rows of split 0, which saves
     a round trip. A service may answer without them."""

@@ -64,6 +64,8 @@ class ReadSession(Response, frozen=True, kw_only=True):
     """Ours (extension field ``ArrowSchema``, base64): the exact schema message of the replies."""
     expiration_time_ms: int = 0
     latest_version: int = -1
+    table_id: str = ""
+    """Ours (extension field ``TableId``): whose version that is."""
     message: str = ""
     route_token: str = ""
     session_token: str | None = None
