@@ -106,7 +106,6 @@ def filled(connected: Any) -> fletching.Table:
 
 BOTH = ("TableCreateReadSession", True)
 SESSION = ("TableCreateReadSession", False)
-LOOK = ("TableGetReadSession", False)
 READ = ("TableRead", False)
 
 
@@ -133,8 +132,8 @@ def test_where_it_does_not_help_or_cannot_be_it_is_not_done(
     filled: fletching.Table, connected: Any, watched: Watched
 ) -> None:
     (split,) = filled.scan().splits()
-    # What the splits hold is asked for beside the session.
-    assert watched.actions == [SESSION, LOOK]
+    # What the splits hold comes with the session.
+    assert watched.actions == [SESSION]
     assert split.to_table().num_rows == 100
     assert filled.scan(limit=5).to_table().num_rows == 5
     # How many connections there are otherwise follows from the link, as it was while the table was filled.
@@ -143,7 +142,7 @@ def test_where_it_does_not_help_or_cannot_be_it_is_not_done(
     first = filled.scan(filter="n < 3", limit=2).with_options(connections=1)
     assert first.to_table()["n"].to_pylist() == [0, 1]
     # A filter brings its rows with the session; a scan that asks for splits or few rows does not.
-    assert watched.actions == [SESSION, LOOK, READ, SESSION, READ, BOTH, BOTH]
+    assert watched.actions == [SESSION, READ, SESSION, READ, BOTH, BOTH]
     watched.actions.clear()
     for options in ({"compression": "zstd"}, {"lz4_stream": True}):
         assert connected(**options).table("t").to_table().num_rows == 100
