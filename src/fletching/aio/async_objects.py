@@ -342,6 +342,7 @@ class AsyncTable(AsyncObject, of=blocking.Table):
     _left_out = _READERS
     _wrapped: blocking.Table
     full_name: TableName
+    table_id: str
     name: str
     schema: pa.Schema
     data_schema: pa.Schema
