@@ -255,8 +255,12 @@ class Scan(Readable):
         details = session.details
         if details is None and session.splits_count > 0:
             # A service that was still preparing it, or is older, may say it of the session.
-            look = GetReadSession(table=self.table.full_name, session_id=session.session_id)
-            look = msgspec.structs.replace(look, with_splits=True, with_partitions=partitioned)
+            look = GetReadSession(
+                table=self.table.full_name,
+                session_id=session.session_id,
+                with_splits=True,
+                with_partitions=partitioned,
+            )
             details = self.channel.call(look, ReadSessionReply).details
         indexes = [{"index": index} for index in range(session.splits_count)]
         return self._split_list(session, indexes, details)
@@ -412,15 +416,11 @@ class Scan(Readable):
         columns = self._asked
         if columns is None:
             return (), ()
+        # The service takes no columns for all columns: one is asked for and left out here.
+        columns = columns or (_count_column(self.table),)
         partition_names = {name.casefold() for name in self.table.partition_columns}
         data = tuple(name for name in columns if name.casefold() not in partition_names)
         partitions = tuple(name for name in columns if name.casefold() in partition_names)
-        if not data and not partitions:
-            # The service takes no columns for all columns: one is asked for and left out here.
-            smallest = _count_column(self.table)
-            return (
-                ((), (smallest,)) if smallest.casefold() in partition_names else ((smallest,), ())
-            )
         return data, partitions
 
     @property
