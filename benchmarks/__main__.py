@@ -101,7 +101,10 @@ def _check(run: Run, names: tuple[str, ...], *, some: bool) -> int:
 
     What a change made slower stays below in all of them.
     """
-    record = promised.load_record()
+    processor = report.environment()["processor"]
+    record = promised.expected(processor)
+    if processor not in promised.load_records():
+        print(f"nothing is recorded for {processor!r}: the least of all records counts")
     best: dict[str, float] = {}
     complaints: list[str] = []
     for number in range(CHECK_RUNS):
@@ -135,15 +138,21 @@ def _record(run: Run, names: tuple[str, ...], runs: int) -> int:
     environment = report.environment()
     if environment["load_before"] > environment["cores"]:
         print("others use this machine: what is recorded now will let much pass", file=sys.stderr)
-    before = promised.load_record()
+    records = promised.load_records()
+    processor = environment["processor"]
+    before = records.get(processor, {}).get("medians", {})
     for number in range(runs):
         for name, value in promised.compute(_ask(_apart(run, number), names)).items():
             found.setdefault(name, []).append(value)
         # What was not asked keeps its record. Written after each run, so that one that is broken off
         # leaves what the others found.
         medians = {name: round(statistics.median(values), 3) for name, values in found.items()}
-        facts = {"environment": environment, "runs": number + 1, "medians": before | medians}
-        promised.RECORD.write_text(json.dumps(facts, indent=1) + "\n")
+        records[processor] = {
+            "environment": environment,
+            "runs": number + 1,
+            "medians": before | medians,
+        }
+        promised.RECORD.write_text(json.dumps(records, indent=1) + "\n")
         print(_ratio_table(before | medians))
     return 0
 

@@ -1,7 +1,9 @@
 """The ratios that are promised, from one run's results, and the check against recorded medians.
 
 Ratios only: absolute times belong to a machine and an hour. A ratio is recorded as the median of
-several runs; a run fails the check where one has fallen by more than a third below its record.
+several runs, for each kind of processor: what copying, a system call and an instruction cost beside
+each other differs between two kinds by more than a change of the code should pass with. A run fails
+the check where a ratio has fallen by more than a third below its record.
 """
 
 from __future__ import annotations
@@ -10,12 +12,13 @@ import json
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.remote import AT_REST, SEGMENTS
 from benchmarks.rounds import Result
 from fletching.range_joining import BYTES_PER_REQUEST
 
-__all__ = ["CHECKED", "RECORD", "TARGETS", "compute", "fallen", "load_record"]
+__all__ = ["CHECKED", "RECORD", "TARGETS", "compute", "expected", "fallen", "load_records"]
 
 RECORD = Path(__file__).parent / "recorded_ratios.json"
 ALLOWED_FALL = 1 / 3
@@ -676,12 +679,24 @@ def _processor_time(
         found[f"{label}{PROCESSOR_TIME}"] = others / mine
 
 
-def load_record() -> dict[str, float]:
-    """The recorded medians; empty before the first record."""
+def load_records() -> dict[str, dict[str, Any]]:
+    """What was recorded, by the kind of processor: ``environment``, ``runs`` and ``medians``."""
     if not RECORD.exists():
         return {}
-    record: dict[str, float] = json.loads(RECORD.read_text())["medians"]
-    return record
+    records: dict[str, dict[str, Any]] = json.loads(RECORD.read_text())
+    return records
+
+
+def expected(processor: str) -> dict[str, float]:
+    """The medians that were recorded on this kind of processor; on another, the least of all kinds."""
+    records = {kind: each["medians"] for kind, each in load_records().items()}
+    if processor in records:
+        return dict(records[processor])
+    least: dict[str, float] = {}
+    for medians in records.values():
+        for name, value in medians.items():
+            least[name] = min(value, least.get(name, value))
+    return least
 
 
 def fallen(ratios: dict[str, float], record: dict[str, float], *, some: bool = False) -> list[str]:

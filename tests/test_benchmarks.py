@@ -187,7 +187,10 @@ def test_a_record_that_is_broken_off_keeps_what_was_found(
 ) -> None:
     command = importlib.import_module("benchmarks.__main__")
     monkeypatch.setattr(benchmarks.ratios, "RECORD", tmp_path / "record.json")
-    (tmp_path / "record.json").write_text('{"medians": {"read / PyODPS": 1.5}}')
+    processor = benchmarks.report.environment()["processor"]
+    others = {"another kind": {"medians": {"read / PyODPS": 9.0}}}
+    before = others | {processor: {"medians": {"read / PyODPS": 1.5}}}
+    (tmp_path / "record.json").write_text(json.dumps(before))
     speeds = iter([2.0, 3.0])
 
     def asked(_run: Any, _names: Any) -> list[Any]:
@@ -201,15 +204,35 @@ def test_a_record_that_is_broken_off_keeps_what_was_found(
     run = small_run(benchmarks, tmp_path)
     with pytest.raises((StopIteration, RuntimeError)):
         command._record(run, ("read",), 3)
-    record = json.loads((tmp_path / "record.json").read_text())
+    records = json.loads((tmp_path / "record.json").read_text())
+    assert records.pop("another kind") == others["another kind"]
+    (record,) = records.values()
     assert record["runs"] == 2
     assert record["medians"] == {"read / PyODPS": 1.5, "read / Flight DoGet": 2.5}
 
 
+def test_a_ratio_is_expected_as_its_kind_of_processor_reached_it(
+    benchmarks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmarks.ratios, "RECORD", tmp_path / "record.json")
+    assert benchmarks.ratios.expected("A") == {}
+    records = {
+        "A": {"medians": {"read / PyODPS": 1.5, "read / raw socket": 0.9}},
+        "B": {"medians": {"read / PyODPS": 1.2, "tunnel: read Arrow / records": 3.0}},
+    }
+    (tmp_path / "record.json").write_text(json.dumps(records))
+    assert benchmarks.ratios.expected("A") == records["A"]["medians"]
+    assert benchmarks.ratios.expected("C") == {
+        "read / PyODPS": 1.2,
+        "read / raw socket": 0.9,
+        "tunnel: read Arrow / records": 3.0,
+    }
+
+
 def test_what_is_checked_is_promised(benchmarks: Any) -> None:
     assert set(benchmarks.ratios.CHECKED) <= set(benchmarks.ratios.TARGETS)
-    record = benchmarks.ratios.load_record()
-    assert set(record) <= set(benchmarks.ratios.TARGETS)
+    for record in benchmarks.ratios.load_records().values():
+        assert set(record["medians"]) <= set(benchmarks.ratios.TARGETS)
 
 
 def test_the_corpus_is_the_same_each_time(benchmarks: Any) -> None:
