@@ -56,6 +56,21 @@ def test_connections_are_kept_and_say_what_they_sent_over(
     assert len(used) == 1
 
 
+def test_clearing_closes_what_somebody_still_refers_to(
+    peer: Any, manager: urllib3.PoolManager
+) -> None:
+    reply = manager.urlopen("GET", peer.url + "/", **OPTIONS)
+    connection = reply.connection
+    assert isinstance(connection, ReplyConnection)
+    reply.read()
+    reply.release_conn()
+    pool = manager.connection_from_url(peer.url)  # as the error of a broken exchange does
+    assert connection.sock is not None
+    manager.clear()
+    assert connection.sock is None
+    assert pool.pool is None
+
+
 def test_certificates_are_those_that_were_named(tmp_path: Path) -> None:
     file = str(tmp_path / "authorities.pem")
     for named, proxy in ((file, None), (None, None), (file, "http://127.0.0.1:9")):

@@ -382,5 +382,8 @@ def make_pool_manager(
         if proxy is None
         else urllib3.ProxyManager(proxy, **settings)
     )
+    # urllib3 lets go of the pools that it clears, and they close when nobody refers to them. The errors of
+    # exchanges that were broken off do, in circles that the garbage collector finds at some time.
+    manager.pools.dispose_func = HTTPConnectionPool.close
     manager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
     return manager
