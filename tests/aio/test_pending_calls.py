@@ -92,6 +92,36 @@ def test_cancelling_a_task_ends_its_call_and_no_other() -> None:
     gc.collect()
 
 
+def test_a_slow_call_leaves_what_others_learnt_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, renamed = threading.Event(), threading.Event()
+    count = fletching.Table.count_rows
+
+    def slow(table: fletching.Table) -> int:
+        found = count(table)
+        begun.set()
+        assert renamed.wait(PROMPT)
+        return found
+
+    async def main() -> None:
+        async with fletching.aio.connect(tmp_path / "data", create=True) as client:
+            table = await client.create_table("t", {"n": [1, 2]})
+            with monkeypatch.context() as patch:
+                patch.setattr(fletching.Table, "count_rows", slow)
+                slow_count = asyncio.create_task(_await(table.count_rows()))
+                assert await asyncio.to_thread(begun.wait, PROMPT)
+            await table.rename("u")
+            await table.add_columns("s STRING")
+            renamed.set()
+            assert await slow_count == 2
+            assert table.name == "u"
+            assert table.schema.names == ["n", "s"]
+            assert await table.count_rows() == 2
+
+    asyncio.run(main())
+
+
 def test_leaving_a_read_early_leaves_nothing_behind(server: Any) -> None:
     async def main() -> None:
         async with fletching.aio.connect(server.url, "early", create=True, **KEY) as client:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack, cast
 
 import pyarrow as pa
@@ -411,11 +411,11 @@ class AsyncTable(AsyncObject, of=blocking.Table):
     def _scoped(self) -> tuple[object, Cancellation]:
         return copied(self._wrapped)
 
-    def _after(self, target: object) -> None:
-        # A call may have learnt of new columns.
-        channel = self._wrapped.channel
-        self._wrapped.__dict__.update(target.__dict__)
-        self._wrapped.channel = channel
+    def _after(self, target: object, before: Mapping[str, object]) -> None:
+        # What the call has learnt, such as a new name or new columns. The rest is as old as the
+        # call's beginning, and another call may have learnt better meanwhile.
+        learnt = {key: each for key, each in vars(target).items() if each is not before.get(key)}
+        vars(self._wrapped).update(learnt)
 
 
 class AsyncClient(AsyncObject, of=blocking.Client):

@@ -114,10 +114,11 @@ class AsyncObject:
 
         async def begin() -> Any:
             target, scope = self._scoped()
+            before = dict(getattr(target, "__dict__", ()))
             result = await in_thread(
                 self._pool, scope, lambda: getattr(target, name)(*arguments, **named)
             )
-            self._after(target)
+            self._after(target, before)
             return self if result is target else _wrap(result, self._pool, scope)
 
         return Pending(begin)
@@ -126,8 +127,8 @@ class AsyncObject:
         """The object for one call, and what breaks that off. Objects with a state have one for all."""
         return self._wrapped, self._scope
 
-    def _after(self, target: object) -> None:
-        """A call on the object for one call has ended."""
+    def _after(self, target: object, before: Mapping[str, object]) -> None:
+        """A call on the object for one call has ended; ``before`` it, that had these attributes."""
 
     if not TYPE_CHECKING:  # it would take any name
 
