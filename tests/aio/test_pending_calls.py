@@ -99,10 +99,10 @@ def test_a_slow_call_leaves_what_others_learnt_meanwhile(
     count = fletching.Table.count_rows
 
     def slow(table: fletching.Table) -> int:
-        found = count(table)
+        rows = count(table)
         begun.set()
         assert renamed.wait(PROMPT)
-        return found
+        return rows
 
     async def main() -> None:
         async with fletching.aio.connect(tmp_path / "data", create=True) as client:
