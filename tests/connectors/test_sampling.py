@@ -38,34 +38,42 @@ orders = st.builds(
 )
 
 
-@given(order=orders, count=st.integers(1, 7), by_rows=st.booleans())
-def test_readers_share_every_row_once(order: EpochOrder, count: int, by_rows: bool) -> None:
-    shares = order.shares(order.everything(), count, by_rows=by_rows, equal=False)
+units = st.none() | st.integers(1, 9)
+
+
+@given(order=orders, count=st.integers(1, 7), unit=units)
+def test_readers_share_every_row_once(order: EpochOrder, count: int, unit: int | None) -> None:
+    shares = order.shares(order.everything(), count, unit=unit)
     assert len(shares) == count
     result = [rows_of(order, share) for share in shares]
     assert sorted(row for rows in result for row in rows) == list(range(order.rows))
-    if by_rows:
-        assert max(map(len, result)) - min(map(len, result)) <= 1
+    if unit is not None:
+        assert max(map(len, result)) - min(map(len, result)) <= unit
+        # No reader but the last that has rows has a part of a unit.
+        assert sum(-(-len(rows) // unit) for rows in result) == -(-order.rows // unit)
 
 
-@given(order=orders, count=st.integers(1, 7))
-def test_equal_shares_leave_out_less_than_one_row_a_reader(order: EpochOrder, count: int) -> None:
-    shares = order.shares(order.everything(), count, by_rows=True, equal=True)
+@given(order=orders, count=st.integers(1, 7), unit=st.integers(1, 9))
+def test_equal_shares_leave_out_less_than_one_unit_a_reader(
+    order: EpochOrder, count: int, unit: int
+) -> None:
+    shares = order.shares(order.everything(), count, unit=unit, equal=True)
     result = [rows_of(order, share) for share in shares]
-    assert {len(rows) for rows in result} == {order.rows // count}
-    assert len({row for rows in result for row in rows}) == order.rows // count * count
+    each = order.rows // unit // count * unit
+    assert {len(rows) for rows in result} == {each}
+    assert len({row for rows in result for row in rows}) == each * count
 
 
 @given(
     order=orders,
     counts=st.tuples(st.integers(1, 5), st.integers(1, 5)),
-    by_rows=st.booleans(),
+    unit=units,
     data=st.data(),
 )
 def test_an_interrupted_epoch_goes_on_with_any_number_of_readers(
-    order: EpochOrder, counts: tuple[int, int], by_rows: bool, data: st.DataObject
+    order: EpochOrder, counts: tuple[int, int], unit: int | None, data: st.DataObject
 ) -> None:
-    first = order.shares(order.everything(), counts[0], by_rows=by_rows, equal=False)
+    first = order.shares(order.everything(), counts[0], unit=unit)
     read: list[int] = []
     remaining: list[Interval] = []
     for share in first:
@@ -74,7 +82,7 @@ def test_an_interrupted_epoch_goes_on_with_any_number_of_readers(
         read.extend(rows[:taken])
         remaining.extend(order.advanced(share, _position(order, share, taken)))
     remaining = remaining_of([(*each.start, *each.end) for each in remaining])
-    second = order.shares(remaining, counts[1], by_rows=by_rows, equal=False)
+    second = order.shares(remaining, counts[1], unit=unit)
     rest = [row for share in second for row in rows_of(order, share)]
     assert sorted(read + rest) == list(range(order.rows))
 

@@ -164,6 +164,41 @@ def test_every_row_once(table: Table, shuffle: bool, workers: int) -> None:
     assert (again != first) is shuffle
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than processors
+@pytest.mark.parametrize("client", ["embedded"], indirect=True)
+@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    ("size", "world_size", "options"),
+    [
+        (None, 1, {}),
+        (64, 1, {"shuffle": True}),
+        (64, 1, {"drop_last": True}),
+        (64, 3, {}),
+        (30, 3, {"drop_last": True, "shuffle": True}),
+        (999, 1, {}),
+        (5000, 2, {"drop_last": True}),
+    ],
+    ids=str,
+)
+def test_a_loader_yields_as_many_as_its_length(
+    table: Table, workers: int, size: int | None, world_size: int, options: dict[str, Any]
+) -> None:
+    read: list[int] = []
+    for rank in range(world_size):
+        dataset = FletchingDataset(
+            table, size, columns=["id"], chunk_rows=10, rank=rank, world_size=world_size, **options
+        )
+        loader = DataLoader(dataset, batch_size=None, num_workers=workers)
+        batches = [batch["id"].reshape(-1).tolist() for batch in loader]
+        assert len(loader) == len(batches)
+        if "drop_last" in options:
+            assert [len(batch) for batch in batches] == [size] * (ROWS // world_size // (size or 1))
+        read += itertools.chain(*batches)
+    assert len(set(read)) == len(read)
+    if "drop_last" not in options:
+        assert sorted(read) == list(range(ROWS))
+
+
 def test_ranks_share_the_rows(table: Table) -> None:
     def of(rank: int, **options: Any) -> list[int]:
         return ids_of(

@@ -102,27 +102,28 @@ class EpochOrder:
         return [Interval(Position(0, 0), Position(self.blocks, 0))] if self.rows else []
 
     def shares(
-        self, intervals: Sequence[Interval], count: int, *, by_rows: bool, equal: bool
+        self, intervals: Sequence[Interval], count: int, *, unit: int | None, equal: bool = False
     ) -> list[list[Interval]]:
         """Divides intervals among readers, in order.
 
         Args:
             intervals: what is to be read.
             count: how many readers.
-            by_rows: cut inside blocks, so that shares differ by one row at most: possible where a
-                block's rows are known without reading. Else blocks stay whole.
-            equal: leave out the last rows (fewer than `count`) that would make shares differ.
+            unit: rows that stay together, so that shares differ by as many at most: 1, or those of a
+                batch. None keeps blocks whole, whose rows only reading tells where there is a filter.
+            equal: leave out the last units (fewer than `count`) that would make shares differ.
         """
         runs = [run_ for interval in intervals for run_ in self._by_block(interval)]
-        if not by_rows:
+        if unit is None:
             bounds = [len(runs) * each // count for each in range(count + 1)]
             return [_joined(runs[start:end], self) for start, end in itertools.pairwise(bounds)]
         lengths = [self._length(run_) for run_ in runs]
         total = sum(lengths)
         if equal:
-            bounds = [total // count * each for each in range(count + 1)]
+            bounds = [total // unit // count * unit * each for each in range(count + 1)]
         else:
-            bounds = [total * each // count for each in range(count + 1)]
+            units = -(-total // unit)
+            bounds = [min(units * each // count * unit, total) for each in range(count + 1)]
         return [
             _joined(_cut(runs, lengths, start, end), self)
             for start, end in itertools.pairwise(bounds)

@@ -181,20 +181,17 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
     def __len__(self) -> int:
         """Batches (or rows, without a batch size) of this rank's share of a whole epoch.
 
+        With any number of workers, since these share whole batches.
+
         Raises:
             TypeError: a filter decides, which only reading tells.
         """
         if self._snapshot.filtered:
             raise TypeError("with a filter, only reading tells how many rows there are")
-        rank, world_size = self._rank_and_size()
         order = self._order()
-        shares = order.shares(order.everything(), world_size, by_rows=True, equal=self._drop_last)
-        info = get_worker_info()
-        workers = 1 if info is None else info.num_workers
-        total = 0
-        for share in order.shares(shares[rank], workers, by_rows=True, equal=False):
-            total += self._batch_count(order.rows_of(share))
-        return total
+        rows = order.rows_of(self._share_of_rank(order, order.everything()))
+        size = self._batch_size or 1
+        return rows // size if self._drop_last else -(-rows // size)
 
     def state_dict(self) -> State:
         """What this reader has still to read of its epoch, as JSON-able values.
@@ -315,18 +312,19 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
     def _share(self, order: EpochOrder) -> list[Interval]:
         if self._resumed is not None and not self._shared:
             return self._resumed
-        rank, world_size = self._rank_and_size()
-        info = get_worker_info()
-        worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
-        by_rows = not self._snapshot.filtered
         whole = order.everything() if self._resumed is None else self._resumed
-        share = order.shares(whole, world_size, by_rows=by_rows, equal=self._drop_last)[rank]
-        return order.shares(share, workers, by_rows=by_rows, equal=False)[worker]
+        share = self._share_of_rank(order, whole)
+        info = get_worker_info()
+        if info is None:
+            return share
+        # Whole batches, so that no worker but the last has a short one.
+        unit = None if self._snapshot.filtered else self._batch_size or 1
+        return order.shares(share, info.num_workers, unit=unit)[info.id]
 
-    def _batch_count(self, rows: int) -> int:
-        if self._batch_size is None:
-            return rows
-        return rows // self._batch_size if self._drop_last else -(-rows // self._batch_size)
+    def _share_of_rank(self, order: EpochOrder, whole: Sequence[Interval]) -> list[Interval]:
+        rank, world_size = self._rank_and_size()
+        unit = None if self._snapshot.filtered else 1
+        return order.shares(whole, world_size, unit=unit, equal=self._drop_last)[rank]
 
     def _check_columns(self) -> None:
         names = set(self._snapshot.schema.names)
