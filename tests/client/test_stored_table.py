@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 import fletching
+from fletching.client.table_schemas import table_schemas
 from fletching.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
@@ -15,6 +16,7 @@ from fletching.errors import (
     NoSuchTableError,
     UsageError,
 )
+from fletching.protocol.messages.admin import TableInfo
 from fletching.types import PartitionSpec
 
 SCHEMA = pa.schema([("id", pa.int64()), pa.field("text", pa.string(), nullable=False)])
@@ -29,6 +31,25 @@ def test_the_schema_is_data_columns_then_partition_columns(client: fletching.Cli
     assert table.name == "t"
     assert str(table.full_name) == f"{client.project}.default.t"
     assert repr(table) == f"<Table {client.project}.default.t (id, text, pt, region)>"
+
+
+def test_a_table_that_another_thread_reloads_is_never_half_new(
+    client: fletching.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = client.create_table("t", SCHEMA, partition_by=["pt"])
+    client.table("t").add_columns("more STRING")
+    before = table.info, table.schema, table.data_schema
+    meanwhile = []
+
+    def slow_schemas(info: TableInfo) -> tuple[pa.Schema, pa.Schema]:
+        meanwhile.append((table.info, table.schema, table.data_schema))
+        return table_schemas(info)
+
+    monkeypatch.setattr("fletching.client.stored_table.table_schemas", slow_schemas)
+    table.reload()
+    assert meanwhile == [before]
+    assert table.schema.names == ["id", "text", "more", "pt"]
+    assert table.info != before[0]
 
 
 def test_counts(client: fletching.Client) -> None:

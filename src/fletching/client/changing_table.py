@@ -134,7 +134,7 @@ class ChangingTable(StoredTable):
                 )
             )
 
-        of_blobs = {f.name.casefold() for f in self._data_schema if contains_blob(f.type)}
+        of_blobs = {f.name.casefold() for f in self.data_schema if contains_blob(f.type)}
         blobs = {name: given[name] for name in given if name.casefold() in of_blobs}
         if all(value is None for value in blobs.values()):
             return changed(given)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Self, Unpack
+from typing import NamedTuple, Self, Unpack
 
 import pyarrow as pa
 
@@ -58,6 +58,14 @@ Moment = int | str | dt.datetime
 _EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
 
 
+class _Known(NamedTuple):
+    """What the catalog said at one time: replaced as a whole, since other threads look at it meanwhile."""
+
+    info: TableInfo
+    data_schema: pa.Schema
+    schema: pa.Schema
+
+
 class StoredTable:
     """The part of a `Table` that says what it is, reads its rows and takes new ones; not made by itself.
 
@@ -72,8 +80,7 @@ class StoredTable:
         self._set(info)
 
     def _set(self, info: TableInfo) -> None:
-        self._info = info
-        self._data_schema, self._schema = table_schemas(info)
+        self._known = _Known(info, *table_schemas(info))
 
     # --- what it is --------------------------------------------------------------------------
 
@@ -85,7 +92,7 @@ class StoredTable:
     @property
     def table_id(self) -> str:
         """Which of all tables that had the name, one after the other; empty where the service does not say."""
-        return self._info.table_id
+        return self.info.table_id
 
     @property
     def schema(self) -> pa.Schema:
@@ -93,22 +100,23 @@ class StoredTable:
 
         As of when the object was made, or of the last `reload`.
         """
-        return self._schema
+        return self._known.schema
 
     @property
     def data_schema(self) -> pa.Schema:
         """The data columns alone."""
-        return self._data_schema
+        return self._known.data_schema
 
     @property
     def partition_columns(self) -> tuple[str, ...]:
         """The names of the partition columns, in order; empty for a table without partitions."""
-        return tuple(self._schema.names[len(self._data_schema) :])
+        _, data_schema, schema = self._known
+        return tuple(schema.names[len(data_schema) :])
 
     @property
     def info(self) -> TableInfo:
         """What the catalog knew of the table when the object was made, or at the last `reload`."""
-        return self._info
+        return self._known.info
 
     def reload(self) -> Self:
         """Asks the catalog again; returns the table itself.
@@ -135,7 +143,7 @@ class StoredTable:
 
     def with_options(self, **changes: Unpack[OptionChanges]) -> Self:
         """The same table with other options for all its calls (see `CallOptions`)."""
-        return type(self)(self.channel.changed(**changes), self._info)
+        return type(self)(self.channel.changed(**changes), self.info)
 
     def count_rows(
         self,
@@ -372,7 +380,7 @@ class StoredTable:
         if streams == 1 and self._takes_direct_appends:
             spec = PartitionSpec.parse(partition)
             bound = {name.casefold() for name, _ in spec}
-            schema = self._schema
+            info, _, schema = self._known
             if bound:
                 schema = pa.schema([f for f in schema if f.name.casefold() not in bound])
             if meter is not None:
@@ -380,7 +388,7 @@ class StoredTable:
             request = AppendRows(
                 table=self.full_name,
                 partition=spec,
-                schema_version=self._info.schema_version or None,
+                schema_version=info.schema_version or None,
                 if_version=if_version,
                 idempotency_key=idempotency_key,
             )
@@ -403,9 +411,9 @@ class StoredTable:
         Whether the service takes the coding of `lz4_stream` is known only once it has answered.
         """
         return bool(
-            self._info.table_id
+            self.info.table_id
             and not self.channel.options.lz4_stream
-            and not any(map(contains_blob, self._data_schema.types))
+            and not any(map(contains_blob, self.data_schema.types))
         )
 
     def with_uploads(
@@ -416,7 +424,7 @@ class StoredTable:
         def upload(column: str, contents: Sequence[object]) -> list[str]:
             return session.put_blobs(contents, column, partition=PartitionSpec.parse(partition))
 
-        return with_references(data, self._data_schema, upload)
+        return with_references(data, self.data_schema, upload)
 
     def write_session(
         self, partition: PartitionLike | None = None, overwrite: bool = False
@@ -432,12 +440,12 @@ class StoredTable:
             self.full_name,
             partition=PartitionSpec.parse(partition),
             overwrite=overwrite,
-            columns=self._info.schema,
+            columns=self.info.schema,
         )
 
     def open_write_session(self, session_id: str) -> WriteSession:
         """Joins a session that another process opened."""
-        return WriteSession(self.channel, self.full_name, session_id, columns=self._info.schema)
+        return WriteSession(self.channel, self.full_name, session_id, columns=self.info.schema)
 
     def stream_writer(
         self,
@@ -472,16 +480,16 @@ class StoredTable:
         )
 
     def _repr_html_(self) -> str:
-        info = self._info
+        info = self.info
         properties = {"rows": info.rows, "bytes": info.bytes, "comment": info.comment}
-        return html_view(str(self.full_name), properties, self._schema, self.partition_columns)
+        return html_view(str(self.full_name), properties, self.schema, self.partition_columns)
 
     def __repr__(self) -> str:
-        return f"<Table {self.full_name} ({', '.join(self._schema.names)})>"
+        return f"<Table {self.full_name} ({', '.join(self.schema.names)})>"
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickles by name and by what reopens the client."""
-        return _reopened, (type(self), self.channel.reopen, self._info)
+        return _reopened, (type(self), self.channel.reopen, self.info)
 
 
 def _names(columns: Iterable[str] | None) -> tuple[str, ...]:

@@ -237,7 +237,7 @@ class TableAsOf(Table):
     @property
     def version(self) -> int:
         """The version that is read."""
-        return self._info.version
+        return self.info.version
 
     def _set(self, info: TableInfo) -> None:
         super()._set(info)
@@ -260,7 +260,7 @@ class TableAsOf(Table):
         if version is not None:
             raise UsageError("the version is chosen already")
         result = super().scan(columns, partitions, filter, limit)
-        return dataclasses.replace(result, version=self._info.version)
+        return dataclasses.replace(result, version=self.info.version)
 
     def count_rows(
         self,
@@ -270,7 +270,7 @@ class TableAsOf(Table):
     ) -> int:
         """How many rows the version shows; see `Table.count_rows`."""
         if partition is None and filter is None:
-            return self._info.rows
+            return self.info.rows
         partitions = None if partition is None else [partition]
         scan = self.scan(columns=[], partitions=partitions, filter=filter)
         return sum(batch.num_rows for batch in scan.to_batches())
@@ -308,14 +308,16 @@ class _TableChanges(TableAsOf):
     def _set(self, info: TableInfo) -> None:
         super()._set(info)
         # As partition columns: constants of each part that come behind the others.
-        self._schema = pa.schema([*self._schema, *_CHANGE_FIELDS], metadata=self._schema.metadata)
+        schema = self.schema
+        schema = pa.schema([*schema, *_CHANGE_FIELDS], metadata=schema.metadata)
+        self._known = self._known._replace(schema=schema)
 
     def scan(self, *arguments: Any, **options: Any) -> Scan:
         """Describes a read of the changes."""
         return dataclasses.replace(super().scan(*arguments, **options), since=self.since)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopened_changes, (self.channel.reopen, self._info, self.since)
+        return _reopened_changes, (self.channel.reopen, self.info, self.since)
 
 
 def _reopened_changes(reopen: Reopening, info: TableInfo, since: int) -> _TableChanges:

@@ -76,10 +76,10 @@ def test_a_plan_reads_one_version_by_a_token(client: Client, server: Server) -> 
         assert inner.to_table().num_rows == 10
     assert far.count() == 60
     with pytest.raises(NoPermissionError):
-        fletching.Table(far.channel, table._info).append({"id": [1], "s": ["x"]})
+        fletching.Table(far.channel, table.info).append({"id": [1], "s": ["x"]})
     other = client.create_table("u", "id BIGINT")
     with pytest.raises(NoPermissionError):
-        fletching.Table(far.channel, other._info).scan().to_table()
+        fletching.Table(far.channel, other.info).scan().to_table()
 
 
 def test_a_plan_reads_its_table_and_no_other_that_has_the_name_later(client: Client) -> None:

@@ -130,7 +130,7 @@ def test_it_does_nothing_else(client: Client, server: Server) -> None:
     another = table.scan().session()
     holder = as_holder(client, token_of(session))
     # The table's description is not told, so that the holder's table is made of another's.
-    mine = fletching.Table(holder.channel, table._info)
+    mine = fletching.Table(holder.channel, table.info)
     refused: list[Any] = [
         lambda: holder.table("t"),
         holder.list_tables,
