@@ -44,7 +44,7 @@ def test_many_calls_are_under_way_at_once(server: Any) -> None:
 def test_the_loop_is_never_blocked() -> None:
     async def main(peer: ReplayPeer) -> None:
         client = await fletching.aio.connect(peer.url, **KEY)
-        task = asyncio.create_task(_await(client.list_tables()))
+        task = asyncio.create_task(client.list_tables())
         await _arrived(peer, 1)
         assert not task.done()
         await client.close()
@@ -62,14 +62,10 @@ async def _arrived(peer: ReplayPeer, requests: int) -> None:
         await asyncio.sleep(0.001)
 
 
-async def _await(pending: Any) -> Any:
-    return await pending
-
-
 def test_cancelling_a_task_ends_its_call_and_no_other() -> None:
     async def main(peer: ReplayPeer) -> None:
         async with fletching.aio.connect(peer.url, **KEY) as client:
-            tasks = [asyncio.create_task(_await(client.list_tables())) for _ in range(2)]
+            tasks = [asyncio.create_task(client.list_tables()) for _ in range(2)]
             await _arrived(peer, 2)
             tasks[0].cancel()
             started = time.monotonic()
@@ -81,7 +77,7 @@ def test_cancelling_a_task_ends_its_call_and_no_other() -> None:
             with contextlib.suppress(asyncio.CancelledError):
                 await tasks[1]
             with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(_await(client.list_tables()), 0.05)
+                await asyncio.wait_for(client.list_tables(), 0.05)
         for thread in threading.enumerate():
             if thread.name.startswith("fletching-aio"):
                 thread.join(PROMPT)
@@ -109,7 +105,7 @@ def test_a_slow_call_leaves_what_others_learnt_meanwhile(
             table = await client.create_table("t", {"n": [1, 2]})
             with monkeypatch.context() as patch:
                 patch.setattr(fletching.Table, "count_rows", slow)
-                slow_count = asyncio.create_task(_await(table.count_rows()))
+                slow_count = asyncio.create_task(table.count_rows())
                 assert await asyncio.to_thread(begun.wait, PROMPT)
             await table.rename("u")
             await table.add_columns("s STRING")
@@ -164,6 +160,26 @@ def test_a_call_begins_when_it_is_awaited_and_not_before(tmp_path: Path) -> None
             assert await client.list_tables() == []
             assert (await pending).name == "t"
             assert [str(each) for each in await client.list_tables()] == ["t"]
+
+    asyncio.run(main())
+
+
+def test_a_call_is_a_coroutine_that_is_awaited_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with fletching.aio.connect(tmp_path / "data", create=True) as client:
+            table = await client.create_table("t", {"n": [1]})
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(table.append({"n": [n]})) for n in (2, 3)]
+            assert [task.result() for task in tasks] == [1, 1]
+            append = table.append({"n": [4]})
+            await append
+            with pytest.raises(RuntimeError, match="already awaited"):
+                await append
+            assert await asyncio.wait_for(table.count_rows(), PROMPT) == 4
+            with pytest.warns(RuntimeWarning, match=r"AsyncTable.append' was never awaited"):
+                table.append({"n": [5]})
+            table.append({"n": [6]}).close()
+            assert await table.count_rows() == 4
 
     asyncio.run(main())
 

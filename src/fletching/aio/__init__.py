@@ -96,7 +96,7 @@ def connect(
     Arguments and errors are those of `fletching.connect`.
     """
 
-    async def begin() -> AsyncClient:
+    async def connected() -> AsyncClient:
         pool = ThreadPoolExecutor(MOST_CALLS, thread_name_prefix="fletching-aio")
         scope = Cancellation()
         opened = await in_thread(
@@ -120,4 +120,4 @@ def connect(
         )
         return AsyncClient(opened, pool, scope)
 
-    return Pending(begin)
+    return Pending(connected())

@@ -36,20 +36,36 @@ _T_co = TypeVar("_T_co", covariant=True)
 _END = object()
 
 
-class Pending(Generic[_T_co]):
-    """A call that begins when it is awaited, entered or iterated; once, in one of these ways."""
+class Pending(Coroutine[object, object, _T_co]):
+    """A call that begins when it is awaited, entered or iterated; once, in one of these ways.
 
-    def __init__(self, begin: Callable[[], Coroutine[object, object, _T_co]]) -> None:
-        self._begin = begin
+    It is a coroutine, so that ``asyncio.create_task`` and task groups take it, and that Python warns of a
+    call that was never awaited.
+    """
+
+    def __init__(self, coroutine: Coroutine[object, object, _T_co]) -> None:
+        self._coroutine = coroutine
         self._entered: Any = None
 
     def __await__(self) -> Generator[object, object, _T_co]:
         """Makes the call; its result."""
-        return self._begin().__await__()
+        return self._coroutine.__await__()
+
+    def send(self, value: object, /) -> object:
+        """As a coroutine's."""
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> object:
+        """As a coroutine's."""
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        """Lets go of a call that nobody is going to await."""
+        self._coroutine.close()
 
     async def __aenter__(self) -> _T_co:
         """Makes the call and enters its result: a session, a writer, a reader, a file."""
-        result = await self._begin()
+        result = await self
         self._entered = result
         await self._entered.__aenter__()
         return result
@@ -68,7 +84,7 @@ class Pending(Generic[_T_co]):
         return self._items()
 
     async def _items(self: Pending[AsyncItems[_I] | list[_I]]) -> AsyncIterator[_I]:
-        result = await self._begin()
+        result = await self
         if isinstance(result, AsyncItems):
             # Whoever leaves early leaves what is underneath, too.
             async with contextlib.aclosing(result.__aiter__()) as items:
@@ -112,7 +128,7 @@ class AsyncObject:
         arguments = [_unwrapped(each) for each in args]
         named = {key: _unwrapped(value) for key, value in words.items()}
 
-        async def begin() -> Any:
+        async def call() -> Any:
             target, scope = self._scoped()
             before = dict(getattr(target, "__dict__", ()))
             result = await in_thread(
@@ -121,7 +137,8 @@ class AsyncObject:
             self._after(target, before)
             return self if result is target else _wrap(result, self._pool, scope)
 
-        return Pending(begin)
+        call.__qualname__ = f"{type(self).__name__}.{name}"  # for Python's warning
+        return Pending(call())
 
     def _scoped(self) -> tuple[Any, Cancellation]:
         """The object for one call, and what breaks that off. Objects with a state have one for all."""
