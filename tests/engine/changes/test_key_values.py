@@ -106,7 +106,7 @@ def test_the_last_row_of_each_key_where_a_dictionary_has_a_value_twice() -> None
 def test_places_are_sorted_by_numbers_of_any_width(spread: int) -> None:
     """Also where numbers differ only in bits that give way to places."""
     random = np.random.default_rng(spread % 89)
-    for count in (1, 2, 700, 5_000):
+    for count in (1, 2, 700, 5_000, 40_000):
         numbers = random.integers(0, spread, count, dtype=np.uint64, endpoint=True)
         numbers[::3] ^= np.uint64(1)
         numbers[1::7] = numbers[random.integers(0, count, len(numbers[1::7]))]
@@ -124,6 +124,25 @@ def test_texts_of_one_length_have_the_numbers_they_have_among_others() -> None:
         mixed = key_numbers([pa.array([*texts, "x" * 25, ""])], SEED).tolist()
         assert alike == mixed[: len(texts)]
         assert len(set(alike)) == len(set(texts))
+
+
+@pytest.mark.parametrize("prefix", ["", "8 bytes ", "key of the row "])
+def test_texts_that_begin_alike_have_the_numbers_they_have_among_others(prefix: str) -> None:
+    """In many rows, too, and behind a column of which all rows have the same value."""
+    texts = [f"{prefix}{number // 20_000:05d}{number:05d}" for number in range(40_000)]
+    once = pa.array(["one"] * len(texts) + ["other"])
+    column = pa.array([*texts, "x" * 40])
+    whole = key_numbers([column], SEED), key_numbers([once, column], SEED)
+    # The longer text at the end is not in these: all are of one length.
+    length = len(texts)
+    assert (key_numbers([pa.array(texts)], SEED) == whole[0][:length]).all()
+    assert (key_numbers([once[:length], column[:length]], SEED) == whole[1][:length]).all()
+    for chosen in (slice(0, 5), slice(16_380, 16_390), slice(39_998, 40_001)):
+        mixed = pa.array([*column[chosen].to_pylist(), ""])
+        assert (key_numbers([mixed], SEED)[:-1] == whole[0][chosen]).all()
+    same = key_numbers([pa.array(["same"] * 3)], SEED)
+    assert set(same.tolist()) == set(key_numbers([pa.array(["same", "longer"])], SEED)[:1].tolist())
+    assert len(set(whole[0].tolist())) == len(texts) + 1
 
 
 def test_keys_are_compared_by_their_values() -> None:

@@ -17,6 +17,7 @@ from fletching.errors import InvalidArgumentError
 from fletching.protocol.types.row_selection import plain_values
 
 __all__ = [
+    "ascend",
     "check_key_type",
     "is_exact",
     "joined_columns",
@@ -38,8 +39,10 @@ _SHIFT_1, _SHIFT_2, _SHIFT_3 = np.uint64(30), np.uint64(27), np.uint64(31)
 _MASKS = np.array([(1 << 8 * count) - 1 for count in range(9)], dtype=np.uint64)
 """What of a word are its first bytes, by how many."""
 
-_BLOCK_ROWS = 1 << 13
+_BLOCK_ROWS = 1 << 14
 """Rows that are mixed at a time: what all passes work on stays in a core's own cache."""
+
+_FEW_NUMBERS = 1 << 10
 
 
 def check_key_type(name: str, data_type: pa.DataType) -> None:
@@ -178,12 +181,47 @@ def _mixer(column: pa.Array) -> Callable[[_U64, int, _U64], None]:
     offsets = np.frombuffer(offsets_buffer, dtype="<i8" if wide else "<i4")
     offsets = offsets[column.offset : column.offset + len(column) + 1]
     values = np.frombuffer(b"" if data is None else data, dtype=np.uint8)
+    held = np.empty(min(_BLOCK_ROWS, len(column)), dtype=np.uint64)
 
     def mix_texts(total: _U64, start: int, scratch: _U64) -> None:
-        ends = offsets[start : start + len(total) + 1].astype(np.int64)
-        _mix_texts(total, ends, values, scratch)
+        ends = offsets[start : start + len(total) + 1]
+        lengths = ends[1:] - ends[:-1]
+        first, end, length = int(ends[0]), int(ends[-1]), int(lengths[0])
+        if (lengths == length).all():
+            _mix_equal_lengths(total, length, values[first:], held[: len(total)], scratch)
+        else:
+            _mix_texts(total, ends.astype(np.int64) - first, values[first:end], scratch)
 
     return mix_texts
+
+
+def _mix_equal_lengths(
+    total: _U64, length: int, values: NDArray[np.uint8], words: _U64, scratch: _U64
+) -> None:
+    """Mixes in texts of one length, as those made of numbers mostly are: words lie at equal distances.
+
+    As long as all rows have the same number and the same word, as where texts begin alike, the word is mixed
+    into one of them.
+    """
+    alike = bool(total[0] == total[-1] and (total == total[0]).all())
+    end = len(total) * length
+    if end + 8 > len(values):
+        # Some bytes more, so that the last word of the last row can be read as eight.
+        values = np.append(values[:end], np.zeros(8, dtype=np.uint8))
+    _mix(total[:1] if alike else total, np.uint64(length), scratch)
+    for at in range(0, length, 8):
+        words[:] = np.ndarray(
+            len(total), dtype="<u8", buffer=values.data, offset=at, strides=(length,)
+        )
+        if length - at < 8:
+            words &= _MASKS[length - at]
+        if alike and not (words == words[0]).all():
+            total[:] = total[0]
+            alike = False
+        count = 1 if alike else len(total)
+        _mix(total[:count], words[:count], scratch)
+    if alike:
+        total[:] = total[0]
 
 
 def _mix_texts(
@@ -192,23 +230,13 @@ def _mix_texts(
     """Mixes in bytes, eight at a time: every pass takes the next word of all rows that have one."""
     lengths = np.diff(offsets)
     _mix(total, lengths.view(np.uint64), scratch)
-    first, end = int(offsets[0]), int(offsets[-1])
     # Some bytes more, so that the last word of the last row can be read as eight.
-    padded = np.zeros(end - first + 8, dtype=np.uint8)
-    padded[: end - first] = values[first:end]
-    least, most = int(lengths.min()), int(lengths.max())
-    if least == most:
-        # As texts made of numbers mostly are: the words of all rows lie at equal distances.
-        for at in range(0, most, 8):
-            words: _U64 = np.ndarray(
-                shape=total.shape, dtype="<u8", buffer=padded.data, offset=at, strides=(most,)
-            )
-            _mix(total, words & _MASKS[min(most - at, 8)], scratch)
-        return
+    padded = np.append(values, np.zeros(8, dtype=np.uint8))
+    least = int(lengths.min())
     every: _U64 = np.ndarray(
-        shape=(end - first + 1,), dtype="<u8", buffer=padded.data, strides=(1,)
+        shape=(len(values) + 1,), dtype="<u8", buffer=padded.data, strides=(1,)
     )
-    index = offsets[:-1] - first
+    index = offsets[:-1].copy()
     for _ in range(least >> 3):  # words that all rows have: nothing to choose from
         _mix(total, every[index], scratch)
         index += 8
@@ -285,14 +313,17 @@ def last_indices(
 
 def _last(values: _U64) -> tuple[NDArray[np.int64], _U64]:
     """The last index of each value, ascending by value, and the values."""
-    if (values[1:] > values[:-1]).all():
+    if ascend(values):
         return np.arange(len(values)), values
     order, ordered = _ascending(values)
-    ends = np.flatnonzero(ordered[1:] != ordered[:-1])
-    if len(ends) + 1 >= len(order):
-        return order, ordered
-    ends = np.append(ends, len(order) - 1)
-    return order[ends], ordered[ends]
+    last = np.append(ordered[1:] != ordered[:-1], True)
+    return (order, ordered) if last.all() else (order[last], ordered[last])
+
+
+def ascend(numbers: NDArray[np.unsignedinteger]) -> bool:
+    """Whether each number is more than the one before it; of numbers in any order few are looked at."""
+    few = numbers[:_FEW_NUMBERS]
+    return bool((few[1:] > few[:-1]).all() and (numbers[1:] > numbers[:-1]).all())
 
 
 def _ascending(values: _U64) -> tuple[NDArray[np.int64], _U64]:
@@ -306,18 +337,24 @@ def _ascending(values: _U64) -> tuple[NDArray[np.int64], _U64]:
         return np.arange(0), values
     least = values.min()
     spare = 64 - int(values.max() - least).bit_length()
-    bits = np.uint64(count.bit_length())
-    packed = (values - least) << np.uint64(spare)
-    packed >>= bits
-    packed <<= bits
-    packed |= np.arange(count, dtype=np.uint64)
+    bits = count.bit_length()
+    below = np.uint64((1 << bits) - 1)
+    packed = np.empty(count, dtype=np.uint64)
+    for start in range(0, count, _BLOCK_ROWS):
+        part = packed[start : start + _BLOCK_ROWS]
+        np.subtract(values[start : start + _BLOCK_ROWS], least, out=part)
+        if spare:
+            part <<= np.uint64(spare)
+        part &= ~below
+        part |= np.arange(start, start + len(part), dtype=np.uint64)
     packed.sort()
-    order = (packed & np.uint64((1 << int(bits)) - 1)).view(np.int64)
+    packed &= below
+    order = packed.view(np.int64)
     ordered = values[order]
     if spare < bits and (ordered[1:] < ordered[:-1]).any():
-        packed >>= bits
-        alike = packed[1:] == packed[:-1]
+        seen = ((ordered - least) << np.uint64(spare)) & ~below
+        alike = seen[1:] == seen[:-1]
         near = np.flatnonzero(np.append(alike, False) | np.append(False, alike))
-        again = near[np.lexsort((ordered[near], packed[near]))]
+        again = near[np.lexsort((ordered[near], seen[near]))]
         order[near], ordered[near] = order[again], ordered[again]
     return order, ordered

@@ -241,24 +241,31 @@ class KeyedMerge:
 
     def _folded(self, piece: _Piece) -> _Winners:
         runs = [self._entries(*each) for each in piece.entries]
-        sources = [number for number, _, _ in piece.entries]
+        sources = np.array([number for number, _, _ in piece.entries], dtype=np.int64)
+        if len(runs) == 1:
+            # One write was folded when it came in.
+            (run,) = runs
+            source, deletes = (
+                np.broadcast_to(each, len(run.rows)) for each in (sources, self._takes[sources])
+            )
+            return _Winners(run.numbers, source, run.rows, deletes)
         numbers = np.concatenate([run.numbers for run in runs])
         rows = np.concatenate([run.rows for run in runs])
-        source = np.repeat(np.array(sources, dtype=np.int64), [len(run.rows) for run in runs])
-        if len(runs) > 1:
-            # One write was folded when it came in; here a later one has the last word.
-            def columns(chosen: NDArray[np.int64]) -> list[pa.Array]:
-                return self._columns_of_staged(source[chosen], rows[chosen])
+        source = np.repeat(sources, [len(run.rows) for run in runs])
 
-            last, ordered = last_indices(numbers, None if self._keys.exact else columns)
-            if len(last) < len(numbers):
-                beaten = np.ones(len(numbers), dtype=bool)
-                beaten[last] = False
-                for number in np.unique(source[beaten]).tolist():
-                    mine = rows[beaten & (source == number)]
-                    self.absent[self._staged[number].segment.key] |= BitMap(mine)
-            numbers, rows, source = ordered, rows[last], source[last]
-        return _Winners(numbers, source, rows, self._takes[source])
+        def columns(chosen: NDArray[np.int64]) -> list[pa.Array]:
+            return self._columns_of_staged(source[chosen], rows[chosen])
+
+        # Of several a later one has the last word.
+        last, ordered = last_indices(numbers, None if self._keys.exact else columns)
+        if len(last) < len(numbers):
+            beaten = np.ones(len(numbers), dtype=bool)
+            beaten[last] = False
+            for number in np.unique(source[beaten]).tolist():
+                mine = rows[beaten & (source == number)]
+                self.absent[self._staged[number].segment.key] |= BitMap(mine)
+        source = source[last]
+        return _Winners(ordered, source, rows[last], self._takes[source])
 
     def _open(self, number: int) -> KeyRun:
         segment = self._staged[number].segment

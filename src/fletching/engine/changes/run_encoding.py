@@ -37,6 +37,8 @@ import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
+from fletching.engine.changes.key_values import ascend
+
 __all__ = [
     "BLOCK_ENTRIES",
     "FIRST_FORMAT_ENTRY",
@@ -113,14 +115,14 @@ def encode_run(numbers: _U64, rows: _U32 | None = None) -> bytearray:
         numbers: of the keys, in any order.
         rows: that have them; None for each its own index, where the numbers ascend.
     """
-    ascend = bool((numbers[1:] > numbers[:-1]).all())
-    if not ascend and rows is not None:
+    ascending = ascend(numbers)
+    if not ascending and rows is not None:
         order = np.argsort(numbers, kind="stable")
         numbers, rows = numbers[order], rows[order]
     if rows is not None and _is_count(rows):
         rows = None
     size = min(BLOCK_ENTRIES, max(len(numbers), 1))
-    width = _narrowest(numbers, size, consecutive=ascend)
+    width = _narrowest(numbers, size, consecutive=ascending)
     builder = RunBuilder(RunLayout(size, False, width, rows is not None))
     data = builder.add(numbers, rows, None)
     data += builder.finish()
@@ -132,7 +134,7 @@ def _is_count(rows: _U32) -> bool:
     last = len(rows) - 1
     if last < 0 or rows[0] or rows[last] != last:
         return last < 0
-    return bool((rows[1:] > rows[:-1]).all())
+    return ascend(rows)
 
 
 def _narrowest(numbers: _U64, size: int, *, consecutive: bool) -> int:
@@ -288,7 +290,7 @@ class AscendingKeys:
         if not len(numbers):
             return True
         follows = self._last is None or numbers[0] > self._last
-        if not follows or not (numbers[1:] > numbers[:-1]).all():
+        if not follows or not ascend(numbers):
             return False
         self._last = numbers[-1]
         self.count += len(numbers)

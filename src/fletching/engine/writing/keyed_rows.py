@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from fletching.catalog.write_stream_rows import NewSegment, StagedRows
-from fletching.engine.changes.key_values import is_exact, key_numbers, last_indices
+from fletching.engine.changes.key_values import ascend, is_exact, key_numbers, last_indices
 from fletching.engine.changes.run_encoding import AscendingKeys, encode_run
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.types.row_selection import plain_values
@@ -164,7 +164,7 @@ class KeyedRows:
             each.numbers, each.deletes = [], []
             parts, each.columns = each.columns, []
             some_go = bool(deletes.any())
-            if not some_go and (numbers[1:] > numbers[:-1]).all():
+            if not some_go and ascend(numbers):
                 each.stored = [len(numbers), 0]
                 each.winners = [_Winners(numbers, None), _Winners(numbers[:0], None)]
                 continue
