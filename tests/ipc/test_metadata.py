@@ -69,6 +69,7 @@ def test_a_dictionary_batch_s_header() -> None:
 def test_limits_hold_before_anything_is_made() -> None:
     header = read_message_header(memoryview(written()[1].metadata))
     assert header.record_batch(Limits(max_rows=3)).length == 3
+    assert header.record_batch() is header.record_batch(Limits(max_rows=4))  # read once
     with pytest.raises(LimitExceededError) as caught:
         header.record_batch(Limits(max_rows=2))
     assert (caught.value.actual, caught.value.limit) == (3, 2)

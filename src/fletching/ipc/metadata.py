@@ -104,6 +104,9 @@ class MessageHeader:
     body_length: int
     table: Table
     message: Table
+    _read: list[RecordBatchHeader] = dataclasses.field(
+        default_factory=list, init=False, repr=False
+    )  # the record batch, once it was read: several ask, and batches that repeat their metadata
 
     def record_batch(self, limits: Limits = DEFAULT_LIMITS) -> RecordBatchHeader:
         """The header of a record batch, or of a dictionary batch's values.
@@ -113,7 +116,9 @@ class MessageHeader:
             LimitExceededError: it claims more rows than the limit.
         """
         if self.type is MessageType.RECORD_BATCH:
-            return _read_record_batch(self.table, limits)
+            if not self._read or self._read[0].length > limits.max_rows:
+                self._read[:] = [_read_record_batch(self.table, limits)]
+            return self._read[0]
         return self.dictionary_batch(limits).data
 
     def dictionary_batch(self, limits: Limits = DEFAULT_LIMITS) -> DictionaryBatchHeader:
