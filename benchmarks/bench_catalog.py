@@ -271,7 +271,7 @@ def measure(measured: Measured, engine: Engine, table: fletching.Table, partitio
         request = CreateReadSession(
             table=NAME, split_options=whole, required_partitions=wanted, verbatim_types=True
         )
-        return str(engine.call(request).session_id)  # type: ignore[attr-defined]  # a ReadSession
+        return str(engine.call(request).session_id)
 
     def planned(session: str) -> None:
         plan = engine.read(ReadTable(table=NAME, session_id=session, index=0))
@@ -287,8 +287,8 @@ def measure(measured: Measured, engine: Engine, table: fletching.Table, partitio
         marker, count = "", 0
         while True:
             page = engine.call(ListPartitions(table=NAME, marker=marker))
-            count += len(page.partitions)  # type: ignore[attr-defined]  # a PartitionPage
-            marker = page.marker  # type: ignore[attr-defined]  # likewise
+            count += len(page.partitions)
+            marker = page.marker
             if not marker:
                 return count
 

@@ -93,11 +93,11 @@ class FakeTransport:
     def _unexpected(*_: object) -> Any:
         pytest.fail("the test expects no such request")
 
-    def call(self, request: Request, attempt: RetrySequence) -> Response:
+    def call(self, request: Request, attempt: RetrySequence) -> Any:
         self.requests.append(request)
         return self.on_call(request, attempt)
 
-    def open_session(self, request: Any, attempt: RetrySequence) -> tuple[Response, None]:
+    def open_session(self, request: Any, attempt: RetrySequence) -> tuple[Any, None]:
         return self.call(request, attempt), None
 
     def read(self, request: Any, attempt: RetrySequence) -> FakeSource:

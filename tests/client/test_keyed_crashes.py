@@ -23,7 +23,6 @@ from fletching import faultpoints
 from fletching.client import Table
 from fletching.errors import FletchingError
 from fletching.protocol.messages.requests import CommitWriteSession
-from fletching.protocol.messages.responses import Done
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), ("n", pa.int64())])
@@ -86,7 +85,7 @@ def commit_four_streams(table: Table) -> None:
         table=table.full_name, session_id=note.read_text(), streams=streams
     )
     for _ in range(2):
-        table.channel.call(request, Done)
+        table.channel.call(request)
 
 
 def check_four_streams(table: Table) -> None:

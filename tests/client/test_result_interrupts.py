@@ -15,7 +15,6 @@ from fletching.errors import ConflictError, InvalidParameterError, NotFoundError
 from fletching.protocol.messages.admin import (
     GetStatement,
     RunStatement,
-    StatementState,
     new_instance_id,
 )
 
@@ -60,7 +59,7 @@ def test_an_interrupt_cancels_before_the_first_answer(opened: Any, seconds: floa
     deadline = time.monotonic() + 600
     while True:
         try:
-            state = opened.channel.call(asked, StatementState)
+            state = opened.channel.call(asked)
         except NotFoundError:
             if seconds == 0.0:
                 return  # the interrupt came before anything was sent
@@ -77,18 +76,16 @@ def test_statements_under_an_id_run_once(opened: Any) -> None:
     insert = RunStatement(
         project="demo", text="insert into t values (-5)", instance_id=id_, wait_seconds=20.0
     )
-    states = [opened.channel.call(insert, StatementState) for _ in range(3)]
+    states = [opened.channel.call(insert) for _ in range(3)]
     assert [(state.instance_id, state.affected_rows) for state in states] == [(id_, 1)] * 3
     assert opened.sql("select count(*) c from t where n = -5").to_pylist() == [{"c": 1}]
     other = RunStatement(project="demo", text="select 1", instance_id=id_)
     with pytest.raises(ConflictError, match="other statements have the id"):
-        opened.channel.call(other, StatementState)
+        opened.channel.call(other)
 
 
 @pytest.mark.parametrize("opened", ["http"], indirect=True)
 def test_ids_of_another_form_are_refused(opened: Any) -> None:
     for id_ in ("x", "../../a", "1" * 29 + "g", "20260101000000000ABCDEF123456"):
         with pytest.raises((InvalidParameterError, ServiceError), match="17 digits"):
-            opened.channel.call(
-                RunStatement(project="demo", text="select 1", instance_id=id_), StatementState
-            )
+            opened.channel.call(RunStatement(project="demo", text="select 1", instance_id=id_))

@@ -89,7 +89,7 @@ class House:
         request = CreateWriteSession(
             table=table, partition=PartitionSpec.parse(partition), **options
         )
-        return str(self.engine.call(request).session_id)  # type: ignore[attr-defined]  # a WriteSession
+        return str(self.engine.call(request).session_id)
 
     def stream(self, session: str, stream: str = "s", version: int = 1, **options: Any) -> Any:
         return self.engine.call(
@@ -164,7 +164,7 @@ class House:
 
     def open_read(self, table: TableName = T, **options: Any) -> str:
         request = CreateReadSession(table=table, verbatim_types=True, **options)
-        return str(self.engine.call(request).session_id)  # type: ignore[attr-defined]  # a ReadSession
+        return str(self.engine.call(request).session_id)
 
     def read_session(self, session: str, table: TableName = T) -> Any:
         plan = self.engine.read(ReadTable(table=table, session_id=session))

@@ -24,7 +24,6 @@ from fletching.client.writing.batch_writer import append_rows
 from fletching.client.writing.direct_append import append_at_once
 from fletching.errors import UsageError
 from fletching.protocol.messages import changes as messages
-from fletching.protocol.messages.admin import TableInfo
 from fletching.protocol.messages.changes import ChangeRequest
 from fletching.protocol.messages.requests import AppendRows, Request
 from fletching.protocol.messages.responses import Changed
@@ -45,8 +44,8 @@ class ChangingTable(StoredTable):
             raise UsageError(self.READ_ONLY)
         return f"change-{secrets.token_hex(12)}" if key is None else key
 
-    def _changed(self, request: ChangeRequest) -> ChangeReport:
-        return ChangeReport.of(self.channel.call(request, Changed))
+    def _changed(self, request: ChangeRequest[Changed]) -> ChangeReport:
+        return ChangeReport.of(self.channel.call(request))
 
     # --- rows ----------------------------------------------------------------------------------
 
@@ -356,7 +355,7 @@ class ChangingTable(StoredTable):
         self,
         data: object,
         partition: PartitionLike | None,
-        request: Callable[[str, str], ChangeRequest],
+        request: Callable[[str, str], ChangeRequest[Changed]],
         idempotency_key: str | None,
         *,
         columns: Collection[str] | None,
@@ -443,7 +442,7 @@ class ChangingTable(StoredTable):
     # --- columns, name, properties ---------------------------------------------------------------
 
     def _evolved(self, request: Request) -> Self:
-        self.channel.call(request, TableInfo)
+        self.channel.call(request)
         return self.reload()
 
     def drop_columns(self, names: Iterable[str], *, if_version: int | None = None) -> Self:
@@ -522,9 +521,7 @@ class ChangingTable(StoredTable):
             AlreadyExistsError: the name is taken.
         """
         self._new_key(None)
-        info = self.channel.call(
-            messages.RenameTable(table=self.full_name, new_name=new_name), TableInfo
-        )
+        info = self.channel.call(messages.RenameTable(table=self.full_name, new_name=new_name))
         self.full_name = info.table
         self._set(info)
         return self

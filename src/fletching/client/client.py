@@ -30,10 +30,7 @@ from fletching.protocol.messages.admin import (
     CreateTable,
     DropTable,
     ListTables,
-    TableInfo,
-    TablePage,
 )
-from fletching.protocol.messages.responses import Done
 from fletching.types import DEFAULT_SCHEMA, TableName
 
 __all__ = ["Client"]
@@ -88,9 +85,7 @@ class Client:
             InvalidArgumentError: a name of other characters than letters, digits and ``_``.
             NoPermissionError: the key may not administer every table of it.
         """
-        self.channel.call(
-            CreateProject(project=name or self.project, if_not_exists=if_not_exists), Done
-        )
+        self.channel.call(CreateProject(project=name or self.project, if_not_exists=if_not_exists))
 
     # --- tables ------------------------------------------------------------------------------
 
@@ -153,7 +148,7 @@ class Client:
             if_not_exists=if_not_exists,
         )
         if rows is None:
-            return Table(self.channel, self.channel.call(request, TableInfo))
+            return Table(self.channel, self.channel.call(request))
         try:
             with filled_table(self.channel, request) as table:
                 table.append(rows, progress=progress)
@@ -182,8 +177,7 @@ class Client:
                     schema=schema or self.schema,
                     prefix=prefix,
                     marker=marker,
-                ),
-                TablePage,
+                )
             )
             result.extend(TableEntry(info) for info in page.tables)
             if not page.marker:
@@ -199,7 +193,7 @@ class Client:
         Raises:
             NoSuchTableError: there is none, and ``if_exists`` was not given.
         """
-        self.channel.call(DropTable(table=self.table_name(name), if_exists=if_exists), Done)
+        self.channel.call(DropTable(table=self.table_name(name), if_exists=if_exists))
 
     def rename_table(self, name: str, new_name: str) -> Table:
         """Gives a table another name in its schema; returns it under that.

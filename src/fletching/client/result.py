@@ -72,7 +72,7 @@ def run_statements(channel: Channel, project: str, schema: str, text: str) -> Re
         instance_id=made,
     )
     try:
-        state = channel.call(request, StatementState)
+        state = channel.call(request)
     except Exception:
         raise
     except BaseException:
@@ -88,10 +88,10 @@ def run_statements(channel: Channel, project: str, schema: str, text: str) -> Re
                 instance_id=state.instance_id,
                 wait_seconds=_WAIT_SECONDS,
             )
-            state = channel.call(again, StatementState)
+            state = channel.call(again)
     except BaseException as error:
         cancel = CancelStatement(instance_id=state.instance_id, project=project, schema=schema)
-        channel.on_leaving(lambda last: last.call(cancel, StatementState), patience(type(error)))
+        channel.on_leaving(lambda last: last.call(cancel), patience(type(error)))
         raise
     if state.error is not None:
         status, code, message = state.error
@@ -104,7 +104,7 @@ def _cancel_unanswered(channel: Channel, request: CancelStatement) -> None:
     """Cancels statements of which the service may not know yet."""
     for _ in range(_CANCELS):
         try:
-            channel.call(request, StatementState)
+            channel.call(request)
         except NotFoundError:
             time.sleep(_CANCEL_PAUSE_SECONDS)
         except FletchingError:

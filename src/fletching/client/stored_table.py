@@ -39,12 +39,9 @@ from fletching.protocol.messages.admin import (
     DescribeTable,
     DropPartition,
     ListPartitions,
-    PartitionInfo,
-    PartitionPage,
     TableInfo,
 )
 from fletching.protocol.messages.requests import AppendRows, PreviewTable
-from fletching.protocol.messages.responses import Done
 from fletching.protocol.messages.vocabulary import WriteMode
 from fletching.protocol.types.blob_type import contains_blob
 from fletching.types import PartitionLike, PartitionSpec, TableName
@@ -139,7 +136,7 @@ class StoredTable:
             raise UsageError(
                 f"{version!r} is no version: a number, a tag's name or an aware datetime is"
             )
-        return self.channel.call(request, TableInfo)
+        return self.channel.call(request)
 
     def with_options(self, **changes: Unpack[OptionChanges]) -> Self:
         """The same table with other options for all its calls (see `CallOptions`)."""
@@ -181,8 +178,7 @@ class StoredTable:
                     prefix=PartitionSpec.parse(prefix),
                     marker=marker,
                     version=self._partitions_version,
-                ),
-                PartitionPage,
+                )
             )
             listed.extend(Partition(info) for info in page.partitions)
             if not page.marker:
@@ -199,8 +195,7 @@ class StoredTable:
         """
         spec = PartitionSpec.parse(partition)
         info = self.channel.call(
-            CreatePartition(table=self.full_name, partition=spec, if_not_exists=if_not_exists),
-            PartitionInfo,
+            CreatePartition(table=self.full_name, partition=spec, if_not_exists=if_not_exists)
         )
         return Partition(info)
 
@@ -211,17 +206,12 @@ class StoredTable:
             NoSuchPartitionError: it is not there, and ``if_exists`` was not given.
         """
         spec = PartitionSpec.parse(partition)
-        self.channel.call(
-            DropPartition(table=self.full_name, partition=spec, if_exists=if_exists), Done
-        )
+        self.channel.call(DropPartition(table=self.full_name, partition=spec, if_exists=if_exists))
 
     def add_columns(self, columns: pa.Schema | str) -> Self:
         """Appends nullable columns; older rows have nulls there. Returns the table, reloaded."""
         schema = columns_of(columns)
-        self.channel.call(
-            AddColumns(table=self.full_name, arrow_schema=encode_schema(schema)),
-            TableInfo,
-        )
+        self.channel.call(AddColumns(table=self.full_name, arrow_schema=encode_schema(schema)))
         return self.reload()
 
     # --- reading -----------------------------------------------------------------------------

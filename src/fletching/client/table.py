@@ -21,7 +21,6 @@ from fletching.client.transports.channel import Channel, Reopening
 from fletching.errors import NoSuchTableError, TransportError, UsageError
 from fletching.protocol.messages import changes as messages
 from fletching.protocol.messages.admin import TableInfo
-from fletching.protocol.messages.responses import Done
 from fletching.types import PartitionLike, TableName
 
 __all__ = ["ChangeSet", "Table", "TableAsOf"]
@@ -53,8 +52,7 @@ class Table(ChangingTable):
         while limit is None or len(result) < limit:
             size = 1000 if limit is None else min(1000, limit - len(result))
             page = self.channel.call(
-                messages.ListVersions(table=self.full_name, before=before, max_items=size),
-                messages.VersionPage,
+                messages.ListVersions(table=self.full_name, before=before, max_items=size)
             )
             result += [TableVersion.of(each) for each in page.versions]
             if page.before is None:
@@ -99,7 +97,7 @@ class Table(ChangingTable):
 
     def tags(self) -> dict[str, int]:
         """The names that versions have."""
-        return self.channel.call(messages.ListTags(table=self.full_name), messages.TagList).tags
+        return self.channel.call(messages.ListTags(table=self.full_name)).tags
 
     def create_tag(
         self, name: str, version: Moment | None = None, *, replace: bool = False
@@ -115,8 +113,7 @@ class Table(ChangingTable):
         if number is not None and type(number) is not int:
             number = self._info_at(number).version
         self.channel.call(
-            messages.CreateTag(table=self.full_name, name=name, version=number, replace=replace),
-            messages.TagList,
+            messages.CreateTag(table=self.full_name, name=name, version=number, replace=replace)
         )
 
     def drop_tag(self, name: str) -> None:
@@ -125,7 +122,7 @@ class Table(ChangingTable):
         Raises:
             NotFoundError: there is no such tag.
         """
-        self.channel.call(messages.DropTag(table=self.full_name, name=name), messages.TagList)
+        self.channel.call(messages.DropTag(table=self.full_name, name=name))
 
     def changes(
         self,
@@ -188,7 +185,7 @@ class Table(ChangingTable):
         """
         self._new_key(None)
         request = messages.CompactTable(table=self.full_name, purge=purge)
-        done = self.channel.call(request, Done)
+        done = self.channel.call(request)
         if done.warning_message:
             _logger.warning("compaction of table %s: %s", self.full_name, done.warning_message)
 
@@ -218,8 +215,7 @@ class Table(ChangingTable):
         reply = self.channel.call(
             messages.ExpireVersions(
                 table=self.full_name, older_than_us=microseconds(older_than), dry_run=dry_run
-            ),
-            messages.Expired,
+            )
         )
         return {
             "oldest_version": reply.oldest_version,
@@ -341,7 +337,7 @@ def _changes_between(
 
 
 def _newest(channel: Channel, name: TableName) -> int:
-    page = channel.call(messages.ListVersions(table=name, max_items=1), messages.VersionPage)
+    page = channel.call(messages.ListVersions(table=name, max_items=1))
     return page.versions[0].version
 
 
@@ -397,7 +393,7 @@ def _watch(
         request = messages.WaitForVersion(table=name, since=last, timeout_ms=int(left * 1000))
         began = time.monotonic()
         try:
-            page = channel.call(request, messages.VersionPage)
+            page = channel.call(request)
         except TransportError:
             # The service may be starting again: whoever waits goes on waiting.
             if timeout is not None and time.monotonic() - waited_since >= timeout:

@@ -11,8 +11,7 @@ import pyarrow as pa
 from fletching.client.table import Table
 from fletching.client.transports.channel import Channel, patience
 from fletching.errors import UsageError
-from fletching.protocol.messages.admin import CreateTable, DropTable, TableInfo
-from fletching.protocol.messages.responses import Done
+from fletching.protocol.messages.admin import CreateTable, DropTable
 from fletching.protocol.types.table_schema import format_type, odps_type_of_field
 
 __all__ = ["filled_table", "split_columns"]
@@ -27,9 +26,7 @@ def filled_table(channel: Channel, request: CreateTable) -> Iterator[Table]:
     Raises:
         AlreadyExistsError: there is a table of that name, at the beginning or by the end.
     """
-    made = channel.call(
-        msgspec.structs.replace(request, unlisted=True, if_not_exists=False), TableInfo
-    )
+    made = channel.call(msgspec.structs.replace(request, unlisted=True, if_not_exists=False))
     table = Table(channel, made)
     try:
         yield table
@@ -37,7 +34,7 @@ def filled_table(channel: Channel, request: CreateTable) -> Iterator[Table]:
     except BaseException as error:
         # The table itself, if it has not got its name although nobody has heard of that.
         drop = DropTable(table=made.table, if_exists=True, table_id=made.table_id)
-        channel.on_leaving(lambda last: last.call(drop, Done), patience(type(error)))
+        channel.on_leaving(lambda last: last.call(drop), patience(type(error)))
         raise
 
 

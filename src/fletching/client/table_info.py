@@ -12,7 +12,6 @@ from fletching.errors import (
 from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.admin import DescribeTable, TableInfo
 from fletching.protocol.messages.requests import CreateReadSession, SplitOptions
-from fletching.protocol.messages.responses import ReadSession
 from fletching.protocol.messages.vocabulary import SplitMode
 from fletching.protocol.types.table_schema import arrow_schema
 from fletching.types import TableName
@@ -36,7 +35,7 @@ def describe(channel: Channel, name: TableName) -> TableInfo:
         TransportError: no reply within the retry budget.
     """
     try:
-        return channel.call(DescribeTable(table=name), TableInfo)
+        return channel.call(DescribeTable(table=name))
     except (NoSuchTableError, NoSuchProjectError, NoSuchSchemaError):
         raise
     except ServiceError as error:
@@ -50,8 +49,7 @@ def _described_by_reading(channel: Channel, name: TableName) -> TableInfo:
         CreateReadSession(
             table=name,
             split_options=SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1),
-        ),
-        ReadSession,
+        )
     )
     return TableInfo(
         table=name,

@@ -50,6 +50,7 @@ from fletching.protocol.messages.requests import (
     PreviewTable,
     ReadInstance,
     ReadTable,
+    Reply_co,
     Request,
     WriteTable,
 )
@@ -200,7 +201,7 @@ class Engine:
 
     # --- the verbs ---
 
-    def call(self, request: Request) -> Response:
+    def call(self, request: Request[Reply_co]) -> Reply_co:
         """Answers a request that has no body and whose answer is a value.
 
         Raises:
@@ -213,7 +214,8 @@ class Engine:
             raise UsageError(f"{type(request).__name__} is not answered by Engine.call")
         if self.context.read_only and needed_permission(type(request)) is not Permission.READ:
             self.context.check_may_change()
-        return answer(request)
+        reply: Reply_co = answer(request)
+        return reply
 
     def read(self, request: ReadTable | PreviewTable | ReadInstance) -> ReadPlan:
         """Plans the reply to a request for rows.

@@ -17,9 +17,8 @@ from fletching.engine.writing.write_sessions import WriteSessions
 from fletching.engine.writing.write_streams import WriteStreams
 from fletching.protocol.messages import admin, changes, requests
 from fletching.protocol.messages.requests import Request
-from fletching.protocol.messages.responses import Response
 
-Verbs = dict[type[Request], Callable[[Any], Response]]
+Verbs = dict[type[Request], Callable[[Any], Any]]
 """What answers a request, by its class: each takes a request of that class."""
 
 

@@ -7,7 +7,7 @@ import functools
 import threading
 import time
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -21,7 +21,7 @@ from fletching.protocol.http.blob_links import blob_path, signed_link
 from fletching.protocol.http.body_codings import is_our_client
 from fletching.protocol.http.headers import DIRECT_SOCKET, USER_AGENT
 from fletching.protocol.messages.admin import TablePage
-from fletching.protocol.messages.requests import Request
+from fletching.protocol.messages.requests import Reply_co, Request
 from fletching.protocol.messages.responses import Response
 from fletching.server.auth.authentication import Authenticator, FailureLimiter
 from fletching.server.auth.key_ring import KeyRing
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Service"]
 
+_Reply = TypeVar("_Reply", bound=Response)
 
 PARSED_FACTOR = 8
 """A parsed JSON document takes several times its text."""
@@ -195,7 +196,7 @@ class Service:
         finally:
             self.memory.give(held)
 
-    async def call(self, request: Request) -> Response:
+    async def call(self, request: Request[Reply_co]) -> Reply_co:
         """Asks the engine in a thread: calls that only read never wait for those that change something.
 
         Raises:
@@ -291,7 +292,7 @@ class Service:
         if not self.may_enter(exchange, project):
             raise NoPermissionError(f"access key {exchange.access_id} has no grant in {project}")
 
-    def visible(self, exchange: Exchange, response: Response) -> Response:
+    def visible(self, exchange: Exchange, response: _Reply) -> _Reply:
         """A reply without the tables that the caller may not know of."""
         if not isinstance(response, TablePage):
             return response

@@ -422,7 +422,7 @@ def test_an_unlisted_table_is_renamed_once_and_answers_a_repetition(house: House
     assert made.table == T.unlisted(made.table_id)
     assert made.table.wanted == T
     page = house.engine.call(ListTables(project=T.project))
-    assert page.tables == ()  # type: ignore[attr-defined]  # a TablePage
+    assert page.tables == ()
     with pytest.raises(NoSuchTableError):
         house.describe()
     rename = RenameTable(table=made.table, new_name=T.name)

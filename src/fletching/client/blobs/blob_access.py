@@ -38,7 +38,7 @@ from fletching.errors import (
     TransportError,
     TruncatedStreamError,
 )
-from fletching.protocol.messages.admin import DescribeTable, TableInfo
+from fletching.protocol.messages.admin import DescribeTable
 from fletching.protocol.messages.requests import WriteBlob, WriteBlobs
 from fletching.protocol.messages.responses import BlobReferences, TableSchema
 from fletching.protocol.types.blob_columns import blob_column_id
@@ -95,7 +95,7 @@ class BlobPutter:
             return column
         schema = self.schema
         if schema is None:
-            schema = self.channel.call(DescribeTable(table=self.table), TableInfo).schema
+            schema = self.channel.call(DescribeTable(table=self.table)).schema
         return blob_column_id(schema, column)
 
     def put(

@@ -124,7 +124,7 @@ class _PlannedTable:
 
     def _renewed(self) -> _Token:
         request = CreateReadSession(table=self.full_name, with_table_token=True)
-        reply = self.channel.call(request, ReadSessionReply)
+        reply = self.channel.call(request)
         release_quietly(self.channel, self.full_name, reply.session_id)
         return _Token(reply.session_token, *_life(reply))
 

@@ -236,7 +236,7 @@ class ReadSession(Readable):
 
     def _ask(self, **what: bool) -> ReadSessionReply:
         request = GetReadSession(table=self.table, session_id=self.id, **what)
-        return self._channel.call(request, ReadSessionReply)
+        return self._channel.call(request)
 
     def _bytes_of(self, rows: int) -> int:
         whole = max(self._reply.record_count, 1)
@@ -435,9 +435,7 @@ def release_quietly(channel: Channel, table: TableName, session_id: str) -> None
     """
     last = dataclasses.replace(channel.changed(**_LAST_WORDS), scope=None)
     with contextlib.suppress(FletchingError):
-        last.call(
-            GetReadSession(table=table, session_id=session_id, release=True), ReadSessionReply
-        )
+        last.call(GetReadSession(table=table, session_id=session_id, release=True))
 
 
 def first_rows(

@@ -261,7 +261,7 @@ class Scan(Readable):
                 with_splits=True,
                 with_partitions=partitioned,
             )
-            details = self.channel.call(look, ReadSessionReply).details
+            details = self.channel.call(look).details
         indexes = [{"index": index} for index in range(session.splits_count)]
         return self._split_list(session, indexes, details)
 
@@ -361,7 +361,7 @@ class Scan(Readable):
     def _session(self, split_options: SplitOptions, **more: bool) -> ReadSessionReply:
         """A session; ``more`` are fields of the request that say what else its reply is to have."""
         request = msgspec.structs.replace(self._session_request(split_options), **more)
-        return self._ready(request.table, self.channel.call(request, ReadSessionReply))
+        return self._ready(request.table, self.channel.call(request))
 
     def _begun_session(
         self, split_options: SplitOptions, cancellation: Cancellation
@@ -404,7 +404,7 @@ class Scan(Readable):
                 session_id=session.session_id,
                 with_token=session.session_token is not None,
             )
-            session = self.channel.call(look, ReadSessionReply)
+            session = self.channel.call(look)
         if session.status is not SessionStatus.NORMAL:
             raise ConflictError(
                 f"read session {session.session_id} is {session.status}: {session.message}"

@@ -28,12 +28,14 @@ from fletching.protocol.messages.changes import ChangeRequest, CreateTag, DropTa
 from fletching.protocol.messages.field_types import check_field_types
 from fletching.protocol.messages.requests import (
     CreateReadSession,
+    Reply_co,
     Request,
     WriteBlob,
     WriteBlobs,
     WriteTable,
+    reply_kind,
 )
-from fletching.protocol.messages.responses import ReadSession, Response
+from fletching.protocol.messages.responses import ReadSession
 
 __all__ = ["Channel", "is_repeatable", "patience"]
 
@@ -54,9 +56,6 @@ def patience(error: type[BaseException] | None) -> float:
     ):
         return _PATIENT_SECONDS
     return LEAVE_SECONDS
-
-
-_R = TypeVar("_R", bound=Response)
 
 
 def is_repeatable(request: Request) -> bool:
@@ -87,7 +86,8 @@ def is_repeatable(request: Request) -> bool:
     )
 
 
-def _expected(request: Request, response: Response, expected: type[_R]) -> _R:
+def _expected(request: Request[Reply_co], response: object) -> Reply_co:
+    expected: type[Reply_co] = reply_kind(type(request))
     if not isinstance(response, expected):
         raise ProtocolError(
             f"the service answered {type(request).__name__} with {type(response).__name__}, "
@@ -146,7 +146,7 @@ class Channel:
             return self.reopen
         return self.reopen.scoped(session_token)
 
-    def call(self, request: Request, expected: type[_R]) -> _R:
+    def call(self, request: Request[Reply_co]) -> Reply_co:
         """Sends a request, again while that can help, and returns its reply.
 
         Raises:
@@ -160,7 +160,7 @@ class Channel:
             lambda attempt: self.transport.call(request, attempt),
             repeatable=is_repeatable(request),
         )
-        return _expected(request, response, expected)
+        return _expected(request, response)
 
     def open_session(
         self, request: CreateReadSession, cancellation: Cancellation | None = None
@@ -179,7 +179,7 @@ class Channel:
             repeatable=is_repeatable(request),
             cancellation=cancellation,
         )
-        return _expected(request, response, ReadSession), rows
+        return _expected(request, response), rows
 
     def retrying(
         self,

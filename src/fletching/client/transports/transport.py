@@ -23,10 +23,11 @@ from fletching.protocol.messages.requests import (
     PreviewTable,
     ReadInstance,
     ReadTable,
+    Reply_co,
     Request,
     WriteTable,
 )
-from fletching.protocol.messages.responses import Response, WriteResult
+from fletching.protocol.messages.responses import ReadSession, WriteResult
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -110,7 +111,7 @@ class Transport(BlobTransport, Protocol):
         """How many connections a scan uses whose caller has not chosen, by what is known now."""
         ...
 
-    def call(self, request: Request, attempt: RetrySequence) -> Response:
+    def call(self, request: Request[Reply_co], attempt: RetrySequence) -> Reply_co:
         """Sends a request whose reply is one value.
 
         Raises:
@@ -121,7 +122,7 @@ class Transport(BlobTransport, Protocol):
 
     def open_session(
         self, request: CreateReadSession, attempt: RetrySequence
-    ) -> tuple[Response, BatchSource | None]:
+    ) -> tuple[ReadSession, BatchSource | None]:
         """Opens a read session; with the rows of its first split, where that saves a round trip.
 
         Raises:

@@ -23,7 +23,7 @@ from fletching.client.writing.batching import Body, BodyBuffer
 from fletching.client.writing.commit_message import CommitMessage
 from fletching.errors import PayloadTooLargeError, UsageError
 from fletching.protocol.messages.requests import CloseWriteStream, CreateWriteStream, WriteTable
-from fletching.protocol.messages.responses import Done, WriteResult, WriteStream
+from fletching.protocol.messages.responses import WriteResult
 from fletching.protocol.messages.vocabulary import WriteMode
 from fletching.types import TableName
 
@@ -74,8 +74,7 @@ class ArrowWriter:
                 stream_id=stream_id,
                 stream_version=stream_version,
                 write_mode=write_mode,
-            ),
-            WriteStream,
+            )
         )
         self._stream = stream
         self.schema: pa.Schema = write_schema(stream) if schema is None else schema
@@ -130,8 +129,7 @@ class ArrowWriter:
                 stream_id=self.stream_id,
                 stream_version=self.stream_version,
                 write_mode=self._write_mode,
-            ),
-            Done,
+            )
         )
         self.closed = True
 

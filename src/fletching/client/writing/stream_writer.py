@@ -171,8 +171,7 @@ class StreamingWriter:
                 stream_version=_VERSION,
                 write_mode=self._write_mode,
                 exactly_once=self.exactly_once,
-            ),
-            WriteStream,
+            )
         )
 
     def _get_request(self, *, fence: bool) -> GetWriteStream:
@@ -187,7 +186,7 @@ class StreamingWriter:
 
     def _get_stream(self, *, fence: bool) -> WriteStream:
         """Looks the stream up; with ``fence`` this writer becomes the only one that may write."""
-        return self._channel.call(self._get_request(fence=fence), WriteStream)
+        return self._channel.call(self._get_request(fence=fence))
 
     def _check_open(self) -> None:
         if self._failure is not None:
@@ -287,9 +286,7 @@ class StreamingWriter:
         return stream.row_offset == end
 
     def _ask(self, sequence: RetrySequence, *, fence: bool) -> WriteStream:
-        reply = self._channel.transport.call(self._get_request(fence=fence), sequence)
-        assert isinstance(reply, WriteStream)
-        return reply
+        return self._channel.transport.call(self._get_request(fence=fence), sequence)
 
     def _done(self, result: WriteResult, body: Body) -> None:
         end = self.row_offset + body.rows

@@ -27,7 +27,7 @@ from fletching.protocol.messages.requests import (
     GetWriteSession,
     WriteTable,
 )
-from fletching.protocol.messages.responses import Changed, Done, TableSchema
+from fletching.protocol.messages.responses import Changed, TableSchema
 from fletching.protocol.messages.responses import WriteSession as WriteSessionReply
 from fletching.protocol.messages.vocabulary import WriteMode
 from fletching.types import PartitionLike, PartitionSpec, TableName
@@ -90,8 +90,7 @@ class WriteSession:
         reply = channel.call(
             CreateWriteSession(
                 table=table, partition=partition, overwrite=overwrite, write_mode=write_mode
-            ),
-            WriteSessionReply,
+            )
         )
         return cls(
             channel,
@@ -327,8 +326,7 @@ class WriteSession:
                 streams=chosen,
                 if_version=if_version,
                 idempotency_key=idempotency_key,
-            ),
-            Done,
+            )
         )
         self._ended = "committed"
         if done.report is not None:
@@ -357,7 +355,7 @@ class WriteSession:
                 )
         return tuple(named.items())
 
-    def end_with(self, request: ChangeRequest) -> Changed:
+    def end_with(self, request: ChangeRequest[Changed]) -> Changed:
         """Ends the session with a request that takes its rows, in place of a commit.
 
         Raises:
@@ -365,7 +363,7 @@ class WriteSession:
         """
         self._check_open()
         self._check_complete()
-        changed = self._channel.call(request, Changed)
+        changed = self._channel.call(request)
         self._ended = "committed"
         return changed
 
@@ -384,8 +382,7 @@ class WriteSession:
         for writer in self._writers:
             writer.abandon()
         self._channel.call(
-            AbortWriteSession(table=self._table, session_id=self.id, write_mode=self._write_mode),
-            Done,
+            AbortWriteSession(table=self._table, session_id=self.id, write_mode=self._write_mode)
         )
         self._ended = "aborted"
 
@@ -421,7 +418,7 @@ class WriteSession:
         request = AbortWriteSession(
             table=self._table, session_id=self.id, write_mode=self._write_mode
         )
-        self._channel.on_leaving(lambda channel: channel.call(request, Done), patience(error))
+        self._channel.on_leaving(lambda channel: channel.call(request), patience(error))
 
     def _check_open(self) -> None:
         if self._ended is not None:
@@ -442,8 +439,7 @@ class WriteSession:
 
     def _state(self) -> WriteSessionReply:
         return self._channel.call(
-            GetWriteSession(table=self._table, session_id=self.id, write_mode=self._write_mode),
-            WriteSessionReply,
+            GetWriteSession(table=self._table, session_id=self.id, write_mode=self._write_mode)
         )
 
 

@@ -10,7 +10,6 @@ from fletching.engine.query.script_values import Calls
 from fletching.errors import FletchingError, InvalidArgumentError, NoSuchTableError, ServiceError
 from fletching.protocol.messages.admin import ListTables, TablePage
 from fletching.protocol.messages.requests import Request
-from fletching.protocol.messages.responses import Response
 from fletching.sql.parsing.dialect import exp
 from fletching.sql.parsing.near_names import did_you_mean
 from fletching.sql.queries.query_sources import WantedScan, located
@@ -56,7 +55,7 @@ class Lists(Protocol):
         """Raises for what may not be asked."""
 
     @property
-    def visible(self) -> Callable[[Response], Response]:
+    def visible(self) -> Callable[[TablePage], TablePage]:
         """Leaves out of a reply what the caller may not know of."""
 
     @property
@@ -84,7 +83,6 @@ def with_near_tables(error: NoSuchTableError, run: Lists) -> NoSuchTableError:
         page = run.visible(run.verbs.call(request))
     except FletchingError:
         return error  # whoever may not list them hears no names
-    assert isinstance(page, TablePage)
     near = did_you_mean(name, (info.table.name for info in page.tables))
     message = error.message[: match.end()] + near + error.message[match.end() :]
     return NoSuchTableError(message, http_status=error.http_status, code=error.code)

@@ -62,14 +62,19 @@ from fletching.errors import (
 )
 from fletching.ipc.encoding import encode_schema
 from fletching.protocol.http.error_codec import to_service_error
-from fletching.protocol.messages.admin import StatementRequest, StatementState, new_instance_id
+from fletching.protocol.messages.admin import (
+    StatementRequest,
+    StatementState,
+    TablePage,
+    new_instance_id,
+)
 from fletching.protocol.messages.requests import (
     CreateInstanceReadSession,
     GetInstanceReadSession,
     ReadInstance,
     Request,
 )
-from fletching.protocol.messages.responses import InstanceReadSession, Response, TableSchema
+from fletching.protocol.messages.responses import InstanceReadSession, TableSchema
 from fletching.sql.statements.statement_kinds import (
     Assignment,
     Explanation,
@@ -108,7 +113,7 @@ _CHANGE_NOTHING = (QueryStatement, Assignment, Explanation, Setting, Use)
 Authorize = Callable[[Request], None]
 """Called with each request before it is executed; raises to refuse it."""
 
-Visible = Callable[[Response], Response]
+Visible = Callable[[TablePage], TablePage]
 """Takes out of a reply what its caller may not know of."""
 
 
@@ -546,7 +551,7 @@ class Instances:
         return self._results.read(self.get(request.project, request.instance_id), request)
 
 
-def _everything(response: Response) -> Response:
+def _everything(response: TablePage) -> TablePage:
     """Leaves nothing out."""
     return response
 

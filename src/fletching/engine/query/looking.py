@@ -21,15 +21,12 @@ from fletching.protocol.messages.admin import (
     ListSchemas,
     ListTables,
     PartitionInfo,
-    PartitionPage,
     SchemaInfo,
-    SchemaPage,
     TableInfo,
     TablePage,
 )
-from fletching.protocol.messages.changes import ListVersions, VersionPage
+from fletching.protocol.messages.changes import ListVersions
 from fletching.protocol.messages.requests import Request
-from fletching.protocol.messages.responses import Response
 from fletching.sql.functions.function_lookup import AGGREGATES, FUNCTIONS
 from fletching.sql.statements.statement_kinds import (
     DescribeQuery,
@@ -66,7 +63,6 @@ def _partition_infos(
     while True:
         request = ListPartitions(table=table, prefix=prefix, marker=marker, max_items=_PAGE)
         page = verbs.call(request)
-        assert isinstance(page, PartitionPage)
         yield from page.partitions
         marker = page.marker
         if not marker:
@@ -80,7 +76,7 @@ class Looking:
         self,
         verbs: Calls,
         authorize: Callable[[Request], None],
-        visible: Callable[[Response], Response],
+        visible: Callable[[TablePage], TablePage],
         flags: Mapping[str, str],
     ) -> None:
         """Asks ``verbs``, as far as ``authorize`` and ``visible`` let it."""
@@ -97,7 +93,7 @@ class Looking:
             case ShowPartitionsQuery(table=table, prefix=prefix):
                 self._authorize(ListPartitions(table=table))
                 info = self._verbs.call(DescribeTable(table=table))
-                if isinstance(info, TableInfo) and not info.schema.partition_columns:
+                if not info.schema.partition_columns:
                     raise InvalidArgumentError(f"table {table} has no partitions")
                 return "\n".join(
                     "/".join(f"{name}={value}" for name, value in item)
@@ -144,15 +140,12 @@ class Looking:
         request = ListSchemas(project=project)
         self._authorize(request)
         page = self._verbs.call(request)
-        assert isinstance(page, SchemaPage)
         return page.schemas
 
     def _table(self, table: TableName) -> TableInfo:
         request = DescribeTable(table=table)
         self._authorize(request)
-        info = self._verbs.call(request)
-        assert isinstance(info, TableInfo)
-        return info
+        return self._verbs.call(request)
 
     def _description(self, query: DescribeQuery) -> str:
         info = self._table(query.table)
@@ -171,7 +164,6 @@ class Looking:
         request = ListVersions(table=table)
         self._authorize(request)
         page = self._verbs.call(request)
-        assert isinstance(page, VersionPage)
         lines = ["version\ttime\toperation\tinserted\tdeleted"]
         for info in page.versions:
             moment = dt.datetime.fromtimestamp(info.committed_us / 1e6, dt.UTC)
@@ -191,7 +183,6 @@ class Looking:
             )
             self._authorize(request)
             page = self._visible(self._verbs.call(request))
-            assert isinstance(page, TablePage)
             lines += [
                 f"{info.owner}:{info.table.name}"
                 for info in page.tables

@@ -424,7 +424,6 @@ class QueryRunner:
             except VersionNotFoundError as error:
                 self._refuse_old_view(name, node)
                 raise located(error, node, VersionNotFoundError) from error
-            assert isinstance(info, TableInfo)
             text = info.properties.get(VIEW_TEXT)
             if text is not None and moment is not None:
                 self._refuse_old_view(name, node)

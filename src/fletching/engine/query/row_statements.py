@@ -29,6 +29,7 @@ from fletching.protocol.messages.changes import (
     UpdateRows,
 )
 from fletching.protocol.messages.requests import CreateWriteSession
+from fletching.protocol.messages.responses import Changed
 from fletching.protocol.types.arrow_types import arrow_field
 from fletching.protocol.types.odps_types import parse_type
 from fletching.sql.functions.generated_partitions import (
@@ -216,7 +217,7 @@ def _with_more(tree: exp.Expr, count: int, values: Sequence[exp.Expr]) -> exp.Ex
     return exp.Select(expressions=[*map(_given, range(count)), *values], from_=exp.From(this=inner))
 
 
-def with_key(run: ScriptRun, request: ChangeRequest) -> ChangeRequest:
+def with_key(run: ScriptRun, request: ChangeRequest[Changed]) -> ChangeRequest[Changed]:
     """A change of a statement with the next key of its run."""
     return msgspec.structs.replace(request, idempotency_key=next(run.keys))
 
@@ -234,7 +235,7 @@ def change(run: ScriptRun, statement: ComputedChange) -> Outcome:
             for column in info.schema.partition_columns
         ),
     ]
-    request: ChangeRequest = DeleteRows(table=table, where=statement.where)
+    request: ChangeRequest[Changed] = DeleteRows(table=table, where=statement.where)
     if isinstance(tree, exp.Update):
         request = UpdateRows(table=table, where="")
     elif isinstance(tree, exp.Merge):

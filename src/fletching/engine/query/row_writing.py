@@ -38,7 +38,6 @@ from fletching.protocol.messages.requests import (
     CreateWriteStream,
     WriteTable,
 )
-from fletching.protocol.messages.responses import Done, WriteSession
 from fletching.protocol.types.conversion import convert
 from fletching.types import PartitionSpec, TableName
 
@@ -86,7 +85,6 @@ def filled_table(verbs: Writes, request: CreateTable) -> Iterator[TableName]:
         FletchingError: what making it raises, or the block; there is no table then.
     """
     made = verbs.call(msgspec.structs.replace(request, unlisted=True, if_not_exists=False))
-    assert isinstance(made, TableInfo)
     try:
         yield made.table
         faultpoints.reach("table.filled")
@@ -153,7 +151,7 @@ class StagedRows:
         came = self.rows
         try:
             done = self._verbs.call(request)
-            if isinstance(done, Done) and done.report is not None:
+            if done.report is not None:
                 came = done.report.rows_inserted + done.report.rows_updated
         except Exception:
             # It may have failed after it was done, as when the database's answer is lost. Then the session
@@ -218,7 +216,6 @@ def stage_rows(
         FletchingError: what computing or writing them raises.
     """
     session = verbs.call(CreateWriteSession(table=table, partition=partition, overwrite=overwrite))
-    assert isinstance(session, WriteSession)
     try:
         address: dict[str, Any] = {
             "table": table,

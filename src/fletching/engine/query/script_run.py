@@ -33,6 +33,7 @@ from fletching.protocol.messages.admin import (
     DropPartition,
     DropTable,
     TableInfo,
+    TablePage,
 )
 from fletching.protocol.messages.changes import (
     AlterColumn,
@@ -43,7 +44,7 @@ from fletching.protocol.messages.changes import (
     TruncateTable,
 )
 from fletching.protocol.messages.requests import Request
-from fletching.protocol.messages.responses import Changed, Response
+from fletching.protocol.messages.responses import Changed
 from fletching.sql.functions.time_zones import time_zone_of
 from fletching.sql.parsing.dialect import exp
 from fletching.sql.statements.statement_kinds import (
@@ -122,7 +123,7 @@ class ScriptRun:
     verbs: Writes
     namespace: Namespace
     authorize: Authorize
-    visible: Callable[[Response], Response]
+    visible: Callable[[TablePage], TablePage]
     store: Store
     watched: Watched
     variables: dict[str, exp.Expr] = dataclasses.field(default_factory=dict)
@@ -176,9 +177,7 @@ class ScriptRun:
         """What the catalog knows of a table that the caller may know of."""
         request = DescribeTable(table=table)
         self.authorize(request)
-        info = self.verbs.call(request)
-        assert isinstance(info, TableInfo)
-        return info
+        return self.verbs.call(request)
 
     def exists(self, table: TableName) -> bool:
         """Whether there is such a table or view."""
@@ -194,7 +193,6 @@ def change_keys(run_id: str) -> Iterator[str]:
     return (f"statement-{run_id}-{number}" for number in itertools.count())
 
 
-def changed_rows(report: Response) -> Outcome:
+def changed_rows(report: Changed) -> Outcome:
     """What a change of rows reports."""
-    assert isinstance(report, Changed)
     return Outcome(affected=report.rows_inserted + report.rows_updated + report.rows_deleted)

@@ -11,11 +11,8 @@ from fletching.protocol.messages.admin import (
     DescribeTable,
     ListPartitions,
     PartitionInfo,
-    PartitionPage,
-    TableInfo,
 )
-from fletching.protocol.messages.requests import Request
-from fletching.protocol.messages.responses import Response
+from fletching.protocol.messages.requests import Reply_co, Request
 from fletching.sql.functions.function_lookup import FOLDED
 from fletching.sql.parsing.dialect import exp
 from fletching.sql.parsing.near_names import did_you_mean
@@ -44,7 +41,7 @@ _PAGE = 1000
 class Calls(Protocol):
     """The engine's verbs for values."""
 
-    def call(self, request: Request) -> Response:
+    def call(self, request: Request[Reply_co]) -> Reply_co:
         """Answers a request."""
 
 
@@ -168,7 +165,6 @@ class _Catalog:
         request = DescribeTable(table=table)
         self._authorize(request)
         info = self._calls.call(request)
-        assert isinstance(info, TableInfo)
         names = [column.name for column in info.schema.partition_columns]
         if not names:
             raise InvalidArgumentError(f"{table} has no partitions")
@@ -206,7 +202,6 @@ class _Catalog:
             page = self._calls.call(
                 ListPartitions(table=table, reverse=True, max_items=_PAGE, marker=marker)
             )
-            assert isinstance(page, PartitionPage)
             yield from page.partitions
             marker = page.marker
             if not marker:

@@ -48,9 +48,8 @@ from fletching.errors import (
 from fletching.protocol.messages.admin import (
     DescribeTable,
     DropPartition,
-    TableInfo,
+    TablePage,
 )
-from fletching.protocol.messages.responses import Response
 from fletching.sql.functions.time_zones import TIME_ZONE, checked_time_zone, time_zone_of
 from fletching.sql.parsing.dialect import exp
 from fletching.sql.parsing.statement_locations import StatementLocation
@@ -94,7 +93,7 @@ class StatementRunner:
         namespace: Namespace,
         *,
         authorize: Authorize,
-        visible: Callable[[Response], Response],
+        visible: Callable[[TablePage], TablePage],
         store: Store,
         watched: Watched,
         run_id: str,
@@ -156,7 +155,6 @@ class StatementRunner:
         size = 0
         for name in tables:
             info = self._verbs.call(DescribeTable(table=name))
-            assert isinstance(info, TableInfo)
             size += info.bytes
         cost = {"UDF": 0, "Complexity": _complexity(trees), "Input": size}
         return Outcome(printed=json.dumps({"Cost": {"SQL": cost}}))

@@ -21,8 +21,12 @@ from fletching.engine.upkeep.verify import Verification
 from fletching.errors import ConflictError, FletchingError, NotFoundError
 from fletching.ipc.inspection import inspect_bytes
 from fletching.ipc.reports import Inspection
-from fletching.protocol.messages.requests import AbortWriteSession, GetReadSession, Request
-from fletching.protocol.messages.responses import Response
+from fletching.protocol.messages.requests import (
+    AbortWriteSession,
+    GetReadSession,
+    Reply_co,
+    Request,
+)
 from fletching.types import TableName
 
 __all__ = ["TASKS", "Operations", "TaskState"]
@@ -33,7 +37,7 @@ MAX_SESSIONS = 500
 class UpkeepVerbs(Protocol):
     """The engine's verbs that tasks are executed with; see ``Engine``."""
 
-    def call(self, request: Request) -> Response:
+    def call(self, request: Request[Reply_co]) -> Reply_co:
         """Answers a request."""
 
     def tables_to_compact(self) -> list[TableName]:

@@ -40,9 +40,8 @@ from fletching.protocol.codec.wire_kinds import (
 from fletching.protocol.http import headers as header_names
 from fletching.protocol.http.numbers import parse_seconds
 from fletching.protocol.messages import admin, changes
-from fletching.protocol.messages.admin import PartitionInfo, PartitionPage, TableInfo, TablePage
-from fletching.protocol.messages.requests import Request, TableRequest
-from fletching.protocol.messages.responses import Done, Response
+from fletching.protocol.messages.requests import Reply_co, Request, TableRequest, reply_kind
+from fletching.protocol.messages.responses import Response
 from fletching.types import TableName
 
 __all__ = [
@@ -106,14 +105,12 @@ class _Route:
         method: of HTTP.
         path: the names in it, in braces, are attributes of the request; ``{table}`` is the table's name.
         kind: the request.
-        reply: what it is answered with.
         fields: its values beside those of the path; None where they are the body as a whole.
     """
 
     method: str
     path: str
     kind: type[Request]
-    reply: type[Response]
     fields: tuple[Field, ...] | None = None
 
 
@@ -130,34 +127,30 @@ _ROUTES = (
         "POST",
         "/projects",
         admin.CreateProject,
-        Done,
         (
             _needed("project", Identifier(), wire="name"),
             _IF_NOT_EXISTS,
         ),
     ),
-    _Route("GET", _TABLES, admin.ListTables, TablePage, (_asked("prefix", Text()), *_PAGE)),
-    _Route("POST", _TABLES, admin.CreateTable, TableInfo),
+    _Route("GET", _TABLES, admin.ListTables, (_asked("prefix", Text()), *_PAGE)),
+    _Route("POST", _TABLES, admin.CreateTable),
     _Route(
         "GET",
         _TABLE,
         admin.DescribeTable,
-        TableInfo,
         (_asked("version", _VERSION), _asked("tag", Text()), _asked("moment_us", _VERSION)),
     ),
     _Route(
         "DELETE",
         _TABLE,
         admin.DropTable,
-        Done,
         (_asked("if_exists", Flag()), _asked("table_id", Text()), _asked("if_version", _VERSION)),
     ),
-    _Route("POST", f"{_TABLE}/columns", admin.AddColumns, TableInfo),
+    _Route("POST", f"{_TABLE}/columns", admin.AddColumns),
     _Route(
         "GET",
         _PARTITIONS,
         admin.ListPartitions,
-        PartitionPage,
         (
             _asked("prefix", Partition()),
             *_PAGE,
@@ -169,46 +162,44 @@ _ROUTES = (
         "POST",
         _PARTITIONS,
         admin.CreatePartition,
-        PartitionInfo,
         (_needed("partition", Partition()), _IF_NOT_EXISTS),
     ),
     _Route(
         "DELETE",
         _PARTITIONS,
         admin.DropPartition,
-        Done,
         (
             _needed("partition", Partition()),
             _asked("if_exists", Flag()),
             _asked("if_empty", Flag(), sparse=True),
         ),
     ),
-    _Route("POST", _STATEMENTS, admin.RunStatement, admin.StatementState),
-    _Route("GET", _STATEMENT, admin.GetStatement, admin.StatementState, _WAIT),
-    _Route("DELETE", _STATEMENT, admin.CancelStatement, admin.StatementState, _WAIT),
+    _Route("POST", _STATEMENTS, admin.RunStatement),
+    _Route("GET", _STATEMENT, admin.GetStatement, _WAIT),
+    _Route("DELETE", _STATEMENT, admin.CancelStatement, _WAIT),
     *(
-        _Route("POST", f"{_TABLE}/actions/{verb}", kind, reply)
-        for verb, kind, reply in (
-            ("delete", changes.DeleteRows, changes.Changed),
-            ("update", changes.UpdateRows, changes.Changed),
-            ("merge", changes.MergeRows, changes.Changed),
-            ("replace", changes.ReplaceRows, changes.Changed),
-            ("truncate", changes.TruncateTable, changes.Changed),
-            ("restore", changes.RestoreTable, changes.Changed),
-            ("enforce_key", changes.EnforceKey, changes.Changed),
-            ("versions", changes.ListVersions, changes.VersionPage),
-            ("wait", changes.WaitForVersion, changes.VersionPage),
-            ("create_tag", changes.CreateTag, changes.TagList),
-            ("tags", changes.ListTags, changes.TagList),
-            ("drop_tag", changes.DropTag, changes.TagList),
-            ("expire_versions", changes.ExpireVersions, changes.Expired),
-            ("compact", changes.CompactTable, Done),
-            ("drop_columns", changes.DropColumns, TableInfo),
-            ("rename_column", changes.RenameColumn, TableInfo),
-            ("alter_column", changes.AlterColumn, TableInfo),
-            ("rename", changes.RenameTable, TableInfo),
-            ("alter", changes.AlterTable, TableInfo),
-            ("touch", changes.TouchTable, TableInfo),
+        _Route("POST", f"{_TABLE}/actions/{verb}", kind)
+        for verb, kind in (
+            ("delete", changes.DeleteRows),
+            ("update", changes.UpdateRows),
+            ("merge", changes.MergeRows),
+            ("replace", changes.ReplaceRows),
+            ("truncate", changes.TruncateTable),
+            ("restore", changes.RestoreTable),
+            ("enforce_key", changes.EnforceKey),
+            ("versions", changes.ListVersions),
+            ("wait", changes.WaitForVersion),
+            ("create_tag", changes.CreateTag),
+            ("tags", changes.ListTags),
+            ("drop_tag", changes.DropTag),
+            ("expire_versions", changes.ExpireVersions),
+            ("compact", changes.CompactTable),
+            ("drop_columns", changes.DropColumns),
+            ("rename_column", changes.RenameColumn),
+            ("alter_column", changes.AlterColumn),
+            ("rename", changes.RenameTable),
+            ("alter", changes.AlterTable),
+            ("touch", changes.TouchTable),
         )
     ),
 )
@@ -230,7 +221,9 @@ for _route in _ROUTES:
 # msgspec looks at a class when values of it are first read, and where two threads do so at once the process
 # dies of it: so it looks here, where one thread imports.
 _DECODERS: dict[type[msgspec.Struct], msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(kind) for route in _ROUTES for kind in (route.kind, route.reply)
+    kind: msgspec.json.Decoder(kind)
+    for route in _ROUTES
+    for kind in (route.kind, reply_kind(route.kind))
 }
 
 
@@ -361,14 +354,14 @@ def encode_admin_response(response: Response) -> tuple[dict[str, str], bytes]:
     return {header_names.CONTENT_TYPE: "application/json"}, encode_json(response)
 
 
-def decode_admin_response(request: Request, body: bytes | memoryview) -> Response:
+def decode_admin_response(request: Request[Reply_co], body: bytes | memoryview) -> Reply_co:
     """The reply to an administration request, read from a 2xx answer.
 
     Raises:
         ProtocolError: the body is not what the request is answered with.
     """
     try:
-        reply: Response = _DECODERS[_BY_KIND[type(request)].reply].decode(body)
+        reply: Reply_co = _DECODERS[reply_kind(type(request))].decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, UsageError) as exc:
         raise ProtocolError(f"the reply cannot be read: {str(exc)[:200]}", side="remote") from exc
     return reply

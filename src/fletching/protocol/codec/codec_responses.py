@@ -31,6 +31,7 @@ from fletching.protocol.messages.requests import (
     GetWriteSchema,
     GetWriteSession,
     GetWriteStream,
+    Reply_co,
     Request,
     WriteBlob,
     WriteBlobs,
@@ -473,7 +474,7 @@ def _to_instance_session(body: _Json, _request: Request, _token: str) -> Respons
     )
 
 
-_DECODERS: dict[type[Request], Callable[[_Json, Request, str], Response]] = {
+_DECODERS: dict[type[Request], Callable[[_Json, Request, str], Any]] = {
     CreateReadSession: _to_read_session,
     GetReadSession: _to_read_session,
     CreateWriteSession: _to_write_session,
@@ -494,14 +495,15 @@ _DECODERS: dict[type[Request], Callable[[_Json, Request, str], Response]] = {
 
 
 def decode_response(
-    request: Request,
+    request: Request[Reply_co],
     headers: Mapping[str, str] | Iterable[tuple[str, str]],
     body: bytes | memoryview,
-) -> Response:
+) -> Reply_co:
     """The reply to a request of a JSON action, read from a 2xx answer.
 
     Raises:
         ProtocolError: the body is not the JSON object the protocol promises.
     """
     token = header_names.lower_case(headers).get(header_names.ROUTE_TOKEN, "")
-    return _DECODERS[type(request)](load_reply(body), request, token)
+    reply: Reply_co = _DECODERS[type(request)](load_reply(body), request, token)
+    return reply

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import msgspec
 
-from fletching.protocol.messages.requests import TableRequest
-from fletching.protocol.messages.responses import Changed, Response
+from fletching.protocol.messages.admin import TableInfo
+from fletching.protocol.messages.requests import Reply_co, TableRequest
+from fletching.protocol.messages.responses import Changed, Done, Response
 from fletching.types import PartitionSpec
 
 __all__ = [
@@ -43,90 +44,6 @@ __all__ = [
 ]
 
 
-class ChangeRequest(TableRequest, frozen=True, kw_only=True):
-    """A request that makes a table version."""
-
-    if_version: int | None = None
-    idempotency_key: str | None = None
-
-
-class DeleteRows(ChangeRequest, frozen=True, kw_only=True):
-    """Deletes the rows for which an SQL predicate is true."""
-
-    where: str
-
-
-class UpdateRows(ChangeRequest, frozen=True, kw_only=True):
-    """Replaces values of the rows for which an SQL predicate is true; of all without one.
-
-    ``expressions`` are SQL over the row as it was. ``values`` is an Arrow stream of one batch of
-    one row: plain values, by column. No column may be in both.
-    """
-
-    expressions: dict[str, str] = msgspec.field(default_factory=dict)
-    values: bytes = b""
-    where: str = ""
-
-
-class MergeRows(ChangeRequest, frozen=True, kw_only=True):
-    """Merges the rows of a write session into its table, and ends the session.
-
-    ``columns`` empty means that the rows are whole; else only these columns of theirs count, matched
-    rows keep the others, and rows that are inserted have nulls there.
-    """
-
-    session_id: str
-    on: tuple[str, ...]
-    when_matched: str | None = "update"
-    when_not_matched: str | None = "insert"
-    when_not_matched_by_source: str | None = None
-    columns: tuple[str, ...] = ()
-    last_wins: bool = False
-    """Of several rows of the session with one key the last one counts, instead of being refused.
-
-    Keys are those of rows within their partitions then: partition columns are among them in any case.
-    """
-    operation: str = "merge"
-
-
-class ReplaceRows(ChangeRequest, frozen=True, kw_only=True):
-    """Puts the rows of a write session in the place of those for which a predicate is true."""
-
-    session_id: str
-    where: str
-
-
-class TruncateTable(ChangeRequest, frozen=True, kw_only=True):
-    """Deletes every row, or every row of the partitions that a leading part names."""
-
-    partition: PartitionSpec = PartitionSpec()
-
-
-class RestoreTable(ChangeRequest, frozen=True, kw_only=True):
-    """Makes a new version with the rows and the columns of an older one."""
-
-    version: int
-
-
-class EnforceKey(ChangeRequest, frozen=True, kw_only=True):
-    """Keeps the declared primary key of a table unique from now on.
-
-    With ``keep_last``, of rows with one key only the last stays; else they are refused.
-    """
-
-    keep_last: bool = False
-
-
-# --- history ---
-
-
-class ListVersions(TableRequest, frozen=True, kw_only=True):
-    """Versions that are known, newest first, one page below ``before``."""
-
-    before: int | None = None
-    max_items: int = 1000
-
-
 class VersionInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a version was."""
 
@@ -153,42 +70,10 @@ class VersionPage(Response, frozen=True, kw_only=True):
     oldest_version: int = 0
 
 
-class WaitForVersion(TableRequest, frozen=True, kw_only=True):
-    """Waits until there is a version above ``since`` that changed data, or the time is over."""
-
-    since: int
-    timeout_ms: int = 0
-
-
-class CreateTag(TableRequest, frozen=True, kw_only=True):
-    """Names a version, the newest if none is given; retention keeps it while it has a name."""
-
-    name: str
-    version: int | None = None
-    replace: bool = False
-
-
-class ListTags(TableRequest, frozen=True, kw_only=True):
-    """The tags of a table."""
-
-
 class TagList(Response, frozen=True, kw_only=True):
     """Tags in name order, and their versions."""
 
     tags: dict[str, int]
-
-
-class DropTag(TableRequest, frozen=True, kw_only=True):
-    """Forgets a tag."""
-
-    name: str
-
-
-class ExpireVersions(TableRequest, frozen=True, kw_only=True):
-    """Makes versions that were replaced before a moment unreadable, and forgets what only they show."""
-
-    older_than_us: int
-    dry_run: bool = False
 
 
 class Expired(Response, frozen=True, kw_only=True):
@@ -200,7 +85,123 @@ class Expired(Response, frozen=True, kw_only=True):
     bytes: int = 0
 
 
-class CompactTable(TableRequest, frozen=True, kw_only=True):
+class ChangeRequest(TableRequest[Reply_co], frozen=True, kw_only=True):
+    """A request that makes a table version."""
+
+    if_version: int | None = None
+    idempotency_key: str | None = None
+
+
+class DeleteRows(ChangeRequest[Changed], frozen=True, kw_only=True):
+    """Deletes the rows for which an SQL predicate is true."""
+
+    where: str
+
+
+class UpdateRows(ChangeRequest[Changed], frozen=True, kw_only=True):
+    """Replaces values of the rows for which an SQL predicate is true; of all without one.
+
+    ``expressions`` are SQL over the row as it was. ``values`` is an Arrow stream of one batch of
+    one row: plain values, by column. No column may be in both.
+    """
+
+    expressions: dict[str, str] = msgspec.field(default_factory=dict)
+    values: bytes = b""
+    where: str = ""
+
+
+class MergeRows(ChangeRequest[Changed], frozen=True, kw_only=True):
+    """Merges the rows of a write session into its table, and ends the session.
+
+    ``columns`` empty means that the rows are whole; else only these columns of theirs count, matched
+    rows keep the others, and rows that are inserted have nulls there.
+    """
+
+    session_id: str
+    on: tuple[str, ...]
+    when_matched: str | None = "update"
+    when_not_matched: str | None = "insert"
+    when_not_matched_by_source: str | None = None
+    columns: tuple[str, ...] = ()
+    last_wins: bool = False
+    """Of several rows of the session with one key the last one counts, instead of being refused.
+
+    Keys are those of rows within their partitions then: partition columns are among them in any case.
+    """
+    operation: str = "merge"
+
+
+class ReplaceRows(ChangeRequest[Changed], frozen=True, kw_only=True):
+    """Puts the rows of a write session in the place of those for which a predicate is true."""
+
+    session_id: str
+    where: str
+
+
+class TruncateTable(ChangeRequest[Changed], frozen=True, kw_only=True):
+    """Deletes every row, or every row of the partitions that a leading part names."""
+
+    partition: PartitionSpec = PartitionSpec()
+
+
+class RestoreTable(ChangeRequest[Changed], frozen=True, kw_only=True):
+    """Makes a new version with the rows and the columns of an older one."""
+
+    version: int
+
+
+class EnforceKey(ChangeRequest[Changed], frozen=True, kw_only=True):
+    """Keeps the declared primary key of a table unique from now on.
+
+    With ``keep_last``, of rows with one key only the last stays; else they are refused.
+    """
+
+    keep_last: bool = False
+
+
+# --- history ---
+
+
+class ListVersions(TableRequest[VersionPage], frozen=True, kw_only=True):
+    """Versions that are known, newest first, one page below ``before``."""
+
+    before: int | None = None
+    max_items: int = 1000
+
+
+class WaitForVersion(TableRequest[VersionPage], frozen=True, kw_only=True):
+    """Waits until there is a version above ``since`` that changed data, or the time is over."""
+
+    since: int
+    timeout_ms: int = 0
+
+
+class CreateTag(TableRequest[TagList], frozen=True, kw_only=True):
+    """Names a version, the newest if none is given; retention keeps it while it has a name."""
+
+    name: str
+    version: int | None = None
+    replace: bool = False
+
+
+class ListTags(TableRequest[TagList], frozen=True, kw_only=True):
+    """The tags of a table."""
+
+
+class DropTag(TableRequest[TagList], frozen=True, kw_only=True):
+    """Forgets a tag."""
+
+    name: str
+
+
+class ExpireVersions(TableRequest[Expired], frozen=True, kw_only=True):
+    """Makes versions that were replaced before a moment unreadable, and forgets what only they show."""
+
+    older_than_us: int
+    dry_run: bool = False
+
+
+class CompactTable(TableRequest[Done], frozen=True, kw_only=True):
     """Merges small segments; ``purge`` also writes every segment anew that has lost rows."""
 
     purge: bool = False
@@ -209,20 +210,20 @@ class CompactTable(TableRequest, frozen=True, kw_only=True):
 # --- columns, names, properties ---
 
 
-class DropColumns(ChangeRequest, frozen=True, kw_only=True):
+class DropColumns(ChangeRequest[TableInfo], frozen=True, kw_only=True):
     """Drops data columns. Older versions keep them."""
 
     names: tuple[str, ...]
 
 
-class RenameColumn(ChangeRequest, frozen=True, kw_only=True):
+class RenameColumn(ChangeRequest[TableInfo], frozen=True, kw_only=True):
     """Gives a data column another name."""
 
     name: str
     new_name: str
 
 
-class AlterColumn(ChangeRequest, frozen=True, kw_only=True):
+class AlterColumn(ChangeRequest[TableInfo], frozen=True, kw_only=True):
     """Changes a column: a wider type, whether it may be null, its comment, its place."""
 
     name: str
@@ -233,7 +234,7 @@ class AlterColumn(ChangeRequest, frozen=True, kw_only=True):
     """Put it behind this column; the empty name puts it first."""
 
 
-class RenameTable(TableRequest, frozen=True, kw_only=True):
+class RenameTable(TableRequest[TableInfo], frozen=True, kw_only=True):
     """Gives a table another name in its schema.
 
     Of a table that was unlisted (see `CreateTable`) a repetition is answered like the first.
@@ -242,7 +243,7 @@ class RenameTable(TableRequest, frozen=True, kw_only=True):
     new_name: str
 
 
-class AlterTable(TableRequest, frozen=True, kw_only=True):
+class AlterTable(TableRequest[TableInfo], frozen=True, kw_only=True):
     """Sets and removes properties; sets comment, lifecycle and owner where they are given."""
 
     partition: PartitionSpec = PartitionSpec()
@@ -255,7 +256,7 @@ class AlterTable(TableRequest, frozen=True, kw_only=True):
     owner: str | None = None
 
 
-class TouchTable(TableRequest, frozen=True, kw_only=True):
+class TouchTable(TableRequest[TableInfo], frozen=True, kw_only=True):
     """Says that the data of a table, or of one partition, was modified just now; changes no row."""
 
     partition: PartitionSpec = PartitionSpec()

@@ -6,9 +6,24 @@ business of `fletching.protocol.codec`. The engine and both transports speak in 
 
 from __future__ import annotations
 
+import functools
+from typing import Any, Generic, get_args
+
 import msgspec
+from typing_extensions import TypeVar, get_original_bases
 
 from fletching.protocol.messages.manifest import SourceKind
+from fletching.protocol.messages.responses import (
+    BlobReferences,
+    Done,
+    InstanceReadSession,
+    ReadSession,
+    Response,
+    WriteResult,
+    WriteSchema,
+    WriteSession,
+    WriteStream,
+)
 from fletching.protocol.messages.vocabulary import SplitMode, TimeUnit, WriteMode
 from fletching.types import PartitionSpec, TableName
 
@@ -33,6 +48,7 @@ __all__ = [
     "ReadBlobs",
     "ReadInstance",
     "ReadTable",
+    "Reply_co",
     "Request",
     "SplitOptions",
     "WriteBlob",
@@ -40,17 +56,34 @@ __all__ = [
     "WriteBlock",
     "WriteByPosition",
     "WriteTable",
+    "reply_kind",
 ]
 
 DEFAULT_SESSION_ID = "default"
 """The implicit session of streaming writes, one per (table, write mode)."""
 
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """Root of all requests."""
+Reply_co = TypeVar("Reply_co", bound=Response, default=Response, covariant=True)
 
 
-class TableRequest(Request, frozen=True, kw_only=True):
+class Request(msgspec.Struct, Generic[Reply_co], frozen=True, kw_only=True):
+    """Root of all requests; of which kind its reply is stands behind the name of its root.
+
+    Requests for rows or blobs, whose reply is no value, name none.
+    """
+
+
+@functools.cache
+def reply_kind(kind: type[Request]) -> type[Any]:
+    """What a kind of request is answered with."""
+    for base in kind.__mro__:
+        for root in get_original_bases(base):
+            for reply in get_args(root):
+                if isinstance(reply, type):
+                    return reply
+    return Response
+
+
+class TableRequest(Request[Reply_co], frozen=True, kw_only=True):
     """A request about one table."""
 
     table: TableName
@@ -90,7 +123,7 @@ class IncrementalOptions(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool = False
 
 
-class CreateReadSession(TableRequest, frozen=True, kw_only=True):
+class CreateReadSession(TableRequest[ReadSession], frozen=True, kw_only=True):
     """2.1: pins a table version and divides its rows into splits."""
 
     required_data_columns: tuple[str, ...] = ()
@@ -130,7 +163,7 @@ class CreateReadSession(TableRequest, frozen=True, kw_only=True):
     """Ours (extension field ``WithPartitions``): as ``with_partitions`` of a `GetReadSession`."""
 
 
-class GetReadSession(TableRequest, frozen=True, kw_only=True):
+class GetReadSession(TableRequest[ReadSession], frozen=True, kw_only=True):
     """2.2: looks a read session up; ``refresh`` extends or revives it."""
 
     session_id: str
@@ -186,7 +219,7 @@ class PreviewTable(TableRequest, frozen=True, kw_only=True):
 # --- writing ---------------------------------------------------------------------------------
 
 
-class CreateWriteSession(TableRequest, frozen=True, kw_only=True):
+class CreateWriteSession(TableRequest[WriteSession], frozen=True, kw_only=True):
     """2.5, and 2.19 for BatchCompatible: opens a write session.
 
     A full ``partition`` is static; an empty or partial one on a partitioned table means dynamic
@@ -200,14 +233,14 @@ class CreateWriteSession(TableRequest, frozen=True, kw_only=True):
     flags: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-class GetWriteSession(TableRequest, frozen=True, kw_only=True):
+class GetWriteSession(TableRequest[WriteSession], frozen=True, kw_only=True):
     """2.6: the closed streams of a write session."""
 
     session_id: str
     write_mode: WriteMode = WriteMode.BATCH
 
 
-class CommitWriteSession(TableRequest, frozen=True, kw_only=True):
+class CommitWriteSession(TableRequest[Done], frozen=True, kw_only=True):
     """2.7: makes a session's rows visible, all or none.
 
     ``streams`` None or empty commits the highest closed version of every stream (the wire cannot
@@ -227,14 +260,14 @@ class CommitWriteSession(TableRequest, frozen=True, kw_only=True):
     """Ours (``IdempotencyKey``): a commit with the key of an earlier one changes nothing."""
 
 
-class AbortWriteSession(TableRequest, frozen=True, kw_only=True):
+class AbortWriteSession(TableRequest[Done], frozen=True, kw_only=True):
     """2.8: drops a session and all it staged; idempotent."""
 
     session_id: str
     write_mode: WriteMode = WriteMode.BATCH
 
 
-class CreateWriteStream(TableRequest, frozen=True, kw_only=True):
+class CreateWriteStream(TableRequest[WriteStream], frozen=True, kw_only=True):
     """2.9: starts one attempt (stream id, stream version) of a write stream."""
 
     session_id: str
@@ -246,7 +279,7 @@ class CreateWriteStream(TableRequest, frozen=True, kw_only=True):
     """Stable over one retry sequence; tells a repeated request from a new attempt."""
 
 
-class GetWriteStream(TableRequest, frozen=True, kw_only=True):
+class GetWriteStream(TableRequest[WriteStream], frozen=True, kw_only=True):
     """2.10: looks a stream up; with ``exactly_once`` it also rotates the access token (fencing)."""
 
     session_id: str
@@ -256,7 +289,7 @@ class GetWriteStream(TableRequest, frozen=True, kw_only=True):
     exactly_once: bool = False
 
 
-class CloseWriteStream(TableRequest, frozen=True, kw_only=True):
+class CloseWriteStream(TableRequest[Done], frozen=True, kw_only=True):
     """2.12: ends a stream version; only closed ones are committed."""
 
     session_id: str
@@ -265,7 +298,7 @@ class CloseWriteStream(TableRequest, frozen=True, kw_only=True):
     write_mode: WriteMode = WriteMode.BATCH
 
 
-class AppendRows(TableRequest, frozen=True, kw_only=True):
+class AppendRows(TableRequest[WriteResult], frozen=True, kw_only=True):
     """Ours (extension action ``TableAppend``): an Arrow IPC stream of rows, visible when it is answered.
 
     What a write session of one stream and one body does, in one request and one transaction. The body
@@ -284,13 +317,13 @@ class AppendRows(TableRequest, frozen=True, kw_only=True):
     content_encoding: str | None = None
 
 
-class GetWriteSchema(TableRequest, frozen=True, kw_only=True):
+class GetWriteSchema(TableRequest[WriteSchema], frozen=True, kw_only=True):
     """2.13: the write schema of a session."""
 
     session_id: str
 
 
-class WriteTable(TableRequest, frozen=True, kw_only=True):
+class WriteTable(TableRequest[WriteResult], frozen=True, kw_only=True):
     """2.11: appends an Arrow IPC stream to a stream version; the body travels beside this value."""
 
     session_id: str
@@ -331,20 +364,20 @@ class WriteByPosition(WriteTable, frozen=True, kw_only=True):
 # --- results of SQL instances ----------------------------------------------------------------
 
 
-class InstanceRequest(Request, frozen=True, kw_only=True):
+class InstanceRequest(Request[Reply_co], frozen=True, kw_only=True):
     """A request about the result of one instance (a finished SQL statement)."""
 
     project: str
     instance_id: str
 
 
-class CreateInstanceReadSession(InstanceRequest, frozen=True, kw_only=True):
+class CreateInstanceReadSession(InstanceRequest[InstanceReadSession], frozen=True, kw_only=True):
     """2.17: opens the result of an instance for reading."""
 
     enable_limit: bool = False
 
 
-class GetInstanceReadSession(InstanceRequest, frozen=True, kw_only=True):
+class GetInstanceReadSession(InstanceRequest[InstanceReadSession], frozen=True, kw_only=True):
     """2.17: looks such a session up."""
 
     session_id: str
@@ -366,7 +399,7 @@ class ReadInstance(InstanceRequest, frozen=True, kw_only=True):
 # --- blobs -----------------------------------------------------------------------------------
 
 
-class WriteBlob(TableRequest, frozen=True, kw_only=True):
+class WriteBlob(TableRequest[BlobReferences], frozen=True, kw_only=True):
     """2.14: one blob as a raw body."""
 
     session_id: str
@@ -383,7 +416,7 @@ class WriteBlob(TableRequest, frozen=True, kw_only=True):
     which takes ten times as long as everything else."""
 
 
-class WriteBlobs(TableRequest, frozen=True, kw_only=True):
+class WriteBlobs(TableRequest[BlobReferences], frozen=True, kw_only=True):
     """2.15: many blobs as frames in one body."""
 
     session_id: str

@@ -109,7 +109,7 @@ def _given_id(request: RunStatement) -> str | None:
     return request.instance_id or None
 
 
-async def _awaited_versions(service: Service, request: WaitForVersion) -> Response:
+async def _awaited_versions(service: Service, request: WaitForVersion) -> VersionPage:
     """Looks for new versions until there are some or the time is over; no thread waits meanwhile."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + min(max(request.timeout_ms, 0) / 1000, MAX_WAIT_SECONDS)
@@ -119,8 +119,7 @@ async def _awaited_versions(service: Service, request: WaitForVersion) -> Respon
         with service.calls.enter():
             response = await service.call(look)
         left = deadline - loop.time()
-        result = isinstance(response, VersionPage) and bool(response.versions)
-        if result or left <= 0 or service.draining:
+        if response.versions or left <= 0 or service.draining:
             return response
         await asyncio.sleep(min(pause, left))
         pause = min(pause * 1.5, LAST_PAUSE_SECONDS)

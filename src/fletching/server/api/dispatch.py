@@ -123,7 +123,6 @@ async def _open_read(exchange: Exchange, service: Service, request: CreateReadSe
 
     def begin() -> _OpenedSession:
         response = service.engine.call(request)
-        assert isinstance(response, ReadSession)
         if not response.splits_count or response.split_mode is SplitMode.ROW_OFFSET:
             return _OpenedSession(response)
         rows = ReadTable(

@@ -40,7 +40,6 @@ from fletching.protocol.messages.requests import (
     SplitOptions,
     WriteByPosition,
 )
-from fletching.protocol.messages.responses import ReadSession
 from fletching.protocol.messages.vocabulary import Action, SplitMode
 from fletching.server.api.dispatch import HANDLERS, write_rows
 from fletching.server.http.exchange import Exchange
@@ -169,7 +168,6 @@ async def _send_rows(
     assert isinstance(look, GetReadSession)
     service.authorize(exchange, look)
     session = await service.call(look)
-    assert isinstance(session, ReadSession)
     if session.split_mode is SplitMode.ROW_OFFSET:
         where = [("Offset", "row_index"), ("Count", "row_count")]
     else:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
 from urllib.parse import quote
 
 from fletching.errors import InvalidArgumentError, NoPermissionError
-from fletching.protocol.messages.requests import Request
-from fletching.protocol.messages.responses import Response
+from fletching.protocol.messages.requests import Reply_co, Request
 from fletching.server.console.rendering import Pages
 from fletching.server.console.sign_in import check_form
 from fletching.server.http.exchange import Exchange
@@ -15,8 +13,6 @@ from fletching.server.service import Service
 from fletching.types import TableName
 
 __all__ = ["Visit", "table_path"]
-
-_Response = TypeVar("_Response", bound=Response)
 
 
 def table_path(table: TableName, page: str = "") -> str:
@@ -83,7 +79,7 @@ class Visit:
         """The fields of a posted form; see `check_form`."""
         return await check_form(self.exchange)
 
-    async def call(self, request: Request, kind: type[_Response]) -> _Response:
+    async def call(self, request: Request[Reply_co]) -> Reply_co:
         """Asks the engine for what the visitor may know or do.
 
         Raises:
@@ -92,9 +88,7 @@ class Visit:
         """
         self.service.authorize(self.exchange, request)
         with self.service.calls.enter():
-            result = self.service.visible(self.exchange, await self.service.call(request))
-        assert isinstance(result, kind)
-        return result
+            return self.service.visible(self.exchange, await self.service.call(request))
 
     def must_operate(self) -> None:
         """Refuses whoever is not the service's operator.

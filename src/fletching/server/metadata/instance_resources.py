@@ -16,9 +16,8 @@ from fletching.engine.query.instances import (
 )
 from fletching.errors import ConflictError, InvalidParameterError
 from fletching.protocol.http.numbers import parse_seconds
-from fletching.protocol.messages.admin import new_instance_id
+from fletching.protocol.messages.admin import TablePage, new_instance_id
 from fletching.protocol.messages.requests import Request
-from fletching.protocol.messages.responses import Response
 from fletching.server.metadata import instance_reports as reports
 from fletching.server.metadata import interactive_resources as interactive
 from fletching.server.metadata.documents import element, parse_root
@@ -98,7 +97,7 @@ async def run_statement(
     def authorize(request: Request) -> None:
         scope.service.authorize(scope.exchange, request)
 
-    def visible(response: Response) -> Response:
+    def visible(response: TablePage) -> TablePage:
         return scope.service.visible(scope.exchange, response)
 
     run = functools.partial(

@@ -10,7 +10,6 @@ from fletching.protocol.messages.admin import (
     DropSchema,
     ListSchemas,
     SchemaInfo,
-    SchemaPage,
 )
 from fletching.server.metadata.documents import element, parse_root
 from fletching.server.metadata.scope import Scope
@@ -22,7 +21,7 @@ MAX_DOCUMENT_BYTES = 64 * 1024
 
 async def page(scope: Scope) -> None:
     """All schemas of the project; ``name`` is a prefix."""
-    result: SchemaPage = await scope.call(ListSchemas(project=scope.project))
+    result = await scope.call(ListSchemas(project=scope.project))
     prefix = scope.query.get("name", "").casefold()
     await scope.reply(
         element(
@@ -60,7 +59,7 @@ async def describe(scope: Scope) -> None:
     Raises:
         NotFoundError: there is none of this name; clients take only NoSuchObject for that.
     """
-    result: SchemaPage = await scope.call(ListSchemas(project=scope.project))
+    result = await scope.call(ListSchemas(project=scope.project))
     wanted = scope.name.casefold()
     info: SchemaInfo | None = next(
         (item for item in result.schemas if item.schema.casefold() == wanted), None

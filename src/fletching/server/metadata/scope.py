@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 from xml.etree import ElementTree as ET
 
 import msgspec
@@ -17,8 +17,8 @@ from fletching.errors import (
     UsageError,
 )
 from fletching.protocol.http.numbers import parse_count
-from fletching.protocol.messages.admin import ListSchemas, SchemaPage
-from fletching.protocol.messages.requests import Request
+from fletching.protocol.messages.admin import ListSchemas
+from fletching.protocol.messages.requests import Reply_co, Request
 from fletching.server.http.exchange import Exchange
 from fletching.server.metadata.documents import render
 from fletching.server.service import Service
@@ -128,10 +128,10 @@ class Scope:
         wanted = self.schema.casefold()
         if wanted == DEFAULT_SCHEMA:
             return True
-        page: SchemaPage = await self.call(ListSchemas(project=self.project))
+        page = await self.call(ListSchemas(project=self.project))
         return any(info.schema.casefold() == wanted for info in page.schemas)
 
-    async def call(self, request: Request) -> Any:
+    async def call(self, request: Request[Reply_co]) -> Reply_co:
         """Asks the engine, if the caller may; what the caller may not know of is left out."""
         self.service.authorize(self.exchange, request)
         response = await self.service.call(request)

@@ -30,7 +30,7 @@ from fletching.errors import (
     NotFoundError,
     UnauthorizedError,
 )
-from fletching.protocol.messages.admin import DescribeTable, TableInfo
+from fletching.protocol.messages.admin import DescribeTable
 from fletching.server.metadata.documents import element, parse_root
 from fletching.server.metadata.jobs import parse_settings
 from fletching.server.metadata.scope import Scope, namespace_of
@@ -157,7 +157,7 @@ async def _grants(scope: Scope, match: re.Match[str], _settings: _Settings) -> J
 
 async def _table_grants(scope: Scope, match: re.Match[str], settings: _Settings) -> Json:
     table = _table(scope, match["table"], settings)
-    info: TableInfo = await scope.call(DescribeTable(table=table))
+    info = await scope.call(DescribeTable(table=table))
     covering = [
         (key, [grant for grant in grants if grant.covers(info.table)])
         for key, grants in known_users(scope)

@@ -14,9 +14,6 @@ from fletching.protocol.messages.admin import (
     DescribeTable,
     ListPartitions,
     ListTables,
-    PartitionPage,
-    TableInfo,
-    TablePage,
 )
 from fletching.protocol.messages.requests import PreviewTable
 from fletching.server.metadata.documents import (
@@ -38,7 +35,7 @@ async def page(scope: Scope) -> None:
     """A page of tables; ``name`` is a prefix, ``owner`` and ``type`` are compared."""
     scope = await scope.with_schema()
     query = scope.query
-    result: TablePage = await scope.call(
+    result = await scope.call(
         ListTables(
             project=scope.project,
             schema=scope.schema,
@@ -66,13 +63,13 @@ async def lookup(scope: Scope) -> None:
     elif "partition" in query:
         await _partition(scope, query["partition"])
     else:
-        info: TableInfo = await scope.call(DescribeTable(table=scope.table))
+        info = await scope.call(DescribeTable(table=scope.table))
         await scope.reply(table_document(info, extended="extended" in query))
 
 
 async def _partitions(scope: Scope) -> None:
     query = scope.query
-    result: PartitionPage = await scope.call(
+    result = await scope.call(
         ListPartitions(
             table=scope.table,
             prefix=scope.partition(query.get("partition", "")),
@@ -92,15 +89,13 @@ async def _partition(scope: Scope, text: str) -> None:
         InvalidArgumentError: not all partition columns are named.
     """
     wanted = scope.partition(text)
-    info: TableInfo = await scope.call(DescribeTable(table=scope.table))
+    info = await scope.call(DescribeTable(table=scope.table))
     columns = [column.name.casefold() for column in info.schema.partition_columns]
     if sorted(name.casefold() for name, _ in wanted) != sorted(columns):
         raise InvalidArgumentError(
             f"partition {text[:100]!r} does not name the table's partition columns"
         )
-    result: PartitionPage = await scope.call(
-        ListPartitions(table=scope.table, prefix=wanted, max_items=1)
-    )
+    result = await scope.call(ListPartitions(table=scope.table, prefix=wanted, max_items=1))
     if not result.partitions:
         raise NoSuchPartitionError(f"there is no partition {wanted} in table {scope.name}")
     info_of = result.partitions[0]

@@ -30,7 +30,7 @@ from fletching.protocol.messages.requests import (
     CreateWriteStream,
     WriteTable,
 )
-from fletching.protocol.messages.responses import Changed, Done, WriteSession
+from fletching.protocol.messages.responses import Changed
 from fletching.protocol.types.row_formats import (
     DELIMITERS,
     FileFormat,
@@ -97,7 +97,6 @@ async def append_rows(exchange: Exchange, service: Service, name: TableName) -> 
     creation = CreateWriteSession(table=name, partition=partition_of(item.get("partition", "")))
     service.authorize(exchange, creation)
     info = await service.call(DescribeTable(table=name))
-    assert isinstance(info, TableInfo)
     with service.bodies.enter():
         begin = functools.partial(_Append.begin, service.engine, creation)
         async with Job.opened(service.workers.write, begin, _Append.abort) as job:
@@ -179,7 +178,6 @@ class _Append:
     def begin(cls, engine: Engine, creation: CreateWriteSession) -> _Append:
         """Opens session and stream."""
         session = engine.call(creation)
-        assert isinstance(session, WriteSession)
         table, session_id = creation.table, session.session_id
         request = WriteTable(
             table=table,
@@ -256,7 +254,6 @@ class _Append:
             )
         )
         self.ended = True
-        assert isinstance(done, Done)
         return done.report or Changed(version=-1, rows_inserted=self.rows)
 
     def abort(self) -> None:

@@ -76,7 +76,6 @@ async def send_rows(exchange: Exchange, service: Service, name: TableName) -> No
     )
     service.authorize(exchange, request)
     info = await service.call(DescribeTable(table=name))
-    assert isinstance(info, TableInfo)
     tag = _tag(info.table_id, info.version if version is None else version, query, chosen)
     # A version never changes: whoever has this one of this request has it still.
     if is_not_modified(exchange.joined_header, tag):

@@ -11,7 +11,7 @@ import re
 from fletching.engine.reading.read_plan import ReadPlan
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.http.numbers import parse_count
-from fletching.protocol.messages.admin import DescribeTable, TableInfo
+from fletching.protocol.messages.admin import DescribeTable
 from fletching.protocol.messages.requests import (
     CreateReadSession,
     GetReadSession,
@@ -32,9 +32,9 @@ _RANGE = re.compile(r"\(\s*([0-9]{1,18})\s*,\s*([0-9]{1,18})\s*\)")
 
 async def create(request: TunnelRequest) -> None:
     """Opens a session over a table, or over one partition of a partitioned one."""
-    info: TableInfo = await request.call(DescribeTable(table=request.table))
+    info = await request.call(DescribeTable(table=request.table))
     partition = await request.check_partition(info.schema)
-    session: ReadSession = await request.call(
+    session = await request.call(
         CreateReadSession(
             table=request.table, required_partitions=(partition,) if partition else ()
         )
@@ -45,9 +45,7 @@ async def create(request: TunnelRequest) -> None:
 async def look_up(request: TunnelRequest) -> None:
     """Says what a session holds."""
     session_id = request.text("downloadid")
-    session: ReadSession = await request.call(
-        GetReadSession(table=request.table, session_id=session_id)
-    )
+    session = await request.call(GetReadSession(table=request.table, session_id=session_id))
     await _reply(request, session)
 
 
@@ -75,7 +73,6 @@ async def send_rows(request: TunnelRequest) -> None:
 
     def plan() -> ReadPlan:
         session = service.engine.call(look)
-        assert isinstance(session, ReadSession)
         columns = wanted or tuple(column.name for column in session.schema.data_columns)
         return service.engine.read(
             ReadTable(

@@ -6,7 +6,7 @@ There is one slot a session, which any server serves. A pack that is sent again 
 from __future__ import annotations
 
 from fletching.errors import InvalidArgumentError, NoSuchSchemaError
-from fletching.protocol.messages.admin import DescribeTable, TableInfo
+from fletching.protocol.messages.admin import DescribeTable
 from fletching.protocol.messages.responses import WriteSession
 from fletching.protocol.messages.vocabulary import WriteMode
 from fletching.server.tunnel.slots import SLOT, open_slot, receive_records
@@ -28,7 +28,7 @@ async def abort_or_create(request: TunnelRequest) -> None:
         raise InvalidArgumentError("streams name their partition; dynamic_partition is not taken")
     wanted = request.query.get("schema_version", "")
     if wanted:
-        info: TableInfo = await request.call(DescribeTable(table=request.table))
+        info = await request.call(DescribeTable(table=request.table))
         if wanted != str(info.schema_version):
             raise NoSuchSchemaError(
                 f"table {request.table.name} has version {info.schema_version} of its schema, not"

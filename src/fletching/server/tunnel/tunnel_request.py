@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from fletching.errors import InvalidArgumentError, NoSuchPartitionError, UsageError
 from fletching.protocol.http.numbers import parse_count
 from fletching.protocol.messages.admin import (
     ListPartitions,
-    PartitionPage,
 )
-from fletching.protocol.messages.requests import Request
+from fletching.protocol.messages.requests import Reply_co, Request
 from fletching.protocol.messages.responses import Column, TableSchema
 from fletching.server.http.exchange import Exchange
 from fletching.server.service import Service
@@ -95,7 +93,7 @@ class TunnelRequest:
         """Whether a parameter is there and does not say no."""
         return self.query.get(name, "false").lower() not in {"false", "0"}
 
-    async def call(self, request: Request) -> Any:
+    async def call(self, request: Request[Reply_co]) -> Reply_co:
         """Asks the engine, if the caller may."""
         self.service.authorize(self.exchange, request)
         with self.service.calls.enter():
@@ -111,7 +109,7 @@ class TunnelRequest:
         partition = self.whole_partition(schema)
         if partition:
             request = ListPartitions(table=self.table, prefix=partition, max_items=1)
-            page: PartitionPage = await self.call(request)
+            page = await self.call(request)
             if not page.partitions:
                 raise NoSuchPartitionError(
                     f"there is no partition {partition} in table {self.table.name}"

@@ -18,7 +18,7 @@ from fletching.protocol.http.tunnel_bodies import (
     record_body_decoder,
     tunnel_columns,
 )
-from fletching.protocol.messages.admin import CreatePartition, DescribeTable, TableInfo
+from fletching.protocol.messages.admin import CreatePartition, DescribeTable
 from fletching.protocol.messages.requests import (
     AbortWriteSession,
     CommitWriteSession,
@@ -76,7 +76,7 @@ async def open_session(
     """
     wanted = CreateWriteSession(table=request.table, write_mode=mode, overwrite=overwrite)
     request.service.authorize(request.exchange, wanted)
-    info: TableInfo = await request.call(DescribeTable(table=request.table))
+    info = await request.call(DescribeTable(table=request.table))
     if request.flag("create_partition") or request.query.get("create_partition") == "":
         partition = request.whole_partition(info.schema)
         if partition:
@@ -85,12 +85,11 @@ async def open_session(
             )
     else:
         partition = await request.check_partition(info.schema)
-    session: WriteSession = await request.call(
+    return await request.call(
         CreateWriteSession(
             table=request.table, write_mode=mode, partition=partition, overwrite=overwrite
         )
     )
-    return session
 
 
 async def find_session(request: TunnelRequest, session_id: str, mode: WriteMode) -> WriteSession:
@@ -99,7 +98,7 @@ async def find_session(request: TunnelRequest, session_id: str, mode: WriteMode)
     Raises:
         NotFoundError: there is none of this kind.
     """
-    session: WriteSession = await request.call(
+    session = await request.call(
         GetWriteSession(table=request.table, session_id=session_id, write_mode=mode)
     )
     _check_kind(session_id, session.write_mode, mode)
@@ -117,9 +116,7 @@ async def find_columns(request: TunnelRequest, session_id: str, mode: WriteMode)
     Raises:
         NotFoundError: there is no session of this kind.
     """
-    result: WriteSchema = await request.call(
-        GetWriteSchema(table=request.table, session_id=session_id)
-    )
+    result = await request.call(GetWriteSchema(table=request.table, session_id=session_id))
     _check_kind(session_id, result.write_mode, mode)
     return result
 

@@ -7,7 +7,7 @@ committed, wherever they came from. Of two records with one key the one that arr
 from __future__ import annotations
 
 from fletching.errors import ConflictError, InvalidArgumentError
-from fletching.protocol.messages.admin import DescribeTable, TableInfo
+from fletching.protocol.messages.admin import DescribeTable
 from fletching.protocol.messages.requests import (
     CloseWriteStream,
     CommitWriteSession,
@@ -35,7 +35,7 @@ async def commit_or_create(request: TunnelRequest) -> None:
         )
         await _reply(request, await _find(request))
         return
-    info: TableInfo = await request.call(DescribeTable(table=request.table))
+    info = await request.call(DescribeTable(table=request.table))
     if not info.keyed:
         raise InvalidArgumentError(
             f"table {request.table.name} has no primary key, which an upsert goes by"
@@ -68,7 +68,7 @@ async def _find(request: TunnelRequest) -> WriteSession:
 async def _reply(request: TunnelRequest, session: WriteSession) -> None:
     schema = session.opened_schema
     assert schema is not None
-    info: TableInfo = await request.call(DescribeTable(table=request.table))
+    info = await request.call(DescribeTable(table=request.table))
     await request.reply(
         {
             "id": session.session_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from fletching.protocol.messages.admin import AddColumns, CreateTable
-from fletching.protocol.messages.changes import ChangeRequest
+from fletching.protocol.messages.changes import Changed, ChangeRequest
 from fletching.protocol.messages.requests import Request
 from fletching.sql.parsing.dialect import exp
 from fletching.sql.statements.table_properties import TIERED
@@ -207,8 +207,8 @@ class DropView(Statement):
 class RowChange(Statement):
     """TRUNCATE, of a table or of some partitions: requests that are answered by what they changed."""
 
-    request: ChangeRequest
-    more: tuple[ChangeRequest, ...] = ()
+    request: ChangeRequest[Changed]
+    more: tuple[ChangeRequest[Changed], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

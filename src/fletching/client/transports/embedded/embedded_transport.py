@@ -44,12 +44,13 @@ from fletching.protocol.messages.requests import (
     AppendRows,
     CreateReadSession,
     ReadBlobs,
+    Reply_co,
     Request,
     WriteBlob,
     WriteBlobs,
     WriteTable,
 )
-from fletching.protocol.messages.responses import BlobReferences, Response, WriteResult
+from fletching.protocol.messages.responses import BlobReferences, ReadSession, WriteResult
 from fletching.settings import StorageSettings, storage_settings
 from fletching.wire.blob_frames import (
     BlobData,
@@ -127,14 +128,14 @@ class EmbeddedTransport:
             )
         self.engine = engine
 
-    def call(self, request: Request, attempt: RetrySequence) -> Response:
+    def call(self, request: Request[Reply_co], attempt: RetrySequence) -> Reply_co:
         """See `Transport.call`."""
         with self._call(attempt, request):
             return self.engine.call(request)
 
     def open_session(
         self, request: CreateReadSession, attempt: RetrySequence
-    ) -> tuple[Response, None]:
+    ) -> tuple[ReadSession, None]:
         """See `Transport.open_session`; there is no round trip to be saved."""
         return self.call(request, attempt), None
 

@@ -265,7 +265,6 @@ class HttpBlobVerbs(ServiceExchanges):
         reply = self._exchange(self._encode(request), attempt, body=streamed)
         request_id = reply.request_id
         response = self._decode(request, reply)
-        assert isinstance(response, BlobReferences)
         return msgspec.structs.replace(response, request_id=request_id)
 
     def read_blobs(self, request: ReadBlobs, attempt: RetrySequence) -> BlobEvents:

@@ -44,10 +44,11 @@ from fletching.protocol.messages.requests import (
     AppendRows,
     CreateReadSession,
     ReadTable,
+    Reply_co,
     Request,
     WriteTable,
 )
-from fletching.protocol.messages.responses import ReadSession, Response, WriteResult
+from fletching.protocol.messages.responses import ReadSession, WriteResult
 
 __all__ = ["HttpTransport", "endpoint_of"]
 
@@ -72,7 +73,7 @@ class HttpTransport(HttpBlobVerbs):
 
     # --- verbs -------------------------------------------------------------------------------
 
-    def call(self, request: Request, attempt: RetrySequence) -> Response:
+    def call(self, request: Request[Reply_co], attempt: RetrySequence) -> Reply_co:
         """See `Transport.call`."""
         parts = self._encode(request)
         reply = self._exchange(parts, attempt)
@@ -82,7 +83,7 @@ class HttpTransport(HttpBlobVerbs):
 
     def open_session(
         self, request: CreateReadSession, attempt: RetrySequence
-    ) -> tuple[Response, BatchSource | None]:
+    ) -> tuple[ReadSession, BatchSource | None]:
         """See `Transport.open_session`; the reply is the session's JSON, then its first rows."""
         if attempt.options.lz4_stream or attempt.options.compression is not None:
             # Those are agreed on by the headers of a read, which this is not.
@@ -100,7 +101,6 @@ class HttpTransport(HttpBlobVerbs):
             return self._decode(request, reply), None
         try:
             session = self._decoded(request, reply, reply.read_exactly(length))
-            assert isinstance(session, ReadSession)
             rows = ReadTable(table=request.table, session_id=session.session_id, index=0)
             return session, self._received(reply, rows, attempt)
         except BaseException:
@@ -188,9 +188,7 @@ class HttpTransport(HttpBlobVerbs):
         """Sends a TableWrite whose body is made already."""
         request = msgspec.structs.replace(request, retry_trace_id=attempt.trace_id)
         reply = self._exchange(self._encode(request), attempt, body=body)
-        result = self._decode(request, reply)
-        assert isinstance(result, WriteResult)
-        return result
+        return self._decode(request, reply)
 
     def open_read(self, request: ReadRequest, attempt: RetrySequence) -> ReplyBytes:
         """See `Transport.open_read`."""

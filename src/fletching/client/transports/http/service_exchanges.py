@@ -43,7 +43,7 @@ from fletching.protocol.codec import (
 )
 from fletching.protocol.http import headers as header_names
 from fletching.protocol.http.error_codec import decode_error
-from fletching.protocol.messages.requests import Request
+from fletching.protocol.messages.requests import Reply_co, Request
 from fletching.protocol.messages.responses import Response
 from fletching.protocol.messages.vocabulary import ApiVersion
 
@@ -172,10 +172,10 @@ class ServiceExchanges:
             route_token = self._route_tokens.get(session_id or "", "")
         return encode_request(request, self._api_version, route_token=route_token)
 
-    def _decode(self, request: Request, reply: Reply) -> Response:
+    def _decode(self, request: Request[Reply_co], reply: Reply) -> Reply_co:
         return self._decoded(request, reply, reply.read_all(REPLY_BYTES))
 
-    def _decoded(self, request: Request, reply: Reply, body: bytes) -> Response:
+    def _decoded(self, request: Request[Reply_co], reply: Reply, body: bytes) -> Reply_co:
         if is_admin_request(request):
             return decode_admin_response(request, body)
         response = decode_response(request, reply.headers, body)

@@ -11,10 +11,7 @@ from fletching.protocol.messages.changes import (
     ListTags,
     ListVersions,
     RestoreTable,
-    TagList,
-    VersionPage,
 )
-from fletching.protocol.messages.responses import Response
 from fletching.server.console import charts
 from fletching.server.console.code_snippets import history_code
 from fletching.server.console.data.rows_page import linked_cells
@@ -32,10 +29,9 @@ async def history_page(visit: Visit) -> None:
     """Answers with versions, newest first; with ``from`` and ``to`` also with what changed between."""
     info = await described(visit)
     page = await visit.call(
-        ListVersions(table=visit.table, before=visit.number("before"), max_items=PAGE_VERSIONS),
-        VersionPage,
+        ListVersions(table=visit.table, before=visit.number("before"), max_items=PAGE_VERSIONS)
     )
-    tags = (await visit.call(ListTags(table=visit.table), TagList)).tags
+    tags = (await visit.call(ListTags(table=visit.table))).tags
     by_version: dict[int, list[str]] = {}
     for tag, version in tags.items():
         by_version.setdefault(version, []).append(tag)
@@ -156,7 +152,7 @@ async def change_history(visit: Visit) -> None:
         request = DropTag(table=visit.table, name=form.get("name", ""))
     else:
         raise InvalidArgumentError("a history's action is restore, tag or untag")
-    await visit.call(request, Response)
+    await visit.call(request)
     await visit.pages.go(table_path(visit.table, "/history"))
 
 

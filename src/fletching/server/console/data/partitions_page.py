@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fletching.errors import InvalidArgumentError, UsageError
-from fletching.protocol.messages.admin import ListPartitions, PartitionInfo, PartitionPage
+from fletching.protocol.messages.admin import ListPartitions, PartitionInfo
 from fletching.server.console import charts
 from fletching.server.console.code_snippets import partitions_code
 from fletching.server.console.data.table_summary import described, show_table
@@ -33,9 +33,7 @@ async def partitions_page(visit: Visit) -> None:
     marker = ""
     if info.schema.partition_columns:
         while len(result) < MOST_PARTITIONS:
-            page = await visit.call(
-                ListPartitions(table=visit.table, prefix=under, marker=marker), PartitionPage
-            )
+            page = await visit.call(ListPartitions(table=visit.table, prefix=under, marker=marker))
             result += page.partitions
             marker = page.marker
             if not marker:

@@ -22,8 +22,6 @@ from fletching.protocol.messages.admin import (
     ListTables,
     RunStatement,
     StatementState,
-    TableInfo,
-    TablePage,
 )
 from fletching.protocol.messages.requests import ReadInstance
 from fletching.server.api.admin_endpoints import answer_statement
@@ -211,12 +209,12 @@ async def cancel_query(visit: Visit) -> None:
 async def names_page(visit: Visit) -> None:
     """Answers with the names that a statement may hold: tables, and columns of those it mentions."""
     project, text = visit.project, visit.asked.get("text", "")[:20_000].casefold()
-    result = await visit.call(ListTables(project=project, max_items=MOST_NAMES), TablePage)
+    result = await visit.call(ListTables(project=project, max_items=MOST_NAMES))
     names = [info.table.name for info in result.tables]
     columns: dict[str, list[str]] = {}
     for info in result.tables:
         if len(columns) < MOST_DESCRIBED and info.table.name.casefold() in text:
-            item = await visit.call(DescribeTable(table=info.table), TableInfo)
+            item = await visit.call(DescribeTable(table=info.table))
             columns[info.table.name] = [
                 column.name
                 for column in (*item.schema.data_columns, *item.schema.partition_columns)

@@ -33,7 +33,7 @@ async def described(visit: Visit, version: int | None = None) -> TableInfo:
         NoPermissionError: the visitor may not read it.
         NoSuchTableError: there is none.
     """
-    return await visit.call(DescribeTable(table=visit.table, version=version), TableInfo)
+    return await visit.call(DescribeTable(table=visit.table, version=version))
 
 
 def summary_of(info: TableInfo) -> dict[str, object]:

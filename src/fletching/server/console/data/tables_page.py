@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fletching.protocol.messages.admin import ListSchemas, ListTables, SchemaPage, TablePage
+from fletching.protocol.messages.admin import ListSchemas, ListTables
 from fletching.server.console.code_snippets import tables_code
 from fletching.server.console.visit import Visit, table_path
 from fletching.types import DEFAULT_SCHEMA
@@ -26,10 +26,9 @@ async def tables_page(visit: Visit) -> None:
             prefix=prefix,
             marker=asked.get("after", ""),
             max_items=PAGE_TABLES,
-        ),
-        TablePage,
+        )
     )
-    schemas = await visit.call(ListSchemas(project=project), SchemaPage)
+    schemas = await visit.call(ListSchemas(project=project))
     tables = [
         {
             "name": info.table.name,

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 from fletching.errors import InvalidArgumentError, NoSuchTableError, UsageError
 from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.admin import CreateTable, DescribeTable, TableInfo
-from fletching.protocol.messages.responses import Response
 from fletching.protocol.types.row_formats import (
     DELIMITERS,
     FileFormat,
@@ -134,7 +133,7 @@ def _opened(chosen: str, piece: bytes) -> pa.Schema:
 
 async def _existing(visit: Visit, name: TableName) -> TableInfo | None:
     try:
-        return await visit.call(DescribeTable(table=name), TableInfo)
+        return await visit.call(DescribeTable(table=name))
     except NoSuchTableError:
         return None
 
@@ -201,8 +200,7 @@ async def create_from_file(visit: Visit) -> None:
             table=name,
             arrow_schema=bytes(encode_schema(data)),
             partition_columns=tuple(partition),
-        ),
-        Response,
+        )
     )
     await visit.pages.json({"created": str(name)}, status=201)
 
