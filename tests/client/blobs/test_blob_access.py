@@ -337,7 +337,7 @@ class TestFailures:
             bodies.append(b"".join(body))
             if len(bodies) == 1:
                 raise ServiceUnavailableError("later")
-            return BlobReferences(references=("r",), size=1, single=True)
+            return BlobReferences(references=("r",), size=1)
 
         transport.on_upload = reply
         putter = BlobPutter(channel, TABLE, "s")
@@ -367,7 +367,7 @@ class TestFailures:
     def test_a_wrong_md5_is_told(self, channel: Channel, transport: FakeTransport) -> None:
         def reply(_: Any, body: Any) -> BlobReferences:
             list(body)
-            return BlobReferences(references=("r",), size=3, md5="0" * 32, single=True)
+            return BlobReferences(references=("r",), size=3, md5="0" * 32)
 
         transport.on_upload = reply
         with pytest.raises(ChecksumMismatchError):
@@ -379,7 +379,7 @@ class TestFailures:
         def reply(_: Any, body: Any) -> BlobReferences:
             received = b"".join(body)
             return BlobReferences(
-                references=("r",), size=3, md5="wrong", crc32c=crc32c(received) ^ wrong, single=True
+                references=("r",), size=3, md5="wrong", crc32c=crc32c(received) ^ wrong
             )
 
         monkeypatch.setattr(transport, "upload_checksum", UploadChecksum.CRC32C)

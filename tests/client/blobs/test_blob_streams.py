@@ -120,7 +120,7 @@ class TestWriter:
         def reply(_: Any, body: Any) -> BlobReferences:
             received = b"".join(body)
             md5 = hashlib.md5(received + b"!").hexdigest()
-            return BlobReferences(references=("r",), size=len(received), md5=md5, single=True)
+            return BlobReferences(references=("r",), size=len(received), md5=md5)
 
         transport.on_upload = reply
         writer = BlobStreamWriter(channel, REQUEST)

@@ -57,7 +57,6 @@ class TestSingle:
     def test_what_goes_in_comes_out(self, shop: Shop, length: int, coding: ContentCoding) -> None:
         data = random.Random(length).randbytes(length)
         reply = shop.upload(shop.session(), coded(coding, data), content_encoding=coding.value)
-        assert reply.single
         assert reply.size == length
         assert reply.md5 == hashlib.md5(data).hexdigest()
         assert [len(reference) for reference in reply.references] == [TEXT_BYTES]
@@ -99,7 +98,6 @@ class TestBatch:
     def test_order_and_lengths(self, shop: Shop, checksum: ChecksumType, chunk: int) -> None:
         blobs = [random.Random(n).randbytes(n * 37 % 500) for n in range(20)]
         reply = shop.upload_frames(shop.session(), frames(blobs, checksum), chunk=chunk)
-        assert not reply.single
         assert reply.md5 is None
         assert reply.size == sum(map(len, blobs))
         assert read(shop, *reply.references) == blobs

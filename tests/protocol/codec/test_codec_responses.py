@@ -178,12 +178,12 @@ TABLE: list[tuple[Request, Response, dict[str, Any]]] = [
     ),
     (
         WriteBlob(table=T, session_id="ws", stream_id="s"),
-        BlobReferences(references=("Ymxv",), size=3, md5="ab", single=True),
+        BlobReferences(references=("Ymxv",), size=3, md5="ab"),
         {"BlobReference": "WW14dg==", "MD5Value": "ab", "Size": 3},
     ),
     (
         WriteBlob(table=T, session_id="ws", stream_id="s"),
-        BlobReferences(references=("Ymxv",), size=3, md5="ab", crc32c=5, single=True),
+        BlobReferences(references=("Ymxv",), size=3, md5="ab", crc32c=5),
         {"BlobReference": "WW14dg==", "MD5Value": "ab", "Size": 3, "Crc32c": 5},
     ),
     (
@@ -254,10 +254,10 @@ def test_replies_of_other_services_are_understood() -> None:
 @pytest.mark.parametrize(
     ("request_", "body", "complaint"),
     [
-        (CreateReadSession(table=T), b"", "DataSchema is not"),
+        (CreateReadSession(table=T), b"", "SessionId is missing"),
         (CreateReadSession(table=T), b"<html>", "cannot be read"),
         (CreateReadSession(table=T), b"[]", "cannot be read"),
-        (CreateReadSession(table=T), b'{"DataSchema": {}}', "SessionId is missing"),
+        (CreateReadSession(table=T), b'{"SessionId": "a"}', "DataSchema is missing"),
         (
             CreateReadSession(table=T),
             b'{"DataSchema": {}, "SessionId": "a", "SessionStatus": "LOST"}',
@@ -266,19 +266,19 @@ def test_replies_of_other_services_are_understood() -> None:
         (
             CreateReadSession(table=T),
             b'{"DataSchema": {}, "SessionId": "a", "ArrowSchema": "?"}',
-            "base64",
+            "ArrowSchema is of another form",
         ),
-        (CreateWriteSession(table=T), b'{"SessionId": 5}', "not a JSON str"),
+        (CreateWriteSession(table=T), b'{"SessionId": 5}', "SessionId is not a string"),
         (
             GetWriteSession(table=T, session_id="s"),
             b'{"Streams": {"a": true}}',
-            "not a JSON int",
+            "Streams is of another form",
         ),
         (WriteBlob(table=T, session_id="s", stream_id="x"), b"{}", "BlobReference is missing"),
         (
             WriteBlobs(table=T, session_id="s", stream_id="x"),
             b'{"BlobReferences": [1]}',
-            "no text",
+            "BlobReferences is of another form",
         ),
     ],
 )

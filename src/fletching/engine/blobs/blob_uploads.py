@@ -217,7 +217,6 @@ class BlobUpload(BodyUpload):
             size=self._size,
             md5=self._md5.hexdigest() if self._takes_md5 else None,
             crc32c=None if self._framed else self._references[0].crc32c,
-            single=not self._framed,
         )
 
     def _publish(self, writer: PackWriter, sink: ObjectSink) -> None:

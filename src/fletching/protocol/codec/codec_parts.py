@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from fletching.errors import InvalidParameterError, PayloadTooLargeError, ProtocolError
+from fletching.errors import InvalidParameterError, PayloadTooLargeError
 from fletching.protocol.http.headers import lower_case
 
 __all__ = [
@@ -100,18 +100,6 @@ def load_json_object(body: bytes | memoryview) -> dict[str, object]:
     if not isinstance(value, dict):
         raise InvalidParameterError("the body is JSON, but not an object")
     return value
-
-
-def load_reply(body: bytes | memoryview) -> dict[str, object]:
-    """Decodes the JSON object of a reply.
-
-    Raises:
-        ProtocolError: it is not one.
-    """
-    try:
-        return load_json_object(body)
-    except (InvalidParameterError, PayloadTooLargeError) as exc:
-        raise ProtocolError(f"the reply cannot be read: {exc.message}", side="remote") from exc
 
 
 class RequestParts:

@@ -171,7 +171,6 @@ class BlobReferences(Response, frozen=True, kw_only=True):
     size: int
     md5: str | None = None
     crc32c: int | None = None
-    single: bool = False
     warning_message: str = ""
     request_id: str | None = None
     """Of the exchange, where a transport knows it; no part of the body."""
