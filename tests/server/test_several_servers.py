@@ -76,8 +76,8 @@ def test_a_statement_is_known_to_every_server_before_its_client_hears_of_it(star
         for client, asked in ((first, kept[1]), (other, kept[0])):
             for _ in range(5):
                 assert client.sql("select id from t where id > 1").to_table().num_rows == 2
-            assert not asked._unwritten
-        assert not any(each._unwritten for each in kept)
+            assert not asked._waiting
+        assert not any(each._waiting for each in kept)
 
 
 def test_servers_of_one_folder_know_each_other_s_statements(tmp_path: Path) -> None:

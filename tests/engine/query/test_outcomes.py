@@ -16,9 +16,9 @@ from tests.engine.conftest import House, ManualClock, locked
 from tests.instance_rows import ENDED, RUNNING
 
 from fletching.catalog.instance_rows import InstanceFilter, InstanceRow, insert_instance
+from fletching.engine import waiting_rows
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
-from fletching.engine.query import outcomes as outcomes_module
 from fletching.engine.query.outcomes import Outcomes
 from fletching.errors import (
     NoPermissionError,
@@ -107,7 +107,7 @@ def test_a_statement_that_goes_on_is_answered_for_without_the_lock(
         assert instances.state(instances.get("demo", row.id)).running
         instances.cancel(row)
         until(lambda: bool(instances.get("demo", row.id).ended_at))
-    until(lambda: not instances._outcomes._unwritten)  # its beginning may be written before its end
+    until(lambda: not instances._outcomes._waiting)  # its beginning may be written before its end
     with opened(folder) as other:
         assert other.engine.instances.cancelled(other.engine.instances.get("demo", row.id))
 
@@ -131,7 +131,7 @@ def test_the_end_of_an_instance_follows_its_beginning(house: House, folder: Path
         ended = dataclasses.replace(begun, ended_at=2.0, result="x")
         outcomes.keep(ended, new=False)
         assert outcomes.find("demo", "1") == ended
-    until(lambda: not outcomes._unwritten)
+    until(lambda: not outcomes._waiting)
     assert outcomes.find("demo", "1") == ended
     outcomes.close()
 
@@ -174,7 +174,7 @@ def test_a_listing_has_rows_before_they_are_written(
             outcomes.keep(row, new=True)
         assert [row.id for row in outcomes.list("demo", 10, wanted, marker)] == ids
         assert outcomes.list("other", 10, wanted, marker) == []
-    until(lambda: not outcomes._unwritten)
+    until(lambda: not outcomes._waiting)
     assert [row.id for row in outcomes.list("demo", 10, wanted, marker)] == ids
     outcomes.close()
 
@@ -188,7 +188,7 @@ def test_a_row_that_a_failed_commit_wrote_all_the_same_is_no_obstacle(
     with locked(folder):
         for number in (1, 2):
             outcomes.keep(row_of(number), new=True)
-    until(lambda: not outcomes._unwritten)
+    until(lambda: not outcomes._waiting)
     assert written(house, "i1", "i2")
     outcomes.close()
 
@@ -203,7 +203,7 @@ def test_statements_are_refused_before_too_many_rows_wait(
         with pytest.raises(ServiceUnavailableError, match="wait to be recorded"):
             instances.run("select 2", HERE)
     until(lambda: written(house, row.id))
-    until(lambda: not instances._outcomes._unwritten)
+    until(lambda: not instances._outcomes._waiting)
     assert instances.run("select 3", HERE).succeeded
 
 
@@ -239,7 +239,7 @@ def test_what_others_answer_for_is_written_before_anybody_hears_of_it(house: Hou
 
 def test_many_quick_rows_wait_for_the_disk(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fletching.engine.query.outcomes.MOST_UNWRITTEN", 4)
-    monkeypatch.setattr("fletching.engine.query.outcomes._GATHER_SECONDS", 60.0)
+    monkeypatch.setattr("fletching.engine.waiting_rows._GATHER_SECONDS", 60.0)
     outcomes = Outcomes(house.engine.context.database)
     for number in range(4):
         outcomes.keep(row_of(number), new=True, soon=True)
@@ -294,7 +294,7 @@ def test_what_is_done_is_not_told_to_have_failed_because_it_could_not_be_kept(
             if failing and "wait_seconds" in options:
                 raise error
 
-    monkeypatch.setattr(outcomes_module, "_FAILURE_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(waiting_rows, "_FAILURE_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(house.engine.instances._outcomes, "_shared", lambda: shared)
     monkeypatch.setattr(type(database), "write", write)
     row = house.engine.instances.run("insert into t values (1)", HERE)

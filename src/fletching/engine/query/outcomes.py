@@ -1,8 +1,8 @@
 """Rows of instances in the catalog, so that any process of a service answers for a statement.
 
 A writer of another process may keep every other out of a catalog file for minutes, and a SELECT does not wait
-for it: its row is answered for from memory until a thread has written it, with others that came meanwhile. What
-is lost with the process then is what can be asked again; whoever asked has its answer. What statements have
+for it: its row waits in memory (`WaitingRows`), with others that came meanwhile. What is lost with the process
+then is what can be asked again; whoever asked has its answer. What statements have
 changed is written before anybody hears of it, if the lock is not held for long and the catalog can be written; if
 not, it waits like the rest, and a repetition of the statement finds what was changed by the keys of its changes.
 Rows that wait are bounded: above that, statements are refused before they begin, never when they have done something.
@@ -10,10 +10,10 @@ Rows that wait are bounded: above that, statements are refused before they begin
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import threading
 from collections.abc import Callable
+
+from sqlalchemy import Connection
 
 from fletching.catalog.database import Database
 from fletching.catalog.instance_rows import (
@@ -24,6 +24,7 @@ from fletching.catalog.instance_rows import (
     list_instances,
     update_instance,
 )
+from fletching.engine.waiting_rows import WaitingRows
 from fletching.errors import ServiceUnavailableError, StorageError, StorageFullError
 
 __all__ = ["Outcomes"]
@@ -31,22 +32,18 @@ __all__ = ["Outcomes"]
 _QUICK_SECONDS = 0.25
 """How long keeping a row waits for the lock, if nobody is known to hold it for long."""
 
-_TRY_SECONDS = 1.0
-_PAUSE_SECONDS = 0.2
-_FAILURE_PAUSE_SECONDS = 5.0
-_GATHER_SECONDS = 0.02
-_LINGER_SECONDS = 2.0
-
 MOST_UNWRITTEN = 500
 """Rows that may wait to be written; one may have a result of some 256 KiB."""
 
 logger = logging.getLogger("fletching.engine")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Unwritten:
-    row: InstanceRow
-    new: bool
+def _write(connection: Connection, row: InstanceRow, new: bool) -> None:
+    # One that is there was written by a commit that seemed to fail.
+    if new and find_instance(connection, row.project_key, row.id) is None:
+        insert_instance(connection, row)
+    else:
+        update_instance(connection, row)
 
 
 class Outcomes:
@@ -60,21 +57,11 @@ class Outcomes:
         """
         self._database = database
         self._shared = shared
-        self._locked_out = False
-        self._lock = threading.Lock()
-        self._woken = threading.Condition(self._lock)
-        self._unwritten: dict[str, _Unwritten] = {}
-        self._thread: threading.Thread | None = None
-        self._closed = threading.Event()
+        self._waiting = WaitingRows(database, _write, what="outcomes")
 
     def close(self) -> None:
         """Tries once more to write what waits, and stops."""
-        with self._lock:
-            self._closed.set()
-            self._woken.notify_all()
-        thread = self._thread
-        if thread is not None:
-            thread.join()
+        self._waiting.close()
 
     # --- keeping -----------------------------------------------------------------------------
 
@@ -84,7 +71,7 @@ class Outcomes:
         Raises:
             ServiceUnavailableError: too many rows wait to be written.
         """
-        if len(self._unwritten) >= MOST_UNWRITTEN:
+        if len(self._waiting) >= MOST_UNWRITTEN:
             raise ServiceUnavailableError(
                 "the catalog is locked by another process, and too many statements wait to be"
                 " recorded; try again"
@@ -101,9 +88,9 @@ class Outcomes:
         What the catalog cannot keep now is answered for from memory, and tried again: the statement is done, and
         whoever heard of a failure would run it again.
         """
-        gathers = soon and not self._shared() and len(self._unwritten) < MOST_UNWRITTEN // 2
+        gathers = soon and not self._shared() and len(self._waiting) < MOST_UNWRITTEN // 2
         # A row whose beginning waits must not overtake it.
-        if not gathers and not self._locked_out and row.id not in self._unwritten:
+        if not gathers and not self._waiting.locked_out and self._waiting.find(row.id) is None:
             try:
                 with self._database.write(wait_seconds=_QUICK_SECONDS) as connection:
                     if new:
@@ -113,71 +100,18 @@ class Outcomes:
             except (ServiceUnavailableError, StorageError, StorageFullError) as error:
                 if not isinstance(error, ServiceUnavailableError):
                     logger.warning("the outcome of statement %s waits: %s", row.id, error)
-                self._locked_out = True
+                self._waiting.locked_out = True
             else:
                 return
-        with self._lock:
-            known = self._unwritten.get(row.id)
-            self._unwritten[row.id] = _Unwritten(row, new or (known is not None and known.new))
-            self._woken.notify_all()
-            if self._thread is None and not self._closed.is_set():
-                self._thread = threading.Thread(
-                    target=self._write, name="fletching-outcomes", daemon=True
-                )
-                self._thread.start()
-
-    def _write(self) -> None:
-        while True:
-            with self._lock:
-                # It stays a little longer than it is needed: the next statement comes soon, as a rule.
-                if not self._unwritten and not self._closed.is_set():
-                    self._woken.wait(_LINGER_SECONDS)
-                if not self._unwritten:
-                    self._thread = None
-                    return
-            self._closed.wait(_GATHER_SECONDS)
-            with self._lock:
-                waiting = dict(self._unwritten)
-            last = self._closed.is_set()
-            try:
-                with self._database.write(wait_seconds=_TRY_SECONDS) as connection:
-                    for item in waiting.values():
-                        # One that is there was written by a commit that seemed to fail.
-                        row = item.row
-                        if item.new and find_instance(connection, row.project_key, row.id) is None:
-                            insert_instance(connection, row)
-                        else:
-                            update_instance(connection, row)
-            except ServiceUnavailableError:
-                written, pause = False, _PAUSE_SECONDS
-            except Exception:  # whatever it is, the thread goes on: nobody else writes these rows
-                logger.exception("%d outcomes of statements could not be written", len(waiting))
-                written, pause = False, _FAILURE_PAUSE_SECONDS
-            else:
-                written, pause = True, 0.0
-            self._locked_out = not written
-            with self._lock:
-                for id_, item in waiting.items() if written else ():
-                    now = self._unwritten[id_]
-                    if now is item:
-                        del self._unwritten[id_]
-                    else:  # it ended meanwhile
-                        self._unwritten[id_] = _Unwritten(now.row, new=False)
-                if last:
-                    self._thread = None
-                    return
-            if not written:
-                self._closed.wait(pause)
+        self._waiting.put(row, new=new)
 
     # --- finding -----------------------------------------------------------------------------
 
     def find(self, project: str | None, instance_id: str) -> InstanceRow | None:
         """The row of an instance of a project, or of any; None if there is none."""
-        waiting = self._unwritten.get(instance_id)
-        if waiting is not None and (
-            project is None or waiting.row.project_key == project.casefold()
-        ):
-            return waiting.row
+        waiting = self._waiting.find(instance_id)
+        if waiting is not None and (project is None or waiting.project_key == project.casefold()):
+            return waiting
         with self._database.read() as connection:
             return find_instance(connection, project, instance_id)
 
@@ -192,9 +126,9 @@ class Outcomes:
         with self._database.read() as connection:
             rows = list_instances(connection, project, limit, wanted, marker)
         waiting = [
-            item.row
-            for item in list(self._unwritten.values())
-            if item.row.project_key == project.casefold() and _chosen(item.row, wanted, marker)
+            row
+            for row in self._waiting.rows()
+            if row.project_key == project.casefold() and _chosen(row, wanted, marker)
         ]
         if not waiting:
             return rows

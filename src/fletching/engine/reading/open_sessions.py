@@ -4,7 +4,7 @@ Counting costs time in proportion to what is open: beside 10,000 sessions, openi
 take ten times as long as opening the first. So it is done only when it may matter.
 
 Reading needs no lock, but a session is a row, and a writer of another process may keep every other out for
-minutes. So a session is answered for from memory until its row can be written, which a thread tries. That is
+minutes. So a session is answered for from memory until its row can be written (`WaitingRows`). That is
 safe for a snapshot of a table's current version: its segments stay for ``retain_seconds`` after a later
 commit removes them, and whoever could forget them needs the same lock first. What is lost with the process
 is a session that its client opens again.
@@ -16,12 +16,10 @@ does so at once, and finds in the catalog alone what is still read.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import threading
 
 from sqlalchemy import Connection
 
-from fletching.catalog.database import Database
 from fletching.catalog.partition_rows import PartitionRow, get_table_and_partitions
 from fletching.catalog.read_session_rows import (
     ReadSessionRow,
@@ -34,11 +32,8 @@ from fletching.catalog.version_rows import check_readable
 from fletching.engine.reading.change_feed import is_incremental
 from fletching.engine.tables.schema_checks import check_no_view
 from fletching.errors import (
-    FletchingError,
     InvalidArgumentError,
     NoSuchTableError,
-    ServiceUnavailableError,
-    StorageFullError,
     ThrottledError,
     VersionNotFoundError,
 )
@@ -48,10 +43,10 @@ __all__ = [
     "QUICK_SECONDS",
     "OpenSessions",
     "PinnedVersion",
-    "UnwrittenSessions",
     "find_wanted",
     "pinned_version",
     "pins_current",
+    "write_waiting_session",
 ]
 
 
@@ -184,79 +179,10 @@ class OpenSessions:
 QUICK_SECONDS = 0.25
 """How long opening a session waits for the lock, if nobody is known to hold it for long."""
 
-_TRY_SECONDS = 1.0
-_PAUSE_SECONDS = 0.2
 
-logger = logging.getLogger("fletching.engine")
-
-
-class UnwrittenSessions:
-    """Keeps rows until they are written. Thread-safe."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._lock = threading.Lock()
-        self._rows: dict[str, tuple[ReadSessionRow, bool]] = {}
-        self._thread: threading.Thread | None = None
-        self._closed = threading.Event()
-
-    def __len__(self) -> int:
-        """How many wait: more than none says that the lock is held for long."""
-        return len(self._rows)
-
-    def put(self, row: ReadSessionRow, *, new: bool) -> None:
-        """Answers for a session from now on, or for its new expiry, until that is written.
-
-        Args:
-            row: of the session.
-            new: whether the catalog has no row of it.
-        """
-        with self._lock:
-            known = self._rows.get(row.id)
-            self._rows[row.id] = (row, new or (known is not None and known[1]))
-            if self._thread is None and not self._closed.is_set():
-                self._thread = threading.Thread(
-                    target=self._write, name="fletching-sessions", daemon=True
-                )
-                self._thread.start()
-
-    def find(self, session_id: str) -> ReadSessionRow | None:
-        """The row of a session that waits."""
-        result = self._rows.get(session_id)
-        return None if result is None else result[0]
-
-    def close(self) -> None:
-        """Stops trying."""
-        self._closed.set()
-        thread = self._thread
-        if thread is not None:
-            thread.join()
-
-    def _write(self) -> None:
-        while True:
-            with self._lock:
-                rows = dict(self._rows)
-                if not rows or self._closed.is_set():
-                    self._thread = None
-                    return
-            try:
-                with self._database.write(durable=False, wait_seconds=_TRY_SECONDS) as connection:
-                    for row, new in rows.values():
-                        if new:
-                            insert_read_session(connection, row)
-                        else:
-                            extend_read_session(connection, row.id, row.expires_at)
-            except (ServiceUnavailableError, StorageFullError):
-                self._closed.wait(_PAUSE_SECONDS)
-                continue
-            except FletchingError:
-                logger.exception("%d read sessions could not be written", len(rows))
-                self._closed.wait(_TRY_SECONDS)
-                continue
-            with self._lock:
-                for session_id, (row, _) in rows.items():
-                    now = self._rows[session_id][0]
-                    if now == row:
-                        del self._rows[session_id]
-                    else:  # it was refreshed meanwhile
-                        self._rows[session_id] = (dataclasses.replace(now), False)
+def write_waiting_session(connection: Connection, row: ReadSessionRow, new: bool) -> None:
+    """Writes a session that waited, or its new expiry."""
+    if new:
+        insert_read_session(connection, row)
+    else:
+        extend_read_session(connection, row.id, row.expires_at)

@@ -40,10 +40,10 @@ from fletching.engine.reading.open_sessions import (
     QUICK_SECONDS,
     OpenSessions,
     PinnedVersion,
-    UnwrittenSessions,
     find_wanted,
     pinned_version,
     pins_current,
+    write_waiting_session,
 )
 from fletching.engine.reading.output_schema import PartitionFilter
 from fletching.engine.reading.row_filter import RowFilter, row_filter
@@ -55,6 +55,7 @@ from fletching.engine.reading.splits import (
     check_options,
     count_splits,
 )
+from fletching.engine.waiting_rows import WaitingRows
 from fletching.errors import (
     ExpiredSessionError,
     FletchingError,
@@ -148,7 +149,9 @@ class ReadSessions:
         self._clock = clock
         self._session_seconds = session_seconds
         self._open_sessions = OpenSessions(max_sessions)
-        self._unwritten = UnwrittenSessions(database)
+        self._waiting = WaitingRows(
+            database, write_waiting_session, what="read-sessions", durable=False
+        )
         # Processes that answer for each other's sessions find them in the catalog alone.
         self._patience = None if written_at_once else QUICK_SECONDS
         self.scan_schemas = ScanSchemas(budget)
@@ -201,7 +204,7 @@ class ReadSessions:
             with self._database.read() as connection:
                 opened = [begin(connection, request, now) for request in requests]
             for session in opened:
-                self._unwritten.put(session.row, new=True)
+                self._waiting.put(session.row, new=True)
         return opened
 
     def _write(
@@ -212,7 +215,7 @@ class ReadSessions:
         Not durable: opening a session is repeated after a power cut, and waiting for the disk would be
         most of the time until the first batch.
         """
-        if self._unwritten and patience is not None:
+        if self._waiting and patience is not None:
             return None
         try:
             with self._database.write(
@@ -307,7 +310,7 @@ class ReadSessions:
 
         if self._write(ended, self._patience) is None:
             for session in sessions:
-                self._unwritten.put(dataclasses.replace(session.row, expires_at=now), new=False)
+                self._waiting.put(dataclasses.replace(session.row, expires_at=now), new=False)
 
     def get(self, request: GetReadSession) -> ReadSession:
         """Looks a session up; with ``refresh`` it lives on from now, also if it had just expired.
@@ -342,13 +345,13 @@ class ReadSessions:
             None if waits else self._patience,
         )
         if written is None:
-            self._unwritten.put(row, new=False)
+            self._waiting.put(row, new=False)
         elif not written:
             raise _no_session(row.id)
 
     def close(self) -> None:
         """Stops trying to write sessions down."""
-        self._unwritten.close()
+        self._waiting.close()
 
     def _divide(
         self,
@@ -434,7 +437,7 @@ class ReadSessions:
 
     def _load_session(self, session_id: str) -> OpenSession:
         with self._database.read() as connection:
-            row = self._unwritten.find(session_id) or find_read_session(connection, session_id)
+            row = self._waiting.find(session_id) or find_read_session(connection, session_id)
             table = None if row is None else table_by_id(connection, row.table_id)
             if row is None or table is None or row.plan is None:
                 raise _no_session(session_id)
