@@ -43,15 +43,15 @@ def test_an_interrupt_cancels_before_the_first_answer(opened: Any, seconds: floa
     made: list[str] = []
     original = opened.channel.call
 
-    def noting(request: Any, kind: Any) -> Any:
+    def noting(request: Any) -> Any:
         made.extend([request.instance_id] if isinstance(request, RunStatement) else [])
         if made and not timer.is_alive() and timer.ident is None:
             timer.start()
-        return original(request, kind)
+        return original(request)
 
     timer = threading.Timer(seconds, _thread.interrupt_main)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(opened.channel), "call", lambda _self, *args: noting(*args))
+        patch.setattr(type(opened.channel), "call", lambda _self, request: noting(request))
         with pytest.raises(KeyboardInterrupt):
             opened.sql(LONG)
         timer.join()
