@@ -10,7 +10,8 @@ KNOWN = ["length", "lengthb", "cosh", "count", "sum", "wm_concat", "Item"]
 @pytest.mark.parametrize(
     ("name", "result"),
     [
-        ("lenght", ["length"]),  # two letters changed places: one slip
+        ("lenght", ["length", "lengthb"]),  # two letters changed places
+        ("cuont", ["count"]),
         ("LENGTHH", ["length", "lengthb"]),
         ("coutn", ["count"]),
         ("su", ["sum"]),
