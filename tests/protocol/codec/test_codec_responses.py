@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pytest
 
 from fletching.errors import ProtocolError
 from fletching.protocol.codec import decode_response, encode_response
+from fletching.protocol.codec.codec_responses import REPLY_TABLES
 from fletching.protocol.messages.requests import (
     AbortWriteSession,
     CloseWriteStream,
@@ -24,6 +26,7 @@ from fletching.protocol.messages.requests import (
     WriteBlob,
     WriteBlobs,
     WriteTable,
+    reply_kind,
 )
 from fletching.protocol.messages.responses import (
     BlobReferences,
@@ -288,3 +291,18 @@ def test_a_reply_that_breaks_its_promise_is_a_protocol_error(
     with pytest.raises(ProtocolError, match=complaint) as caught:
         decode_response(request_, {}, body)
     assert caught.value.side == "remote"
+
+
+def subclasses(kind: type[Request]) -> Iterator[type[Request]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from subclasses(each)
+
+
+def test_every_request_of_the_storage_api_that_is_answered_with_a_value_has_a_table() -> None:
+    of_the_api = {
+        kind
+        for kind in subclasses(Request)
+        if kind.__module__ == Request.__module__ and reply_kind(kind) is not Response
+    }
+    assert of_the_api == set(REPLY_TABLES)

@@ -52,6 +52,8 @@ from fletching.protocol.messages.requests import (
     Request,
     WriteBlob,
     WriteBlobs,
+    WriteBlock,
+    WriteByPosition,
     WriteTable,
     reply_kind,
 )
@@ -65,7 +67,7 @@ from fletching.protocol.types.table_schema import (
     write_form,
 )
 
-__all__ = ["WRITE_CODINGS", "decode_response", "encode_response"]
+__all__ = ["REPLY_TABLES", "WRITE_CODINGS", "decode_response", "encode_response"]
 
 WRITE_CODINGS = "x-lz4-frame,zstd"
 """What a create-stream reply says in ``Accept-Encoding``: the Arrow buffer codecs for writes."""
@@ -299,7 +301,7 @@ _INSTANCE_SESSION = (
     Item("schema", "DataSchema", _written(_read_form)),
 )
 
-_TABLES: dict[type[Request], tuple[Item, ...]] = {
+REPLY_TABLES: dict[type[Request], tuple[Item, ...]] = {
     CreateReadSession: _READ_SESSION,
     GetReadSession: _READ_SESSION,
     CreateWriteSession: _WRITE_SESSION,
@@ -311,6 +313,8 @@ _TABLES: dict[type[Request], tuple[Item, ...]] = {
     CloseWriteStream: (_WARNING, *_ENDED),
     GetWriteSchema: (Item("schema", "TableSchema", _WRITE_FORM, required=True),),
     WriteTable: _WRITE_RESULT,
+    WriteBlock: _WRITE_RESULT,
+    WriteByPosition: _WRITE_RESULT,
     AppendRows: _WRITE_RESULT,
     WriteBlob: (
         Item("references", "BlobReference", _ONE_REFERENCE, required=True),
@@ -325,6 +329,7 @@ _TABLES: dict[type[Request], tuple[Item, ...]] = {
     CreateInstanceReadSession: _INSTANCE_SESSION,
     GetInstanceReadSession: _INSTANCE_SESSION,
 }
+"""What each request is answered with; those with a reply in rows or blobs have none."""
 
 
 # --- writing and reading ----------------------------------------------------------------------
@@ -353,7 +358,7 @@ def encode_response(response: Response, request: Request) -> tuple[dict[str, str
             response, session_id=request.session_id, status=SessionStatus.COMMITTED
         )
     body: dict[str, Any] = {}
-    for item in _TABLES[type(request)]:
+    for item in REPLY_TABLES[type(request)]:
         if item.when is not None and not item.when(request):
             continue
         value = getattr(response, item.attribute) if item.attribute else None
@@ -379,7 +384,7 @@ def decode_response(
     kind: type[Reply_co] = reply_kind(type(request))
     try:
         fields = load_json_object(body)
-        for item in _TABLES[type(request)]:
+        for item in REPLY_TABLES[type(request)]:
             value = _read(fields, item, request)
             if value is not ABSENT:
                 values.setdefault(item.attribute, value)
