@@ -275,7 +275,7 @@ def test_replies_of_other_services_are_understood() -> None:
         (
             GetWriteSession(table=T, session_id="s"),
             b'{"Streams": {"a": true}}',
-            "Streams is of another form",
+            "a is not a 64-bit integer",
         ),
         (WriteBlob(table=T, session_id="s", stream_id="x"), b"{}", "BlobReference is missing"),
         (

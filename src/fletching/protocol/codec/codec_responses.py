@@ -10,7 +10,6 @@ import base64
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import msgspec
 
@@ -76,35 +75,35 @@ WRITE_CODINGS = "x-lz4-frame,zstd"
 
 
 @dataclasses.dataclass(frozen=True)
-class _Form(Kind[Any]):
+class _Form(Kind[object]):
     """A value that two functions read and write."""
 
-    read: Callable[[Any], object]
-    write: Callable[[Any], object] = lambda value: value
+    read: Callable[..., object]
+    write: Callable[..., object] = lambda value: value
 
     def from_json(self, value: object, name: str) -> object:
         try:
             return self.read(value)
-        except (TypeError, ValueError, msgspec.ValidationError):
+        except (TypeError, ValueError):
             raise InvalidParameterError(f"{name} is of another form: {str(value)[:40]!r}") from None
 
-    def to_json(self, value: Any) -> object:
+    def to_json(self, value: object) -> object:
         return self.write(value)
 
 
-def _written(write: Callable[[Any], object] = lambda value: value) -> AnyKind:
+def _written(write: Callable[..., object] = lambda value: value) -> AnyKind:
     """What other clients look for, and ours does not."""
     return _Form(lambda _value: ABSENT, write)
 
 
-# Making them takes longer than the rest of a session's reply. These are tables at work: kilobytes each, a
-# megabyte of 5,000 columns.
+# Tables at work: kilobytes each, a megabyte of 5,000 columns. Making them would take longer than the
+# rest of a session's reply.
 @functools.lru_cache(maxsize=64)
 def _read_form(schema: TableSchema | None) -> msgspec.Raw:
     return msgspec.Raw(encode_json(read_form(schema or TableSchema())))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=64)  # as above
 def _write_form(schema: TableSchema) -> msgspec.Raw:
     return msgspec.Raw(encode_json(write_form(schema)))
 
@@ -148,7 +147,9 @@ _ONE_REFERENCE = _Form(
     lambda written: (_reference(written),), lambda references: _written_reference(references[0])
 )
 _MD5 = _Form(lambda digest: str.lower(digest) or ABSENT, lambda digest: digest or "")
-_VERSIONS = _Form(lambda value: msgspec.convert(value, dict[str, int]))
+_VERSIONS = _Form(
+    lambda streams: {name: _INTEGER.from_json(each, name) for name, each in dict(streams).items()}
+)
 _REPORT = Record(
     lambda version=-1, **rows: Changed(version=version, **rows),
     (
@@ -357,16 +358,18 @@ def encode_response(response: Response, request: Request) -> tuple[dict[str, str
         response = msgspec.structs.replace(
             response, session_id=request.session_id, status=SessionStatus.COMMITTED
         )
-    body: dict[str, Any] = {}
+    body: dict[str, object] = {}
+    inner: dict[str, dict[str, object]] = {}
     for item in REPLY_TABLES[type(request)]:
         if item.when is not None and not item.when(request):
             continue
         value = getattr(response, item.attribute) if item.attribute else None
         if item.sparse and (value is None or value == ""):
             continue
-        *outer, name = item.name.split(".")
-        place = body.setdefault(outer[0], {}) if outer else body
-        place[name] = item.kind.to_json(value)
+        outer, _, name = item.name.rpartition(".")
+        fields = inner.setdefault(outer, {}) if outer else body
+        fields[name] = item.kind.to_json(value)
+    body |= inner
     return headers, encode_json(body)
 
 
@@ -398,9 +401,9 @@ def decode_response(
 
 def _read(fields: Mapping[str, object], item: Item, request: Request) -> object:
     """What the body says of one value; ABSENT if it says nothing."""
-    given = _found(fields, item.name)
+    given = _sent(fields, item.name)
     if not given and item.also:
-        given = _found(fields, item.also)
+        given = _sent(fields, item.also)
     if item.required and (given is None or given == ""):
         value = getattr(request, item.attribute, ABSENT)
         if value is ABSENT:
@@ -409,7 +412,7 @@ def _read(fields: Mapping[str, object], item: Item, request: Request) -> object:
     return item.absent if given is None else item.kind.from_json(given, item.name)
 
 
-def _found(fields: Mapping[str, object], name: str) -> object:
+def _sent(fields: Mapping[str, object], name: str) -> object:
     outer, _, inner = name.rpartition(".")
-    place = fields.get(outer) if outer else fields
-    return place.get(inner) if isinstance(place, Mapping) else None
+    holder = fields.get(outer) if outer else fields
+    return holder.get(inner) if isinstance(holder, Mapping) else None
