@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -121,6 +122,20 @@ def test_rows_are_numbered_as_they_are_acknowledged(channel: Any, service: Servi
     assert writer.staging_id == "00000005"
     assert service.rows == list(range(7))
     assert service.asked == 0
+
+
+def test_rows_that_are_dropped_are_warned_of(channel: Any, service: Service) -> None:
+    writer = StreamingWriter(channel, TABLE, "s")
+    writer.write(numbers(0, 3))
+    with pytest.warns(ResourceWarning, match=r"'s' was dropped with 3 rows that were never sent"):
+        del writer
+    for leave in (StreamingWriter.flush, StreamingWriter.close):
+        writer = StreamingWriter(channel, TABLE, "s", resume=True)
+        writer.write(numbers(0, 3))
+        leave(writer)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            del writer
 
 
 UNKNOWN = [BROKEN, InternalServerError("x"), ServiceError("x", http_status=504)]

@@ -15,6 +15,7 @@ The rule of an exactly-once writer, and why nothing is lost or doubled:
 
 from __future__ import annotations
 
+import warnings
 from typing import Self
 
 import msgspec
@@ -55,7 +56,8 @@ class StreamingWriter:
     """Appends to a named stream of a table; made by ``table.stream_writer``. Not thread-safe.
 
     As a context manager it flushes at the end of the block; when the block raises, what is not
-    flushed is dropped.
+    flushed is dropped. One that goes out of use with rows that were not flushed warns of them
+    (``ResourceWarning``).
 
     Attributes:
         stream_id: the stream's name, one per writing process.
@@ -159,6 +161,16 @@ class StreamingWriter:
         else:
             self._buffer.clear()
             self._failure = self._failure or "closed after an error"
+
+    def __del__(self) -> None:
+        """Warns of rows that were written and are lost, as Python does of files that were not closed."""
+        buffer = getattr(self, "_buffer", None)
+        if buffer is not None and buffer.held_rows:
+            message = (
+                f"stream writer {self.stream_id!r} was dropped with {buffer.held_rows} rows that were never sent:"
+                " flush or close it"
+            )
+            warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
     # --- the service -------------------------------------------------------------------------
 
