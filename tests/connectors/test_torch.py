@@ -272,6 +272,98 @@ def test_resuming_with_another_number_of_readers(table: Table) -> None:
     assert sorted(read) == list(range(ROWS))
 
 
+@pytest.mark.parametrize("client", ["embedded"], indirect=True)
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_state_is_shared_by_a_loader_s_workers_for_one_epoch(
+    table: Table, workers: int, kept: bool
+) -> None:
+    def made() -> FletchingDataset:
+        return FletchingDataset(table, 32, columns=["id"], shuffle=True, chunk_rows=10)
+
+    dataset = made()
+    reader = iter(dataset)
+    read = ids_of(next(reader) for _ in range(5))
+    state = dataset.state_dict()
+    for each in (state, FletchingDataset.merge_states([state])):
+        resumed = made()
+        resumed.load_state_dict(each)
+        loader = DataLoader(
+            resumed, batch_size=None, num_workers=workers, persistent_workers=kept and workers > 0
+        )
+        assert sorted(read + ids_of(loader)) == list(range(ROWS))
+        for _ in range(2):
+            assert sorted(ids_of(loader)) == list(range(ROWS))
+
+
+def test_the_next_epoch_may_be_set_while_one_is_read(table: Table) -> None:
+    dataset = FletchingDataset(table, 300, columns=["id"])
+    reader = iter(dataset)
+    first = next(reader)
+    dataset.set_epoch(1)
+    assert ids_of([first, *reader]) == list(range(ROWS))
+
+
+@pytest.mark.parametrize("client", ["embedded"], indirect=True)
+def test_workers_that_are_no_forks_know_their_rank(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = FletchingDataset(table, 100, columns=["id"])
+    distributed = torch.distributed
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
+    loader = DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context="spawn")
+    assert ids_of(loader) == list(range(ROWS // 2, ROWS))
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than processors
+@pytest.mark.parametrize("client", ["embedded"], indirect=True)
+@pytest.mark.parametrize(("before", "after"), [(0, 2), (3, 0), (2, 3)])
+def test_a_stateful_loader_goes_on_with_another_number_of_workers(
+    table: Table, before: int, after: int
+) -> None:
+    loading = pytest.importorskip("torchdata.stateful_dataloader")
+
+    def loader(workers: int, state: Any = None, **options: Any) -> Any:
+        dataset = FletchingDataset(table, 32, columns=["id"], shuffle=True, chunk_rows=10)
+        if state is not None:
+            dataset.load_state_dict(FletchingDataset.merge_states([state]))
+        return loading.StatefulDataLoader(dataset, batch_size=None, num_workers=workers, **options)
+
+    for batches in (1, 7):
+        first = loader(before)
+        reader = iter(first)
+        read = ids_of(next(reader) for _ in range(batches))
+        second = loader(after, {"loops": [first.state_dict()]})
+        del reader
+        assert sorted(read + ids_of(second)) == list(range(ROWS))
+        assert sorted(ids_of(second)) == list(range(ROWS))
+    if before:
+        seldom = loader(before, snapshot_every_n_steps=3)
+        reader = iter(seldom)
+        read = ids_of(next(reader) for _ in range(4))
+        with pytest.raises(UsageError, match="snapshot_every_n_steps=1"):
+            FletchingDataset.merge_states([seldom.state_dict()])
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_state_of_the_end_of_an_epoch_goes_on_with_the_next(table: Table, workers: int) -> None:
+    loading = pytest.importorskip("torchdata.stateful_dataloader")
+
+    def loader() -> Any:
+        dataset = FletchingDataset(table, 64, columns=["id"])
+        return loading.StatefulDataLoader(dataset, batch_size=None, num_workers=workers)
+
+    first = loader()
+    assert len(ids_of(first)) == ROWS
+    second = loader()
+    second.load_state_dict(first.state_dict())
+    assert sorted(ids_of(second)) == list(range(ROWS))
+
+
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
 def test_a_stateful_loader_goes_on_in_its_workers(table: Table) -> None:
     loading = pytest.importorskip("torchdata.stateful_dataloader")

@@ -12,7 +12,7 @@ import collections
 import contextlib
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -52,6 +52,14 @@ Decoder = Callable[[bytes], object]
 
 State = dict[str, Any]
 """Where a training stands, as JSON."""
+
+
+class _Resumed(NamedTuple):
+    """Where the next iteration goes on, and among whom that is shared."""
+
+    intervals: list[Interval]
+    by_ranks: bool
+    by_workers: bool
 
 
 class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch is not there to look at
@@ -135,21 +143,26 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
             if block_rows is None
             else _whole("block_rows", block_rows, least=1)
         )
-        # In memory of all processes: a loader that keeps its workers gives them no other copy of this.
-        self._shared_epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        # In memory of all processes, since a loader's workers have copies of the dataset: the epoch, and
+        # the seed of the loader's iteration that has gone on where a state was taken.
+        self._shared = torch.zeros(2, dtype=torch.int64).share_memory_()
         self._remaining: list[Interval] | None = None
-        self._resumed: list[Interval] | None = None
+        self._resumed: _Resumed | None = None
         self._snapshot = agreed(rank, lambda: TrainingSnapshot(scan))
         self._check_columns()
 
     @property
     def _epoch(self) -> int:
-        return int(self._shared_epoch.item())
+        return int(self._shared[0].item())
+
+    def __getstate__(self) -> State:
+        """A worker that is no fork has no `torch.distributed` to ask for its rank."""
+        return {**self.__dict__, "_rank_of_loader": self._rank_and_size()}
 
     def __setstate__(self, state: State) -> None:
         """A copy's workers share an epoch as well."""
         self.__dict__.update(state)
-        self._shared_epoch.share_memory_()
+        self._shared.share_memory_()
 
     # --- what a loop calls -------------------------------------------------------------------
 
@@ -160,7 +173,7 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
         """
         epoch = _whole("epoch", epoch)
         if epoch != self._epoch:
-            self._shared_epoch.fill_(epoch)
+            self._shared[0] = epoch
             self._remaining = self._resumed = None
 
     def close(self) -> None:
@@ -169,12 +182,16 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
 
     def __iter__(self) -> Iterator[Batch]:
         """Reads this reader's share of the epoch, or what remains of it after `load_state_dict`."""
+        # Not when the first batch is asked for: a reader that has none yet has a state too.
         order = self._order()
-        share = self._share(order)
-        self._remaining, self._resumed = share, None
-        for batch, position in ahead(self._batches(order, share), self._prefetch):
+        self._remaining = self._share(order)
+        self._resumed = None
+        return self._read(order, self._remaining)
+
+    def _read(self, order: EpochOrder, remaining: list[Interval]) -> Iterator[Batch]:
+        for batch, position in ahead(self._batches(order, remaining), self._prefetch):
             # Handed over from here on: a state taken by whoever gets the batch is without its rows.
-            self._remaining = order.advanced(self._remaining, position)
+            self._remaining = remaining = order.advanced(remaining, position)
             yield batch
         self._remaining = []
 
@@ -198,7 +215,7 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
 
         Rows count as read once they were handed over; those read ahead do not.
         """
-        remaining = self._remaining if self._resumed is None else self._resumed
+        remaining = self._remaining if self._resumed is None else self._resumed.intervals
         return {
             **self._settings(),
             "epoch": self._epoch,
@@ -212,7 +229,8 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
 
         Args:
             state: of the same reader, or one that `merge_states` made of all readers' states. If the
-                table has changed since, the version that the state is of is read again.
+                table has changed since, the version that the state is of is read again. One that is
+                loaded outside of workers is shared by those of the loader.
 
         Raises:
             UsageError: no state, or it is of another table, filter, seed or size of blocks; the message
@@ -239,30 +257,32 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
         if snapshot is not self._snapshot:
             self._snapshot.close()
             self._snapshot = snapshot
-        self._shared_epoch.fill_(epoch)
-        self._remaining = None
+        self._shared[0] = epoch
+        self._remaining = self._resumed = None
         remaining = state.get("remaining")
-        if remaining is None:
-            self._resumed = None
-        else:
-            self._resumed = remaining_of(remaining)
-            self._shared = bool(state.get("merged"))
+        if remaining is not None:
+            merged, in_worker = bool(state.get("merged")), get_worker_info() is not None
+            self._resumed = _Resumed(remaining_of(remaining), merged, merged or not in_worker)
+            if not in_worker:
+                self._shared[1] = 0
 
     @staticmethod
     def merge_states(states: Sequence[State]) -> State:
         """One state of the states of all readers, to go on with another number of them.
 
         Args:
-            states: of every rank and worker, taken in the same epoch.
+            states: of every rank and worker, taken in the same epoch; or what has them in it, such as
+                the state of a ``StatefulDataLoader`` for each rank, or a checkpoint of Lightning.
 
         Raises:
             UsageError: no state, or states that do not belong together.
         """
-        if not states:
+        readers = list(_states_in(states))
+        if not readers:
             raise UsageError("there are no states to merge")
-        first = dict(states[0])
+        first = readers[0]
         remaining: list[list[int]] = []
-        for state in states:
+        for state in readers:
             differing = [k for k in first if k != "remaining" and state.get(k) != first[k]]
             if differing:
                 raise UsageError(
@@ -276,7 +296,7 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
 
     # --- the epoch -----------------------------------------------------------------------------
 
-    _shared = False
+    _rank_of_loader: tuple[int, int] | None = None
 
     def _settings(self) -> State:
         return {
@@ -307,15 +327,24 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
         distributed = torch.distributed
         if distributed.is_available() and distributed.is_initialized():
             return distributed.get_rank(), distributed.get_world_size()
+        if self._rank_of_loader is not None and get_worker_info() is not None:
+            return self._rank_of_loader
         return 0, 1
 
     def _share(self, order: EpochOrder) -> list[Interval]:
-        if self._resumed is not None and not self._shared:
-            return self._resumed
-        whole = order.everything() if self._resumed is None else self._resumed
-        share = self._share_of_rank(order, whole)
         info = get_worker_info()
-        if info is None:
+        resumed = self._resumed
+        if resumed is not None and resumed.by_workers and info is not None:
+            # The loader's next iteration has copies of the same state; each has a seed of its own.
+            iteration = info.seed - info.id
+            if self._shared[1] == 0:
+                self._shared[1] = iteration
+            elif self._shared[1] != iteration:
+                resumed = None
+        share = order.everything() if resumed is None else resumed.intervals
+        if resumed is None or resumed.by_ranks:
+            share = self._share_of_rank(order, share)
+        if info is None or (resumed is not None and not resumed.by_workers):
             return share
         # Whole batches, so that no worker but the last has a short one.
         unit = None if self._snapshot.filtered else self._batch_size or 1
@@ -421,6 +450,27 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
                 return Contents(blobs)
             return stacked([None if each is None else decode(each) for each in blobs])
         return column_tensor(field, column, self._fill_null.get(field.name))
+
+
+def _states_in(value: object) -> Iterator[State]:
+    """The states of readers in a loader's state, or in whatever else has them in it.
+
+    Raises:
+        UsageError: a loader's state is older than what it has handed over.
+    """
+    if isinstance(value, Mapping):
+        if "state_version" in value:
+            yield dict(value)
+            return
+        if value.get("_steps_since_snapshot"):
+            raise UsageError(
+                "the loader has handed over batches since the states of its readers were taken: "
+                "let it take them at each batch (snapshot_every_n_steps=1)"
+            )
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _states_in(each)
 
 
 def _whole(name: str, value: object, *, least: int = 0) -> int:
