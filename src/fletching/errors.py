@@ -29,7 +29,7 @@
     │   │                                VersionNotFoundError, ExpiredSessionError
     │   ├── MethodNotAllowedError   405
     │   ├── ConflictError           409  wrong state, and AlreadyExistsError, RowOffsetError,
-    │   │                                RowsChangedError
+    │   │                                RowsChangedError, KeyReusedError
     │   ├── SchemaModifiedError     412  the table's schema moved on and the data no longer fits
     │   ├── PreconditionFailedError 412  what ``If-Match`` names is not what is there
     │   ├── PayloadTooLargeError    413  a body above a limit
@@ -356,6 +356,12 @@ class RowsChangedError(ConflictError):
     """Rows that a change was worked out from are not there any more; the change is tried again."""
 
     default_code = "TransactionConflict"
+
+
+class KeyReusedError(ConflictError):
+    """The idempotency key or trace id is of another change, which is made; this one is not. Choose another key."""
+
+    default_code = "IdempotencyKeyReused"
 
 
 class RowOffsetError(ConflictError):

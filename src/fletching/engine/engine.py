@@ -61,6 +61,7 @@ from fletching.types import RESULTS_PROJECT, TableName
 if TYPE_CHECKING:
     from fletching.engine.changes.attempts import Draft
     from fletching.engine.changes.computed_changes import ComputedChanges
+    from fletching.engine.changes.made_changes import Intent
     from fletching.engine.query.instances import Instances
 
 __all__ = ["Engine"]
@@ -268,17 +269,17 @@ class Engine:
     def compute_changes(
         self,
         request: changes.ChangeRequest,
-        operation: str,
+        intent: Intent,
         compute: Callable[[ComputedChanges], Draft],
     ) -> changes.Changed:
         """Makes a change of rows that a query works out; see `Changes.compute`."""
         self._check_open()
-        return self._changing.compute(request, operation, compute)
+        return self._changing.compute(request, intent, compute)
 
-    def report(self, table: TableName, key: str) -> changes.Changed | None:
-        """What the change of a table came to that had an idempotency key; None if there was none."""
+    def report(self, table: TableName, key: str, intent: Intent) -> changes.Changed | None:
+        """What the change of a table came to that had a key; see `Changes.report`."""
         self._check_open()
-        return self._changing.report(table, key)
+        return self._changing.report(table, key, intent)
 
     def replace_view(self, request: admin.CreateTable, table_id: str) -> admin.TableInfo:
         """Creates a view in the place of another; see `Tables.replace`."""

@@ -14,6 +14,7 @@ import fletching
 from fletching.client import Client, Table
 from fletching.engine.changes.attempts import Draft
 from fletching.engine.changes.computed_changes import ComputedChanges
+from fletching.engine.changes.made_changes import Intent
 from fletching.protocol.messages.changes import DeleteRows
 
 _NUMBERS = itertools.count()
@@ -60,5 +61,5 @@ def seen(table: Table, look: Callable[[ComputedChanges], Any]) -> Any:
 
     with contextlib.suppress(_EnoughError):
         request = DeleteRows(table=table.full_name, where="x")
-        engine_of(table).compute_changes(request, "delete", compute)
+        engine_of(table).compute_changes(request, Intent(operation="delete"), compute)
     return results[0]

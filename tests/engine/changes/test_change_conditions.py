@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from pyroaring import BitMap
@@ -17,16 +16,12 @@ from fletching.catalog.opening import open_catalog
 from fletching.catalog.publishing import Publication, publish
 from fletching.catalog.schema import table_versions
 from fletching.catalog.table_rows import TableRow, insert_table, lock_table
-from fletching.catalog.version_rows import remember_change
 from fletching.catalog.write_stream_rows import NewSegment
 from fletching.engine.changes.change_conditions import (
-    MAX_KEY_LENGTH,
     UPKEEP,
-    check_key,
     check_nothing_came,
     check_replaced,
     check_unchanged,
-    replayed,
     report_of,
     report_of_version,
 )
@@ -38,22 +33,6 @@ from fletching.errors import (
 )
 from fletching.protocol.messages.responses import Changed
 from fletching.types import TableName
-
-
-@pytest.mark.parametrize("key", [None, "k", "x" * MAX_KEY_LENGTH])
-def test_keys(key: str | None) -> None:
-    check_key(key)
-
-
-@pytest.mark.parametrize("key", ["", "x" * (MAX_KEY_LENGTH + 1)])
-def test_what_is_no_key(key: str) -> None:
-    with pytest.raises(InvalidArgumentError, match="1 to 200"):
-        check_key(key)
-
-
-def test_a_key_is_text() -> None:
-    with pytest.raises(InvalidArgumentError, match="UTF-8"):
-        check_key("a\udcff")
 
 
 def segment(key: str) -> NewSegment:
@@ -188,15 +167,6 @@ def test_what_is_no_version(rows: Connection, table: TableRow, wanted: Any) -> N
         check_unchanged(rows, table, wanted)
     with pytest.raises(InvalidArgumentError, match="no number"):
         check_replaced(rows, table, None, wanted)
-
-
-def test_a_repetition_gets_the_report_of_the_first(rows: Connection, table: TableRow) -> None:
-    report = Changed(version=1, rows_inserted=3, rows_updated=2, rows_deleted=1)
-    remember_change(rows, "t", "key", msgspec.json.encode(report), 1.0)
-    assert replayed(rows, "t", "key") == report
-    assert replayed(rows, "t", "other") is None
-    assert replayed(rows, "t", None) is None
-    assert replayed(rows, "u", "key") is None
 
 
 def test_reports_are_those_of_the_history(rows: Connection, table: TableRow) -> None:

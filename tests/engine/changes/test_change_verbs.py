@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 from tests.engine.conftest import on_both_databases
@@ -15,6 +17,7 @@ from fletching.engine.changes.row_merge import RowMerge
 from fletching.errors import (
     ConflictError,
     InvalidArgumentError,
+    KeyReusedError,
     NoSuchPartitionError,
     NotFoundError,
     ServiceUnavailableError,
@@ -82,6 +85,15 @@ def test_the_same_change_twice_is_made_once(house: Any) -> None:
         (3, 0, 0, 2), (4, 0, 4, 0), (5, 0, 0, 2), (6, 4, 0, 2),
     ]  # fmt: skip
     assert [house.engine.call(request) for request in requests] == reports
+    assert content(house) == [1, 1, 2, 2]
+    for request, key in itertools.permutations(requests, 2):
+        other = msgspec.structs.replace(request, idempotency_key=key.idempotency_key)
+        with pytest.raises(KeyReusedError, match="was used in version"):
+            house.engine.call(other)
+    with pytest.raises(
+        KeyReusedError, match=r"delete \(where: n = 3\). This one, delete \(where: n = 1\)"
+    ):
+        house.engine.call(DeleteRows(table=T, where="n = 1", idempotency_key="a"))
     assert content(house) == [1, 1, 2, 2]
 
 

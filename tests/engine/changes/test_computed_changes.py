@@ -12,6 +12,7 @@ from tests.engine.changes.conftest import MakeTable, engine_of, seen
 
 from fletching.client import Table
 from fletching.engine.changes.computed_changes import ComputedChanges
+from fletching.engine.changes.made_changes import Intent
 from fletching.errors import ConflictError, InvalidArgumentError
 from fletching.protocol.messages.changes import DeleteRows
 
@@ -53,7 +54,7 @@ def change(table: Table, actions: Sequence[Action], decide: Any) -> Any:
         return computed.work(iter(parts), actions)
 
     request = DeleteRows(table=table.full_name, where="x")
-    return engine_of(table).compute_changes(request, "merge", compute)
+    return engine_of(table).compute_changes(request, Intent(operation="merge"), compute)
 
 
 def test_a_query_sees_the_rows_with_their_places(new_table: MakeTable) -> None:

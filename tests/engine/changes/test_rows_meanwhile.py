@@ -171,9 +171,9 @@ def test_a_lookup_stays_short_with_the_table_locked(
     attempts: list[str] = []
     pin = Attempts._pin
 
-    def pinned(self: Attempts, request: Any) -> Any:
+    def pinned(self: Attempts, request: Any, intent: Any) -> Any:
         attempts.append("")
-        return pin(self, request)
+        return pin(self, request, intent)
 
     with monkeypatch.context() as patch:
         patch.setattr(faultpoints, "reach", reach)

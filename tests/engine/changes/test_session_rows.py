@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from fletching.engine.changes.attempts import Draft
+from fletching.engine.changes.made_changes import Intent
 from fletching.engine.changes.session_rows import SessionRows
 from fletching.errors import ConflictError, ExpiredSessionError, InvalidArgumentError, NotFoundError
 from fletching.protocol.messages.changes import DeleteRows
@@ -37,7 +38,7 @@ def rows_of(house: Any, session: str) -> SessionRows:
 def take(house: Any, taken: SessionRows) -> Any:
     draft = Draft(staged=[each.segment for each in taken.staged])
     return house.engine.compute_changes(
-        DeleteRows(table=T, where="x"), "merge", lambda _: taken.ended_by(draft)
+        DeleteRows(table=T, where="x"), Intent(operation="merge"), lambda _: taken.ended_by(draft)
     )
 
 

@@ -176,10 +176,10 @@ def test_faults_of_the_service_are_not_kept_as_outcomes(house: Any, instances: I
 
         read = open_ingest = ensure_project = call
 
-        def compute_changes(self, request: Any, operation: str, compute: Any) -> Any:
+        def compute_changes(self, request: Any, intent: Any, compute: Any) -> Any:
             return self.call(request)
 
-        def report(self, table: Any, key: str) -> Any:
+        def report(self, table: Any, key: str, intent: Any) -> Any:
             return self.call(key)
 
         def replace_view(self, request: Any, table_id: str) -> Any:

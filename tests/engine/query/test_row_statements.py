@@ -383,6 +383,12 @@ def test_a_repetition_of_statements_whose_outcome_is_lost_changes_nothing(
     assert (again.succeeded, sql.instances.affected(again)) == (True, AGAIN[text]), again.result
     assert content() == after
     assert sql.instances.run(text, HERE, instance_id=id_) == again
+    with sql.house.engine.context.database.write() as connection:
+        connection.execute(delete(instances))
+    refused = sql.instances.run(text.replace("1", "3") + " ", HERE, instance_id=id_)
+    assert not refused.succeeded, "other statements were taken for a repetition"
+    assert "was used in version" in refused.result or "already" in refused.result
+    assert content() == after
     if "create" not in text and "clone" not in text:
         sql(text)
         assert content() != after

@@ -33,7 +33,7 @@ def batch(*numbers: int) -> pa.RecordBatch:
 def write(house: Any, batches: Iterator[pa.RecordBatch], **options: Any) -> int:
     return stage_rows(
         house.engine, T, batches, partition=PartitionSpec(), overwrite=options.get("overwrite", False),
-        columns_of=cast_to(SCHEMA), schema=SCHEMA, key=options.get("key", f"k{next(NUMBERS)}"),
+        columns_of=cast_to(SCHEMA), schema=SCHEMA, key=options.get("key", f"k{next(NUMBERS)}"), statement="insert",
     ).commit()  # fmt: skip
 
 
@@ -107,7 +107,7 @@ def test_a_commit_that_was_not_answered_is_asked_for(
     verbs: Any = Unsure(house, committed=committed, error=error, away=away)
     staged = stage_rows(
         verbs, T, iter([batch(1, 2)]), partition=PartitionSpec(), overwrite=False,
-        columns_of=cast_to(SCHEMA), schema=SCHEMA, key="k",
+        columns_of=cast_to(SCHEMA), schema=SCHEMA, key="k", statement="insert",
     )  # fmt: skip
     if committed and away < 99:
         assert staged.commit() == 2

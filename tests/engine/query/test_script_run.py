@@ -63,6 +63,7 @@ def run(sql: Any) -> ScriptRun:
         lambda reply: reply,
         lambda schema, batches: Selection(has_rows=True, rows=sum(b.num_rows for b in batches)),
         Follower(),
+        "select 1",
     )
 
 

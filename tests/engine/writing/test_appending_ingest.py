@@ -11,6 +11,7 @@ import pytest
 from fletching.errors import (
     ConflictError,
     InvalidArgumentError,
+    KeyReusedError,
     NoSuchTableError,
     TruncatedStreamError,
 )
@@ -99,6 +100,54 @@ def test_a_key_of_the_callers_outlives_the_request(house: Any) -> None:
         append(house, ids(1), retry_trace_id="x" * 201)
 
 
+@pytest.mark.parametrize("identity", ["idempotency_key", "retry_trace_id"])
+def test_a_key_is_of_one_append(house: Any, identity: str) -> None:
+    """What comes with it is stored, or refused: never answered by what another append did."""
+    house.create(SCHEMA, ["pt"])
+    key = {identity: "job-7"}
+    first = append(house, ids(1, 2, 3), partition="pt=a", **key)
+    others = (
+        ([ids(1, 2)], "pt=a", "append of 3 rows"),  # fewer rows
+        ([ids(1, 9, 3)], "pt=a", "append of 3 rows"),  # others in their place
+        ([ids(1, 2, 3)], "pt=b", "pt=a"),  # elsewhere
+    )
+    for batches, partition, message in others:
+        with pytest.raises(KeyReusedError, match=message) as refused:
+            append(house, *batches, partition=partition, **key)
+        assert "version 1" in refused.value.message
+        # Also where the first is not there yet when the body comes.
+        late: Any = {identity: f"late {batches} {partition}"}
+        bodies = [
+            begin(house, *each, partition=where, **late)
+            for each, where in (([ids(1, 2, 3)], "pt=a"), (batches, partition))
+        ]
+        bodies[0].finish()
+        with pytest.raises(KeyReusedError, match=message):
+            bodies[1].finish()
+        bodies[1].abort()
+    # Other batches of as many rows may be the same ones.
+    for again in ([ids(1, 2, 3)], [ids(1), ids(2, 3)]):
+        assert append(house, *again, partition="pt=a", **key).report == first.report
+    assert len(stored(house)) == 3 * 4
+    assert len(house.object_keys()) == 4
+
+
+def test_rows_that_are_sent_otherwise_are_the_same_append(house: Any) -> None:
+    house.create(SCHEMA)
+    first = append(house, ids(1, 2), idempotency_key="k")
+    narrow = pa.record_batch({"id": pa.array([1, 2], pa.int8())})
+    empty = ids()
+    same_width = pa.record_batch({"id": pa.array([1, 2], pa.uint64())})
+    for again in ([narrow], [same_width], [ids(1, 2), empty], [empty, ids(1), ids(2)]):
+        assert append(house, *again, idempotency_key="k").report == first.report
+    session = house.session()
+    house.stream(session)
+    house.write(ids(1, 2), session)
+    house.close(session)
+    assert house.commit(session, idempotency_key="k").report == first.report
+    assert stored(house) == [1, 2]
+
+
 def test_a_version_may_be_asked_for(house: Any) -> None:
     house.create(SCHEMA)
     version = append(house, ids(1)).report.version
@@ -114,15 +163,14 @@ def test_a_version_may_be_asked_for(house: Any) -> None:
 def test_many_at_once_are_all_there(house: Any) -> None:
     house.create(SCHEMA)
     threads = [
-        threading.Thread(target=lambda n=n: append(house, ids(n), retry_trace_id=f"t{n % 8}"))
+        threading.Thread(target=lambda n=n: append(house, ids(n % 8), retry_trace_id=f"t{n % 8}"))
         for n in range(16)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {value % 8 for value in stored(house)} == set(range(8))
-    assert len(stored(house)) == 8
+    assert sorted(stored(house)) == list(range(8))
     assert house.describe().rows == 8
 
 

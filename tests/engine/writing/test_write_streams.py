@@ -10,6 +10,7 @@ import pytest
 from fletching.errors import (
     ConflictError,
     InvalidArgumentError,
+    KeyReusedError,
     NoPermissionError,
     NotFoundError,
     RowOffsetError,
@@ -204,6 +205,20 @@ def test_a_repeated_request_is_answered_from_memory(house: Any, session: str) ->
         assert house.write(ids(1, 2), session, retry_trace_id="abc") == first
         house.commit(session)
     assert stored(house) == [1, 2, 3, 4]
+
+
+def test_a_trace_id_is_of_one_body(house: Any, session: str) -> None:
+    """Another body with it would be acknowledged and not be stored."""
+    house.stream(session)
+    first = house.write(ids(1, 2), session, retry_trace_id="abc")
+    for other in (ids(1), ids(1, 3), ids(1, 2, 3), ids()):
+        with pytest.raises(KeyReusedError, match=f"'abc' .* of 2 rows; .* of {len(other)} rows"):
+            house.write(other, session, retry_trace_id="abc")
+    assert house.write([ids(1), ids(2)], session, retry_trace_id="abc") == first
+    if session != "default":
+        house.close(session)
+        house.commit(session)
+    assert stored(house) == [1, 2]
 
 
 def test_two_bodies_of_one_request_become_one(house: Any, session: str) -> None:

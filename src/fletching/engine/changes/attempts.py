@@ -15,7 +15,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import msgspec
 from pyroaring import BitMap
 from sqlalchemy import Connection
 
@@ -29,14 +28,9 @@ from fletching.catalog.read_session_rows import (
     insert_read_session,
 )
 from fletching.catalog.table_rows import TableRow, get_table, lock_table
-from fletching.catalog.version_rows import remember_change
 from fletching.catalog.write_stream_rows import NewSegment
-from fletching.engine.changes.change_conditions import (
-    check_key,
-    check_unchanged,
-    replayed,
-    report_of,
-)
+from fletching.engine.changes.change_conditions import check_unchanged, report_of
+from fletching.engine.changes.made_changes import Intent, check_key, remember, replayed
 from fletching.engine.changes.pinned_table import PinnedTable
 from fletching.engine.changes.rows_meanwhile import RowsMeanwhile
 from fletching.engine.context import EngineContext
@@ -116,17 +110,18 @@ class Attempts:
     def make(
         self,
         request: ChangeRequest,
-        operation: str,
+        intent: Intent,
         work: Callable[[PinnedTable], Draft],
     ) -> Changed:
         """Makes a change, or finds the report of the same one.
 
         Args:
             request: which table, and under which conditions.
-            operation: what the table's history calls it.
+            intent: what it is, for the table's history and for its repetition.
             work: finds out what to do, from a version; called again if that did not last.
 
         Raises:
+            KeyReusedError: another change was made with the request's key.
             ConflictError: the table is not at ``if_version``, or others were always faster.
             FletchingError: what ``work`` raises.
         """
@@ -135,13 +130,13 @@ class Attempts:
         attempt = 0
         while True:
             attempt += 1
-            pinned, known = self._pin(request)
+            pinned, known = self._pin(request, intent)
             if known is not None:
                 return known
             assert pinned is not None
             session_id, view = pinned
             try:
-                return self._attempt(request, operation, view, work)
+                return self._attempt(request, intent, view, work)
             except RowsChangedError as error:
                 late = time.monotonic() - started > MAX_SECONDS
                 if attempt >= MAX_ATTEMPTS or late or request.if_version is not None:
@@ -154,20 +149,22 @@ class Attempts:
                 time.sleep(random.random() * 0.01 * 2 ** min(attempt, 6))  # noqa: S311 - not a secret
             except (StorageError, ServiceUnavailableError):
                 # It may have been the answer of the commit that was lost.
-                made = self._made(request)
+                made = self._made(request, intent)
                 if made is None:
                     raise
                 return made
             finally:
                 self._unpin(session_id)
 
-    def _pin(self, request: ChangeRequest) -> tuple[tuple[str, PinnedTable] | None, Changed | None]:
+    def _pin(
+        self, request: ChangeRequest, intent: Intent
+    ) -> tuple[tuple[str, PinnedTable] | None, Changed | None]:
         context = self._context
         now = context.clock()
         with context.database.write(durable=False) as connection:
             hold_snapshots(connection)
             table = check_no_view(get_table(connection, request.table))
-            known = replayed(connection, table.id, request.idempotency_key)
+            known = replayed(connection, table.id, request.idempotency_key, intent)
             if known is not None:
                 return None, known
             check_unchanged(connection, table, request.if_version)
@@ -196,7 +193,7 @@ class Attempts:
         )
         return (session_id, view), None
 
-    def _made(self, request: ChangeRequest) -> Changed | None:
+    def _made(self, request: ChangeRequest, intent: Intent) -> Changed | None:
         """The report of a change that has failed although it was made; None if it was not, or nobody can say."""
         if request.idempotency_key is None:
             return None
@@ -204,7 +201,7 @@ class Attempts:
             try:
                 with self._context.database.read() as connection:
                     table = get_table(connection, request.table)
-                    return replayed(connection, table.id, request.idempotency_key)
+                    return replayed(connection, table.id, request.idempotency_key, intent)
             except (StorageError, ServiceUnavailableError):
                 time.sleep(_ASKED_SECONDS * 2**number)
             except FletchingError:
@@ -222,7 +219,7 @@ class Attempts:
     def _attempt(
         self,
         request: ChangeRequest,
-        operation: str,
+        intent: Intent,
         view: PinnedTable,
         work: Callable[[PinnedTable], Draft],
     ) -> Changed:
@@ -237,7 +234,7 @@ class Attempts:
             context.delete_objects(keys)
             raise
         with context.recording(keys) as connection:
-            report = self._commit(connection, request, operation, view, draft)
+            report = self._commit(connection, request, intent, view, draft)
             faultpoints.reach("change.committing")
         faultpoints.reach("change.done")
         return report
@@ -246,7 +243,7 @@ class Attempts:
         self,
         connection: Connection,
         request: ChangeRequest,
-        operation: str,
+        intent: Intent,
         view: PinnedTable,
         draft: Draft,
     ) -> Changed:
@@ -254,7 +251,7 @@ class Attempts:
         if draft.lock_first is not None:
             draft.lock_first(connection)
         table = lock_table(connection, view.table.id)
-        known = replayed(connection, table.id, request.idempotency_key)
+        known = replayed(connection, table.id, request.idempotency_key, intent)
         if known is not None:
             self._context.delete_objects(segment.key for segment in draft.added)
             return known
@@ -270,7 +267,7 @@ class Attempts:
         publication = Publication(
             connection,
             table,
-            operation,
+            intent.operation,
             now=now,
             data_change=draft.data_change,
             read_version=view.table.version,
@@ -292,8 +289,5 @@ class Attempts:
             draft.finish(connection, publication)
         version = publication.commit()
         report = report_of(publication, version)
-        if request.idempotency_key is not None:
-            remember_change(
-                connection, table.id, request.idempotency_key, msgspec.json.encode(report), now
-            )
+        remember(connection, table.id, request.idempotency_key, report, intent, now=now)
         return report

@@ -1,10 +1,9 @@
-"""What every change of a table has in common: its report, its repetition, and its condition."""
+"""What every change of a table has in common: its report and its condition."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-import msgspec
 from sqlalchemy import Connection
 
 from fletching.catalog.publishing import Publication
@@ -12,26 +11,20 @@ from fletching.catalog.table_rows import TableRow
 from fletching.catalog.version_rows import (
     VersionRow,
     changed_partitions,
-    find_change,
     find_version,
     refuse_version,
     versions_between,
 )
 from fletching.errors import ConflictError, InvalidArgumentError, RowsChangedError
 from fletching.protocol.messages.responses import Changed
-from fletching.types import is_text
 
 __all__ = [
-    "check_key",
     "check_nothing_came",
     "check_replaced",
     "check_unchanged",
-    "replayed",
     "report_of",
     "report_of_version",
 ]
-
-MAX_KEY_LENGTH = 200
 
 UPKEEP = frozenset({"compact", "fold", "upgrade"})
 """Operations after which a table has the same rows and columns."""
@@ -58,22 +51,6 @@ def report_of_version(connection: Connection, table_id: str, version: int | None
         rows_updated=row.rows_updated,
         rows_deleted=row.rows_deleted,
     )
-
-
-def check_key(key: str | None) -> None:
-    """Refuses idempotency keys that are empty or very long, or no text."""
-    if key is not None and not is_text(key):
-        raise InvalidArgumentError("an idempotency key is text in UTF-8")
-    if key is not None and not 1 <= len(key) <= MAX_KEY_LENGTH:
-        raise InvalidArgumentError(f"an idempotency key has 1 to {MAX_KEY_LENGTH} characters")
-
-
-def replayed(connection: Connection, table_id: str, key: str | None) -> Changed | None:
-    """The report that a change with this key got before, if it was made."""
-    if key is None:
-        return None
-    result = find_change(connection, table_id, key)
-    return None if result is None else _CHANGED.decode(result)
 
 
 def check_unchanged(connection: Connection, table: TableRow, version: int | None) -> None:
@@ -152,7 +129,3 @@ def check_nothing_came(connection: Connection, table: TableRow, version: int) ->
     came = any(row.data_change and (row.rows_inserted or row.rows_updated) for row in between)
     if came or len(between) != table.version - version:
         raise RowsChangedError("rows came while the change was worked out")
-
-
-# At import: see protocol/codec/codec_admin.py.
-_CHANGED = msgspec.json.Decoder(Changed)

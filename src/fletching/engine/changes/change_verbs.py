@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-import msgspec
 import pyarrow as pa
 from sqlalchemy import Connection
 
@@ -18,17 +17,19 @@ from fletching.catalog.partition_rows import list_partitions
 from fletching.catalog.publishing import Publication
 from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.table_rows import TableRow, find_table, get_table, lock_table, mark_keyed
-from fletching.catalog.version_rows import check_readable, remember_change
+from fletching.catalog.version_rows import check_readable
 from fletching.engine.changes.attempts import Attempts, Draft
-from fletching.engine.changes.change_conditions import (
-    check_key,
-    check_unchanged,
-    replayed,
-    report_of,
-)
+from fletching.engine.changes.change_conditions import check_unchanged, report_of
 from fletching.engine.changes.computed_changes import ComputedChanges
 from fletching.engine.changes.key_values import check_key_type
 from fletching.engine.changes.keyed_merge import KeyedMerge
+from fletching.engine.changes.made_changes import (
+    Intent,
+    check_key,
+    intent_of,
+    remember,
+    replayed,
+)
 from fletching.engine.changes.pinned_table import PinnedTable
 from fletching.engine.changes.row_merge import RowMerge, replace_draft
 from fletching.engine.changes.row_update import RowUpdate
@@ -83,7 +84,7 @@ class Changes:
         def work(view: PinnedTable) -> Draft:
             return Draft(deleted=view.chosen(request.where))
 
-        return self._attempts.make(request, "delete", work)
+        return self._attempts.make(request, intent_of(request, "delete"), work)
 
     def update(self, request: UpdateRows) -> Changed:
         """Replaces values of the rows for which the predicate is true, all worked out from the old row.
@@ -100,7 +101,7 @@ class Changes:
         def work(view: PinnedTable) -> Draft:
             return RowUpdate(self._context, view, request.expressions, values).work(request.where)
 
-        return self._attempts.make(request, "update", work)
+        return self._attempts.make(request, intent_of(request, "update"), work)
 
     def merge(self, request: MergeRows) -> Changed:
         """Merges the rows of a write session into its table, and ends the session.
@@ -137,14 +138,14 @@ class Changes:
     def compute(
         self,
         request: ChangeRequest,
-        operation: str,
+        intent: Intent,
         compute: Callable[[ComputedChanges], Draft],
     ) -> Changed:
         """Makes a change that a query works out, anew whenever others were faster.
 
         Args:
             request: the table, and the conditions that every change may have.
-            operation: what the table's history calls it.
+            intent: what the change is.
             compute: runs the query over the table as it is pinned.
 
         Raises:
@@ -152,14 +153,18 @@ class Changes:
             FletchingError: what ``compute`` raises.
         """
         return self._attempts.make(
-            request, operation, lambda view: compute(ComputedChanges(self._context, view))
+            request, intent, lambda view: compute(ComputedChanges(self._context, view))
         )
 
-    def report(self, table: TableName, key: str) -> Changed | None:
-        """What the change of a table came to that had a key; None if there was none, or no such table."""
+    def report(self, table: TableName, key: str, intent: Intent) -> Changed | None:
+        """What the change of a table came to that had a key; None if there was none, or no such table.
+
+        Raises:
+            KeyReusedError: it was another change.
+        """
         with self._context.database.read() as connection:
             row = find_table(connection, table)
-            return None if row is None else replayed(connection, row.id, key)
+            return None if row is None else replayed(connection, row.id, key, intent)
 
     def _ended(
         self,
@@ -191,7 +196,8 @@ class Changes:
             draft.finish = ended
             return draft
 
-        report = self._attempts.make(request, operation, noted)
+        rows = SessionRows.count(self._context, request.table, request.session_id)
+        report = self._attempts.make(request, intent_of(request, operation, rows), noted)
         self._context.delete_objects(unused)
         return report
 
@@ -214,7 +220,7 @@ class Changes:
                 raise NoSuchPartitionError(f"there is no partition {request.partition}")
             return Draft(cleared=[encode_partition(row.values) for row in chosen])
 
-        return self._attempts.make(request, "truncate", work)
+        return self._attempts.make(request, intent_of(request, "truncate"), work)
 
     def enforce_key(self, request: EnforceKey) -> Changed:
         """Keeps a key unique that was only declared: writes every row anew, with key runs.
@@ -227,7 +233,7 @@ class Changes:
         def work(view: PinnedTable) -> Draft:
             return enforcing_draft(self._context, view, keep_last=request.keep_last)
 
-        return self._attempts.make(request, "enforce key", work)
+        return self._attempts.make(request, intent_of(request, "enforce key"), work)
 
     def restore(self, request: RestoreTable) -> Changed:
         """Makes a version with the rows and columns of an older one; opens no segment.
@@ -242,12 +248,13 @@ class Changes:
             now = context.clock()
             table = check_no_view(get_table(connection, request.table))
             table = lock_table(connection, table.id)
-            known = replayed(connection, table.id, request.idempotency_key)
+            intent = intent_of(request, "restore")
+            known = replayed(connection, table.id, request.idempotency_key, intent)
             if known is not None:
                 return known
             check_unchanged(connection, table, request.if_version)
             then = check_readable(connection, table, request.version)
-            publication = Publication(connection, table, "restore", now=now)
+            publication = Publication(connection, table, intent.operation, now=now)
             # Rows that stayed have values again that nobody saw in the version before.
             anew = lacks_columns(connection, table, then.schema_version)
             publication.restore(request.version, anew=anew)
@@ -258,10 +265,7 @@ class Changes:
             version = publication.commit()
             faultpoints.reach("restore.changed")
             report = report_of(publication, version)
-            if request.idempotency_key is not None:
-                remember_change(
-                    connection, table.id, request.idempotency_key, msgspec.json.encode(report), now
-                )
+            remember(connection, table.id, request.idempotency_key, report, intent, now=now)
         return report
 
 

@@ -295,6 +295,7 @@ class Instances:
                     store=self._results.store,
                     watched=run,
                     run_id=run.row.id,
+                    text=run.row.statement,
                     flags=flags,
                 )
             printed = bounded_text(outcome.printed)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pyarrow as pa
 
+from fletching.engine.changes.made_changes import Intent
 from fletching.engine.query.assignment import assigned
 from fletching.engine.query.query_runner import (
     VIEW_TEXT,
@@ -163,6 +164,7 @@ def _insert(run: ScriptRun, target: Target, alone: bool, key: str) -> StagedRows
             # Rows that take the place of those they were computed from: what came since would be lost.
             replaces_version=query.version_of(target.table) if alone and target.overwrite else None,
             key=key,
+            statement=run.text,
         )
 
 
@@ -267,6 +269,8 @@ def change(run: ScriptRun, statement: ComputedChange) -> Outcome:
     positions = [pa.field(str(number), pa.int64()) for number in range(CONTROLS)]
     targets = [*positions, *(columns[name] for name in (*wanted.columns, *wanted.keys))]
 
+    intent = Intent.of_statement(wanted.operation, run.text)
+
     def compute(computed: ComputedChanges) -> Draft:
         changed = ChangedTable(
             table,
@@ -283,7 +287,7 @@ def change(run: ScriptRun, statement: ComputedChange) -> Outcome:
             _, batches = query.run(order="1, 2" if ordered else "", targets=targets)
             return computed.work(batches, wanted.actions, wanted.keys)
 
-    return changed_rows(run.verbs.compute_changes(request, wanted.operation, compute))
+    return changed_rows(run.verbs.compute_changes(request, intent, compute))
 
 
 def _columns(target: Target, data: pa.Schema, dynamic: dict[str, pa.Field]) -> list[pa.Field]:

@@ -14,6 +14,7 @@ from fletching import faultpoints
 from fletching.engine.changes.attempts import Draft
 from fletching.engine.changes.computed_changes import ComputedChanges
 from fletching.engine.changes.computed_values import computed
+from fletching.engine.changes.made_changes import Intent
 from fletching.engine.query.script_values import Calls
 from fletching.engine.writing.ingest import Ingest
 from fletching.errors import (
@@ -62,13 +63,13 @@ class Writes(Calls, Protocol):
     def compute_changes(
         self,
         request: ChangeRequest,
-        operation: str,
+        intent: Intent,
         compute: Callable[[ComputedChanges], Draft],
     ) -> Changed:
         """Makes a change of rows that a query works out."""
 
-    def report(self, table: TableName, key: str) -> Changed | None:
-        """What the change of a table came to that had a key; None if there was none."""
+    def report(self, table: TableName, key: str, intent: Intent) -> Changed | None:
+        """What the change of a table came to that had a key; None if there was none, refused if another."""
 
     def replace_view(self, request: CreateTable, table_id: str) -> TableInfo:
         """Creates a view in the place of another, in one transaction."""
@@ -124,6 +125,7 @@ class StagedRows:
         rows: int,
         *,
         key: str,
+        statement: str,
         replaces_version: int | None = None,
     ) -> None:
         self._verbs = verbs
@@ -131,6 +133,7 @@ class StagedRows:
         self._session_id = session_id
         self._replaces_version = replaces_version
         self._key = key
+        self._statement = statement
         self._ended = False
         self.rows = rows
 
@@ -147,6 +150,7 @@ class StagedRows:
             streams=((_STREAM, 1),),
             replaces_version=self._replaces_version,
             idempotency_key=self._key,
+            statement=self._statement,
         )
         came = self.rows
         try:
@@ -197,6 +201,7 @@ def stage_rows(
     columns_of: Callable[[pa.RecordBatch], pa.RecordBatch],
     schema: pa.Schema,
     key: str,
+    statement: str,
     replaces_version: int | None = None,
 ) -> StagedRows:
     """Stores rows that are to be appended, or to replace those that there are.
@@ -210,6 +215,7 @@ def stage_rows(
         columns_of: makes the table's columns of a batch.
         schema: of these.
         key: of the commit: a later one with it changes nothing.
+        statement: the text that computes the rows, which a later one with the key must have.
         replaces_version: commit only if what is replaced is as it was then.
 
     Raises:
@@ -229,7 +235,13 @@ def stage_rows(
         verbs.call(AbortWriteSession(table=table, session_id=session.session_id))
         raise
     return StagedRows(
-        verbs, table, session.session_id, rows, key=key, replaces_version=replaces_version
+        verbs,
+        table,
+        session.session_id,
+        rows,
+        key=key,
+        statement=statement,
+        replaces_version=replaces_version,
     )
 
 

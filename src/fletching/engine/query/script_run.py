@@ -113,6 +113,7 @@ class ScriptRun:
         visible: leaves out of a reply what the caller may not know of.
         store: takes the rows of a query.
         watched: follows the run.
+        text: the statements as they were sent.
         variables: of script mode, their queries by name.
         flags: what SET has set.
         keys: of what the statements change, one for each change: a repetition of the run has the same ones, and
@@ -126,6 +127,7 @@ class ScriptRun:
     visible: Callable[[TablePage], TablePage]
     store: Store
     watched: Watched
+    text: str
     variables: dict[str, exp.Expr] = dataclasses.field(default_factory=dict)
     flags: dict[str, str] = dataclasses.field(default_factory=dict)
     keys: Iterator[str] = dataclasses.field(

@@ -97,6 +97,7 @@ class StatementRunner:
         store: Store,
         watched: Watched,
         run_id: str,
+        text: str,
         flags: Mapping[str, str] | None = None,
     ) -> Outcome:
         """Runs statements until one fails.
@@ -109,6 +110,7 @@ class StatementRunner:
             store: takes the rows of a query.
             watched: follows the run.
             run_id: of a repetition the same as of the first run: what that has changed is not changed again.
+            text: the statements as they were sent; a repetition has the same.
             flags: what is set before the first statement, as by SET.
 
         Raises:
@@ -122,6 +124,7 @@ class StatementRunner:
             visible,
             store,
             watched,
+            text,
             flags=dict(flags or {}),
             keys=change_keys(run_id),
         )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from fletching.engine.changes.made_changes import Intent
 from fletching.engine.query.assignment import assigned
 from fletching.engine.query.printing import VIEW_MATERIALIZED
 from fletching.engine.query.query_runner import (
@@ -91,6 +92,7 @@ def create_as(run: ScriptRun, statement: CreateAs) -> Outcome:
                     columns_of=cast_to(schema),
                     schema=schema,
                     key=key,
+                    statement=run.text,
                 ).commit()
         except AlreadyExistsError:  # another was faster
             return _there_already(run, request.table, key, if_not_exists=request.if_not_exists)
@@ -103,7 +105,7 @@ def _there_already(run: ScriptRun, table: TableName, key: str, *, if_not_exists:
     Raises:
         AlreadyExistsError: it is of others, and that is not allowed.
     """
-    made = run.verbs.report(table, key)
+    made = run.verbs.report(table, key, Intent.of_statement("append", run.text))
     if made is not None:  # a repetition of the statement
         return changed_rows(made)
     if if_not_exists:

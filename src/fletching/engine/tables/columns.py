@@ -19,7 +19,6 @@ from sqlalchemy import Connection
 from fletching.catalog import table_rows as catalog
 from fletching.catalog.publishing import Publication
 from fletching.catalog.table_rows import TableRow
-from fletching.catalog.version_rows import remember_change
 from fletching.errors import InvalidArgumentError, UsageError
 from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.changes import AlterColumn
@@ -104,10 +103,8 @@ def apply_columns(
     *,
     operation: str,
     now: float,
-    key: str | None = None,
-    report: Callable[[int], bytes] | None = None,
-) -> None:
-    """Gives a locked table other columns, in a new schema version and a new table version.
+) -> int | None:
+    """Gives a locked table other columns; returns the new table version, or None if they are the same.
 
     Args:
         connection: an open transaction.
@@ -115,8 +112,6 @@ def apply_columns(
         change: the columns that it gets, from those that it has.
         operation: what the table's history calls it.
         now: seconds since the epoch.
-        key: the idempotency key of the change.
-        report: makes what is remembered under the key, from the version.
 
     Raises:
         InvalidArgumentError: what ``change`` refuses.
@@ -124,13 +119,11 @@ def apply_columns(
     before = _columns_of(table)
     after = change(before)
     if after == before and after.schema.equals(before.schema, check_metadata=True):
-        return
+        return None
     _add_schema(connection, table, after, now)
     publication = Publication(connection, table, operation, now=now, data_change=False)
     publication.change_schema(table.schema_version + 1)
-    version = publication.commit()
-    if key is not None and report is not None:
-        remember_change(connection, table.id, key, report(version), now)
+    return publication.commit()
 
 
 def _add_schema(connection: Connection, table: TableRow, after: Columns, now: float) -> None:

@@ -6,7 +6,6 @@ import math
 import secrets
 from collections.abc import Callable
 
-import msgspec
 import pyarrow as pa
 from sqlalchemy import Connection
 
@@ -17,7 +16,8 @@ from fletching.catalog.namespace_rows import ensure_project, ensure_schema
 from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.table_rows import TableRow
 from fletching.catalog.version_rows import version_at, version_of_tag
-from fletching.engine.changes.change_conditions import check_key, check_unchanged, replayed
+from fletching.engine.changes.change_conditions import check_unchanged
+from fletching.engine.changes.made_changes import check_key, intent_of, remember, replayed
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.columns import (
     Columns,
@@ -312,7 +312,8 @@ class Tables:
         check_key(request.idempotency_key)
         with context.database.write() as connection:
             table = locked_table(connection, request.table)
-            if replayed(connection, table.id, request.idempotency_key) is None:
+            intent, key = intent_of(request, operation), request.idempotency_key
+            if replayed(connection, table.id, key, intent) is None:
                 check_unchanged(connection, table, request.if_version)
                 names = [name for name, _ in table.partition_columns]
 
@@ -328,15 +329,11 @@ class Tables:
                         )
                     return after
 
-                apply_columns(
-                    connection,
-                    table,
-                    checked,
-                    operation=operation,
-                    now=context.clock(),
-                    key=request.idempotency_key,
-                    report=lambda version: msgspec.json.encode(Changed(version=version)),
-                )
+                now = context.clock()
+                version = apply_columns(connection, table, checked, operation=operation, now=now)
+                if version is not None:
+                    made = Changed(version=version)
+                    remember(connection, table.id, key, made, intent, now=now)
             return table_info(catalog.get_table(connection, request.table))
 
     def rename(self, request: RenameTable) -> TableInfo:

@@ -8,6 +8,8 @@ its own reply. A crash before that transaction leaves objects that nobody refers
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 from sqlalchemy import Connection
 
@@ -15,18 +17,15 @@ from fletching.catalog import table_rows as catalog_tables
 from fletching.catalog.blob_rows import link_segments
 from fletching.catalog.publishing import Publication
 from fletching.catalog.segment_rows import encode_partition
-from fletching.catalog.version_rows import remember_change
+from fletching.catalog.table_rows import TableRow
 from fletching.catalog.write_session_rows import WriteSessionRow
-from fletching.engine.changes.change_conditions import (
-    check_key,
-    check_unchanged,
-    replayed,
-    report_of,
-)
+from fletching.engine.changes.change_conditions import check_unchanged, report_of
 from fletching.engine.changes.keyed_merge import KeyedMerge
+from fletching.engine.changes.made_changes import Intent, check_key, remember, replayed
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import matching_values, spec_of
 from fletching.engine.tables.schema_checks import check_no_view
+from fletching.engine.writing.body_checksum import BodyChecksum
 from fletching.engine.writing.ingest import Ingest
 from fletching.engine.writing.ingest_body import CellCheckers, Written
 from fletching.engine.writing.states import SessionState
@@ -48,16 +47,18 @@ def open_append(
         NoSuchTableError: there is no such table.
         InvalidArgumentError: the partition names other columns, or an identity is too long.
         ConflictError: the table has changed since ``if_version``.
+        KeyReusedError: another change of the table had the key.
     """
     check_trace_id(request.retry_trace_id)
     check_key(request.idempotency_key)
     now = context.clock()
     with context.database.read() as connection:
         table = check_no_view(catalog_tables.get_table(connection, request.table))
-        known = replayed(connection, table.id, _key(request))
+        columns = table.partition_columns
+        partition = spec_of(columns, matching_values(columns, request.partition)).items
+        known = replayed(connection, table.id, _key(request), _intent(table, partition))
         if known is None:
             check_unchanged(connection, table, request.if_version)
-    columns = table.partition_columns
     # Of a session a body asks for the partition alone; this one is in no catalog.
     session = WriteSessionRow(
         pk=0,
@@ -65,7 +66,7 @@ def open_append(
         table_id=table.id,
         write_mode=WriteMode.STREAMING.value,
         state=SessionState.NORMAL.value,
-        partition_spec=spec_of(columns, matching_values(columns, request.partition)).items,
+        partition_spec=partition,
         overwrite=False,
         enhance_write_check=False,
         flags={},
@@ -86,6 +87,16 @@ def _key(request: AppendRows) -> str | None:
     return None if request.retry_trace_id is None else f"append {request.retry_trace_id}"
 
 
+def _intent(
+    table: TableRow,
+    partition: Iterable[tuple[str, str]],
+    rows: int | None = None,
+    body: BodyChecksum | None = None,
+) -> Intent:
+    operation = "upsert" if table.keyed else "append"
+    return Intent.of_rows(operation, partition, rows, body)
+
+
 class AppendIngest(Ingest):
     """The body of one append."""
 
@@ -97,16 +108,28 @@ class AppendIngest(Ingest):
         known: Changed | None,
         cell_checker: CellCheckers | None,
     ) -> None:
-        route_token = context.settings.route_token
         super().__init__(
             context,
             request,
             target,
             counts_only=known is not None,
-            replayed=None if known is None else _result(known, route_token),
+            repeated=known is not None,
             cell_checker=cell_checker,
         )
         self._append = request
+        self._known = known
+
+    @property
+    def _whole_intent(self) -> Intent:
+        """What the append is, now that all its rows have come."""
+        target = self._target
+        return _intent(target.table, target.session.partition_spec, self._rows, self._checksum)
+
+    def _repeated(self) -> WriteResult:
+        assert self._known is not None
+        with self._context.database.read() as connection:
+            replayed(connection, self._target.table.id, _key(self._append), self._whole_intent)
+        return _result(self._known, self._context.settings.route_token)
 
     def _finish_counted(self) -> WriteResult:
         raise AssertionError("a body is counted only if the append was made before")
@@ -118,17 +141,15 @@ class AppendIngest(Ingest):
         token = context.settings.route_token
         now = context.clock()
         table = catalog_tables.lock_table(connection, self._target.table.id)
-        key = _key(request)
-        known = replayed(connection, table.id, key)
+        key, intent = _key(request), self._whole_intent
+        known = replayed(connection, table.id, key, intent)
         if known is not None:
             return _result(known, token), False, []
         check_unchanged(connection, table, request.if_version)
         self._check_key(table)
         segments, unused = written.segments, list[str]()
         context.check_recordable(connection, written.keys)
-        publication = Publication(
-            connection, table, "append" if merge is None else "upsert", now=now
-        )
+        publication = Publication(connection, table, intent.operation, now=now)
         spec, columns = self._target.session.partition_spec, table.partition_columns
         static = bool(columns) and len(spec) == len(columns)
         partitions = [encode_partition(value for _, value in spec)] if static else []
@@ -140,8 +161,7 @@ class AppendIngest(Ingest):
         if self._body is not None and self._body.packs:
             # From here on the packs live as long as these segments do.
             link_segments(connection, table.id, [row.key for row in segments], self._body.packs)
-        if key is not None:
-            remember_change(connection, table.id, key, msgspec.json.encode(report), now)
+        remember(connection, table.id, key, report, intent, now=now)
         result = _result(report, token, self._rows)
         if request.count and request.count != self._rows:
             warning = f"Count said {request.count} rows; the body has {self._rows}"

@@ -24,6 +24,7 @@ from fletching.catalog.publishing import Publication, publish
 from fletching.catalog.write_stream_rows import WriteStreamRow
 from fletching.engine.changes.keyed_merge import KeyedMerge
 from fletching.engine.context import EngineContext
+from fletching.engine.writing.body_checksum import BodyChecksum, BodyChecksums
 from fletching.engine.writing.body_upload import BodyUpload
 from fletching.engine.writing.ingest_body import Body, CellChecker, CellCheckers, Written
 from fletching.engine.writing.states import (
@@ -45,6 +46,7 @@ from fletching.engine.writing.write_targets import (
 from fletching.errors import (
     ConflictError,
     InvalidArgumentError,
+    KeyReusedError,
     MalformedFrameError,
     RowOffsetError,
 )
@@ -89,13 +91,13 @@ def open_ingest(
             target = find_target(connection, context, request, SessionEvent.WRITE, lock=False)
             stream = find_stream(connection, target, request.stream_id, request.stream_version)
     with context.database.read() as connection:
-        replayed = _replayed(connection, stream, request)
-    if replayed is None:
+        accepted = _accepted(connection, stream, request)
+    if accepted is None:
         check_token(stream, request.access_token)
         _check_open(stream)
         _check_offset(stream, request, rows=None)
     return StreamIngest(
-        context, request, target, stream, replayed=replayed, cell_checker=cell_checker
+        context, request, target, stream, accepted=accepted, cell_checker=cell_checker
     )
 
 
@@ -118,7 +120,7 @@ def _open_block(context: EngineContext, request: WriteTable) -> tuple[WriteTarge
         known = write_streams.find_write_stream(
             connection, target.session.pk, request.stream_id, request.stream_version
         )
-        if known is not None and _replayed(connection, known, request) is not None:
+        if known is not None and _accepted(connection, known, request) is not None:
             return target, known  # must not drop what this very request stored
         stream, _, keys = create_attempt(
             connection,
@@ -132,14 +134,17 @@ def _open_block(context: EngineContext, request: WriteTable) -> tuple[WriteTarge
     return target, stream
 
 
-def _replayed(
-    connection: Connection, stream: WriteStreamRow, request: WriteTable
-) -> WriteResult | None:
-    """The reply this very request got before, if it did."""
+class _Accepted(WriteResult, frozen=True, kw_only=True):
+    """A reply as it is kept for repetitions; earlier releases kept it without the checksum."""
+
+    body: BodyChecksum | None = None
+
+
+def _accepted(connection: Connection, stream: WriteStreamRow, request: WriteTable) -> bytes | None:
+    """The reply that a request with this trace id got before, as it was kept."""
     if request.retry_trace_id is None:
         return None
-    result = write_streams.accepted_write(connection, stream.pk, request.retry_trace_id)
-    return None if result is None else _RESULT.decode(result)
+    return write_streams.accepted_write(connection, stream.pk, request.retry_trace_id)
 
 
 def _check_open(stream: WriteStreamRow) -> None:
@@ -196,7 +201,7 @@ class Ingest(BodyUpload):
         target: WriteTarget,
         *,
         counts_only: bool,
-        replayed: WriteResult | None,
+        repeated: bool,
         cell_checker: CellCheckers | None,
     ) -> None:
         super().__init__()
@@ -204,10 +209,10 @@ class Ingest(BodyUpload):
         self._context = context
         self._request = request
         self._target = target
-        self._replayed = replayed
+        self._is_repeated = repeated
         self._cell_checker = cell_checker
-        # Rows that are in the table already are only counted.
-        self._counts_only = counts_only
+        self._counts_only = counts_only  # rows that are in the table already
+        self._counted: BodyChecksums | None = None
         self._body: Body | None = None
         self._started = False
         self._rows = 0
@@ -237,14 +242,19 @@ class Ingest(BodyUpload):
                     actual=message.type.label,
                 )
             self._started = True
-            if not self._counts_only:
+            if self._is_repeated:
+                self._counted = BodyChecksums(message)
+            elif not self._counts_only:
                 self._body = Body(
                     self._context, self._request, self._target, message, self._cell_checker
                 )
         elif self._body is not None:
             self._rows += self._body.accept(message)
         elif message.type is MessageType.RECORD_BATCH:
-            self._rows += message.record_batch(self._context.settings.write_limits).length
+            rows = message.record_batch(self._context.settings.write_limits).length
+            self._rows += rows
+            if rows and self._counted is not None:
+                self._counted.add_message(message, rows)
 
     def finish(self) -> WriteResult:
         """Makes the rows durable and, by the session's rules, staged or visible; idempotent.
@@ -261,8 +271,8 @@ class Ingest(BodyUpload):
             if self._result is None:
                 with self._finishing():
                     self._check_complete()
-                    if self._replayed is not None:
-                        self._result = self._replayed
+                    if self._is_repeated:
+                        self._result = self._repeated()
                     elif self._body is None:
                         self._result = self._finish_counted()
                     else:
@@ -277,6 +287,21 @@ class Ingest(BodyUpload):
         self.decoder.finish(require_marker=True)
         if not self._started:
             raise MalformedFrameError("the Arrow stream has no schema", layer="message", offset=0)
+
+    @property
+    def _checksum(self) -> BodyChecksum | None:
+        """Of the body, stored or only counted; None if it is not known."""
+        if self._body is not None:
+            return self._body.checksum
+        return None if self._counted is None else self._counted.result()
+
+    @abc.abstractmethod
+    def _repeated(self) -> WriteResult:
+        """Answers for a request that came before, if the body is the same.
+
+        Raises:
+            KeyReusedError: it is another.
+        """
 
     @abc.abstractmethod
     def _finish_counted(self) -> WriteResult:
@@ -333,21 +358,41 @@ class StreamIngest(Ingest):
         target: WriteTarget,
         stream: WriteStreamRow,
         *,
-        replayed: WriteResult | None,
+        accepted: bytes | None,
         cell_checker: CellCheckers | None,
     ) -> None:
         # Rows that are in the stream already are only counted, and so is a repeated request's body.
-        counts_only = replayed is not None or not _check_offset(stream, request, rows=None)
+        counts_only = accepted is not None or not _check_offset(stream, request, rows=None)
         super().__init__(
             context,
             request,
             target,
             counts_only=counts_only,
-            replayed=replayed,
+            repeated=accepted is not None,
             cell_checker=cell_checker,
         )
         self._stream = stream
+        self._accepted = accepted
         self._write = request
+
+    def _repeated(self) -> WriteResult:
+        return self._reply_before(self._accepted or b"")
+
+    def _reply_before(self, accepted: bytes) -> WriteResult:
+        """The reply to the first request with this one's trace id.
+
+        Raises:
+            KeyReusedError: it had another body.
+        """
+        first, body = _ACCEPTED.decode(accepted), self._checksum
+        is_other = body is not None and first.body is not None and body.is_other(first.body)
+        if is_other or first.rows != self._rows:
+            raise KeyReusedError(
+                f"retry trace id {self._write.retry_trace_id!r} was used for another body of write "
+                f"stream {self._write.stream_id!r}, of {first.rows} rows; this one of {self._rows} rows "
+                "was not stored"
+            )
+        return _RESULT.decode(accepted)
 
     def _finish_counted(self) -> WriteResult:
         """A body whose beginning is in the stream already: all of it must be."""
@@ -390,9 +435,9 @@ class StreamIngest(Ingest):
         now = context.clock()
         target = find_target(connection, context, request, SessionEvent.WRITE)
         stream = find_stream(connection, target, request.stream_id, request.stream_version)
-        replayed = _replayed(connection, stream, request)
-        if replayed is not None:
-            return replayed, False, []
+        accepted = _accepted(connection, stream, request)
+        if accepted is not None:
+            return self._reply_before(accepted), False, []
         check_token(stream, request.access_token)
         _check_open(stream)
         if stream.attempt != self._stream.attempt or stream.pk != self._stream.pk:
@@ -443,11 +488,13 @@ class StreamIngest(Ingest):
             )
         result = self._response(row_offset if stream.exactly_once else None, version=version)
         if request.retry_trace_id is not None:
+            kept = _Accepted(**msgspec.structs.asdict(result), body=self._checksum)
             write_streams.remember_write(
-                connection, stream.pk, request.retry_trace_id, msgspec.json.encode(result), now
+                connection, stream.pk, request.retry_trace_id, msgspec.json.encode(kept), now
             )
         return result, True, unused
 
 
 # At import: see protocol/codec/codec_admin.py.
 _RESULT = msgspec.json.Decoder(WriteResult)
+_ACCEPTED = msgspec.json.Decoder(_Accepted)

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, overload
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,7 @@ from fletching.catalog.write_stream_rows import NewSegment, StagedRows
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import partition_fields
 from fletching.engine.tables.schema_checks import read_arrow_schema
+from fletching.engine.writing.body_checksum import BodyChecksum, BodyChecksums
 from fletching.engine.writing.keyed_rows import (
     OPERATION,
     KeyedRows,
@@ -31,6 +32,7 @@ from fletching.engine.writing.keyed_rows import (
     staged_rows_of,
 )
 from fletching.engine.writing.matching import (
+    InOrder,
     Match,
     MatchKind,
     dictionary_ids,
@@ -144,6 +146,7 @@ class Body:
         )
         self._ids = stored_ids
         self._dictionaries: dict[int, list[ipc.Message]] = {}
+        self._checksums = BodyChecksums(schema_message)
         self._batches = 0
         self._empty_batches = 0
         self._static = (
@@ -198,6 +201,11 @@ class Body:
                 f"{request.schema_version})",
                 latest_schema_version=current,
             ) from error
+
+    @property
+    def checksum(self) -> BodyChecksum | None:
+        """Of all messages with rows until now; None if one was not stored as it came."""
+        return self._checksums.result()
 
     @property
     def packs(self) -> frozenset[str]:
@@ -316,6 +324,7 @@ class Body:
         if data is None and self._fits_as_is(message, header, groups):
             self._store_as_is(groups[0][0], message, batch, codec)
             return
+        self._checksums.give_up()
         if data is None:
             data = self._converted(batch)
         if len(groups) == 1:
@@ -360,6 +369,7 @@ class Body:
             self._check_required(batch)
             self._store_as_is(groups[0][0], message, batch, codec)
             return
+        self._checksums.give_up()
         data = self._converted(batch)
         for partition, rows in groups:
             indices = np.arange(batch.num_rows) if rows is None else np.asarray(rows)
@@ -461,37 +471,15 @@ class Body:
             projected = self._projector.project(message)
             frame = projected.frame()
             metadata_length, body_length = len(projected.prefix), projected.body_length
-        self.writer.write_message(
+            self._checksums.give_up()
+        checksum = self.writer.write_message(
             partition,
             frame,
             metadata_length=metadata_length,
             body_length=body_length,
             rows=batch.num_rows,
             codec=codec,
-            columns=_InOrder(batch, self._match.columns),
+            columns=InOrder(batch, self._match.columns),
             dictionaries=[(id_, self._dictionaries.get(id_, ())) for id_ in self._ids],
         )
-
-
-class _InOrder(Sequence[pa.Array]):
-    """A batch's columns in another order, made when they are asked for: of thousands few are."""
-
-    def __init__(self, batch: pa.RecordBatch, order: Sequence[int | None]) -> None:
-        self._batch = batch
-        self._order = order
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    @overload
-    def __getitem__(self, index: int) -> pa.Array: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[pa.Array]: ...
-
-    def __getitem__(self, index: int | slice) -> pa.Array | Sequence[pa.Array]:
-        if isinstance(index, slice):
-            return _InOrder(self._batch, self._order[index])
-        at = self._order[index]
-        assert at is not None  # stored as it is, so that the body has every column
-        return self._batch.column(at)
+        self._checksums.add(metadata_length, body_length, batch.num_rows, checksum)

@@ -13,6 +13,7 @@ import dataclasses
 import enum
 import functools
 from collections.abc import Collection, Sequence
+from typing import overload
 
 import pyarrow as pa
 
@@ -23,6 +24,7 @@ from fletching.ipc.schema_header import schema_header
 from fletching.protocol.types.conversion import Relation, column_plan, convert, refusal, relation
 
 __all__ = [
+    "InOrder",
     "Match",
     "MatchKind",
     "dictionary_ids",
@@ -189,3 +191,27 @@ def dictionary_ids(schema_message: bytes) -> tuple[int, ...]:
     """The ids of the dictionaries of a schema, in the order of its fields."""
     message = next(iter(ipc.messages(schema_message)))
     return tuple(n for field in schema_header(message).fields for n in field.dictionary_ids)
+
+
+class InOrder(Sequence[pa.Array]):
+    """A batch's columns in another order, made when they are asked for: of thousands few are."""
+
+    def __init__(self, batch: pa.RecordBatch, order: Sequence[int | None]) -> None:
+        self._batch = batch
+        self._order = order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, index: int) -> pa.Array: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[pa.Array]: ...
+
+    def __getitem__(self, index: int | slice) -> pa.Array | Sequence[pa.Array]:
+        if isinstance(index, slice):
+            return InOrder(self._batch, self._order[index])
+        at = self._order[index]
+        assert at is not None  # stored as it is, so that the body has every column
+        return self._batch.column(at)

@@ -105,8 +105,8 @@ class PartitionWriter:
         codec: str | None,
         columns: Sequence[pa.Array],
         dictionaries: Iterable[tuple[int, Sequence[ipc.Message]]] = (),
-    ) -> None:
-        """Stores a record batch message without touching it.
+    ) -> int:
+        """Stores a record batch message without touching it; returns its CRC32C.
 
         Args:
             partition: the catalog's text.
@@ -136,7 +136,7 @@ class PartitionWriter:
                     dictionary_id=id_,
                 )
             writer.dictionaries[id_] = tuple(messages)
-        writer.write_batch(
+        checksum = writer.write_batch(
             frame,
             metadata_length=metadata_length,
             body_length=body_length,
@@ -145,6 +145,7 @@ class PartitionWriter:
         )
         if writer.statistics is not None:
             writer.statistics.add(columns)
+        return checksum
 
     # --- batches to encode ---
 

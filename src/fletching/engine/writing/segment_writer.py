@@ -99,8 +99,8 @@ class SegmentWriter:
         body_length: int,
         rows: int,
         codec: str | None,
-    ) -> None:
-        """Appends a record batch message as it is.
+    ) -> int:
+        """Appends a record batch message as it is; returns its CRC32C.
 
         Args:
             frame: the whole message in pieces; each of the two lengths a multiple of 8.
@@ -111,9 +111,9 @@ class SegmentWriter:
         """
         self._batches.append((self._length, metadata_length, body_length, rows))
         self._metadata_index.add(frame, metadata_length)
-        self._message(frame)
         self.rows += rows
         self._codecs.add(codec or "none")
+        return self._message(frame)
 
     def write_dictionary(
         self,
@@ -127,7 +127,7 @@ class SegmentWriter:
         self._dictionaries.append((self._length, metadata_length, body_length, dictionary_id))
         self._message(frame)
 
-    def _message(self, frame: Sequence[Buffer]) -> None:
+    def _message(self, frame: Sequence[Buffer]) -> int:
         value = 0
         length = 0
         for piece in frame:
@@ -144,6 +144,7 @@ class SegmentWriter:
             self._sink.write_many(frame)
         else:
             self._write_queue.write_many(self._sink, frame, length)
+        return value
 
     def _put(self, buffers: Sequence[Buffer]) -> None:
         self._extend_crc32c(buffers)

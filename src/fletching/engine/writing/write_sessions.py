@@ -7,7 +7,6 @@ import json
 import secrets
 from collections.abc import Sequence
 
-import msgspec
 from sqlalchemy import Connection
 
 from fletching import faultpoints
@@ -18,22 +17,21 @@ from fletching.catalog.blob_rows import forget_links
 from fletching.catalog.publishing import Publication
 from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.table_rows import TableRow, schema_history
-from fletching.catalog.version_rows import remember_change
 from fletching.catalog.write_session_rows import WriteSessionRow
 from fletching.catalog.write_stream_rows import NewSegment, StagedSegmentRow, WriteStreamRow
 from fletching.engine.changes.change_conditions import (
-    check_key,
     check_replaced,
     check_unchanged,
-    replayed,
     report_of,
     report_of_version,
 )
 from fletching.engine.changes.keyed_merge import KeyedMerge, staged_rows
+from fletching.engine.changes.made_changes import Intent, check_key, remember, replayed
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import matching_values, spec_of
 from fletching.engine.tables.schema_checks import check_no_view
 from fletching.engine.tables.table_description import table_schema_of
+from fletching.engine.writing.body_checksum import BodyChecksum
 from fletching.engine.writing.keyed_rows import OPERATION
 from fletching.engine.writing.states import (
     SessionEvent,
@@ -215,6 +213,7 @@ class WriteSessions:
         Raises:
             InvalidArgumentError: a listed stream version is not a closed one of this session.
             ConflictError: it was already committed with another list.
+            KeyReusedError: another change was made with the key.
         """
         context = self._context
         wanted = _commit_request(request)
@@ -282,29 +281,27 @@ class WriteSessions:
             raise InvalidArgumentError(
                 f"write session {session.id} replaces nothing: ReplacesVersion says nothing of it"
             )
-        report = replayed(connection, table.id, request.idempotency_key)
+        streams = write_streams.list_write_streams(connection, session.pk)
+        chosen = _chosen(streams, request, session)
+        staged = _staged(connection, chosen)
+        intent = _intent(request, table, session, chosen, staged)
+        report = replayed(connection, table.id, request.idempotency_key, intent)
         known = report is not None
         if not known:
             check_unchanged(connection, table, request.if_version)
-        streams = write_streams.list_write_streams(connection, session.pk)
-        chosen = _chosen(streams, request, session)
         kept: set[str] = set()
         if not target.mode.is_streaming and not known:
-            staged = _staged(connection, chosen)
             if table.keyed and (merge is None or not merge.is_of(staged)):
                 raise ConflictError(
                     f"write session {session.id} was written to while it was committed; retry"
                 )
-            publication = Publication(connection, table, _operation(table, session), now=now)
+            publication = Publication(connection, table, intent.operation, now=now)
             unused = self._publish(
                 connection, publication, table, session, staged, merge, request.replaces_version
             )
             report = report_of(publication, publication.commit())
             kept = {row.segment.key for row in staged}.difference(unused)
-            if request.idempotency_key is not None:
-                remember_change(
-                    connection, table.id, request.idempotency_key, msgspec.json.encode(report), now
-                )
+            remember(connection, table.id, request.idempotency_key, report, intent, now=now)
         keys = write_streams.discard_staged(connection, [row.pk for row in streams])
         state = next_session_state(SessionState.NORMAL, SessionEvent.COMMIT, session.id)
         write_sessions.end_write_session(
@@ -401,6 +398,27 @@ def _operation(table: TableRow, session: WriteSessionRow) -> str:
     if session.overwrite:
         return "overwrite"
     return "upsert" if table.keyed else "append"
+
+
+def _intent(
+    request: CommitWriteSession,
+    table: TableRow,
+    session: WriteSessionRow,
+    chosen: Sequence[WriteStreamRow],
+    staged: Sequence[StagedSegmentRow],
+) -> Intent:
+    """What a commit is asked to do."""
+    operation = _operation(table, session)
+    if request.statement:
+        return Intent.of_statement(operation, request.statement)
+    # Several bodies come in another order when they are written again.
+    is_one_body = sum(stream.writes for stream in chosen) == 1
+    return Intent.of_rows(
+        operation,
+        session.partition_spec,
+        sum(stream.rows for stream in chosen),
+        BodyChecksum.of_stored(row.segment for row in staged) if is_one_body else None,
+    )
 
 
 def _staged(connection: Connection, chosen: Sequence[WriteStreamRow]) -> list[StagedSegmentRow]:

@@ -258,6 +258,8 @@ class CommitWriteSession(TableRequest[Done], frozen=True, kw_only=True):
     came, went or changed since."""
     idempotency_key: str | None = None
     """Ours (``IdempotencyKey``): a commit with the key of an earlier one changes nothing."""
+    statement: str = ""
+    """The text that computed the rows, for a commit of the engine's own; it does not travel."""
 
 
 class AbortWriteSession(TableRequest[Done], frozen=True, kw_only=True):
