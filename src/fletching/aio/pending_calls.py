@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import dataclasses
 import functools
+import threading
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -203,22 +204,33 @@ class AsyncItems(AsyncObject, Generic[_I]):
         """The items of the blocking object; leaving early ends what is waited for."""
         target, scope = self._scoped()
         items = await in_thread(self._pool, scope, lambda: iter(target))
+        # A call that was cancelled may go on for a moment, and an iterator takes one call at a time.
+        used = threading.Lock()
+
+        def advance() -> object:
+            with used:
+                return next(items, _END)
+
+        def close() -> None:
+            with used:
+                items.close()
+
         try:
-            while (
-                item := await in_thread(self._pool, scope, lambda: next(items, _END))
-            ) is not _END:
+            while (item := await in_thread(self._pool, scope, advance)) is not _END:
                 yield cast("_I", _wrap(item, self._pool, scope))
         finally:
-            close = getattr(items, "close", None)
-            if close is not None:
-                # Returns at once, whatever the service does.
-                await asyncio.shield(in_thread(self._pool, Cancellation(), close))
+            if hasattr(items, "close"):
+                # Not in the pool: whoever leaves late may have closed the client.
+                future = asyncio.get_running_loop().run_in_executor(None, close)
+                future.add_done_callback(_looked_at)
+                await asyncio.wait({future}, timeout=LEAVE_SECONDS)
 
 
 async def in_thread(pool: ThreadPoolExecutor, scope: Cancellation, call: Callable[[], _R]) -> _R:
     """Runs a blocking call; when this task is cancelled, the call is broken off first.
 
     Raises:
+        OperationCancelledError: the client was closed.
         BaseException: what the call raises; the end of an iterator as `StopAsyncIteration`.
     """
     context = contextvars.copy_context()
@@ -230,7 +242,11 @@ async def in_thread(pool: ThreadPoolExecutor, scope: Cancellation, call: Callabl
             # A future cannot carry it.
             raise StopAsyncIteration from exc
 
-    future = asyncio.get_running_loop().run_in_executor(pool, run)
+    try:
+        future = asyncio.get_running_loop().run_in_executor(pool, run)
+    except RuntimeError:
+        scope.check()  # the pool of a closed client takes no calls
+        raise
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
