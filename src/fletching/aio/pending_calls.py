@@ -220,10 +220,12 @@ class AsyncItems(AsyncObject, Generic[_I]):
                 yield cast("_I", _wrap(item, self._pool, scope))
         finally:
             if hasattr(items, "close"):
+                goes_on = used.locked()
                 # Not in the pool: whoever leaves late may have closed the client.
                 future = asyncio.get_running_loop().run_in_executor(None, close)
                 future.add_done_callback(_looked_at)
-                await asyncio.wait({future}, timeout=LEAVE_SECONDS)
+                if not goes_on:
+                    await asyncio.wait({future}, timeout=LEAVE_SECONDS)
 
 
 async def in_thread(pool: ThreadPoolExecutor, scope: Cancellation, call: Callable[[], _R]) -> _R:
