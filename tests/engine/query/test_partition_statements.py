@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from tests.engine.query.conftest import Sql
+from sqlalchemy import delete
+from tests.engine.query.conftest import HERE, Sql
 
-from fletching.engine.query import partition_statements
+from fletching import faultpoints
+from fletching.catalog.schema import instances
+from fletching.engine.changes import attempts
 from fletching.engine.query.partition_statements import same_partition
-from fletching.engine.query.row_statements import change
-from fletching.errors import ConflictError
-from fletching.types import PartitionSpec
+from fletching.errors import StorageError
+from fletching.protocol.messages.admin import ListPartitions, new_instance_id
+from fletching.protocol.messages.changes import ListVersions
+from fletching.types import PartitionSpec, TableName
+
+T = TableName("demo", "t")
 
 
 @pytest.fixture
@@ -24,6 +28,12 @@ def parts(sql: Sql) -> Sql:
 
 def left(sql: Sql) -> list[str]:
     return sorted(sql("show partitions t").splitlines())
+
+
+def partitions(sql: Sql) -> list[str]:
+    """The same without running a statement."""
+    page = sql.house.engine.call(ListPartitions(table=T))
+    return sorted(str(each.partition).replace(",", "/") for each in page.partitions)
 
 
 @pytest.mark.parametrize(
@@ -86,52 +96,110 @@ STATEMENTS = [
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)
+@pytest.mark.parametrize(
+    "point", ["change.planned", "change.segments_durable", "change.committing"]
+)
+def test_nothing_is_seen_of_a_move_before_it_is_made(
+    parts: Sql, monkeypatch: pytest.MonkeyPatch, statement: str, point: str
+) -> None:
+    """Whoever dies in it leaves the partitions as they were."""
+    before, rows = left(parts), sorted(parts.rows("select a, pt, hh from t"))
+    looked: list[list[str]] = []
+
+    def reach(name: str) -> None:
+        if name == point:
+            looked.append(partitions(parts))
+            raise StorageError("the process dies")
+
+    with monkeypatch.context() as dying:
+        dying.setattr(faultpoints, "reach", reach)
+        assert "dies" in parts.fails(statement)
+    assert looked == [before]
+    assert left(parts) == before
+    assert sorted(parts.rows("select a, pt, hh from t")) == rows
+    parts(statement)
+    assert left(parts) == ["pt=a/hh=10", "pt=b/hh=9", "pt=z/hh=1"]
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_a_move_is_one_version(parts: Sql, statement: str) -> None:
+    before = parts.house.describe().version
+    parts(statement)
+    (last, *_) = parts.house.engine.call(ListVersions(table=T)).versions
+    assert (last.version, last.rows_updated) == (before + 1, 1)
+    assert last.operation in {"rename partition", "merge partitions"}
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_a_repetition_of_a_move_whose_outcome_is_lost(parts: Sql, statement: str) -> None:
+    id_ = new_instance_id(1_800_000_000.0)
+    first = parts.instances.run(statement, HERE, instance_id=id_)
+    with parts.house.engine.context.database.write() as connection:
+        connection.execute(delete(instances))
+    again = parts.instances.run(statement, HERE, instance_id=id_)
+    assert (again.succeeded, again.result) == (first.succeeded, first.result) == (True, "")
+    assert left(parts) == ["pt=a/hh=10", "pt=b/hh=9", "pt=z/hh=1"]
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_an_empty_partition_is_moved(parts: Sql, statement: str) -> None:
+    parts("truncate table t partition (pt='a', hh=9)")
+    parts(statement)
+    assert left(parts) == ["pt=a/hh=10", "pt=b/hh=9", "pt=z/hh=1"]
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
 def test_rows_that_come_while_others_are_moved_are_moved_as_well(
     parts: Sql, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
     """Whoever put them there was told that they are there."""
-    late = iter([21, 22])
+    late = [21, 22]
 
-    def moved(*arguments: Any) -> Any:
-        outcome = change(*arguments)
-        for number in late:
-            parts(f"insert into t partition (pt='a', hh=9) values ({number})")
-            break
-        return outcome
+    def reach(name: str) -> None:
+        if name == "change.segments_durable" and late:
+            parts(f"insert into t partition (pt='a', hh=9) values ({late.pop()})")
 
-    monkeypatch.setattr(partition_statements, "change", moved)
+    monkeypatch.setattr(faultpoints, "reach", reach)
     parts(statement)
     assert left(parts) == ["pt=a/hh=10", "pt=b/hh=9", "pt=z/hh=1"]
     assert sorted(parts.rows("select a from t where pt = 'z'")) == [("21",), ("22",), ("9",)]
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)
-def test_a_partition_that_was_made_for_a_move_keeps_rows_of_others(
+def test_who_is_faster_in_making_or_dropping_a_partition_keeps_it_so(
     parts: Sql, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
-    def refused(*_: Any) -> Any:
-        if came:
-            parts("insert into t partition (pt='z', hh=1) values (23)")
-        raise ConflictError("others were always faster")
+    for other, message in (
+        ("alter table t add partition (pt='z', hh=1)", "already exists"),
+        ("alter table t drop partition (pt='a', hh=9)", "no partition pt=a,hh=9"),
+    ):
+        waiting = [other]
 
-    monkeypatch.setattr(partition_statements, "change", refused)
-    for came in (False, True):
-        assert "always faster" in parts.fails(statement)
-        expected = ["pt=a/hh=10", "pt=a/hh=9", "pt=b/hh=9"]
-        assert left(parts) == expected + ["pt=z/hh=1"] * came
-    assert parts.rows("select a from t where pt = 'z'") == [("23",)]
+        def reach(name: str, waiting: list[str] = waiting) -> None:
+            if name == "change.segments_durable" and waiting:
+                parts(waiting.pop())
+
+        with monkeypatch.context() as patch:
+            patch.setattr(faultpoints, "reach", reach)
+            failure = parts.fails(statement)
+        assert message in failure or "changed by others" in failure
+        parts("alter table t drop if exists partition (pt='z', hh=1)")
+    assert left(parts) == ["pt=a/hh=10", "pt=b/hh=9"]
 
 
 def test_rows_that_never_stop_coming(parts: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partition_statements, "_MOST_MOVES", 2)
+    monkeypatch.setattr(attempts, "MAX_ATTEMPTS", 2)
 
-    def moved(*arguments: Any) -> Any:
-        outcome = change(*arguments)
-        parts("insert into t partition (pt='a', hh=9) values (5)")
-        return outcome
+    def reach(name: str) -> None:
+        if name == "change.segments_durable":
+            parts("insert into t partition (pt='a', hh=9) values (5)")
 
-    monkeypatch.setattr(partition_statements, "change", moved)
-    assert "rows keep coming into" in parts.fails(STATEMENTS[0])
-    assert parts.rows("select a, pt from t where hh in (1, 9) and pt <> 'b' order by a, pt") == [
-        ("5", "a"), ("5", "z"), ("9", "z"),
-    ]  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(faultpoints, "reach", reach)
+        assert "changed by others" in parts.fails(STATEMENTS[0])
+    assert left(parts) == ["pt=a/hh=10", "pt=a/hh=9", "pt=b/hh=9"]
+    assert sorted(parts.rows("select a from t where pt = 'a' and hh = 9")) == [
+        ("5",),
+        ("5",),
+        ("9",),
+    ]

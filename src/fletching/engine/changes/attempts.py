@@ -31,6 +31,7 @@ from fletching.catalog.table_rows import TableRow, get_table, lock_table
 from fletching.catalog.write_stream_rows import NewSegment
 from fletching.engine.changes.change_conditions import check_unchanged, report_of
 from fletching.engine.changes.made_changes import Intent, check_key, remember, replayed
+from fletching.engine.changes.partition_moves import PartitionMove
 from fletching.engine.changes.pinned_table import PinnedTable
 from fletching.engine.changes.rows_meanwhile import RowsMeanwhile
 from fletching.engine.context import EngineContext
@@ -76,6 +77,7 @@ class Draft:
         new_packs: those that new values refer to, known in any case.
         data_change: False if the table has the same rows after it.
         lock_first: locks what comes before the table in the order of locks.
+        move: partitions that come and go with the change.
         finish: more for the transaction, before its version is made.
         recheck: refuses, in the transaction, what was committed meanwhile;
         meanwhile: or looks at the rows that came with it.
@@ -92,6 +94,7 @@ class Draft:
     new_packs: frozenset[str] = frozenset()
     data_change: bool = True
     lock_first: Callable[[Connection], object] | None = None
+    move: PartitionMove | None = None
     finish: Callable[[Connection, Publication], None] | None = None
     recheck: Callable[[Connection, TableRow], None] | None = None
     meanwhile: RowsMeanwhile | None = None
@@ -272,6 +275,8 @@ class Attempts:
             data_change=draft.data_change,
             read_version=view.table.version,
         )
+        if draft.move is not None:
+            draft.move.begin(connection, table, now)
         cleared = None if draft.cleared is None else list(draft.cleared)
         if cleared is None or cleared:
             publication.clear(cleared)
@@ -288,6 +293,8 @@ class Attempts:
         if draft.finish is not None:
             draft.finish(connection, publication)
         version = publication.commit()
+        if draft.move is not None:
+            draft.move.end(connection, table)
         report = report_of(publication, version)
         remember(connection, table.id, request.idempotency_key, report, intent, now=now)
         return report

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-
+from fletching.engine.changes.partition_moves import PartitionMove
 from fletching.engine.query.looking import all_partitions
-from fletching.engine.query.row_statements import change
+from fletching.engine.query.row_statements import change, made_before
 from fletching.engine.query.script_run import Outcome, ScriptRun
-from fletching.errors import (
-    ConflictError,
-    FletchingError,
-    InvalidArgumentError,
-    NoSuchPartitionError,
-)
+from fletching.errors import InvalidArgumentError, NoSuchPartitionError
 from fletching.protocol.messages.admin import (
     CreatePartition,
     DropPartition,
@@ -35,8 +29,8 @@ __all__ = [
     "same_partition",
 ]
 
-_MOST_MOVES = 10
-"""How often rows that came meanwhile are moved behind the others, before the statement gives up."""
+_RENAME, _MERGE = "rename partition", "merge partitions"
+"""What a table's history calls rows that change their partition."""
 
 
 def drop_partition(run: ScriptRun, request: DropPartition) -> None:
@@ -133,7 +127,7 @@ def _matching(
 
 
 def rename_partition(run: ScriptRun, statement: RenamePartition) -> Outcome:
-    """Moves the rows of a partition to another, which must not be there, and drops it."""
+    """Moves the rows of a partition to another, which must not be there, and drops it, in one transaction."""
     table, old, new = statement.table, statement.partition, statement.new
     info = run.describe(table)
     names = {c.name.casefold(): c.name for c in info.schema.partition_columns}
@@ -142,24 +136,22 @@ def rename_partition(run: ScriptRun, statement: RenamePartition) -> Outcome:
             raise InvalidArgumentError(
                 f"RENAME takes all partition columns of {table}: {', '.join(names.values())}"
             )
-    drop = DropPartition(table=table, partition=old)
-    create = CreatePartition(table=table, partition=new)
-    for request in (drop, create):
-        run.authorize(request)
+    _authorize_move(run, table, old, new)
+    key = next(run.keys)
+    made = made_before(run, table, key, _RENAME)
+    if made is not None:
+        return made
     if not any(same_partition(old, item) for item in all_partitions(run.verbs, table)):
         raise NoSuchPartitionError(f"there is no partition {old} in {table}")
     if same_partition(old, new):
         return Outcome()
-    run.verbs.call(create)
-    return _move(run, table, [old], new, made=True)
+    moved = ComputedChange(table, _moved(table, [old], new, stays=True))
+    move = PartitionMove(new, is_new=True, sources=[old])
+    return change(run, moved, key=key, operation=_RENAME, move=move)
 
 
 def merge_partitions(run: ScriptRun, statement: MergePartitions) -> Outcome:
-    """Moves the rows of partitions to one, in place of those that it has, and drops them.
-
-    The rows change their partition in one commit, those that are replaced with them. Partitions that are
-    left empty go after that: whoever looks in between sees empty ones.
-    """
+    """Moves the rows of partitions to one, in place of those that it has, and drops them, in one transaction."""
     table, into = statement.table, statement.into
     info = run.describe(table)
     columns = [(c.name, c.type) for c in info.schema.partition_columns]
@@ -168,74 +160,28 @@ def merge_partitions(run: ScriptRun, statement: MergePartitions) -> Outcome:
         raise InvalidArgumentError(
             f"OVERWRITE takes all partition columns of {table}: {', '.join(n for n, _ in columns)}"
         )
-    drop = DropPartition(table=table, partition=into)
-    create = CreatePartition(table=table, partition=into)
-    for request in (drop, create):
-        run.authorize(request)
+    _authorize_move(run, table, into, into)
+    key = next(run.keys)
+    made = made_before(run, table, key, _MERGE)
+    if made is not None:
+        return made
     present = list(all_partitions(run.verbs, table))
     sources = _merged(run, statement, columns, present)
-    if all(same_partition(into, item) for item in sources):
+    others = [item for item in sources if not same_partition(into, item)]
+    if not others:
         return Outcome(affected=0)
     is_there = any(same_partition(into, item) for item in present)
-    others = [item for item in sources if not same_partition(into, item)]
     stays = not is_there or len(others) < len(sources)
-    if not is_there:
-        run.verbs.call(create)
-    return _move(run, table, others, into, made=not is_there, stays=stays)
+    moved = ComputedChange(table, _moved(table, others, into, stays=stays))
+    move = PartitionMove(into, is_new=not is_there, sources=others)
+    return change(run, moved, key=key, operation=_MERGE, move=move)
 
 
-def _move(
-    run: ScriptRun,
-    table: TableName,
-    sources: list[PartitionSpec],
-    into: PartitionSpec,
-    *,
-    made: bool,
-    stays: bool = True,
-) -> Outcome:
-    """Moves the rows of partitions to another, and drops those partitions when they are empty.
-
-    Whoever puts rows into one of them meanwhile has been told that they are there: they are moved as well,
-    and not dropped with it.
-
-    Args:
-        run: of the statement.
-        table: whose partitions they are.
-        sources: where the rows are.
-        into: where they go.
-        made: whether that partition was made for them, and goes if they do not come.
-        stays: whether the rows stay that are there.
-
-    Raises:
-        ConflictError: rows keep coming; those that were moved are moved.
-    """
-    affected = 0
-    left = sources
-    for number in range(_MOST_MOVES):
-        tree = _moved(table, left, into, stays=stays or number > 0)
-        try:
-            affected += change(run, ComputedChange(table, tree)).affected or 0
-        except BaseException:
-            if made:
-                with contextlib.suppress(FletchingError):
-                    run.verbs.call(_drop_if_empty(table, into))
-            raise
-        left = [item for item in left if not _dropped(run, _drop_if_empty(table, item))]
-        if not left:
-            return Outcome(affected=affected)
-    raise ConflictError(f"rows keep coming into {left[0]} of {table}; those before are in {into}")
-
-
-def _drop_if_empty(table: TableName, partition: PartitionSpec) -> DropPartition:
-    return DropPartition(table=table, partition=partition, if_exists=True, if_empty=True)
-
-
-def _dropped(run: ScriptRun, request: DropPartition) -> bool:
-    try:
-        run.verbs.call(request)
-    except ConflictError:
-        return False
-    return True
+def _authorize_move(
+    run: ScriptRun, table: TableName, ends: PartitionSpec, comes: PartitionSpec
+) -> None:
+    run.authorize(DropPartition(table=table, partition=ends))
+    run.authorize(CreatePartition(table=table, partition=comes))
 
 
 def _merged(

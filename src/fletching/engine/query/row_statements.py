@@ -49,14 +49,15 @@ from fletching.sql.statements.statement_kinds import (
     Target,
 )
 from fletching.sql.statements.table_definitions import DEFAULT_KEY
-from fletching.types import PartitionSpec
+from fletching.types import PartitionSpec, TableName
 
 if TYPE_CHECKING:
     from fletching.engine.changes.attempts import Draft
     from fletching.engine.changes.computed_changes import ComputedChanges
+    from fletching.engine.changes.partition_moves import PartitionMove
 
 
-__all__ = ["change", "insert", "with_key"]
+__all__ = ["change", "insert", "made_before", "with_key"]
 
 _INSERT_ATTEMPTS = 5
 
@@ -219,13 +220,38 @@ def _with_more(tree: exp.Expr, count: int, values: Sequence[exp.Expr]) -> exp.Ex
     return exp.Select(expressions=[*map(_given, range(count)), *values], from_=exp.From(this=inner))
 
 
+def made_before(run: ScriptRun, table: TableName, key: str, operation: str) -> Outcome | None:
+    """What a change came to that an earlier run of the same statements made; None if none did.
+
+    Raises:
+        KeyReusedError: other statements made it.
+    """
+    made = run.verbs.report(table, key, Intent.of_statement(operation, run.text))
+    return None if made is None else changed_rows(made)
+
+
 def with_key(run: ScriptRun, request: ChangeRequest[Changed]) -> ChangeRequest[Changed]:
     """A change of a statement with the next key of its run."""
     return msgspec.structs.replace(request, idempotency_key=next(run.keys))
 
 
-def change(run: ScriptRun, statement: ComputedChange) -> Outcome:
-    """Deletes, updates or merges rows that a query chooses, in one commit."""
+def change(
+    run: ScriptRun,
+    statement: ComputedChange,
+    *,
+    key: str = "",
+    operation: str = "",
+    move: PartitionMove | None = None,
+) -> Outcome:
+    """Deletes, updates or merges rows that a query chooses, in one commit.
+
+    Args:
+        run: of the statement.
+        statement: what is changed.
+        key: of the change; by default the next one of the run.
+        operation: what the table's history calls it; by default what the statement does.
+        move: partitions that come and go with the rows.
+    """
     table, tree = statement.table, statement.tree
     info = run.describe(table)
     if VIEW_TEXT in info.properties:
@@ -243,7 +269,7 @@ def change(run: ScriptRun, statement: ComputedChange) -> Outcome:
     elif isinstance(tree, exp.Merge):
         request = MergeRows(table=table, session_id="", on=())
     run.authorize(request)
-    request = with_key(run, request)
+    request = msgspec.structs.replace(request, idempotency_key=key or next(run.keys))
     if statement.where and _is_filter(tree, fields, run.time_zone):
         return changed_rows(run.verbs.call(request))
     types = {column.name: column.type for column in info.schema.data_columns}
@@ -269,7 +295,7 @@ def change(run: ScriptRun, statement: ComputedChange) -> Outcome:
     positions = [pa.field(str(number), pa.int64()) for number in range(CONTROLS)]
     targets = [*positions, *(columns[name] for name in (*wanted.columns, *wanted.keys))]
 
-    intent = Intent.of_statement(wanted.operation, run.text)
+    intent = Intent.of_statement(operation or wanted.operation, run.text)
 
     def compute(computed: ComputedChanges) -> Draft:
         changed = ChangedTable(
@@ -285,7 +311,9 @@ def change(run: ScriptRun, statement: ComputedChange) -> Outcome:
             query.cast(casts)
             ordered = any(action.kind == "update" for action in wanted.actions)
             _, batches = query.run(order="1, 2" if ordered else "", targets=targets)
-            return computed.work(batches, wanted.actions, wanted.keys)
+            draft = computed.work(batches, wanted.actions, wanted.keys)
+            draft.move = move
+            return draft
 
     return changed_rows(run.verbs.compute_changes(request, intent, compute))
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from fletching.engine.changes.made_changes import Intent
 from fletching.engine.query.assignment import assigned
 from fletching.engine.query.printing import VIEW_MATERIALIZED
 from fletching.engine.query.query_runner import (
@@ -18,9 +17,9 @@ from fletching.engine.query.query_runner import (
     Query,
 )
 from fletching.engine.query.result_types import casts_of
-from fletching.engine.query.row_statements import insert
+from fletching.engine.query.row_statements import insert, made_before
 from fletching.engine.query.row_writing import cast_to, filled_table, stage_rows
-from fletching.engine.query.script_run import Outcome, ScriptRun, changed_rows
+from fletching.engine.query.script_run import Outcome, ScriptRun
 from fletching.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
@@ -105,9 +104,9 @@ def _there_already(run: ScriptRun, table: TableName, key: str, *, if_not_exists:
     Raises:
         AlreadyExistsError: it is of others, and that is not allowed.
     """
-    made = run.verbs.report(table, key, Intent.of_statement("append", run.text))
-    if made is not None:  # a repetition of the statement
-        return changed_rows(made)
+    made = made_before(run, table, key, "append")
+    if made is not None:
+        return made
     if if_not_exists:
         return Outcome(affected=0)
     raise AlreadyExistsError(f"there is a table {table} already")

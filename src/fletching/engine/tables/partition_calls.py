@@ -18,7 +18,6 @@ from fletching.engine.tables.partitions import Columns, full_values, matching_va
 from fletching.engine.tables.table_description import locked_table
 from fletching.errors import (
     AlreadyExistsError,
-    ConflictError,
     InvalidArgumentError,
     NoSuchPartitionError,
     UsageError,
@@ -103,7 +102,6 @@ class PartitionCalls:
 
         Raises:
             NoSuchPartitionError: there is none, unless ``if_exists``.
-            ConflictError: it has rows, and is to be dropped only if it is empty.
         """
         context = self._context
         with context.database.write() as connection:
@@ -114,10 +112,6 @@ class PartitionCalls:
                     return Done()
                 raise NoSuchPartitionError(f"there is no partition {request.partition}")
             text = encode_partition(values)
-            if request.if_empty and visible_partitions(
-                connection, table.id, table.version, [values]
-            ):
-                raise ConflictError(f"partition {request.partition} has rows")
             publish(
                 connection,
                 table,

@@ -171,7 +171,6 @@ _ROUTES = (
         (
             _needed("partition", Partition()),
             _asked("if_exists", Flag()),
-            _asked("if_empty", Flag(), sparse=True),
         ),
     ),
     _Route("POST", _STATEMENTS, admin.RunStatement),

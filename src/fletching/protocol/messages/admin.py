@@ -225,11 +225,10 @@ class CreatePartition(TableRequest[PartitionInfo], frozen=True, kw_only=True):
 
 
 class DropPartition(TableRequest[Done], frozen=True, kw_only=True):
-    """Removes a partition and its rows in one new table version; with ``if_empty`` only if it has no row."""
+    """Removes a partition and its rows in one new table version."""
 
     partition: PartitionSpec
     if_exists: bool = False
-    if_empty: bool = False
 
 
 class StatementRequest(Request[StatementState], frozen=True, kw_only=True):
