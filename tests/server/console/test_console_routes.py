@@ -432,8 +432,19 @@ def test_a_file_is_looked_at_made_a_table_and_appended(browser: Browser) -> None
     assert not result["exists"]
     made = posted(browser, f"/upload/table?{query}&partition=pt", data, token)
     assert made.status == 201, made.text
+
+    def is_listed() -> bool:
+        return "from_file" in browser("/tables?format=json").text
+
+    # Nobody sees the table before its rows; and nobody ever, if they are refused.
+    path = json.loads(made.text)["rows_address"].removeprefix("/console")
+    assert posted(browser, path, b"id,name,pt\nx,a,x\n", token).status == 400
+    assert not is_listed()
+    assert not json.loads(posted(browser, f"/upload/schema?{query}", data, token).text)["exists"]
+    answer = json.loads(posted(browser, path, data, token).text)
+    assert (answer["rows"], answer["table"]) == (2, "demo.default.from_file")
+    assert is_listed()
     path = result["rows_address"].removeprefix("/console")
-    assert json.loads(posted(browser, path, data, token).text)["rows"] == 2
     assert json.loads(browser("/tables/demo/default/from_file?format=json").text)["rows"] == 2
     again = json.loads(posted(browser, f"/upload/schema?{query}", data, token).text)
     assert (again["exists"], again["missing"]) == (True, [])

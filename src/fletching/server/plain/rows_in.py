@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
     from fletching.engine.writing.ingest import Ingest
 
-__all__ = ["append_rows"]
+__all__ = ["append_rows", "stored_rows"]
 
 _PARAMETERS = {
     "partition": False,
@@ -77,7 +77,12 @@ _STREAM = "rows"
 
 
 async def append_rows(exchange: Exchange, service: Service, name: TableName) -> None:
-    """Answers POST with ``{"rows": ...}``.
+    """Answers POST with ``{"rows": ...}``; see `stored_rows`."""
+    await exchange.reply(msgspec.json.encode(await stored_rows(exchange, service, name)))
+
+
+async def stored_rows(exchange: Exchange, service: Service, name: TableName) -> dict[str, object]:
+    """Appends the rows of a request's body; returns what is answered.
 
     Raises:
         FletchingError: the request is wrong, refused, or failed; nothing of it is visible.
@@ -120,12 +125,11 @@ async def append_rows(exchange: Exchange, service: Service, name: TableName) -> 
                     finally:
                         service.memory.give(need)
             report = await job.run(append.commit, key, if_version)
-    body = {
+    return {
         "table": str(name),
         "rows": report.rows_inserted + report.rows_updated,
         "version": report.version,
     }
-    await exchange.reply(msgspec.json.encode(body))
 
 
 def _options(

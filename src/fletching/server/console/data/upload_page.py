@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from fletching.errors import InvalidArgumentError, NoSuchTableError, UsageError
 from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.admin import CreateTable, DescribeTable, TableInfo
+from fletching.protocol.messages.changes import RenameTable
 from fletching.protocol.types.row_formats import (
     DELIMITERS,
     FileFormat,
@@ -28,7 +29,7 @@ from fletching.server.console.data.table_summary import whole_schema
 from fletching.server.console.page_cells import clean
 from fletching.server.console.sign_in import check_sent
 from fletching.server.console.visit import Visit, table_path
-from fletching.server.plain.rows_in import append_rows
+from fletching.server.plain.rows_in import stored_rows
 from fletching.types import DEFAULT_SCHEMA, TableName
 
 __all__ = ["create_from_file", "file_schema", "upload_page", "upload_rows"]
@@ -176,13 +177,13 @@ async def file_schema(visit: Visit) -> None:
 
 
 async def create_from_file(visit: Visit) -> None:
-    """Makes an empty table for a file, as JSON.
+    """Makes the table for a file, as JSON; nobody sees it before `upload_rows` has filled it.
 
     Raises:
         AlreadyExistsError: there is one of that name.
         InvalidArgumentError: a table cannot have these columns.
     """
-    _, schema = await _schema_of_piece(visit)
+    chosen, schema = await _schema_of_piece(visit)
     name = _named(visit)
     wanted = [each.strip() for each in visit.asked.get("partition", "").split(",") if each.strip()]
     partition = []
@@ -195,17 +196,29 @@ async def create_from_file(visit: Visit) -> None:
         except UsageError as exc:
             raise InvalidArgumentError(exc.message) from exc
     data = pa.schema([field for field in schema if field.name not in wanted])
-    await visit.call(
+    made = await visit.call(
         CreateTable(
             table=name,
             arrow_schema=bytes(encode_schema(data)),
             partition_columns=tuple(partition),
+            unlisted=True,
         )
     )
-    await visit.pages.json({"created": str(name)}, status=201)
+    address = visit.pages.address(table_path(made.table, "/rows"), {"format": chosen})
+    await visit.pages.json({"rows_address": address}, status=201)
 
 
 async def upload_rows(visit: Visit) -> None:
-    """Appends a file's rows; see ``append_rows``."""
+    """Appends a file's rows, and names the table that was made for them.
+
+    Raises:
+        AlreadyExistsError: another table has that name by now; nobody sees the rows.
+        FletchingError: see ``stored_rows``.
+    """
     check_sent(visit.exchange)
-    await append_rows(visit.exchange, visit.service, visit.table)
+    answer = await stored_rows(visit.exchange, visit.service, visit.table)
+    if visit.table.unlisted_id:
+        name = visit.table.wanted
+        await visit.call(RenameTable(table=visit.table, new_name=name.name))
+        answer["table"] = str(name)
+    await visit.pages.json(answer)

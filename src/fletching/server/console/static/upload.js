@@ -83,10 +83,10 @@ async function look() {
   }
 }
 
-function rows(progress) {
+function rows(address, progress) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("POST", found.rows_address);
+    request.open("POST", address);
     request.setRequestHeader("accept", "application/json");
     request.setRequestHeader("content-type", "application/octet-stream");
     request.setRequestHeader("x-fletching-form", form.dataset.csrf);
@@ -113,16 +113,16 @@ form.addEventListener("submit", async (event) => {
   progress.value = 0;
   part("stop").hidden = false;
   part("go").disabled = true;
-  let made = "";
   try {
+    let address = found.rows_address;
     if (!found.exists) {
+      // A table of its own for these rows, which has its name once they are all there.
       const partition = field.partition.value;
-      await sent(`${form.dataset.table}?${query({ partition })}`, await piece());
-      made = ` Table ${field.table.value} was made and is empty.`;
-      found.exists = true;
+      const made = await sent(`${form.dataset.table}?${query({ partition })}`, await piece());
+      address = made.rows_address;
     }
     say(`Sending ${file.name}`);
-    const answer = await rows(progress);
+    const answer = await rows(address, progress);
     say(`${answer.rows.toLocaleString("en")} rows are in ${answer.table}. `);
     const link = document.createElement("a");
     link.href = found.table_address;
@@ -132,7 +132,7 @@ form.addEventListener("submit", async (event) => {
     form.reset();
     file = found = null;
   } catch (error) {
-    say(error.message + made, true);
+    say(error.message, true);
   } finally {
     progress.hidden = part("stop").hidden = true;
     part("go").disabled = false;
