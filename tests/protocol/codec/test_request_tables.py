@@ -23,8 +23,8 @@ from fletching.protocol.messages.vocabulary import ApiVersion
 from fletching.types import PartitionSpec, TableName
 
 TABLE = TableName("p", "t")
-# Made by the shells, or of the target.
-ELSEWHERE = {"table", "project", "instance_id", "buffer_codec"}
+# Made by the shells, of the target, or of statements that the engine runs.
+ELSEWHERE = {"table", "project", "instance_id", "buffer_codec", "statement"}
 # Put together of other values by a table's hooks.
 DERIVED = {"streams", "overwrite", "stream_id", "stream_version", "enhance_write_check"}
 
