@@ -21,6 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.waiting import until
 
 import fletching
 from fletching.client import result
@@ -133,10 +134,7 @@ def in_thread(call: Callable[[], Any], release: Callable[[], Any], reached: Any)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    for _ in range(6000):
-        if reached():
-            break
-        time.sleep(0.01)
+    until(reached)
     with promptly():
         release()
         thread.join(PROMPT)
@@ -301,10 +299,7 @@ def test_leaving_a_scan_early_waits_for_nobody(
     script.silent = lambda action: after if action == "TableRead" else None
     batches = scan.to_batches()
     assert next(batches).num_rows == 10_000
-    for _ in range(6000):
-        if script.silenced:
-            break
-        time.sleep(0.01)
+    until(lambda: script.silenced)
     with promptly():
         batches.close()
     ended("fletching-read-")
@@ -382,10 +377,7 @@ def test_statements_are_interrupted_though_nobody_hears_of_it(
     script.silent = silent
     text = "select count(*) from t a, t b, t c where a.n + b.n + c.n = -1"  # not done at once
     assert interrupted_in_silence(script, lambda: client.sql(text)) < PROMPT
-    deadline = time.monotonic() + PROMPT
-    while len(asked) < answered + 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert len(asked) > answered + 1  # it was told, too
+    until(lambda: len(asked) > answered + 1, PROMPT)  # it was told, too
     script.silent = lambda _: None
 
 
@@ -532,10 +524,7 @@ def test_ctrl_c_ends_a_program_that_waits(action: str) -> None:
             text=True,
         )
         try:
-            for _ in range(6000):
-                if peer.requests:
-                    break
-                time.sleep(0.01)
+            until(lambda: peer.requests)
             with promptly():
                 program.send_signal(signal.SIGINT)
                 _, errors = program.communicate(timeout=PROMPT)

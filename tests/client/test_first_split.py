@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.waiting import until
 
 import fletching
 from fletching.client.call_options import CallOptions, RetryPolicy
@@ -200,10 +200,7 @@ def test_an_iterator_that_is_never_started_gives_its_place_back(
         iterators = [filled.scan().to_batches() for _ in range(3)]
         del iterators
         gc.collect()
-    deadline = time.monotonic() + 600
-    while http_server.service.reads.open > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert http_server.service.reads.open == before
+    until(lambda: http_server.service.reads.open == before)
 
 
 # --- other replies -------------------------------------------------------------------------------

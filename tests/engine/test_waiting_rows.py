@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.engine.conftest import House
+from tests.waiting import until
 
 from fletching.engine import waiting_rows
 from fletching.engine.waiting_rows import WaitingRows
@@ -36,13 +36,6 @@ class Written:
             raise RuntimeError("the catalog fails")
         self.goes_on.wait(60)
         self.rows.append((row, new))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @pytest.fixture

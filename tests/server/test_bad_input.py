@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import socket
 import struct
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from tests.server.conftest import Query, RawClient, Reply, Start, read_reply, stream_of
+from tests.waiting import until
 
 from fletching import ipc
 from fletching.ipc import lowlevel
@@ -424,14 +423,9 @@ def test_a_client_that_disappears_in_mid_body_leaves_nothing(
     connection.sendall(head + part)
     limiter = observed.server.service.bodies
     # The body is not whole, so the request stays until its client goes.
-    deadline = time.monotonic() + 600
-    while not limiter.open and time.monotonic() < deadline:
-        threading.Event().wait(0.001)
-    assert limiter.open == 1
+    until(lambda: limiter.open == 1)
     connection.close()
-    while (limiter.open or observed.state() != before) and time.monotonic() < deadline:
-        threading.Event().wait(0.01)
-    assert limiter.open == 0
+    until(lambda: not limiter.open and observed.state() == before)
     assert observed.server.service.memory.held == 0
     assert observed.state() == before
 

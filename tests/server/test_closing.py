@@ -29,13 +29,6 @@ def problems(folder: Path) -> list[str]:
         return [problem for checked in engine.verify() for problem in checked.problems]
 
 
-def wait_for(condition: Any) -> None:
-    deadline = time.monotonic() + 600
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 @pytest.mark.parametrize("kind", ["rows", "blob"])
 def test_a_request_that_is_cut_in_its_commit(start: Start, tmp_path: Path, kind: str) -> None:
     """The drain is over, another process holds the catalog's lock, and the request is cancelled."""

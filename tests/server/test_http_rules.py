@@ -21,6 +21,7 @@ from tests.server.conftest import (
     read_reply,
 )
 from tests.server.http.test_connection import echo, refuse, request
+from tests.waiting import until
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -31,10 +32,7 @@ def statuses(received: bytes) -> list[int]:
 
 def gone(running: RunningApp, seconds: float = 60.0) -> None:
     """Waits until no connection is left."""
-    deadline = time.monotonic() + seconds
-    while running.server.server_state.connections and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert not running.server.server_state.connections
+    until(lambda: not running.server.server_state.connections, seconds)
 
 
 def test_the_body_behind_an_upgrade_is_a_body(run_app: Run) -> None:
@@ -160,9 +158,7 @@ def test_no_idle_connection_or_partial_head_delays_a_drain(run_app: Run, sent: b
         connection.sendall(sent)
         if sent.startswith(b"POST"):
             read_reply(connection)
-        deadline = time.monotonic() + 600
-        while not running.server.server_state.connections and time.monotonic() < deadline:
-            time.sleep(0.005)
+        until(lambda: running.server.server_state.connections)
         began = time.monotonic()
         running.stop()  # fails after 60 s
         assert time.monotonic() - began < 60
@@ -189,9 +185,7 @@ def test_a_peer_that_never_reads_its_small_reply_does_not_stay(run_app: Run) -> 
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", running.port))
         connection.sendall(request())
-        deadline = time.monotonic() + 600
-        while not running.server.server_state.total_requests and time.monotonic() < deadline:
-            time.sleep(0.005)
+        until(lambda: running.server.server_state.total_requests)
         gone(running)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from tests.seaweedfs import ObjectStorage
+from tests.waiting import until
 
 import fletching
 from fletching.objects.cached_store import CachedStore
@@ -82,18 +82,14 @@ def sent(server: Server, read: Callable[[], pa.Table], expected: pa.Table) -> in
     before, count = sum(replies), len(replies)
     assert read().equals(expected)
     # A client is done a moment before the service has counted what it sent.
-    deadline = time.monotonic() + 600
-    while len(replies) == count and time.monotonic() < deadline:
-        threading.Event().wait(0.01)
+    until(lambda: len(replies) > count)
     wait_until_idle(server)
     return sum(replies) - before
 
 
 def wait_until_idle(server: Server) -> None:
     """Waits until the service sends nothing."""
-    deadline = time.monotonic() + 600
-    while server.service.reads.open and time.monotonic() < deadline:
-        threading.Event().wait(0.01)
+    until(lambda: not server.service.reads.open)
 
 
 def test_a_scan_is_fetched_past_the_service(start: Callable[..., Server], data: pa.Table) -> None:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 import zstandard
 from tests.server.conftest import RawClient, Start, stream_of
+from tests.waiting import until
 
 from fletching.server.auth.principal import Principal
 from fletching.server.server import Server
@@ -336,10 +337,7 @@ def test_a_path_cannot_forge_a_line_of_the_log(
     with caplog.at_level("INFO", logger="fletching.access"):
         reply = client.request("GET", "/a%0Aforged%20line%1B[31m" + "x" * 5000, signed=False)
         assert reply.status == 401
-        for _ in range(500):
-            if "GET" in caplog.text:
-                break
-            threading.Event().wait(0.01)
+        until(lambda: "GET" in caplog.text)
     messages = [record.getMessage() for record in caplog.records if "GET" in record.getMessage()]
     assert len(messages) == 1
     assert messages[0].isprintable()

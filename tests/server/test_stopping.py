@@ -26,19 +26,12 @@ from tests.server.conftest import (
     read_reply,
     stream_of,
 )
+from tests.waiting import until
 
 from fletching.server.server import Server
 
 TABLE = pa.table({"a": pa.array(np.arange(200_000))})
 BODY = stream_of(TABLE, batch_rows=10_000)
-
-
-def wait_for(condition: Any) -> None:
-    for _ in range(1000):
-        if condition():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it did not come to pass in 10 s")
 
 
 class SlowUpload:
@@ -88,10 +81,10 @@ def test_closing_finishes_the_upload_in_flight_and_then_ends_the_connection(star
     client = filled(server)
     with SlowUpload(client, server.port) as upload:
         upload.begin()
-        wait_for(begun(server))
+        until(begun(server))
         closing = threading.Thread(target=server.close)
         closing.start()
-        wait_for(lambda: server.service.draining)
+        until(lambda: server.service.draining)
         with pytest.raises(OSError):
             socket.create_connection(("127.0.0.1", server.port), timeout=600)
         head, _ = upload.end()
@@ -128,7 +121,7 @@ def test_closing_finishes_the_reply_in_flight(start: Start) -> None:
         received = connection.recv(4096)
         closing = threading.Thread(target=server.close)
         closing.start()
-        wait_for(lambda: server.service.draining)
+        until(lambda: server.service.draining)
         received += read_all(connection)
         closing.join(600)
     reply_head, _, body = received.partition(b"\r\n\r\n")
@@ -196,7 +189,7 @@ def test_clients_that_connect_anew_are_answered_or_refused_but_never_reset(start
         threads = [threading.Thread(target=ask, args=(server.port,)) for _ in range(8)]
         for thread in threads:
             thread.start()
-        wait_for(lambda: outcomes)
+        until(lambda: outcomes)
         server.close()
         for thread in threads:
             thread.join(600)
@@ -207,7 +200,7 @@ def test_what_does_not_finish_in_time_is_cut(start: Start) -> None:
     server = start(drain_seconds=0.2)
     with SlowUpload(filled(server), server.port) as upload:
         upload.begin()
-        wait_for(begun(server))
+        until(begun(server))
         server.close()
     assert server.service.memory.held == 0
     client = RawClient(start().url)
@@ -248,7 +241,7 @@ def test_a_signal_drains_the_process_and_it_exits_with_0(tmp_path: Path, number:
                     return True
                 return False
 
-            wait_for(refused)
+            until(refused)
             assert process.poll() is None
             head, _ = upload.end()
             assert head.startswith(b"HTTP/1.1 200")
@@ -265,7 +258,7 @@ def test_above_the_limit_of_uploads_429_says_when_to_retry(start: Start) -> None
     client = filled(server)
     with SlowUpload(client, server.port) as first:
         first.begin()
-        wait_for(begun(server))
+        until(begun(server))
         where = client.open_stream(client.open_session(), stream="other")
         reply = client.storage("TableWrite", query=where, body=BODY)
         assert (reply.status, reply.json["Code"]) == (429, "FlowExceeded")
@@ -307,7 +300,7 @@ def test_a_stuck_upload_gets_408_and_frees_its_place(start: Start) -> None:
         head, body = read_reply(upload.socket)
     assert head.startswith(b"HTTP/1.1 408")
     assert b'"RequestId"' in body
-    wait_for(begun(server, 0))
+    until(begun(server, 0))
     assert server.service.memory.held == 0
     assert client.count() == 0
 

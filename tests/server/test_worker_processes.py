@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.waiting import until
 
 import fletching
 from fletching.errors import FletchingError, StorageError, TransportError, UsageError
@@ -44,13 +45,6 @@ def is_alive(pid: int) -> bool:
         return not Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].startswith(" Z")
     except OSError:
         return False
-
-
-def wait_for(condition: Any) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < until, "nothing came of it"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +85,7 @@ def test_a_process_that_dies_is_replaced(server: WorkerServer) -> None:
     before = answering(server.url)
     pids = server.pids
     os.kill(pids[0], signal.SIGKILL)
-    wait_for(lambda: server.pids[0] != pids[0] and len(answering_or_none(server.url)) == 2)
+    until(lambda: server.pids[0] != pids[0] and len(answering_or_none(server.url)) == 2)
     assert len(before & answering(server.url)) == 1
     with fletching.connect(server.url, **KEY) as client:
         client.create_table("later", pa.table({"n": [1]}), if_not_exists=True)
@@ -133,7 +127,7 @@ def test_stopping_finishes_what_is_under_way_and_ends_every_process(tmp_path: Pa
             count = next(batches).num_rows
             process.send_signal(signal.SIGTERM)
             # The port is closed while the reply goes on.
-            wait_for(lambda: not answering_or_none(report["url"]))
+            until(lambda: not answering_or_none(report["url"]))
             count += sum(batch.num_rows for batch in batches)
         assert count == 4_000_000
         assert process.wait(PATIENCE_SECONDS) == 0

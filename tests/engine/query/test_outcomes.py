@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pytest
 from tests.engine.conftest import House, ManualClock, locked
 from tests.instance_rows import ENDED, RUNNING
+from tests.waiting import until
 
 from fletching.catalog.instance_rows import InstanceFilter, InstanceRow, insert_instance
 from fletching.engine import waiting_rows
@@ -53,13 +53,6 @@ def house(folder: Path) -> Iterator[House]:
         house.create(pa.schema([("n", pa.int64())]))
         house.append(pa.record_batch({"n": range(3000)}))
         yield house
-
-
-def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 600
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def written(house: House, *ids: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from tests.engine.conftest import House, ManualClock, locked
+from tests.waiting import until
 
 from fletching.engine.cache import RecentlyUsed
 from fletching.engine.engine import Engine
@@ -51,10 +52,7 @@ def written(house: House, session: str) -> bool:
 
 
 def until_written(house: House, *sessions: str) -> None:
-    deadline = time.monotonic() + 600
-    while not all(written(house, session) for session in sessions):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: all(written(house, session) for session in sessions))
 
 
 def pinned(house: House) -> tuple[Any, Any]:
@@ -96,10 +94,7 @@ def test_sessions_open_are_read_and_refreshed_without_the_lock(house: House, fol
         stranger = House(other, house.clock)
         assert stranger.read_session(first).equals(DATA)
         # What was refreshed without the lock is known to everybody now.
-        deadline = time.monotonic() + 600
-        while look(stranger, before).expiration_time_ms < expires - 30_000:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: look(stranger, before).expiration_time_ms >= expires - 30_000)
 
 
 def test_opening_does_not_wait_for_the_lock_again_and_again(house: House, folder: Path) -> None:

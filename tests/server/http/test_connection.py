@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 from tests.server.conftest import Run, read_all, read_reply
+from tests.waiting import until
 
 from fletching.errors import ServiceError
 from fletching.server.http.connection import Connection
@@ -350,10 +351,7 @@ def test_a_stuck_reader_is_cut_and_a_slow_one_is_not(run_app: Run) -> None:
     assert received > 64 << 20
     with running.connect() as stuck:
         stuck.sendall(request())
-        deadline = time.monotonic() + 600
-        while running.server.server_state.connections and time.monotonic() < deadline:
-            threading.Event().wait(0.02)
-        assert not running.server.server_state.connections
+        until(lambda: not running.server.server_state.connections)
 
 
 def test_send_fails_when_the_client_is_gone(run_app: Run) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.server.conftest import Run
+from tests.waiting import until
 from typing_extensions import Buffer
 
 from fletching.errors import ConnectionBrokenError, StorageError
@@ -315,9 +316,7 @@ def test_a_client_that_leaves_frees_the_worker_and_the_source(run_app: Run) -> N
     client.sendall(REQUEST)
     taken(client, 5 * len(GROUP))
     client.close()
-    deadline = time.monotonic() + 600
-    while not failures and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: failures)
     assert isinstance(failures[0], ConnectionBrokenError)
     assert source.closed
     assert source.given < 10_000

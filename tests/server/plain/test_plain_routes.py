@@ -16,6 +16,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 import pytest
+from tests.waiting import until
 
 import fletching
 from fletching.server.server import Server
@@ -335,10 +336,8 @@ def test_nobody_reads_or_writes_without_permission(web: Web) -> None:
     key = keys.create()
     keys.grant(Grant(key.access_id, "demo", "t", Permission.READ))
     token = keys.tokens.sign(key.access_id, key.secret, time.time() + 60)
-    deadline = time.monotonic() + 600
-    while web(limit=1, token=token).status != 200:
-        assert time.monotonic() < deadline  # the server looks at its keys every two seconds
-        time.sleep(0.5)  # few failures, or the address is slowed down
+    # The server looks at its keys every two seconds; few failures, or the address is slowed down.
+    until(lambda: web(limit=1, token=token).status == 200, pause=0.5)
     assert web("nested", token=token).status == 403
     assert (
         web(

@@ -19,6 +19,7 @@ import pytest
 import sqlalchemy
 from tests.server.conftest import ACCESS_ID, SECRET, Query, RawClient, Reply
 from tests.server.tunnel.conftest import ID_AND_TEXT, Tunnel, records, upserts
+from tests.waiting import until
 
 import fletching
 
@@ -200,7 +201,7 @@ def test_a_connection_that_ends_in_a_block(
         else:
             connection.sendall(sent)
     assert tunnel.blocks(session) == [0]
-    eventually(lambda: server.service.memory.held == 0)
+    until(lambda: server.service.memory.held == 0)
     tunnel.block(session, 0, [(2, "whole")])
     tunnel.commit(session)
     assert tunnel.rows() == [(2, "whole")]
@@ -235,7 +236,7 @@ def test_the_block_that_began_last_counts(server: Any, tunnel: Tunnel) -> None:
     with socket.create_connection((host, int(port)), timeout=600) as connection:
         connection.sendall(client.head("PUT", tunnel.path, query, {}, None))
         sent(connection, slow[:100])
-        eventually(lambda: bodies_begun(server, session) == 1)
+        until(lambda: bodies_begun(server, session) == 1)
         tunnel.block(session, 0, [(1, "again")])
         sent(connection, slow[100:])
         sent(connection, b"")
@@ -255,13 +256,6 @@ def bodies_begun(server: Any, session: str) -> int:
         return int(connection.execute(sqlalchemy.text(text), {"id": session}).scalar() or 0)
 
 
-def eventually(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 600
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("arrow", [False, True])
 def test_a_reader_that_leaves_holds_nothing(server: Any, tunnel: Tunnel, arrow: bool) -> None:
     session = tunnel.open()
@@ -278,7 +272,7 @@ def test_a_reader_that_leaves_holds_nothing(server: Any, tunnel: Tunnel, arrow: 
         connection.sendall(client.head("GET", tunnel.path, query, {}, 0))
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
         assert server.service.reads.open == 1
-    eventually(lambda: server.service.reads.open == 0)
+    until(lambda: server.service.reads.open == 0)
 
 
 # --- several at once -------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import gc
-import time
 import types
 import weakref
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from tests.server.conftest import ACCESS_ID, SECRET, Query, RawClient
 from tests.server.tunnel.conftest import ID_AND_TEXT, Tunnel, records, upserts
+from tests.waiting import until
 
 import fletching
 from fletching.engine.access.permissions import Grant, Permission
@@ -244,10 +244,7 @@ def test_a_refused_upload_stays_in_no_circle_of_references(
     try:
         for body in (b"nonsense", records([(1, "a")])[:-1], records([(None, "a")])):
             assert tunnel.send("PUT", {"uploadid": session, "blockid": 1}, body).status == 400
-        deadline = time.monotonic() + 600
-        while any(decoder() is not None for decoder in decoders):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: all(decoder() is None for decoder in decoders))
     finally:
         gc.enable()
     assert len(decoders) == 3
