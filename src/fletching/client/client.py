@@ -30,6 +30,7 @@ from fletching.protocol.messages.admin import (
     CreateTable,
     DropTable,
     ListTables,
+    pages,
 )
 from fletching.types import DEFAULT_SCHEMA, TableName
 
@@ -168,21 +169,10 @@ class Client:
 
     def list_tables(self, prefix: str = "", *, schema: str | None = None) -> list[TableEntry]:
         """The tables' names in order, each with what the catalog knows of it (see `TableEntry`)."""
-        result: list[TableEntry] = []
-        marker = ""
-        while True:
-            page = self.channel.call(
-                ListTables(
-                    project=self.project,
-                    schema=schema or self.schema,
-                    prefix=prefix,
-                    marker=marker,
-                )
-            )
-            result.extend(TableEntry(info) for info in page.tables)
-            if not page.marker:
-                return result
-            marker = page.marker
+        request = ListTables(project=self.project, schema=schema or self.schema, prefix=prefix)
+        return [
+            TableEntry(info) for page in pages(self.channel.call, request) for info in page.tables
+        ]
 
     def drop_table(self, name: str, *, if_exists: bool = False) -> None:
         """Drops a table: nobody finds it from then on.

@@ -40,6 +40,7 @@ from fletching.protocol.messages.admin import (
     DropPartition,
     ListPartitions,
     TableInfo,
+    pages,
 )
 from fletching.protocol.messages.requests import AppendRows, PreviewTable
 from fletching.protocol.messages.vocabulary import WriteMode
@@ -169,21 +170,16 @@ class StoredTable:
 
     def partitions(self, prefix: PartitionLike | None = None) -> list[Partition]:
         """The partitions in the order of their values, each a text with figures (see `Partition`)."""
-        listed: list[Partition] = []
-        marker = ""
-        while True:
-            page = self.channel.call(
-                ListPartitions(
-                    table=self.full_name,
-                    prefix=PartitionSpec.parse(prefix),
-                    marker=marker,
-                    version=self._partitions_version,
-                )
-            )
-            listed.extend(Partition(info) for info in page.partitions)
-            if not page.marker:
-                return listed
-            marker = page.marker
+        request = ListPartitions(
+            table=self.full_name,
+            prefix=PartitionSpec.parse(prefix),
+            version=self._partitions_version,
+        )
+        return [
+            Partition(info)
+            for page in pages(self.channel.call, request)
+            for info in page.partitions
+        ]
 
     def create_partition(
         self, partition: PartitionLike, *, if_not_exists: bool = False

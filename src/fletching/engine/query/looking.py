@@ -24,6 +24,7 @@ from fletching.protocol.messages.admin import (
     SchemaInfo,
     TableInfo,
     TablePage,
+    pages,
 )
 from fletching.protocol.messages.changes import ListVersions
 from fletching.protocol.messages.requests import Request
@@ -59,14 +60,9 @@ def all_partitions(
 def _partition_infos(
     verbs: Calls, table: TableName, prefix: PartitionSpec
 ) -> Iterator[PartitionInfo]:
-    marker = ""
-    while True:
-        request = ListPartitions(table=table, prefix=prefix, marker=marker, max_items=_PAGE)
-        page = verbs.call(request)
+    request = ListPartitions(table=table, prefix=prefix, max_items=_PAGE)
+    for page in pages(verbs.call, request):
         yield from page.partitions
-        marker = page.marker
-        if not marker:
-            return
 
 
 class Looking:
@@ -175,20 +171,12 @@ class Looking:
 
     def _tables(self, query: ShowTablesQuery) -> str:
         """``owner:name`` lines."""
-        lines: list[str] = []
-        marker = ""
-        while True:
-            request = ListTables(
-                project=query.project, schema=query.schema, marker=marker, max_items=_PAGE
-            )
-            self._authorize(request)
-            page = self._visible(self._verbs.call(request))
-            lines += [
-                f"{info.owner}:{info.table.name}"
-                for info in page.tables
-                if matches(info.table.name, query.pattern)
-                and (not query.views or VIEW_TEXT in info.properties)
-            ]
-            marker = page.marker
-            if not marker:
-                return "\n".join(lines)
+        request = ListTables(project=query.project, schema=query.schema, max_items=_PAGE)
+        self._authorize(request)
+        return "\n".join(
+            f"{info.owner}:{info.table.name}"
+            for page in pages(self._verbs.call, request)
+            for info in self._visible(page).tables
+            if matches(info.table.name, query.pattern)
+            and (not query.views or VIEW_TEXT in info.properties)
+        )

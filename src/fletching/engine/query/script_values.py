@@ -11,6 +11,7 @@ from fletching.protocol.messages.admin import (
     DescribeTable,
     ListPartitions,
     PartitionInfo,
+    pages,
 )
 from fletching.protocol.messages.requests import Reply_co, Request
 from fletching.sql.functions.function_lookup import FOLDED
@@ -197,15 +198,8 @@ class _Catalog:
         """All partitions, the greatest first."""
         request = ListPartitions(table=table, reverse=True, max_items=_PAGE)
         self._authorize(request)
-        marker = ""
-        while True:
-            page = self._calls.call(
-                ListPartitions(table=table, reverse=True, max_items=_PAGE, marker=marker)
-            )
+        for page in pages(self._calls.call, request):
             yield from page.partitions
-            marker = page.marker
-            if not marker:
-                return
 
 
 def as_literal(value: object) -> exp.Expr | None:

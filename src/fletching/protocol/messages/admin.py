@@ -9,6 +9,8 @@ from __future__ import annotations
 import builtins
 import datetime as dt
 import secrets
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import msgspec
 
@@ -41,6 +43,7 @@ __all__ = [
     "TableInfo",
     "TablePage",
     "new_instance_id",
+    "pages",
 ]
 
 
@@ -131,6 +134,19 @@ class PartitionPage(Response, frozen=True, kw_only=True):
 
     partitions: tuple[PartitionInfo, ...]
     marker: str = ""
+
+
+_Page = TypeVar("_Page", TablePage, PartitionPage)
+
+
+def pages(call: Callable[[Request[_Page]], _Page], request: Request[_Page]) -> Iterator[_Page]:
+    """The pages from a request's on; each is asked for when the one before it is used up."""
+    while True:
+        page = call(request)
+        yield page
+        if not page.marker:
+            return
+        request = msgspec.structs.replace(request, marker=page.marker)
 
 
 class CreateProject(Request[Done], frozen=True, kw_only=True):
