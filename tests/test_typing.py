@@ -9,16 +9,7 @@ from collections.abc import Iterator
 from typing import assert_type
 
 import fletching
-from fletching.client import (
-    ArrowReader,
-    Blob,
-    Client,
-    Scan,
-    Split,
-    Table,
-    WriteSession,
-    connect,
-)
+from fletching.client import ArrowReader, Blob, Client, Scan, Split, Table, WriteSession, connect
 from fletching.errors import NoSuchTableError
 
 

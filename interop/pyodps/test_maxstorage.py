@@ -10,13 +10,7 @@ import pyarrow as pa
 import pytest
 from data import DECLARATION, SCHEMA, rows
 from odps import ODPS, errors
-from odps.maxstorage import (
-    BlobWriteItem,
-    MaxStorageClient,
-    SplitMode,
-    SplitOptions,
-    WriteMode,
-)
+from odps.maxstorage import BlobWriteItem, MaxStorageClient, SplitMode, SplitOptions, WriteMode
 
 from conftest import NEW, needs_new
 

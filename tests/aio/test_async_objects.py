@@ -17,11 +17,7 @@ import fletching
 import fletching.aio
 from fletching.aio.pending_calls import AsyncObject
 from fletching.client.result import Result
-from fletching.errors import (
-    ConflictError,
-    NoSuchTableError,
-    UsageError,
-)
+from fletching.errors import ConflictError, NoSuchTableError, UsageError
 
 KEY: dict[str, Any] = {"access_id": "tester", "access_key": "secret-of-tester"}
 PROMPT = 60.0

@@ -10,12 +10,7 @@ import pyarrow as pa
 import pytest
 
 import fletching
-from fletching.errors import (
-    AlreadyExistsError,
-    NoSuchTableError,
-    NotFoundError,
-    UsageError,
-)
+from fletching.errors import AlreadyExistsError, NoSuchTableError, NotFoundError, UsageError
 from fletching.types import TableName
 
 SCHEMA = pa.schema([("id", pa.int64()), ("pt", pa.int32()), ("text", pa.string())])

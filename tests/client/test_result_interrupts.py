@@ -12,11 +12,7 @@ import pytest
 
 import fletching
 from fletching.errors import ConflictError, InvalidParameterError, NotFoundError, ServiceError
-from fletching.protocol.messages.admin import (
-    GetStatement,
-    RunStatement,
-    new_instance_id,
-)
+from fletching.protocol.messages.admin import GetStatement, RunStatement, new_instance_id
 
 LONG = "select count(*) from t a, t b, t c, t d, t e where a.n + b.n + c.n + d.n + e.n = -1"
 

@@ -20,12 +20,7 @@ pytest.importorskip("ray.data")
 
 from ray.data.expressions import col  # noqa: E402  # after the skip
 
-from fletching.connectors.ray import (  # noqa: E402
-    TableDatasink,
-    TableDatasource,
-    read_table,
-    write_table,
-)
+from fletching.connectors.ray import TableDatasink, TableDatasource, read_table, write_table  # noqa: E402
 
 pytestmark = [
     pytest.mark.engines,

@@ -15,11 +15,7 @@ from fletching.client import Client, Table
 
 torch = pytest.importorskip("torch")
 
-from fletching.connectors.training_snapshot import (  # noqa: E402  # after the skip
-    SnapshotReader,
-    TrainingSnapshot,
-    agreed,
-)
+from fletching.connectors.training_snapshot import SnapshotReader, TrainingSnapshot, agreed  # noqa: E402  # after the skip
 
 pytestmark = pytest.mark.engines
 

@@ -15,12 +15,7 @@ import pytest
 from tests.engine.conftest import in_a_folder, on_both_databases
 
 from fletching.engine.engine import Engine
-from fletching.errors import (
-    FletchingError,
-    ServiceUnavailableError,
-    StorageError,
-    StorageFullError,
-)
+from fletching.errors import FletchingError, ServiceUnavailableError, StorageError, StorageFullError
 from fletching.objects.local import LocalStore
 
 SCHEMA = pa.schema([("id", pa.int64())])

@@ -7,13 +7,7 @@ import json
 
 import pytest
 
-from fletching.ipc.reports import (
-    ColumnReport,
-    Inspection,
-    MessageReport,
-    PartReport,
-    Problem,
-)
+from fletching.ipc.reports import ColumnReport, Inspection, MessageReport, PartReport, Problem
 
 
 def message(kind: str, rows: int | None = None) -> MessageReport:

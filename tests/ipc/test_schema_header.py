@@ -8,12 +8,7 @@ import pytest
 from fletching.errors import InvalidDataError, LimitExceededError, MalformedFrameError
 from fletching.ipc import Limits, messages
 from fletching.ipc.message import Message
-from fletching.ipc.schema_header import (
-    Endianness,
-    read_schema,
-    schema_header,
-    schema_message_of,
-)
+from fletching.ipc.schema_header import Endianness, read_schema, schema_header, schema_message_of
 
 WORDS = pa.dictionary(pa.int8(), pa.string())
 SCHEMA = pa.schema(

@@ -15,12 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fletching import lz4stream
-from fletching.errors import (
-    MalformedFrameError,
-    TruncatedStreamError,
-    UsageError,
-    WireError,
-)
+from fletching.errors import MalformedFrameError, TruncatedStreamError, UsageError, WireError
 from fletching.lz4stream import Decoder, Encoder
 from fletching.lz4stream.streams import joined_chunks
 

@@ -11,12 +11,7 @@ from typing import Any
 import pytest
 
 from fletching.errors import UsageError
-from fletching.wire.blob_frame_encoder import (
-    NO_CHECKSUM_FOOTER,
-    Encoder,
-    Hashes,
-    frame_length,
-)
+from fletching.wire.blob_frame_encoder import NO_CHECKSUM_FOOTER, Encoder, Hashes, frame_length
 from fletching.wire.blob_headers import BlobHeader, ChecksumType
 
 ANNOUNCED = 1 << 20  # from this length on a header says which checksum follows

@@ -19,12 +19,7 @@ from fletching.errors import (
     WireError,
 )
 from fletching.wire.blob_frames import BlobHeader
-from fletching.wire.stored_blobs import (
-    header_of,
-    stored_blobs,
-    stored_list,
-    stored_list_bytes,
-)
+from fletching.wire.stored_blobs import header_of, stored_blobs, stored_list, stored_list_bytes
 
 
 def metadata_of(header: BlobHeader) -> bytes:

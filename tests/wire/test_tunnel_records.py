@@ -9,10 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fletching.errors import (
-    UsageError,
-    WireError,
-)
+from fletching.errors import UsageError, WireError
 from fletching.wire.tunnel_record_decoder import RecordDecoder
 from fletching.wire.tunnel_records import MOMENT_TYPE, Kind, RecordEncoder, RecordLayout
 

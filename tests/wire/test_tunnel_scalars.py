@@ -8,12 +8,7 @@ import pytest
 
 from fletching.errors import MalformedFrameError
 from fletching.wire.tunnel_layouts import Kind, RecordLayout
-from fletching.wire.tunnel_scalars import (
-    IncompleteRowError,
-    skip_elements,
-    skip_value,
-    take_varint,
-)
+from fletching.wire.tunnel_scalars import IncompleteRowError, skip_elements, skip_value, take_varint
 
 NUMBER = RecordLayout(Kind.INTEGER, pa.int64())
 TEXT = RecordLayout(Kind.BYTES, pa.binary())

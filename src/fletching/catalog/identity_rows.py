@@ -7,12 +7,7 @@ import dataclasses
 from sqlalchemy import Connection, delete, select, update
 
 from fletching.catalog.database import insert_unless_there
-from fletching.catalog.schema import (
-    blob_packs,
-    segments,
-    staged_segments,
-    store_identity,
-)
+from fletching.catalog.schema import blob_packs, segments, staged_segments, store_identity
 
 __all__ = ["IdentityRow", "any_object_key", "ensure_identity", "find_identity", "replace_identity"]
 

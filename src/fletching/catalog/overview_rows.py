@@ -6,13 +6,7 @@ import dataclasses
 
 from sqlalchemy import Connection, func, select
 
-from fletching.catalog.schema import (
-    blob_packs,
-    read_sessions,
-    segments,
-    tables,
-    write_sessions,
-)
+from fletching.catalog.schema import blob_packs, read_sessions, segments, tables, write_sessions
 from fletching.types import TableName
 
 __all__ = [

@@ -7,12 +7,7 @@ from typing import NamedTuple
 from pyroaring import BitMap
 from sqlalchemy import Connection, and_, exists, func, select, true, union, update
 
-from fletching.catalog.deletion_rows import (
-    batch_counts,
-    decode_vector,
-    every_deletion,
-    read_vector,
-)
+from fletching.catalog.deletion_rows import batch_counts, decode_vector, every_deletion, read_vector
 from fletching.catalog.schema import (
     blob_packs,
     deletions,

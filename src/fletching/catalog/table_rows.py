@@ -23,13 +23,7 @@ from sqlalchemy import (
 
 from fletching.caller import access_id
 from fletching.catalog.namespace_rows import check_project, ensure_schema
-from fletching.catalog.schema import (
-    deletions,
-    partitions,
-    table_schemas,
-    table_versions,
-    tables,
-)
+from fletching.catalog.schema import deletions, partitions, table_schemas, table_versions, tables
 from fletching.errors import AlreadyExistsError, NoSuchTableError
 from fletching.types import UNLISTED_MARK, TableName
 

@@ -10,14 +10,7 @@ import typer
 from fletching.cli.cli_options import JsonOutput, placed
 from fletching.cli.location import Location
 from fletching.cli.named_tables import find_table
-from fletching.cli.output import (
-    Figure,
-    bytes_figure,
-    count_figure,
-    print_json,
-    print_table,
-    say,
-)
+from fletching.cli.output import Figure, bytes_figure, count_figure, print_json, print_table, say
 
 __all__ = ["ls", "when"]
 

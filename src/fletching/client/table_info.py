@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from fletching.client.transports.channel import Channel
-from fletching.errors import (
-    NoSuchProjectError,
-    NoSuchSchemaError,
-    NoSuchTableError,
-    ServiceError,
-)
+from fletching.errors import NoSuchProjectError, NoSuchSchemaError, NoSuchTableError, ServiceError
 from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.admin import DescribeTable, TableInfo
 from fletching.protocol.messages.requests import CreateReadSession, SplitOptions

@@ -29,11 +29,7 @@ try:
     from torch.utils.data import IterableDataset, get_worker_info
 
     from fletching.connectors.tensors import column_tensor, fill_value, stacked
-    from fletching.connectors.training_snapshot import (
-        SnapshotReader,
-        TrainingSnapshot,
-        agreed,
-    )
+    from fletching.connectors.training_snapshot import SnapshotReader, TrainingSnapshot, agreed
     from fletching.connectors.worker_contents import Contents
 except ImportError as error:
     raise missing("torch", error) from error

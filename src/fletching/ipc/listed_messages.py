@@ -14,12 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from fletching.errors import (
-    InvalidDataError,
-    LimitExceededError,
-    MalformedFrameError,
-    WireError,
-)
+from fletching.errors import InvalidDataError, LimitExceededError, MalformedFrameError, WireError
 from fletching.ipc.file_writer import Block
 from fletching.ipc.footer import Footer, read_footer
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits

@@ -13,18 +13,8 @@ from fletching.ipc.embedding import Batches, BatchIterator
 from fletching.ipc.encoding import BatchEncoder, encode_batch, encode_schema
 from fletching.ipc.file_writer import Block
 from fletching.ipc.message import END_OF_STREAM
-from fletching.ipc.metadata import (
-    Codec,
-    DictionaryBatchHeader,
-    MessageType,
-    MetadataVersion,
-)
-from fletching.ipc.projection import (
-    ProjectedMessage,
-    Projection,
-    Projector,
-    plan_projection,
-)
+from fletching.ipc.metadata import Codec, DictionaryBatchHeader, MessageType, MetadataVersion
+from fletching.ipc.projection import ProjectedMessage, Projection, Projector, plan_projection
 from fletching.ipc.recovery import Recovery
 from fletching.ipc.reports import (
     BufferReport,

@@ -20,12 +20,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from fletching.errors import (
-    InvalidDataError,
-    LimitExceededError,
-    MalformedFrameError,
-    WireError,
-)
+from fletching.errors import InvalidDataError, LimitExceededError, MalformedFrameError, WireError
 from fletching.ipc.flatbuffer import Table, malformed
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
 from fletching.ipc.message import Message, framed_message, pyarrow_message

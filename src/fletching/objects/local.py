@@ -31,12 +31,7 @@ from typing import Self
 from typing_extensions import Buffer
 
 from fletching import faultpoints
-from fletching.errors import (
-    ObjectExistsError,
-    ObjectNotFoundError,
-    StorageError,
-    UsageError,
-)
+from fletching.errors import ObjectExistsError, ObjectNotFoundError, StorageError, UsageError
 from fletching.objects.folder_syncs import FolderSyncs, sync_folder
 from fletching.objects.local_object import LocalObject
 from fletching.objects.mappings import MappedRanges, Mappings

@@ -42,13 +42,7 @@ from fletching.objects.object_errors import said_by_store, store_is_full
 from fletching.objects.range_fetching import Get, RangePool
 from fletching.objects.remote_object import RemoteObject
 from fletching.objects.s3_uploads import Credentials, S3Uploads, UnfinishedUpload
-from fletching.objects.store import (
-    IDENTITY_KEY,
-    OPERATIONS,
-    ObjectInfo,
-    Observe,
-    checked_key,
-)
+from fletching.objects.store import IDENTITY_KEY, OPERATIONS, ObjectInfo, Observe, checked_key
 
 __all__ = ["RemoteSink", "RemoteStore"]
 

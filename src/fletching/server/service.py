@@ -26,11 +26,7 @@ from fletching.protocol.messages.responses import Response
 from fletching.server.auth.authentication import Authenticator, FailureLimiter
 from fletching.server.auth.key_ring import KeyRing
 from fletching.server.auth.principal import Principal
-from fletching.server.auth.read_tokens import (
-    check_reading,
-    is_table_of,
-    with_read_token,
-)
+from fletching.server.auth.read_tokens import check_reading, is_table_of, with_read_token
 from fletching.server.http.exchange import Exchange
 from fletching.server.metrics import Durations, Metrics
 from fletching.server.monitor import Monitor

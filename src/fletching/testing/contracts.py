@@ -18,11 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fletching.errors import (
-    ObjectExistsError,
-    ObjectNotFoundError,
-    UsageError,
-)
+from fletching.errors import ObjectExistsError, ObjectNotFoundError, UsageError
 from fletching.objects.store import ObjectStore
 from fletching.testing.connector_contract import ConnectorContract
 from fletching.testing.engine_rows import ENGINE_ROWS, TYPE_VALUES, sorted_rows

@@ -44,13 +44,7 @@ from fletching.wire.blob_frame_encoder import (
     Hashes,
     frame_length,
 )
-from fletching.wire.blob_headers import (
-    LAYER,
-    BlobHeader,
-    ChecksumType,
-    checksum_type,
-    json_object,
-)
+from fletching.wire.blob_headers import LAYER, BlobHeader, ChecksumType, checksum_type, json_object
 
 __all__ = [
     "DEFAULT_MAX_DATA_BYTES",

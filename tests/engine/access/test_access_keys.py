@@ -5,15 +5,8 @@ from typing import Any
 import pytest
 
 from fletching.engine.access.access_keys import AccessKeys
-from fletching.engine.access.permissions import (
-    Grant,
-    Permission,
-)
-from fletching.errors import (
-    AlreadyExistsError,
-    NotFoundError,
-    UsageError,
-)
+from fletching.engine.access.permissions import Grant, Permission
+from fletching.errors import AlreadyExistsError, NotFoundError, UsageError
 from fletching.types import TableName
 
 T = TableName("demo", "events")

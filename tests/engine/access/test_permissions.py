@@ -11,9 +11,7 @@ from fletching.engine.access.permissions import (
     Permission,
     needed_permission,
 )
-from fletching.errors import (
-    NoPermissionError,
-)
+from fletching.errors import NoPermissionError
 from fletching.protocol.messages import admin, changes, requests
 from fletching.protocol.messages.requests import Request
 from fletching.types import TableName

@@ -19,12 +19,7 @@ from fletching.client import Table
 from fletching.engine.changes import key_runs
 from fletching.engine.changes.block_search import Sought
 from fletching.engine.changes.key_runs import KeyRun, open_run, run_at, run_indexes
-from fletching.engine.changes.run_encoding import (
-    BLOCK_ENTRIES,
-    RunBuilder,
-    RunLayout,
-    encode_run,
-)
+from fletching.engine.changes.run_encoding import BLOCK_ENTRIES, RunBuilder, RunLayout, encode_run
 from fletching.errors import CorruptObjectError
 
 numbers = st.lists(st.integers(0, 30) | st.integers(0, 2**64 - 1), max_size=60)

@@ -10,12 +10,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pytest
 
-from fletching.engine.query.local_times import (
-    in_local_time,
-    is_plain_time,
-    moved_times,
-    utc_batch,
-)
+from fletching.engine.query.local_times import in_local_time, is_plain_time, moved_times, utc_batch
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.types.arrow_types import arrow_field
 from fletching.protocol.types.odps_types import parse_type

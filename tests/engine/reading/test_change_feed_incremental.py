@@ -13,11 +13,7 @@ import pytest
 import fletching
 from fletching.client import Client, Table
 from fletching.errors import InvalidArgumentError, InvalidParameterError, VersionNotFoundError
-from fletching.protocol.messages.requests import (
-    CreateReadSession,
-    IncrementalOptions,
-    ReadTable,
-)
+from fletching.protocol.messages.requests import CreateReadSession, IncrementalOptions, ReadTable
 from fletching.protocol.messages.responses import ReadSession
 from fletching.types import PartitionSpec
 

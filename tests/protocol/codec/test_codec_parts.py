@@ -8,10 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fletching.errors import (
-    InvalidParameterError,
-    PayloadTooLargeError,
-)
+from fletching.errors import InvalidParameterError, PayloadTooLargeError
 from fletching.protocol.codec.codec_parts import (
     MAX_JSON_BYTES,
     MAX_JSON_DEPTH,

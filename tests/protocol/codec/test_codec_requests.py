@@ -33,12 +33,7 @@ from fletching.types import TableName
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from storage_api_cases import (  # type: ignore[import-not-found]  # beside this file
-    CASES,
-    V2,
-    V3,
-    Case,
-)
+from storage_api_cases import CASES, V2, V3, Case  # type: ignore[import-not-found]  # beside this file
 
 EXACT = [case for case in CASES if case.exact]
 

@@ -19,11 +19,7 @@ from fletching.errors import (
     StorageFullError,
     ThrottledError,
 )
-from fletching.protocol.http.error_codec import (
-    decode_error,
-    encode_error,
-    to_service_error,
-)
+from fletching.protocol.http.error_codec import decode_error, encode_error, to_service_error
 
 
 def tree(root: type[FletchingError]) -> Iterator[type[FletchingError]]:

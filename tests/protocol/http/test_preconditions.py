@@ -7,11 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from fletching.errors import PreconditionFailedError
-from fletching.protocol.http.preconditions import (
-    check_unconditional,
-    is_not_modified,
-    range_holds,
-)
+from fletching.protocol.http.preconditions import check_unconditional, is_not_modified, range_holds
 
 TAG = '"a"'
 

@@ -22,12 +22,7 @@ from fletching.protocol.types.conversion import Relation, convert, relation
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from conversion_model import (  # type: ignore[import-not-found]  # in the folder above
-    FLAT,
-    compare,
-    differences,
-    random_array,
-)
+from conversion_model import FLAT, compare, differences, random_array  # type: ignore[import-not-found]  # in the folder above
 
 GENERATOR = runpy.run_path(
     str(Path(__file__).parents[3] / "docs" / "generate_conversions.py"), run_name="generator"

@@ -15,14 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.folding import folded
 
-from fletching.protocol.types.exact_values import (
-    Family,
-    MisfitError,
-    exact,
-    family,
-    related,
-    ticks,
-)
+from fletching.protocol.types.exact_values import Family, MisfitError, exact, family, related, ticks
 
 NUMBERS = [
     *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),

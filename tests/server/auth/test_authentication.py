@@ -21,11 +21,7 @@ from fletching.errors import (
 )
 from fletching.protocol.http.blob_links import signed_link
 from fletching.protocol.http.signing import sign
-from fletching.server.auth.authentication import (
-    MAX_FAILING_PAIRS,
-    Authenticator,
-    FailureLimiter,
-)
+from fletching.server.auth.authentication import MAX_FAILING_PAIRS, Authenticator, FailureLimiter
 from fletching.server.auth.key_ring import KeyRing
 from fletching.server.auth.principal import Principal
 from fletching.server.http.asgi_bridge import exchange_of

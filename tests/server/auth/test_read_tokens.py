@@ -28,11 +28,7 @@ from fletching.errors import (
 )
 from fletching.protocol.messages import admin, changes, requests
 from fletching.protocol.messages.requests import Request
-from fletching.server.auth.read_tokens import (
-    RENEWABLE_SECONDS,
-    check_reading,
-    is_table_of,
-)
+from fletching.server.auth.read_tokens import RENEWABLE_SECONDS, check_reading, is_table_of
 from fletching.server.server import Server
 from fletching.types import TableName
 

@@ -20,12 +20,7 @@ from fletching.catalog import access_rows as catalog
 from fletching.catalog.access_rows import GrantRow, KeyRow
 from fletching.catalog.database import Database
 from fletching.engine.access.bearer_tokens import BearerTokens
-from fletching.engine.access.permissions import (
-    AccessKey,
-    AccessSnapshot,
-    Grant,
-    Permission,
-)
+from fletching.engine.access.permissions import AccessKey, AccessSnapshot, Grant, Permission
 from fletching.engine.context import Clock
 from fletching.engine.identity import check_key
 from fletching.errors import CorruptObjectError, UsageError

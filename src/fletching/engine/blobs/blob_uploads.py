@@ -25,11 +25,7 @@ from fletching.engine.tables.table_description import table_schema_of
 from fletching.engine.writing.body_upload import BodyUpload
 from fletching.engine.writing.states import SessionEvent
 from fletching.engine.writing.write_targets import WriteTarget, find_target, keep_alive
-from fletching.errors import (
-    InvalidArgumentError,
-    PayloadTooLargeError,
-    UsageError,
-)
+from fletching.errors import InvalidArgumentError, PayloadTooLargeError, UsageError
 from fletching.hashing import RunningMd5
 from fletching.objects.store import ObjectSink
 from fletching.protocol.http.layers import blob_write_decoder

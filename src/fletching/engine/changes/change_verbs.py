@@ -23,13 +23,7 @@ from fletching.engine.changes.change_conditions import check_unchanged, report_o
 from fletching.engine.changes.computed_changes import ComputedChanges
 from fletching.engine.changes.key_values import check_key_type
 from fletching.engine.changes.keyed_merge import KeyedMerge
-from fletching.engine.changes.made_changes import (
-    Intent,
-    check_key,
-    intent_of,
-    remember,
-    replayed,
-)
+from fletching.engine.changes.made_changes import Intent, check_key, intent_of, remember, replayed
 from fletching.engine.changes.pinned_table import PinnedTable
 from fletching.engine.changes.row_merge import RowMerge, replace_draft
 from fletching.engine.changes.row_update import RowUpdate

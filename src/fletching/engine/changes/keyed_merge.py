@@ -32,12 +32,7 @@ from fletching.engine.changes.key_lookup import Located, Wanted, located
 from fletching.engine.changes.key_runs import Entries, KeyRun, RunIndexes, open_run
 from fletching.engine.changes.key_values import key_numbers, last_indices, same_keys
 from fletching.engine.context import EngineContext
-from fletching.errors import (
-    ConflictError,
-    CorruptObjectError,
-    NoSuchTableError,
-    RowsChangedError,
-)
+from fletching.errors import ConflictError, CorruptObjectError, NoSuchTableError, RowsChangedError
 
 __all__ = ["KeyedMerge", "staged_rows"]
 

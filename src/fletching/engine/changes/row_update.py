@@ -19,10 +19,7 @@ from fletching.engine.changes.rows_meanwhile import RowsMeanwhile
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import canonical_value
 from fletching.engine.tables.table_description import table_schema_of
-from fletching.errors import (
-    ConflictError,
-    InvalidArgumentError,
-)
+from fletching.errors import ConflictError, InvalidArgumentError
 from fletching.ipc.batch_sizes import bytes_of
 from fletching.protocol.types.blob_type import contains_blob
 from fletching.protocol.types.row_selection import take_rows

@@ -22,9 +22,7 @@ from fletching.engine.reading.read_plan import Computed, Literal, Piece, ReadPla
 from fletching.errors import ConflictError, InvalidArgumentError, NotFoundError
 from fletching.ipc.encoding import encode_batch, encode_schema
 from fletching.ipc.message import END_OF_STREAM
-from fletching.protocol.messages.requests import (
-    ReadInstance,
-)
+from fletching.protocol.messages.requests import ReadInstance
 from fletching.protocol.messages.responses import InstanceReadSession, TableSchema
 from fletching.protocol.types.table_schema import table_schema
 

@@ -30,12 +30,7 @@ from fletching.catalog.instance_rows import (
     forget_instances,
 )
 from fletching.engine.context import EngineContext
-from fletching.engine.query.instance_results import (
-    MAX_CSV_ROWS,
-    Results,
-    Selection,
-    selection_of,
-)
+from fletching.engine.query.instance_results import MAX_CSV_ROWS, Results, Selection, selection_of
 from fletching.engine.query.kept_work import KeptStatements
 from fletching.engine.query.outcomes import Outcomes
 from fletching.engine.query.printing import bounded_text, failure_text

@@ -7,10 +7,7 @@ from fletching.engine.query.looking import all_partitions
 from fletching.engine.query.row_statements import change, made_before
 from fletching.engine.query.script_run import Outcome, ScriptRun
 from fletching.errors import InvalidArgumentError, NoSuchPartitionError
-from fletching.protocol.messages.admin import (
-    CreatePartition,
-    DropPartition,
-)
+from fletching.protocol.messages.admin import CreatePartition, DropPartition
 from fletching.sql.parsing.dialect import equal, exp
 from fletching.sql.queries.query_sources import located
 from fletching.sql.statements.statement_kinds import (

@@ -42,10 +42,7 @@ from fletching.errors import (
     RowsChangedError,
     VersionNotFoundError,
 )
-from fletching.protocol.messages.admin import (
-    DescribeTable,
-    TableInfo,
-)
+from fletching.protocol.messages.admin import DescribeTable, TableInfo
 from fletching.protocol.messages.requests import CreateReadSession, Request
 from fletching.sql.functions.time_zones import to_local
 from fletching.sql.parsing.dialect import exp, parse_one

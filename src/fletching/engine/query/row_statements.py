@@ -11,24 +11,12 @@ import pyarrow as pa
 
 from fletching.engine.changes.made_changes import Intent
 from fletching.engine.query.assignment import assigned
-from fletching.engine.query.query_runner import (
-    VIEW_TEXT,
-    ChangedTable,
-)
+from fletching.engine.query.query_runner import VIEW_TEXT, ChangedTable
 from fletching.engine.query.result_types import casts_of
 from fletching.engine.query.row_writing import StagedRows, cast_to, stage_rows
 from fletching.engine.query.script_run import Outcome, ScriptRun, changed_rows
-from fletching.errors import (
-    ConflictError,
-    FletchingError,
-    InvalidArgumentError,
-)
-from fletching.protocol.messages.changes import (
-    ChangeRequest,
-    DeleteRows,
-    MergeRows,
-    UpdateRows,
-)
+from fletching.errors import ConflictError, FletchingError, InvalidArgumentError
+from fletching.protocol.messages.changes import ChangeRequest, DeleteRows, MergeRows, UpdateRows
 from fletching.protocol.messages.requests import CreateWriteSession
 from fletching.protocol.messages.responses import Changed
 from fletching.protocol.types.arrow_types import arrow_field
@@ -44,10 +32,7 @@ from fletching.sql.parsing.near_names import did_you_mean
 from fletching.sql.predicates.predicate_compiler import compile_condition
 from fletching.sql.queries.query_sources import located
 from fletching.sql.queries.row_changes import CONTROLS, ROW, SEGMENT, row_changes_of
-from fletching.sql.statements.statement_kinds import (
-    ComputedChange,
-    Target,
-)
+from fletching.sql.statements.statement_kinds import ComputedChange, Target
 from fletching.sql.statements.table_definitions import DEFAULT_KEY
 from fletching.types import PartitionSpec, TableName
 

@@ -47,9 +47,7 @@ from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Changed
 from fletching.sql.functions.time_zones import time_zone_of
 from fletching.sql.parsing.dialect import exp
-from fletching.sql.statements.statement_kinds import (
-    Namespace,
-)
+from fletching.sql.statements.statement_kinds import Namespace
 from fletching.types import TableName
 
 if TYPE_CHECKING:

@@ -7,12 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from fletching.errors import InvalidArgumentError, NoSuchProjectError, NoSuchTableError
-from fletching.protocol.messages.admin import (
-    DescribeTable,
-    ListPartitions,
-    PartitionInfo,
-    pages,
-)
+from fletching.protocol.messages.admin import DescribeTable, ListPartitions, PartitionInfo, pages
 from fletching.protocol.messages.requests import Reply_co, Request
 from fletching.sql.functions.function_lookup import FOLDED
 from fletching.sql.parsing.dialect import exp

@@ -16,10 +16,7 @@ from fletching.engine.query.partition_statements import (
     merge_partitions,
     rename_partition,
 )
-from fletching.engine.query.query_runner import (
-    Authorize,
-    QueryRunner,
-)
+from fletching.engine.query.query_runner import Authorize, QueryRunner
 from fletching.engine.query.row_statements import change, insert, with_key
 from fletching.engine.query.row_writing import Writes
 from fletching.engine.query.script_run import (
@@ -45,11 +42,7 @@ from fletching.errors import (
     NoSuchTableError,
     NotFoundError,
 )
-from fletching.protocol.messages.admin import (
-    DescribeTable,
-    DropPartition,
-    TablePage,
-)
+from fletching.protocol.messages.admin import DescribeTable, DropPartition, TablePage
 from fletching.sql.functions.time_zones import TIME_ZONE, checked_time_zone, time_zone_of
 from fletching.sql.parsing.dialect import exp
 from fletching.sql.parsing.statement_locations import StatementLocation

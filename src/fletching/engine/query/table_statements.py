@@ -10,12 +10,7 @@ import pyarrow as pa
 
 from fletching.engine.query.assignment import assigned
 from fletching.engine.query.printing import VIEW_MATERIALIZED
-from fletching.engine.query.query_runner import (
-    VIEW_NAMESPACE,
-    VIEW_SCHEMAS,
-    VIEW_TEXT,
-    Query,
-)
+from fletching.engine.query.query_runner import VIEW_NAMESPACE, VIEW_SCHEMAS, VIEW_TEXT, Query
 from fletching.engine.query.result_types import casts_of
 from fletching.engine.query.row_statements import insert, made_before
 from fletching.engine.query.row_writing import cast_to, filled_table, stage_rows
@@ -27,12 +22,7 @@ from fletching.errors import (
     NoSuchTableError,
 )
 from fletching.ipc.encoding import encode_schema
-from fletching.protocol.messages.admin import (
-    AddColumns,
-    CreateTable,
-    DropTable,
-    TableInfo,
-)
+from fletching.protocol.messages.admin import AddColumns, CreateTable, DropTable, TableInfo
 from fletching.protocol.types.arrow_types import arrow_field, odps_type_of_field
 from fletching.protocol.types.odps_types import parse_type
 from fletching.sql.parsing.dialect import equal, exp

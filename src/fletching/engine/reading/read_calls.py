@@ -45,14 +45,9 @@ from fletching.engine.reading.scan_schema import ScanSchema
 from fletching.engine.reading.segment_sharing import SharedSegments, share_rows
 from fletching.engine.reading.session_description import session_details
 from fletching.engine.reading.snapshot import Snapshot
-from fletching.engine.reading.splits import (
-    Splits,
-)
+from fletching.engine.reading.splits import Splits
 from fletching.engine.tables.schema_checks import check_no_view
-from fletching.errors import (
-    CorruptObjectError,
-    InvalidArgumentError,
-)
+from fletching.errors import CorruptObjectError, InvalidArgumentError
 from fletching.objects.store import ObjectStore
 from fletching.protocol.messages.manifest import SourceKind
 from fletching.protocol.messages.requests import (

@@ -17,11 +17,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from fletching.catalog.database import Database
-from fletching.catalog.partition_rows import (
-    PartitionRow,
-    find_partitions,
-    list_partitions,
-)
+from fletching.catalog.partition_rows import PartitionRow, find_partitions, list_partitions
 from fletching.catalog.read_session_rows import (
     ReadSessionRow,
     extend_read_session,
@@ -64,10 +60,7 @@ from fletching.errors import (
     ServiceUnavailableError,
     StorageFullError,
 )
-from fletching.protocol.messages.requests import (
-    CreateReadSession,
-    GetReadSession,
-)
+from fletching.protocol.messages.requests import CreateReadSession, GetReadSession
 from fletching.protocol.messages.responses import ReadSession
 from fletching.protocol.messages.vocabulary import SplitMode
 from fletching.types import TableName

@@ -25,12 +25,7 @@ from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import partition_fields
 from fletching.engine.tables.schema_checks import read_arrow_schema
 from fletching.engine.writing.body_checksum import BodyChecksum, BodyChecksums
-from fletching.engine.writing.keyed_rows import (
-    OPERATION,
-    KeyedRows,
-    deletes_of,
-    staged_rows_of,
-)
+from fletching.engine.writing.keyed_rows import OPERATION, KeyedRows, deletes_of, staged_rows_of
 from fletching.engine.writing.matching import (
     InOrder,
     Match,

@@ -13,11 +13,7 @@ import enum
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from fletching.errors import (
-    InvalidArgumentError,
-    InvalidParameterError,
-    UsageError,
-)
+from fletching.errors import InvalidArgumentError, InvalidParameterError, UsageError
 from fletching.protocol.http import headers as header_names
 from fletching.protocol.http.numbers import parse_integer
 from fletching.protocol.messages.manifest import SourceKind

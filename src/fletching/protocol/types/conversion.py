@@ -33,14 +33,7 @@ import pyarrow.compute as pc
 from fletching.errors import UsageError
 from fletching.ipc.constant_arrays import null_array
 from fletching.ipc.relabelling import relabelled
-from fletching.protocol.types.exact_values import (
-    Family,
-    MisfitError,
-    exact,
-    family,
-    related,
-    ticks,
-)
+from fletching.protocol.types.exact_values import Family, MisfitError, exact, family, related, ticks
 from fletching.protocol.types.row_selection import plain_values
 
 __all__ = [

@@ -13,12 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from fletching.errors import FletchingError
-from fletching.protocol.codec import (
-    STREAMING_BODIES,
-    decode_request,
-    encode_response,
-    parse_action,
-)
+from fletching.protocol.codec import STREAMING_BODIES, decode_request, encode_response, parse_action
 from fletching.protocol.http.body_codings import (
     TableBodyCoding,
     reply_body_coding,

@@ -13,12 +13,7 @@ from pathlib import Path
 
 from fletching.engine.access.access_keys import AccessKeys
 from fletching.engine.access.bearer_tokens import BearerClaim
-from fletching.engine.access.permissions import (
-    AccessKey,
-    AccessSnapshot,
-    Grant,
-    Permission,
-)
+from fletching.engine.access.permissions import AccessKey, AccessSnapshot, Grant, Permission
 from fletching.errors import StorageError, UsageError
 from fletching.protocol.messages.requests import Request
 from fletching.types import TableName

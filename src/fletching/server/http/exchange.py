@@ -9,11 +9,7 @@ from urllib.parse import parse_qsl
 
 from typing_extensions import Buffer
 
-from fletching.errors import (
-    ConnectionBrokenError,
-    InvalidParameterError,
-    PayloadTooLargeError,
-)
+from fletching.errors import ConnectionBrokenError, InvalidParameterError, PayloadTooLargeError
 from fletching.protocol.http.headers import REQUEST_ID
 from fletching.server.auth.principal import Principal
 from fletching.server.http.incoming_body import BodySink, RequestBody

@@ -9,11 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from fletching.engine.query.instances import (
-    SESSION,
-    InstanceFilter,
-    InstanceRow,
-)
+from fletching.engine.query.instances import SESSION, InstanceFilter, InstanceRow
 from fletching.errors import ConflictError, InvalidParameterError
 from fletching.protocol.http.numbers import parse_seconds
 from fletching.protocol.messages.admin import TablePage, new_instance_id

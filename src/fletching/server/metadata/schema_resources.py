@@ -5,12 +5,7 @@ from __future__ import annotations
 from email.utils import formatdate
 
 from fletching.errors import InvalidParameterError, NotFoundError
-from fletching.protocol.messages.admin import (
-    CreateSchema,
-    DropSchema,
-    ListSchemas,
-    SchemaInfo,
-)
+from fletching.protocol.messages.admin import CreateSchema, DropSchema, ListSchemas, SchemaInfo
 from fletching.server.metadata.documents import element, parse_root
 from fletching.server.metadata.scope import Scope
 

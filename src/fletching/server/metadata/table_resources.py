@@ -10,11 +10,7 @@ import pyarrow as pa
 from fletching.engine.query.value_text import csv_cells
 from fletching.errors import InvalidArgumentError, NoSuchPartitionError
 from fletching.protocol.http.numbers import parse_count
-from fletching.protocol.messages.admin import (
-    DescribeTable,
-    ListPartitions,
-    ListTables,
-)
+from fletching.protocol.messages.admin import DescribeTable, ListPartitions, ListTables
 from fletching.protocol.messages.requests import PreviewTable
 from fletching.server.metadata.documents import (
     partition_document,

@@ -8,9 +8,7 @@ from collections.abc import Mapping
 
 from fletching.errors import InvalidArgumentError, NoSuchPartitionError, UsageError
 from fletching.protocol.http.numbers import parse_count
-from fletching.protocol.messages.admin import (
-    ListPartitions,
-)
+from fletching.protocol.messages.admin import ListPartitions
 from fletching.protocol.messages.requests import Reply_co, Request
 from fletching.protocol.messages.responses import Column, TableSchema
 from fletching.server.http.exchange import Exchange

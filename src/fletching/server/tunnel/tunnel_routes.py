@@ -34,13 +34,7 @@ from urllib.parse import unquote
 from fletching.errors import MethodNotAllowedError
 from fletching.server.http.exchange import Exchange
 from fletching.server.service import Service
-from fletching.server.tunnel import (
-    downloads,
-    instance_downloads,
-    stream_uploads,
-    uploads,
-    upserts,
-)
+from fletching.server.tunnel import downloads, instance_downloads, stream_uploads, uploads, upserts
 from fletching.server.tunnel.instance_downloads import InstanceTunnelRequest
 from fletching.server.tunnel.tunnel_request import TunnelRequest
 from fletching.types import DEFAULT_SCHEMA, TableName

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from fletching.errors import ConflictError, InvalidArgumentError
 from fletching.protocol.messages.admin import DescribeTable
-from fletching.protocol.messages.requests import (
-    CloseWriteStream,
-    CommitWriteSession,
-)
+from fletching.protocol.messages.requests import CloseWriteStream, CommitWriteSession
 from fletching.protocol.messages.responses import WriteSession
 from fletching.protocol.messages.vocabulary import SessionStatus, WriteMode
 from fletching.server.tunnel.slots import SLOT, open_slot, receive_records

@@ -12,13 +12,7 @@ import pyarrow.compute as pc
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.parsing.dialect import exp
-from fletching.sql.predicates.bounds import (
-    Bounds,
-    Physical,
-    has_values,
-    may_compare,
-    may_equal_one,
-)
+from fletching.sql.predicates.bounds import Bounds, Physical, has_values, may_compare, may_equal_one
 from fletching.sql.predicates.conditions import FALSE, TRUE, Condition, Leaf, always, joined, never
 from fletching.sql.predicates.literal_nodes import literal_of, shown, unwrapped
 from fletching.sql.predicates.literals import (

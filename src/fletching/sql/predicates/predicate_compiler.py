@@ -56,9 +56,7 @@ from fletching.sql.predicates.literal_nodes import (
     shown,
     unwrapped,
 )
-from fletching.sql.predicates.literals import (
-    EqualRange,
-)
+from fletching.sql.predicates.literals import EqualRange
 from fletching.sql.predicates.operands import Operand, compared, operand_of
 
 __all__ = ["Bounds", "ColumnBounds", "Predicate", "compile_condition", "compile_predicate"]

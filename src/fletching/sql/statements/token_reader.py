@@ -11,9 +11,7 @@ from fletching.protocol.types.arrow_types import arrow_field
 from fletching.protocol.types.odps_types import OdpsType, TypeScanner
 from fletching.sql.parsing.dialect import MAX_SQL_TEXT, Parsed
 from fletching.sql.parsing.near_names import did_you_mean
-from fletching.sql.statements.statement_kinds import (
-    Namespace,
-)
+from fletching.sql.statements.statement_kinds import Namespace
 from fletching.types import PartitionSpec, TableName
 
 if TYPE_CHECKING:

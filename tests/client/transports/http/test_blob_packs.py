@@ -20,11 +20,7 @@ from fletching.client.blobs import open_pack
 from fletching.client.blobs.blob_access import get_contents
 from fletching.client.blobs.blob_transfers import BlobInfo
 from fletching.client.transports.http import http_blobs, passed_files
-from fletching.client.transports.http.blob_packs import (
-    OpenPacks,
-    PackedBlobEvents,
-    PackedBlobRange,
-)
+from fletching.client.transports.http.blob_packs import OpenPacks, PackedBlobEvents, PackedBlobRange
 from fletching.engine.access.permissions import Grant, Permission
 from fletching.errors import (
     ChecksumMismatchError,

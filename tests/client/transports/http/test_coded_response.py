@@ -7,11 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fletching.client.transports.http.coded_response import (
-    RECEIVE_BYTES,
-    CodedReply,
-    uncoded,
-)
+from fletching.client.transports.http.coded_response import RECEIVE_BYTES, CodedReply, uncoded
 from fletching.errors import ConnectionBrokenError, WireError
 from fletching.protocol.http.body_codings import StreamCoding
 from fletching.protocol.http.layers import table_body_encoder

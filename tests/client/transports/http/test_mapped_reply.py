@@ -16,11 +16,7 @@ import pytest
 from fletching import ipc
 from fletching.client.cancellation import Cancellation
 from fletching.client.transports.http import passed_files
-from fletching.client.transports.http.mapped_reply import (
-    MappedReply,
-    MappedSegment,
-    MappedSegments,
-)
+from fletching.client.transports.http.mapped_reply import MappedReply, MappedSegment, MappedSegments
 from fletching.errors import (
     CorruptObjectError,
     OperationCancelledError,

@@ -24,21 +24,12 @@ from fletching.client.transports.http.request_body import (
     arrow_body,
     coded_body,
 )
-from fletching.client.transports.http.round_trips import (
-    BUSY_SECONDS,
-    connections_for,
-)
-from fletching.client.transports.http.service_exchanges import (
-    REPLY_BYTES,
-    endpoint_of,
-)
+from fletching.client.transports.http.round_trips import BUSY_SECONDS, connections_for
+from fletching.client.transports.http.service_exchanges import REPLY_BYTES, endpoint_of
 from fletching.client.transports.transport import BatchSource, ReadRequest
 from fletching.protocol.http import headers as header_names
 from fletching.protocol.http.body_codings import StreamCoding, offers_lz4_stream
-from fletching.protocol.messages.manifest import (
-    Manifest,
-    SourceKind,
-)
+from fletching.protocol.messages.manifest import Manifest, SourceKind
 from fletching.protocol.messages.mapped_rows import decode_mapped_rows
 from fletching.protocol.messages.requests import (
     AppendRows,
