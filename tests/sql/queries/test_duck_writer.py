@@ -55,6 +55,9 @@ def test_no_form_of_ours_is_taken_from_us() -> None:
         ("cast(1 as array<int>)", "no conversion from INT to ARRAY<INT>"),
         ("cast(1 as decimal(39,1))", "more than 38 digits"),
         ("cast(array(1) as array<decimal(39,1)>)", "more than 38 digits"),
+        ("cast(id as varchar)", r"as in VARCHAR\(10\); text of any length is STRING"),
+        ("try_cast(s as char)", "CHAR has a length from 1 to 255"),
+        ("cast(tags as array<varchar>)", "VARCHAR has a length from 1 to 65535"),
         ("cast('a' as varchar(0))", "VARCHAR has a length from 1 to 65535"),
         ("cast(array('a') as array<varchar(65536)>)", "VARCHAR has a length from 1 to 65535"),
         (

@@ -170,8 +170,11 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
                     " point than digits"
                 )
             longest = _LONGEST.get(part.name)
-            if longest is not None and not 0 <= part.precision <= longest:
-                raise InvalidArgumentError(f"{part.name} has a length from 1 to {longest}")
+            if longest is not None and not 1 <= part.precision <= longest:
+                raise InvalidArgumentError(
+                    f"{part.name} has a length from 1 to {longest}, as in {part.name}(10);"
+                    " text of any length is STRING"
+                )
         if not wanted.duck():
             raise InvalidArgumentError(f"there is no conversion to the type {data_type.sql()[:60]}")
         return wanted
