@@ -18,6 +18,7 @@ from fletching.engine.tables.statistics import (
     few_values,
     read_statistics,
 )
+from fletching.engine.tables.zone_bounds import read_zones
 
 LONG = "x" * 200
 
@@ -143,6 +144,63 @@ def test_merging_keeps_that_some_value_is_not_a_number(turned: bool) -> None:
     for data in records[::-1] if turned else records:
         merged.merge(data)
     assert bounds_of(merged)["f"] == ColumnStatistics(1.0, 1.0, False, True, True)
+
+
+KINDS: list[tuple[Any, list[list[Any]]]] = [
+    (pa.int64(), [[3, 1], [], [7], [None, 2], [None]]),
+    (pa.float64(), [[0.5], [math.nan, 2.0], [-math.inf, 3.0], [None, 1.0], [math.inf, 4.0]]),
+    (pa.bool_(), [[True], [False, True], [None]]),
+    (pa.string(), [["a"], ["b", "c"], [None]]),
+    (pa.string(), [[LONG], ["b" + LONG, "a" + LONG], [None, LONG]]),
+    (pa.large_string(), [["b" * 50 * MAX_TEXT, ""], ["c" * MAX_TEXT] * 3]),
+    (pa.uint64(), [[2**64 - 1], [1]]),
+    (pa.timestamp("us"), [[1], [5], [3]]),
+    (pa.struct([("x", pa.int8())]), [[{"x": 1}], [{"x": 5}, None], [{"x": 3}]]),
+]
+
+
+@pytest.mark.parametrize(("data_type", "values"), KINDS, ids=lambda kind: str(kind)[:20])
+def test_zones_that_are_taken_over_say_what_their_batches_say(
+    data_type: Any, values: list[list[Any]]
+) -> None:
+    schema = pa.schema([("a", pa.int64()), ("c", data_type)])
+    batches = [[pa.array([n] * len(v)), pa.array(v, data_type)] for n, v in enumerate(values)]
+    source = StatisticsBuilder(schema)
+    for batch in batches:
+        source.add(batch)
+    zones = read_zones(source.encode_zones())
+    for first in range(len(batches)):
+        for end in range(first + 1, len(batches) + 1):
+            builders = [StatisticsBuilder(schema) for _ in range(2)]
+            for builder in builders:
+                builder.add(batches[0])
+            for batch in batches[first:end]:
+                builders[0].add(batch)
+            builders[1].add_zones(zones, first, end, lambda: iter(batches[first:end]))  # noqa: B023
+            assert builders[1].encode() == builders[0].encode()
+            assert builders[1].encode_zones() == builders[0].encode_zones()
+    merged = StatisticsBuilder(schema)
+    merged.merge(source.encode())
+    merged.merge_zones(zones, source.encode(), len(batches))
+    if zones is not None and zones.entries(column_key(["c"]), 0, len(batches)) is not None:
+        assert merged.encode_zones() == source.encode_zones()
+
+
+def test_batches_are_not_looked_at_where_zones_say_enough() -> None:
+    schema = pa.schema([("a", pa.int64()), ("f", pa.float64())])
+    source = StatisticsBuilder(schema)
+    for number in range(4):
+        source.add([pa.array([number, -number]), pa.array([0.5 * number] * 2)])
+
+    def refuse() -> Any:
+        raise AssertionError
+
+    builder = StatisticsBuilder(schema)
+    builder.add_zones(read_zones(source.encode_zones()), 1, 3, refuse)
+    assert bounds_of(builder) == {
+        "a": ColumnStatistics(-2, 2, False, True),
+        "f": ColumnStatistics(0.5, 1.0, False, True),
+    }
 
 
 def test_fields_of_structs_are_recorded_at_every_depth() -> None:

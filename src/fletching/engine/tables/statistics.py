@@ -17,14 +17,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fletching.engine.cache import remembered
-from fletching.engine.tables.zone_bounds import ZONE_ROWS, ZoneBounds, ZoneColumns, zones_of
+from fletching.engine.tables.zone_bounds import ZONE_ROWS, ZoneBounds, ZoneColumns
 from fletching.sql.predicates.bounds import ColumnBounds, Physical
 
 __all__ = [
@@ -121,8 +122,12 @@ def physical_value(scalar: pa.Scalar) -> Physical | None:
     return value
 
 
-def _recorded(schema: pa.Schema) -> Iterator[tuple[tuple[int, ...], str]]:
-    """The columns and nested fields that are recorded: their indices, level by level, and keys."""
+_Path: TypeAlias = tuple[tuple[int, ...], str, pa.DataType]
+"""Of a column or nested field: its indices, level by level, its key and its type."""
+
+
+def _recorded(schema: pa.Schema) -> Iterator[_Path]:
+    """The columns and nested fields that are recorded."""
     # One at a time, since of a wide table most are not asked for.
     level: Iterable[tuple[tuple[int, ...], tuple[str, ...], pa.DataType]] = (
         ((index,), (field.name,), field.type) for index, field in enumerate(schema)
@@ -136,7 +141,7 @@ def _recorded(schema: pa.Schema) -> Iterator[tuple[tuple[int, ...], str]]:
                     for index, field in enumerate(data_type)
                 ]
             elif _is_recorded(data_type) and not any(_SEPARATOR in name for name in path):
-                yield indices, column_key(path)
+                yield indices, column_key(path), data_type
         level = inner
 
 
@@ -150,7 +155,7 @@ class StatisticsBuilder:
             schema: the segment's columns.
         """
         self._columns = list(itertools.islice(_recorded(schema), MAX_COLUMNS))
-        self._entries = {name: _Entry() for _, name in self._columns}
+        self._entries = {name: _Entry() for _, name, _ in self._columns}
         self._zones = ZoneColumns(self._entries)
 
     def add(self, columns: Sequence[pa.Array]) -> None:
@@ -159,7 +164,11 @@ class StatisticsBuilder:
         Args:
             columns: the batch's arrays, in the order of the schema.
         """
-        for (index, *fields), name in self._columns:
+        self._look(columns, self._columns)
+        self._zones.keep_bounded()
+
+    def _look(self, columns: Sequence[pa.Array], wanted: Iterable[_Path]) -> None:
+        for (index, *fields), name, _ in wanted:
             column = columns[index]
             entry = self._entries[name]
             for field in fields:
@@ -169,12 +178,51 @@ class StatisticsBuilder:
             for start in range(0, max(len(column), 1), ZONE_ROWS):
                 part = column if len(column) <= ZONE_ROWS else column.slice(start, ZONE_ROWS)
                 zones.add(_of_zone(part, entry))
+
+    def add_zones(
+        self,
+        zones: ZoneBounds | None,
+        first: int,
+        end: int,
+        batches: Callable[[], Iterable[Sequence[pa.Array]]],
+    ) -> None:
+        """Takes batches into account that have all rows of some zones of another segment.
+
+        Args:
+            zones: what is kept of the segment's zones.
+            first: the first of these.
+            end: where they end.
+            batches: gives the batches' arrays; they are looked at for columns of which too little is kept.
+        """
+        wanted = []
+        for each in self._columns:
+            _, name, data_type = each
+            entries = None if zones is None else zones.entries(name, first, end)
+            bounds = None if zones is None else zones.column(name, first, end)
+            # Of nulls it is not kept how many there are, and of a boolean only its number.
+            if (
+                entries is None
+                or bounds is None
+                or bounds.nulls
+                or bounds.lower is None
+                or bounds.upper is None
+                or pa.types.is_boolean(data_type)
+            ):
+                wanted.append(each)
+                continue
+            entry = self._entries[name]
+            entry.unordered |= bounds.unordered
+            entry.widen(bounds.lower, bounds.upper)
+            self._zones.columns[name].extend(entries)
+        if wanted:
+            for columns in batches():
+                self._look(columns, wanted)
         self._zones.keep_bounded()
 
     def merge(self, data: bytes | None) -> None:
         """Takes another segment of the same schema into account."""
         known = read_statistics(data)
-        for _, name in self._columns:
+        for _, name, _ in self._columns:
             entry, other = self._entries[name], known.get(name)
             if other is None:
                 entry.known = False
@@ -195,28 +243,25 @@ class StatisticsBuilder:
             else:
                 entry.widen(other.lower, other.upper)
 
-    def add_known(
-        self, zones: ZoneBounds | None, data: bytes | None, first: int, end: int, rows: int
-    ) -> None:
-        """Takes the zones of a batch into account whose rows are all from a segment's zones.
-
-        The segment itself is taken into account by `merge`.
+    def merge_zones(self, zones: ZoneBounds | None, data: bytes | None, count: int) -> None:
+        """Takes the zones of another segment into account; the segment itself is by `merge`.
 
         Args:
-            zones: what is kept of the segment's zones.
+            zones: what is kept of them.
             data: the segment's statistics, which hold where that is nothing.
-            first: the first of its zones that the batch's rows are from.
-            end: where those zones end.
-            rows: of the batch.
+            count: how many there are.
         """
         known = read_statistics(data)
         for name, column in self._zones.columns.items():
-            bounds = None if zones is None else zones.column(name, first, end)
-            if bounds is None:
-                whole = known.get(name)
-                bounds = ColumnBounds(unordered=True) if whole is None else whole.bounds()
-            for _ in range(zones_of(rows)):
-                column.add(bounds)
+            entries = None if zones is None else zones.entries(name, 0, count)
+            if entries is not None:
+                column.extend(entries)
+                continue
+            whole = known.get(name)
+            of_all = ColumnBounds(unordered=True) if whole is None else whole.bounds()
+            for zone in range(count):
+                bounds = None if zones is None else zones.column(name, zone, zone + 1)
+                column.add(bounds or of_all)
         self._zones.keep_bounded()
 
     def encode_zones(self) -> bytes | None:

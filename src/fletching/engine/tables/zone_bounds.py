@@ -15,7 +15,7 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -67,6 +67,14 @@ class _Column(msgspec.Struct, array_like=True):
 _TEXT: Final = "text"
 
 
+class Entries(NamedTuple):
+    """What is known of a column in neighbouring zones, an entry for each."""
+
+    flags: list[int]
+    lower: list[Physical | None]
+    upper: list[Physical | None]
+
+
 class ZoneColumn:
     """Collects the bounds of one column."""
 
@@ -89,6 +97,16 @@ class ZoneColumn:
         else:
             self._filled = 1
         self._append(known)
+
+    def extend(self, entries: Entries) -> None:
+        """Takes zones of another segment, one for each of its entries."""
+        if self._zones > 1:
+            for each in map(_bounds, *entries):
+                self.add(each)
+            return
+        self.flags += entries.flags
+        self.lower += entries.lower
+        self.upper += entries.upper
 
     def _append(self, known: ColumnBounds) -> None:
         # The bits of `Known`, as numbers: this is done for each column of each batch.
@@ -196,10 +214,11 @@ class _Values:
         self.lower: list[Physical | None] = [None] * len(self.flags)
         self.upper = self.lower
         lower, upper = stored.lower, stored.upper
+        everywhere = bool(((self.bits & _EVERYWHERE) == _EVERYWHERE).all())
         if isinstance(lower, bytes) and isinstance(upper, bytes) and stored.form in {"<i8", "<f8"}:
             arrays = np.frombuffer(lower, stored.form), np.frombuffer(upper, stored.form)
             self.lower, self.upper = arrays[0].tolist(), arrays[1].tolist()
-            if bool(((self.bits & _EVERYWHERE) == _EVERYWHERE).all()):
+            if everywhere:
                 self.arrays = arrays
         elif isinstance(lower, list) and isinstance(upper, list) and stored.form == _TEXT:
             self.lower, self.upper = [*lower], [*upper]
@@ -207,6 +226,14 @@ class _Values:
             raise ValueError(f"bounds of form {stored.form!r} are not known")
         if not len(self.lower) == len(self.upper) == len(self.flags):
             raise ValueError("bounds are missing")
+        if not everywhere:
+            self.lower = self._known(self.lower, Known.LOWER)
+            self.upper = self._known(self.upper, Known.UPPER)
+
+    def _known(self, side: list[Physical | None], bit: Known) -> list[Physical | None]:
+        return [
+            value if flags & bit else None for value, flags in zip(side, self.flags, strict=True)
+        ]
 
     def within(self, first: int, end: int) -> ColumnBounds:
         """What is known of the values of some entries together."""
@@ -268,6 +295,19 @@ class ZoneBounds:
 
     def column(self, key: str, first: int, end: int) -> ColumnBounds | None:
         """What is known of a column in the zones from ``first`` to ``end``; None for nothing."""
+        known = self._values(key)
+        first, end = first // self.zones, -(-end // self.zones)
+        return None if known is None or end > len(known.flags) else known.within(first, end)
+
+    def entries(self, key: str, first: int, end: int) -> Entries | None:
+        """The same zone by zone; None also where several zones share what is known."""
+        known = self._values(key) if self.zones == 1 else None
+        if known is None or end > len(known.flags):
+            return None
+        zones = slice(first, end)
+        return Entries(known.flags[zones], known.lower[zones], known.upper[zones])
+
+    def _values(self, key: str) -> _Values | None:
         if key not in self._columns:
             values = None
             raw = self._raw.get(key)
@@ -277,11 +317,7 @@ class ZoneBounds:
                 except (msgspec.DecodeError, ValueError, TypeError):
                     values = None  # a newer release's
             self._columns[key] = values
-        known = self._columns[key]
-        first, end = first // self.zones, -(-end // self.zones)
-        if known is None or end > len(known.flags):
-            return None
-        return known.within(first, end)
+        return self._columns[key]
 
 
 def read_zones(data: bytes | None) -> ZoneBounds | None:

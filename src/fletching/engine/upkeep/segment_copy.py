@@ -1,13 +1,16 @@
 """Copying what is left of segments into a new one: batches as they are, or the rows that are left of them.
 
 Of a segment that has lost rows nothing is taken over that tells of them: neither values that batches share, nor
-bounds of columns, which are found anew of what is left. Rows that are chosen from a batch may share memory with
+bounds of columns but those of zones that have all their rows. Rows that are chosen from a batch may share memory with
 it: a slice of neighbouring rows does, and so do the dictionary that their values are in, the buffers that views
 look into, and the values below lists that are views themselves. Written to a file, values of rows that are
 deleted would be there for whoever looks at its bytes.
 """
 
 from __future__ import annotations
+
+import functools
+import itertools
 
 import numpy as np
 import pyarrow as pa
@@ -87,31 +90,37 @@ class SegmentCopy:
         lengths = snapshot.message_length[first:end].tolist()
         metadata = snapshot.metadata_length[first:end].tolist()
         shown, stored = (each[first:end].tolist() for each in (snapshot.rows, snapshot.stored_rows))
+        known = read_zones(row.zone_bounds)
+        zones = [0, *itertools.accumulate(map(zones_of, stored))]
+
+        def is_whole(number: int) -> bool:
+            return 0 < shown[number] == stored[number]
+
         # The bytes are proven, so that pyarrow may read them, which takes a fraction of what decoding here does.
         with pa.ipc.open_file(pa.py_buffer(data)) as file:
-            for number, rows in enumerate(shown):
-                if not rows:
-                    continue
-                decoded = file.get_batch(number)
-                if rows == stored[number]:
-                    self._note(decoded)
-                    writer.write_batch(
-                        [data[offsets[number] : offsets[number] + lengths[number]]],
-                        metadata_length=metadata[number],
-                        body_length=lengths[number] - metadata[number],
-                        rows=rows,
-                        codec=codec,
+            for whole, group in itertools.groupby(range(len(shown)), is_whole):
+                numbers = [number for number in group if shown[number]]
+                if whole and writer.statistics is not None:
+                    batches = functools.partial(
+                        map, lambda each: file.get_batch(each).columns, numbers
                     )
-                else:
+                    writer.statistics.add_zones(
+                        known, zones[numbers[0]], zones[numbers[-1] + 1], batches
+                    )
+                for number in numbers:
+                    if whole:
+                        writer.write_batch(
+                            [data[offsets[number] : offsets[number] + lengths[number]]],
+                            metadata_length=metadata[number],
+                            body_length=lengths[number] - metadata[number],
+                            rows=shown[number],
+                            codec=codec,
+                        )
+                        continue
                     kept = snapshot.kept(first + number)
                     assert kept is not None  # it has lost rows
-                    self._encode(purged_rows(decoded, kept), codec)
+                    self._encode(purged_rows(file.get_batch(number), kept), codec)
         return sum(shown)
-
-    def _note(self, batch: pa.RecordBatch) -> None:
-        """Finds the bounds of the columns of a batch of which no other one's say enough."""
-        if self._writer.statistics is not None:
-            self._writer.statistics.add(batch.columns)
 
     def _note_zones(self, index: int) -> None:
         """Takes the bounds of a segment that has all its rows over into the new one, and those of its zones."""
@@ -120,17 +129,13 @@ class SegmentCopy:
             return
         row = snapshot.segments[index]
         statistics.merge(row.statistics)
-        known = read_zones(row.zone_bounds)
-        start = 0
         first, end = snapshot.batches_of(index)
-        for rows in snapshot.stored_rows[first:end].tolist():
-            stop = start + zones_of(rows)
-            for zone in range(start, stop):
-                statistics.add_known(known, row.statistics, zone, zone + 1, 1)
-            start = stop
+        count = sum(map(zones_of, snapshot.stored_rows[first:end].tolist()))
+        statistics.merge_zones(read_zones(row.zone_bounds), row.statistics, count)
 
     def _encode(self, batch: pa.RecordBatch, codec: str | None) -> None:
-        self._note(batch)
+        if self._writer.statistics is not None:
+            self._writer.statistics.add(batch.columns)
         codec = codec if codec in {"lz4", "zstd"} else None
         encoder = self._encoders.get(codec)
         if encoder is None:
