@@ -114,9 +114,9 @@ class Table:
         position = self._field(slot, 1)
         return int(_U8.unpack_from(self.data, position)[0]) if position else default
 
-    def boolean(self, slot: int, *, default: bool = False) -> bool:
-        """A boolean."""
-        return bool(self.uint8(slot, int(default)))
+    def boolean(self, slot: int) -> bool:
+        """A boolean; false when it is absent."""
+        return bool(self.uint8(slot))
 
     def int16(self, slot: int, default: int = 0) -> int:
         """A signed 16-bit integer: also enumerations."""

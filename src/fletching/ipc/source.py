@@ -269,22 +269,21 @@ def open_source(source: Input | Source, *, memory_map: bool = True) -> Source:
         ) from None
 
 
-def merge_ranges(
-    ranges: Sequence[ByteRange], *, gap_bytes: int = GAP_BYTES, whole_share: float = WHOLE_SHARE
-) -> list[ByteRange]:
+def merge_ranges(ranges: Sequence[ByteRange], *, gap_bytes: int = GAP_BYTES) -> list[ByteRange]:
     """The reads that cover the ranges: neighbours with small gaps become one.
+
+    If the ranges make up `WHOLE_SHARE` of their span, the span is read at one go.
 
     Args:
         ranges: what is wanted, in any order.
         gap_bytes: gaps shorter than this are read along.
-        whole_share: if the ranges make up this share of their span, the span is read at one go.
     """
     ordered = sorted(wanted_range for wanted_range in ranges if wanted_range.length)
     if not ordered:
         return []
     wanted = sum(wanted_range.length for wanted_range in ordered)
     span = ByteRange(ordered[0].start, max(wanted_range.end for wanted_range in ordered))
-    if wanted >= whole_share * span.length:
+    if wanted >= WHOLE_SHARE * span.length:
         return [span]
     merged = [ordered[0]]
     for wanted_range in ordered[1:]:

@@ -130,8 +130,11 @@ class Service:
             ServiceError: see ``Authenticator.identify_link``.
         """
         await self._refresh_keys()
-        exchange.principal = self.authenticator.identify_link(exchange)
-        return exchange.principal is not None
+        principal = self.authenticator.identify_link(exchange)
+        if principal is None:
+            return False
+        exchange.principal = principal
+        return True
 
     async def identify_token(self, exchange: Exchange, token: str) -> Principal:
         """Finds out whose token it is.
@@ -209,7 +212,6 @@ class Service:
             NoPermissionError: it was not.
         """
         principal = exchange.principal
-        assert principal is not None
         if principal.reading is None:
             self.authorize_more(exchange)
         else:
@@ -228,7 +230,6 @@ class Service:
             NoPermissionError: that is all he may.
         """
         principal = exchange.principal
-        assert principal is not None
         if principal.instance is not None:
             raise NoPermissionError("this token is for looking at one instance")
         if principal.reading is not None:
@@ -237,15 +238,12 @@ class Service:
 
     def with_token(self, exchange: Exchange, request: Request, response: Response) -> Response:
         """The reply to a read session's request with a token for reading, if it asks for one."""
-        principal = exchange.principal
-        assert principal is not None
         tokens = self.engine.access_keys.tokens
-        return with_read_token(tokens, principal, request, response)
+        return with_read_token(tokens, exchange.principal, request, response)
 
     def may_read(self, exchange: Exchange, table: TableName) -> bool:
         """Whether the caller may know of a table."""
         principal = exchange.principal
-        assert principal is not None
         if principal.instance is not None:
             return False
         if principal.reading is not None and not is_table_of(principal.reading, table):
@@ -255,7 +253,6 @@ class Service:
     def may_enter(self, exchange: Exchange, project: str) -> bool:
         """Whether the caller may know of a project."""
         principal = exchange.principal
-        assert principal is not None
         if principal.instance is not None:
             return principal.instance[0].casefold() == project.casefold()
         if principal.reading is not None:
@@ -265,7 +262,6 @@ class Service:
     def may_operate(self, exchange: Exchange) -> bool:
         """Whether the caller may see and do what concerns the service as a whole."""
         principal = exchange.principal
-        assert principal is not None
         if principal.limited:
             return False
         return principal.key is None or self.keys.may_operate(principal.key)
@@ -298,7 +294,6 @@ class Service:
     def may_see_instance(self, exchange: Exchange, row: InstanceRow) -> bool:
         """Whether the caller may know of an instance: whoever ran it, and keys without limits."""
         principal = exchange.principal
-        assert principal is not None
         if principal.limited and principal.instance != (row.project_key, row.id):
             return False
         if principal.key is None or row.owner == principal.access_id:

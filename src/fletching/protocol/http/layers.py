@@ -51,14 +51,11 @@ def blob_read_decoder(
     *,
     framed: bool,
     max_decoded_bytes: int = content_coding.DEFAULT_MAX_DECODED_BYTES,
-    max_ratio: int = content_coding.DEFAULT_MAX_RATIO,
 ) -> DecoderStack:
     """Of a BlobRead reply: chunks of the blob, or of frames ``framed``, their events."""
     layers: list[ByteDecoder] = [crc32c_blocks.Decoder()]
     if coding is not ContentCoding.IDENTITY:
-        layers.append(
-            content_coding.Decoder(coding, max_decoded_bytes=max_decoded_bytes, max_ratio=max_ratio)
-        )
+        layers.append(content_coding.Decoder(coding, max_decoded_bytes=max_decoded_bytes))
     if framed:
         layers.append(blob_frames.Decoder())
     return DecoderStack(*layers)

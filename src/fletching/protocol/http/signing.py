@@ -20,7 +20,7 @@ import datetime as dt
 import enum
 import hmac
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from urllib.parse import parse_qsl, unquote, urlparse
 
@@ -208,13 +208,11 @@ def verify(
     method: str,
     target: str,
     headers: Mapping[str, str] | Iterable[tuple[str, str]],
-    *,
-    endpoint_paths: Sequence[str] = ENDPOINT_PATHS,
 ) -> bool:
     """Whether the claim's signature was made with ``secret`` over this request.
 
     The client removed its endpoint's path before signing and the server cannot know which that was,
-    so each of ``endpoint_paths`` is tried. Comparison takes constant time.
+    so each of `ENDPOINT_PATHS` is tried. Comparison takes constant time.
 
     Args:
         claim: from `parse_authorization`.
@@ -222,7 +220,6 @@ def verify(
         method: the HTTP method.
         target: path and query as received, percent-encoded.
         headers: as received.
-        endpoint_paths: what may have been removed.
     """
     if claim.scheme is Scheme.V4:
         key = _derived_key(secret, claim.date, claim.region, claim.prefix)
@@ -231,7 +228,7 @@ def verify(
     received = claim.signature.encode("utf-8", "surrogateescape")
     fields = header_names.lower_case(headers)
     matched = False
-    for prefix in endpoint_paths:
+    for prefix in ENDPOINT_PATHS:
         if target.startswith(prefix):
             text = string_to_sign(method, target[len(prefix) :], fields)
             # No early exit: how many candidates were tried says which one was right.

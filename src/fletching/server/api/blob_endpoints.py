@@ -232,10 +232,8 @@ def _shared(exchange: Exchange, service: Service, references: Sequence[str]) -> 
     """The packs of blobs, for a caller who may have them and whom they can be passed to."""
     if not exchange.head.same_host:
         return None
-    principal = exchange.principal
-    assert principal is not None
     # A session may show some of a table's rows, and its token is for those.
-    reading = principal.reading
+    reading = exchange.principal.reading
     return service.engine.blobs.share(
         references,
         check=functools.partial(_check_access, exchange, service),

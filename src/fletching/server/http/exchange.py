@@ -39,12 +39,14 @@ class Exchange:
         body: the request's body.
         action: what the request turned out to be, for the log.
         access_id: who asked, once that is verified.
-        principal: the same with its key.
+        principal: the same with its key; set before any handler is asked.
         outcome: ``ok``, ``disconnected`` or the error's class, for the log.
         status: the reply's status, or None before it started.
         sent_bytes: bytes of the reply's body.
         offers: headers of its reply that say what else the service can do for this client.
     """
+
+    principal: Principal
 
     def __init__(
         self,
@@ -71,7 +73,6 @@ class Exchange:
         self.headers = dict(self.header_list)
         self.action = ""
         self.access_id = ""
-        self.principal: Principal | None = None
         self.outcome = "ok"
         self.status: int | None = None
         self.sent_bytes = 0

@@ -104,7 +104,6 @@ async def answer(scope: Scope, query: str, settings: _Settings) -> Json:
 def known_users(scope: Scope) -> list[tuple[AccessKey, Sequence[Grant]]]:
     """The keys of a project that the caller may know of, and what each may do in it."""
     principal = scope.exchange.principal
-    assert principal is not None
     mine = principal.access_id
     result = [
         (key, [grant for grant in grants if grant.covers_project(scope.project)])
@@ -137,7 +136,7 @@ def _statements(users: Iterable[tuple[AccessKey, Sequence[Grant]]], project: str
 
 async def _whoami(scope: Scope, _match: re.Match[str], _settings: _Settings) -> Json:
     me = scope.exchange.access_id
-    key = scope.exchange.principal.key if scope.exchange.principal is not None else None
+    key = scope.exchange.principal.key
     owner = me if key is None else key.owner
     return {"ID": me, "DisplayName": owner, "UserID": me, "Project": scope.project}
 
@@ -262,7 +261,7 @@ def _signed(scope: Scope, body: bytes) -> str:
     if not number or not 0 < hours <= MAX_TOKEN_HOURS:
         raise InvalidParameterError(f"a token lasts up to {MAX_TOKEN_HOURS} hours")
     principal = scope.exchange.principal
-    if principal is None or principal.key is None:
+    if principal.key is None:
         raise UnauthorizedError("a token stands for an access key, and the request has none")
     engine = scope.service.engine
     expires_at = engine.context.clock() + hours * 3600

@@ -28,11 +28,9 @@ SHA2_PREFIX = "fletching_sha2_"
 _TEXTS = array_of(STRING)
 
 
-def _same(
-    *names: str, least: int = 1, most: int | None = 1, result: str = "text"
-) -> dict[str, Function]:
+def _same(*names: str, least: int = 1, most: int | None = 1) -> dict[str, Function]:
     """Functions of texts that DuckDB has by the same name."""
-    return {name: Function(least, most, f"{name}({{*}})", result, "t") for name in names}
+    return {name: Function(least, most, f"{name}({{*}})", "text", "t") for name in names}
 
 
 def _texts_of(_types: Sequence[SqlType]) -> SqlType:
