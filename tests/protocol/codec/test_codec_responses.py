@@ -277,6 +277,21 @@ def test_replies_of_other_services_are_understood() -> None:
             b'{"Streams": {"a": true}}',
             "a is not a 64-bit integer",
         ),
+        (
+            GetWriteSession(table=T, session_id="s"),
+            b'{"Streams": []}',
+            "Streams is of another form",
+        ),
+        (
+            CreateReadSession(table=T),
+            b'{"DataSchema": {}, "SessionId": "a", "SplitMode": 5}',
+            "SplitMode is not a string",
+        ),
+        (
+            CreateReadSession(table=T),
+            b'{"DataSchema": {}, "SessionId": "a", "SessionStats": []}',
+            "SessionStats is not an object",
+        ),
         (WriteBlob(table=T, session_id="s", stream_id="x"), b"{}", "BlobReference is missing"),
         (
             WriteBlobs(table=T, session_id="s", stream_id="x"),

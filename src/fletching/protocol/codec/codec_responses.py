@@ -113,9 +113,10 @@ def _is_delta(schema: TableSchema) -> bool:
     return any(column.name.lower() == "__operation" for column in columns)
 
 
-def _split_mode(value: str) -> object:
+def _split_mode(value: object) -> object:
     """How the rows were divided; a way that is not known here says nothing."""
-    return SplitMode(value) if value in set(SplitMode) else ABSENT
+    word = _TEXT.from_json(value, "SplitMode")
+    return SplitMode(word) if word in set(SplitMode) else ABSENT
 
 
 def _reference(written: str) -> str:
@@ -148,7 +149,7 @@ _ONE_REFERENCE = _Form(
 )
 _MD5 = _Form(lambda digest: str.lower(digest) or ABSENT, lambda digest: digest or "")
 _VERSIONS = _Form(
-    lambda streams: {name: _INTEGER.from_json(each, name) for name, each in dict(streams).items()}
+    lambda streams: {name: _INTEGER.from_json(each, name) for name, each in dict.items(streams)}
 )
 _REPORT = Record(
     lambda version=-1, **rows: Changed(version=version, **rows),
@@ -402,7 +403,7 @@ def decode_response(
 def _read(fields: Mapping[str, object], item: Item, request: Request) -> object:
     """What the body says of one value; ABSENT if it says nothing."""
     given = _sent(fields, item.name)
-    if not given and item.also:
+    if item.also and (given is None or given == ""):
         given = _sent(fields, item.also)
     if item.required and (given is None or given == ""):
         value = getattr(request, item.attribute, ABSENT)
@@ -415,4 +416,8 @@ def _read(fields: Mapping[str, object], item: Item, request: Request) -> object:
 def _sent(fields: Mapping[str, object], name: str) -> object:
     outer, _, inner = name.rpartition(".")
     holder = fields.get(outer) if outer else fields
-    return holder.get(inner) if isinstance(holder, Mapping) else None
+    if holder is None:
+        return None
+    if not isinstance(holder, Mapping):
+        raise InvalidParameterError(f"{outer} is not an object")
+    return holder.get(inner)
