@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.failing_calls import FOLDER, Calls, failing_folder
 
 from fletching.errors import (
     CorruptObjectError,
+    FletchingError,
     ObjectExistsError,
     ObjectNotFoundError,
     StorageError,
@@ -351,3 +353,57 @@ def test_who_died_before_its_lock_was_there_is_dead(store: LocalStore) -> None:
     assert store.living_writers() == {store.writer}
     store.forget_writer("abcdef")
     assert store.dead_writers() == frozenset()
+
+
+def work_through(store: LocalStore) -> None:
+    """Every call of a store."""
+    with store.create("a/b") as sink:
+        sink.write_many([b"abc", b"", b"d" * 100])
+        sink.commit()
+    with store.open("a/b") as stored:
+        assert bytes(stored.view(0, 4)) == b"abcd"
+        assert bytes(stored.read(1, 103)) == b"bc" + b"d" * 100
+        stored.load(0, 103)
+        assert stored.resident(0, 103) in {True, False}
+    assert [info.key for info in store.list()] == ["a/b"]
+    assert store.dead_writers() == frozenset({"dead"})
+    assert store.living_writers() == frozenset({store.writer})
+    store.forget_writer("dead")
+    store.delete("a/b")
+
+
+@pytest.mark.parametrize("fault", FOLDER)
+def test_any_single_call_of_the_system_may_fail(tmp_path: Path, fault: str) -> None:
+    """The error is ours, nothing is left open, and the same store goes on when the fault is gone."""
+    calls = Calls()
+
+    def attempt(number: int | None) -> tuple[list[str], BaseException | None]:
+        root = tmp_path / str(number)
+        store = LocalStore(root)
+        (root / ".staging" / "dead").mkdir(parents=True)
+        (root / ".staging" / "dead" / "1").touch()
+        error: BaseException | None = None
+        with failing_folder(calls, root):
+            calls.begin(number, fault)
+            try:
+                work_through(store)
+            except (FletchingError, KeyboardInterrupt) as caught:
+                error = caught.with_traceback(None)
+            finally:
+                calls.end()
+        if error is not None:
+            (root / ".staging" / "dead").mkdir(exist_ok=True)
+            store.delete("a/b")
+            work_through(store)
+        store.close()
+        opened = [entry.resolve() for entry in Path("/proc/self/fd").iterdir()]
+        assert not [each for each in opened if each.is_relative_to(root)]
+        return calls.names, error
+
+    names, error = attempt(None)
+    assert error is None
+    assert {"open", "mkdir", "writev", "fsync", "link", "unlink", "fstat", "mmap"} <= set(names)
+    for number in range(len(names)):
+        _, error = attempt(number)
+        if fault == "ENOSPC" and error is not None:
+            assert isinstance(error, StorageFullError)

@@ -345,10 +345,13 @@ def look_at_catalog(url: str | Path) -> CatalogLook:
 
 
 def _identity_of(file: Path) -> tuple[int, int] | None:
+    """Which file is there; None if there is none."""
     try:
         status = file.stat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise StorageError(f"the catalog {file} cannot be looked at: {error.strerror}") from error
     return status.st_dev, status.st_ino
 
 

@@ -151,7 +151,11 @@ class LocalStore:
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except (FileNotFoundError, NotADirectoryError) as error:
                 raise ObjectNotFoundError(f"there is no object {key}", key=key) from error
-            status = os.fstat(descriptor)
+            try:
+                status = os.fstat(descriptor)
+            except BaseException:
+                os.close(descriptor)
+                raise
             if not stat.S_ISREG(status.st_mode):
                 os.close(descriptor)
                 raise ObjectNotFoundError(f"there is no object {key}", key=key)
@@ -173,29 +177,25 @@ class LocalStore:
         """Walks the folder; see ``ObjectStore``."""
         start = self.root / checked_key(prefix.rstrip("/")) if prefix.strip("/") else self.root
         pending = [start]
-        while pending:
-            folder = pending.pop()
-            with translated("listing", None):
+        with translated("listing", None):
+            while pending:
                 try:
-                    entries = list(os.scandir(folder))
-                except FileNotFoundError:
+                    entries = list(os.scandir(pending.pop()))
+                except (FileNotFoundError, NotADirectoryError):
                     continue  # dropped while walking
-                except NotADirectoryError:
-                    continue
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(Path(entry.path))
-                elif entry.is_file(follow_symlinks=False):
-                    try:
-                        status = entry.stat(follow_symlinks=False)
-                    except FileNotFoundError:
+                for entry in entries:
+                    if entry.name.startswith("."):
                         continue
-                    key = str(Path(entry.path).relative_to(self.root))
-                    if key == IDENTITY_KEY:
-                        continue
-                    yield ObjectInfo(key, status.st_size, status.st_mtime)
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(Path(entry.path))
+                    elif entry.is_file(follow_symlinks=False):
+                        try:
+                            status = entry.stat(follow_symlinks=False)
+                        except FileNotFoundError:
+                            continue
+                        key = str(Path(entry.path).relative_to(self.root))
+                        if key != IDENTITY_KEY:
+                            yield ObjectInfo(key, status.st_size, status.st_mtime)
 
     # --- who lives ---
 
@@ -208,11 +208,16 @@ class LocalStore:
                     raise UsageError("the object store is closed")
                 if self._registration is None:
                     with self._registry():
-                        folder.mkdir(mode=_FOLDER_MODE)
+                        # It may be there: of an earlier call, which failed after it had made it.
+                        folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
                         descriptor = os.open(
                             folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
                         )
-                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        try:
+                            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        except BaseException:
+                            os.close(descriptor)
+                            raise
                         self._registration = descriptor
         return folder
 
@@ -238,29 +243,30 @@ class LocalStore:
     def _writers(self) -> tuple[frozenset[str], frozenset[str]]:
         """The dead and the living among the other registered writers; at one moment."""
         staging = self.root / _STAGING
-        if not staging.is_dir():
-            return frozenset(), frozenset()
         dead, living = set(), set()
-        with translated("looking for dead writers", None), self._registry():
-            for folder in staging.iterdir():
-                if not folder.is_dir() or folder.name == self.writer:
-                    continue
-                try:
-                    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
-                except FileNotFoundError:
-                    dead.add(folder.name)  # died between mkdir and lock
-                    continue
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    living.add(folder.name)
-                    continue
-                finally:
-                    os.close(descriptor)
-                for leftover in folder.iterdir():
-                    if leftover.name != "lock":
-                        leftover.unlink(missing_ok=True)
-                dead.add(folder.name)
+        with translated("looking for dead writers", None):
+            if not staging.is_dir():
+                return frozenset(), frozenset()
+            with self._registry():
+                for folder in staging.iterdir():
+                    if not folder.is_dir() or folder.name == self.writer:
+                        continue
+                    try:
+                        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+                    except FileNotFoundError:
+                        dead.add(folder.name)  # died between mkdir and lock
+                        continue
+                    try:
+                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except BlockingIOError:
+                        living.add(folder.name)
+                        continue
+                    finally:
+                        os.close(descriptor)
+                    for leftover in folder.iterdir():
+                        if leftover.name != "lock":
+                            leftover.unlink(missing_ok=True)
+                    dead.add(folder.name)
         return frozenset(dead), frozenset(living)
 
     def forget_writer(self, writer: str) -> None:

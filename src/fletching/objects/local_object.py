@@ -14,7 +14,7 @@ from typing import Self
 
 from fletching.errors import CorruptObjectError, UsageError
 from fletching.objects.mappings import MappedRanges, Mappings
-from fletching.objects.object_errors import translated
+from fletching.objects.object_errors import storage_error, translated
 from fletching.objects.page_cache import MappedPages, may_ask
 
 __all__ = ["LocalObject"]
@@ -172,7 +172,10 @@ class LocalObject:
         if not 0 <= start <= end <= self.length:
             raise UsageError(f"bytes {start}..{end} are outside object {self.key} of {self.length}")
         # A page behind the end of a file is a fatal signal, so the length is looked at each time.
-        size = os.fstat(self._descriptor).st_size
+        try:
+            size = os.fstat(self._descriptor).st_size
+        except OSError as error:
+            raise storage_error(error, "reading", self.key) from error
         if size < end:
             raise self._shrunk(size)
 

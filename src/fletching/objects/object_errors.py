@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from fletching.errors import FletchingError, StorageError, StorageFullError
 
-__all__ = ["said_by_store", "store_is_full", "translated"]
+__all__ = ["said_by_store", "storage_error", "store_is_full", "translated"]
 
 _XML = re.compile(r"<(Code|Message)>(.*?)</\1>", re.DOTALL)
 _STATUS = re.compile(r"status code: (\d{3}[A-Za-z ]*)")
@@ -37,10 +37,15 @@ def translated(doing: str, key: str | None) -> Iterator[None]:
     except FletchingError:
         raise
     except OSError as error:
-        what = f"{doing} {key}" if key else doing
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            raise StorageFullError(f"no room while {what}: {error.strerror}", key=key) from error
-        raise StorageError(f"{what} failed: {error.strerror}", key=key) from error
+        raise storage_error(error, doing, key) from error
+
+
+def storage_error(error: OSError, doing: str, key: str | None) -> FletchingError:
+    """What `translated` raises, for calls so frequent that a block around each would be felt."""
+    what = f"{doing} {key}" if key else doing
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return StorageFullError(f"no room while {what}: {error.strerror}", key=key)
+    return StorageError(f"{what} failed: {error.strerror}", key=key)
 
 
 def store_is_full(error: BaseException) -> bool:
