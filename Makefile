@@ -54,10 +54,11 @@ test: $(VENV)/.installed-dev ## run the tests
 test-again: $(VENV)/.installed-dev ## run once more, alone, what failed last
 	@$(RUN) -m pytest -q --last-failed --last-failed-no-failures none
 
-test-exhaustive: $(VENV)/.installed-dev ## every cut of every golden file, pair of operations, crash; 22 questions at scale 0.1 (minutes)
+test-exhaustive: $(VENV)/.installed-dev ## every cut of every golden file, pair of operations, crash, failing call; 22 questions at scale 0.1 (minutes)
 	@FLETCHING_TEST_EXHAUSTIVE=1 $(RUN) -m pytest -n 2 -q --timeout 3600 tests/ipc/test_corpus.py \
 	  tests/engine/test_interleavings.py tests/engine/query/test_statement_runner.py \
 	  tests/engine/changes/test_attempts.py tests/client/test_changes_model.py tests/client/test_keyed_cases.py tests/client/test_keyed_crashes.py \
+	  tests/client/test_failing_operations.py \
 	  tests/server/tunnel/test_tunnel_crashes.py
 
 # Chromium is the machine's: installed where this may, else the tests are skipped and say so.

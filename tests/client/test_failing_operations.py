@@ -1,0 +1,471 @@
+"""Every operation with every single call under it failing in turn: done or not done, and in our words.
+
+What is acknowledged is there once. What is refused is there as a whole or not at all, and repeating it
+with the same key does it once. Nothing is left behind: no damage, file descriptor, thread or lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from tests.failing_calls import (
+    BUCKET,
+    CATALOG,
+    FOLDER,
+    Calls,
+    bucket_of,
+    failing_bucket,
+    failing_catalog,
+    failing_folder,
+)
+from tests.processes import folder_in_memory
+
+from fletching.client import Client
+from fletching.client.call_options import CallOptions
+from fletching.client.retry import Timing
+from fletching.client.transports.channel import Channel
+from fletching.client.transports.embedded.embedded_transport import EmbeddedTransport
+from fletching.engine.changes import attempts
+from fletching.engine.engine import Engine
+from fletching.engine.engine_settings import EngineSettings
+from fletching.errors import FletchingError, NoSuchTableError
+from fletching.protocol.http.error_codec import to_service_error
+from fletching.protocol.types.blob_type import blob
+
+EVERY = os.environ.get("FLETCHING_TEST_EXHAUSTIVE", "")
+"""Set where every call is to fail, in one of its ways; another value chooses other ways."""
+START = 1_800_000_000.0
+ROWS = pa.schema([("id", pa.int64()), ("text", pa.string())])
+TABLES = ("plain", "keyed", "parts", "pictures", "made", "gone")
+
+State = dict[str, Any]
+
+
+class Clock:
+    """The time of an engine, moved by whoever waits for upkeep."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclasses.dataclass
+class House:
+    """A client of an engine of its own."""
+
+    client: Client
+    engine: Engine
+    clock: Clock
+    reopen: Callable[[], None] = lambda: None
+
+    def table(self, name: str) -> Any:
+        return self.client.table(name)
+
+
+@contextlib.contextmanager
+def house(folder: Path, *, bucket: bool) -> Iterator[House]:
+    """Opened over a folder; with ``bucket`` its objects are asked for by requests."""
+    clock = Clock()
+
+    def opened(**options: Any) -> Engine:
+        return Engine.open(
+            folder,
+            settings=EngineSettings(
+                retain_seconds=10.0, removed_seconds=10.0, busy_timeout_seconds=5.0,
+                compact_min_segments=2,
+            ),
+            clock=clock,
+            store=bucket_of(folder / "bucket") if bucket else None,
+            **options,
+        )  # fmt: skip
+
+    engine = opened()
+    share_compiled_statements(engine)
+    options = CallOptions().changed(retry={"budget_seconds": 0})
+    channel = Channel(EmbeddedTransport(folder, engine=engine), options, Timing(), None)
+    with Client(channel, "demo") as client:
+        yield House(client, engine, clock, lambda: opened(create=False).close())
+
+
+_dialects: list[Any] = []
+
+
+def share_compiled_statements(engine: Engine) -> None:
+    """Has all engines compile each statement once: that takes longer than everything else here."""
+    connections = engine.context.database._engine
+    _dialects.append(connections.dialect)
+    connections.dialect = _dialects[0]
+    connections._compiled_cache = _compiled.setdefault("all", connections._compiled_cache)
+
+
+_compiled: dict[str, Any] = {}
+
+
+def rows(start: int, end: int) -> pa.Table:
+    return pa.table(
+        {"id": range(start, end), "text": [f"new {n}" for n in range(start, end)]}, ROWS
+    )
+
+
+def prepare(made: House) -> None:
+    """Tables with something for each operation to change."""
+    made.client.create_project(if_not_exists=True)
+    create = made.client.create_table
+    plain = create("plain", ROWS)
+    keyed = create("keyed", pa.schema([ROWS.field(0).with_nullable(False), ROWS.field(1)]), primary_key=["id"])  # fmt: skip
+    parts = create("parts", ROWS, partition_by=["p"])
+    pictures = create("pictures", pa.schema([("id", pa.int64()), ("image", blob())]))
+    for start in (0, 10, 20):
+        plain.append(rows(start, start + 10))
+        keyed.upsert(rows(start // 2, start // 2 + 10))
+        parts.append(rows(start, start + 10), partition={"p": str(start)})
+    pictures.append({"id": [1], "image": [b"old picture"]})
+    plain.delete("id = 3")
+    create("gone", ROWS).append(rows(0, 5))
+
+
+def state_of(made: House) -> State:
+    """All that users see."""
+    result: State = {}
+    for name in TABLES:
+        try:
+            table = made.table(name)
+        except NoSuchTableError:
+            continue
+        selected = table.scan().to_table()
+        contents = selected.to_pylist()
+        if name == "pictures":
+            data = [each.data for each in made.client.get_blobs(selected["image"]) if each]
+            contents = list(zip(selected["id"].to_pylist(), data, strict=True))
+        result[name] = sorted(map(repr, contents))
+        assert table.count_rows() == len(contents)
+        if name == "plain":
+            result["tags"] = table.tags()
+        if name == "parts":
+            result["partitions"] = sorted(str(each.spec) for each in table.partitions())
+    return result
+
+
+# --- the operations ---------------------------------------------------------------------------
+
+
+def collect(made: House) -> None:
+    made.clock.now = START + 7_200
+    made.engine.collect(force=True)
+
+
+def write_in_a_session(made: House) -> None:
+    with made.table("plain").write_session() as session:
+        with session.writer() as writer:
+            writer.write(rows(100, 105))
+        session.commit(idempotency_key="k")
+
+
+def write_exactly_once(made: House) -> None:
+    table = made.table("plain")
+    try:
+        writer = table.stream_writer("one", resume=True)
+    except FletchingError:
+        writer = table.stream_writer("one")
+    with writer:
+        writer.write(rows(100 + writer.row_offset, 110))
+        writer.flush()
+
+
+OPERATIONS: dict[str, Callable[[House], Any]] = {
+    "append": lambda made: made.table("plain").append(rows(100, 105), idempotency_key="k"),
+    "append to partitions": lambda made: made.table("parts").append(
+        rows(100, 105).append_column("p", pa.array(["0", "x", "y", "x", "10"])),
+        idempotency_key="k",
+    ),
+    "upsert": lambda made: made.table("keyed").upsert(rows(5, 25), idempotency_key="k"),
+    "update": lambda made: made.table("plain").update(
+        {"text": "upper(text)"}, where="id < 12", idempotency_key="k"
+    ),
+    "delete": lambda made: made.table("plain").delete("id % 3 = 1", idempotency_key="k"),
+    "delete keys": lambda made: made.table("keyed").delete_keys({"id": [1, 2, 99]}, idempotency_key="k"),
+    "merge": lambda made: made.table("plain").merge(rows(5, 35), on=["id"], idempotency_key="k"),
+    "upload of blobs": lambda made: made.table("pictures").append(
+        {"id": [2, 3], "image": [b"x" * 5000, b"y"]}, idempotency_key="k"
+    ),
+    "write session": write_in_a_session,
+    "exactly once": write_exactly_once,
+    "create table as": lambda made: made.client.sql(
+        "create table made as select id, upper(text) as text from plain where id > 4"
+    ),
+    "insert overwrite": lambda made: made.client.sql(
+        "insert overwrite table plain select id, text from keyed"
+    ),
+    "overwrite": lambda made: made.table("parts").overwrite(
+        rows(50, 55), partition={"p": "10"}, idempotency_key="k"
+    ),
+    "compact": lambda made: made.engine.compact(made.table("plain").full_name, min_segments=2),
+    "compact a keyed table": lambda made: made.engine.compact(made.table("keyed").full_name, purge=True),
+    "collect": collect,
+    "create table": lambda made: made.client.create_table("made", ROWS),
+    "drop table": lambda made: made.client.drop_table("gone"),
+    "rename partition": lambda made: made.client.sql(
+        "alter table parts partition (p='10') rename to partition (p='z')"
+    ),
+    "add columns": lambda made: made.table("plain").add_columns({"more": pa.int32()}),
+    "restore": lambda made: made.table("plain").restore(2, idempotency_key="k"),
+    "tag": lambda made: made.table("plain").create_tag("now"),
+    "scan": state_of,
+    "select": lambda made: made.client.sql("select count(*) as n, max(text) from plain").to_table(),
+    "open": lambda made: made.reopen(),
+    "verify": lambda made: list(made.engine.verify()),
+}  # fmt: skip
+
+NOT_REPEATABLE = {
+    "create table",
+    "create table as",
+    "tag",
+    "drop table",
+    "rename partition",
+    "add columns",
+}
+"""Which have no key: done already, they are refused with what is there."""
+
+
+# --- a case -----------------------------------------------------------------------------------
+
+STORES: dict[str, tuple[bool, tuple[str, ...]]] = {
+    "folder": (False, FOLDER),
+    "catalog": (False, CATALOG),
+    "bucket": (True, BUCKET),
+    "bucket of parts": (True, BUCKET),
+}
+
+
+@contextlib.contextmanager
+def failing(kind: str, calls: Calls, folder: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            attempts, "_ASKED_SECONDS", 0.0
+        )  # a catalog that fails on is asked often enough
+        with _failing(kind, calls, folder):
+            yield
+
+
+@contextlib.contextmanager
+def _failing(kind: str, calls: Calls, folder: Path) -> Iterator[None]:
+    if kind == "folder":
+        with failing_folder(calls, folder):
+            yield
+    elif kind == "catalog":
+        with failing_catalog(calls):
+            yield
+    else:
+        with failing_bucket(calls, part_bytes=512 if kind == "bucket of parts" else None):
+            yield
+
+
+STATUS = {
+    "EIO": 503,
+    "ENOSPC": 507,
+    "EMFILE": 503,
+    "disk I/O error": 503,
+    "database or disk is full": 507,
+    "database is locked": 503,
+    "refused": 503,
+    "answer lost": 503,
+}
+"""Which status a server answers of which fault."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Template:
+    """A folder with the tables, to be copied, and what is in it."""
+
+    folder: Path
+    bucket: bool
+    state: State
+
+
+@contextlib.contextmanager
+def made_templates() -> Iterator[dict[bool, Template]]:
+    """With the objects in a folder, and in a bucket."""
+    with folder_in_memory() as memory:
+        result = {}
+        for bucket in (False, True):
+            folder = memory / f"template-{bucket}"
+            folder.mkdir()
+            with house(folder, bucket=bucket) as made:
+                prepare(made)
+                result[bucket] = Template(folder, bucket, state_of(made))
+        yield result
+
+
+@pytest.fixture(scope="module")
+def templates() -> Iterator[dict[bool, Template]]:
+    with made_templates() as result:
+        yield result
+
+
+def folder_of(folder: Path) -> Callable[[str], bool]:
+    return lambda name: name.startswith(str(folder))
+
+
+def descriptors() -> list[str]:
+    """The files that this process has open."""
+    result = []
+    for name in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            result.append(str(name.readlink()))
+    return result
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One operation and the call under it that fails; None of a run without a fault."""
+
+    kind: str
+    operation: str
+    fault: str = ""
+    at: int | None = None
+    onwards: bool = False
+
+
+def run_case(template: Template, case: Case, after: State | None = None) -> tuple[list[str], State]:
+    """Runs a case in a copy of the template.
+
+    Args:
+        template: what there is before.
+        case: the operation, and which call of it fails how.
+        after: the state when it is done, to compare with; only a run without a fault can do without.
+
+    Returns:
+        What was called, and the state at the end.
+    """
+    calls = Calls()
+    work = OPERATIONS[case.operation]
+    with folder_in_memory() as memory:
+        folder = memory / "data"
+        shutil.copytree(template.folder, folder)
+        with failing(case.kind, calls, folder):
+            with house(folder, bucket=template.bucket) as made:
+                error: BaseException | None = None
+                calls.begin(case.at, case.fault, onwards=case.onwards)
+                try:
+                    work(made)
+                except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001 - looked at below
+                    error = caught
+                finally:
+                    calls.end()
+                check_error(case, error)
+                now = state_of(made)
+                if case.at is None:
+                    return calls.names, now
+                if error is None:
+                    assert now == after, "acknowledged, and not done"
+                elif now != template.state:
+                    assert now == after, "half done"
+                check_stored(made)
+                if error is not None:
+                    if now == after and case.operation in NOT_REPEATABLE:
+                        with contextlib.suppress(FletchingError):
+                            work(made)
+                    else:
+                        work(made)
+                    assert state_of(made) == after, "repeated, and not done once"
+                    check_stored(made)
+                error = None  # it refers to what was open
+            with house(folder, bucket=template.bucket) as made:
+                # Once every lifetime is over, what the catalog does not need is gone.
+                for hours in (30, 60):
+                    made.clock.now = START + hours * 3_600
+                    made.engine.collect(force=True)
+                assert state_of(made) == after, "opened again, something else"
+                known = check_stored(made)
+                kept = {info.key for info in made.engine.context.store.list("tables")}
+                assert kept <= known, "objects without an owner"
+        if any(map(folder_of(folder), descriptors())):
+            gc.collect()
+        assert [*filter(folder_of(folder), descriptors())] == [], "open files are left behind"
+    return calls.names, now
+
+
+def check_error(case: Case, error: BaseException | None) -> None:
+    """Whether an operation may end like this."""
+    if case.fault in {"", "short"}:
+        assert error is None, repr(error)
+    elif case.fault == "interrupt":
+        assert error is None or isinstance(error, KeyboardInterrupt), repr(error)
+    elif error is not None:
+        assert isinstance(error, FletchingError), repr(error)
+        answered = to_service_error(error, "")
+        assert answered.http_status == STATUS[case.fault], (answered.http_status, repr(error))
+
+
+def check_stored(made: House) -> set[str]:
+    """What is stored is whole; the names of it."""
+    checked = list(made.engine.verify())
+    assert [item for item in checked if item.problems] == []
+    return {item.name for item in checked}
+
+
+TRANSFERS = {"write", "writev", "read", "preadv", "pread"}
+WRITING = {"open", "write", "writev", "fsync", "link", "rename", "mkdir"}
+READING = ("SELECT", "PRAGMA", "WITH")
+
+
+def can_meet(fault: str, call: str) -> bool:
+    """Whether a call can fail like this at all."""
+    if call[:1].isupper():  # a statement
+        if fault == "answer lost":
+            return call == "COMMIT"
+        return fault != "database or disk is full" or not call.startswith(READING)
+    if fault == "short":
+        return call in TRANSFERS
+    if fault == "ENOSPC":
+        return call in WRITING
+    return fault != "EMFILE" or call in {"open", "scandir", "mmap"}
+
+
+def cases_of(kind: str, operation: str, names: list[str]) -> list[Case]:
+    """For each call one way in which it fails, alone or with all that follow; of a short run two for all."""
+    draw = random.Random(f"{EVERY}/{kind}/{operation}")
+    cases = []
+    for at, call in enumerate(names):
+        fault = draw.choice([each for each in STORES[kind][1] if can_meet(each, call)])
+        onwards = fault == "short" or (fault != "interrupt" and draw.random() < 0.5)
+        cases.append(Case(kind, operation, fault, at, onwards))
+    return cases if EVERY else draw.sample(cases, min(2, len(cases)))
+
+
+# A short run has each operation under one of the kinds.
+PAIRS = [
+    (kind, operation)
+    for number, operation in enumerate(OPERATIONS)
+    for kind in (STORES if EVERY else [["catalog", "folder", "bucket"][number % 3]])
+]
+
+
+@pytest.mark.parametrize(("kind", "operation"), PAIRS)
+def test_an_operation_under_which_a_call_fails(
+    templates: dict[bool, Template], kind: str, operation: str
+) -> None:
+    template = templates[STORES[kind][0]]
+    names, after = run_case(template, Case(kind, operation))
+    failures = []
+    for case in cases_of(kind, operation, names):
+        try:
+            run_case(template, case, after)
+        except Exception as error:  # noqa: BLE001 - each is told with its case
+            error.add_note(f"{names[case.at or 0]!r} of {case}")
+            failures.append(error)
+    if failures:
+        failures[0].add_note(f"{len(failures)} cases: {[e.__notes__[-1] for e in failures[:20]]}")
+        raise failures[0]
