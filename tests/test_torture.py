@@ -45,6 +45,31 @@ def check(events: list[dict[str, Any]]) -> list[str]:
     return problems
 
 
+def soaked(**ends: tuple[float, float]) -> list[str]:
+    """What a soak complains of in which these have grown evenly, from the first value to the second."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        from torture.usage import growth
+    finally:
+        sys.path.remove(str(ROOT))
+    level = dict.fromkeys(("descriptors", "threads", "catalog_mb"), (20.0, 20.0))
+    samples = [
+        {"seconds": 60.0 * n}
+        | {name: a + (b - a) * n / 120 for name, (a, b) in {**level, **ends}.items()}
+        for n in range(121)
+    ]
+    lines, problems = growth(samples, 7200.0)
+    assert len(lines) == 6
+    return [problem.split(" ")[0] for problem in problems]
+
+
+def test_a_soak_tells_what_is_remembered_of_tables_from_a_leak() -> None:
+    assert soaked(memory_mb=(150, 240), remembered_mb=(10, 100)) == []
+    assert soaked(memory_mb=(150, 240), remembered_mb=(10, 20)) == ["memory_mb"]
+    assert soaked(memory_mb=(150, 240), remembered_mb=(100, 10)) == ["memory_mb"]
+    assert soaked(memory_mb=(150, 152), remembered_mb=(0, 90), threads=(20, 40)) == ["threads"]
+
+
 def contents(events: list[dict[str, Any]], number: int = 0) -> dict[str, Any]:
     snapshots = [event for event in events if event["event"] == "snapshot"]
     result: dict[str, Any] = snapshots[number]["contents"]

@@ -14,7 +14,6 @@ import random
 import shutil
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -37,6 +36,7 @@ from torture import cluster
 from torture.checker import Checker, load
 from torture.ledger import LEDGER, LEDGER_SCHEMA, counted, final_ledger
 from torture.life import NOT_STARTED, SETTINGS, SOAK, data_set
+from torture.usage import growth, remembered_mb, used
 from torture.workers import MAIN, PICTURE_SCHEMA, PICTURES, REGISTER, SCHEMA, contents, picture
 
 WORKERS = {
@@ -488,9 +488,6 @@ def describe(lives: list[Lives], faults: list[str], checker: Checker) -> str:
 # --- soak ---
 
 SAMPLES = 120
-WARM_SECONDS = 600.0
-"""What is used grows while caches fill; after this, or half of a shorter run, it must not."""
-GROWTH = 0.10
 LEDGER_HOURS = 0.1
 """For so long the ledger's history is kept in a soak: it grows without an end else, as it should."""
 
@@ -510,24 +507,15 @@ def soak(folder: Path, seconds: float, seed: int) -> tuple[list[str], str]:
         start = time.monotonic()
         while (passed := time.monotonic() - start) < seconds:
             time.sleep(max(0.5, seconds / SAMPLES))
-            samples.append({"seconds": passed, **used(pid, folder)})
+            remembered = {"remembered_mb": remembered_mb(lives.port)}
+            samples.append({"seconds": passed, **used(pid, folder), **remembered})
         stop(workers)
         lives.end()
     finally:
         stop(workers)
         lives.close()
-    problems = [*lives.strange]
-    warm = [each for each in samples if each["seconds"] >= min(WARM_SECONDS, seconds / 2)]
-    lines = [f"{len(samples)} samples in {seconds:.0f} s"]
-    for name in ("memory_mb", "descriptors", "threads", "catalog_mb"):
-        half = len(warm) // 2
-        early = statistics.median(each[name] for each in warm[:half])
-        late = statistics.median(each[name] for each in warm[half:])
-        lines.append(
-            f"{name}: {early:.1f}, then {late:.1f}; at most {max(e[name] for e in samples):.1f}"
-        )
-        if late > early * (1 + GROWTH) + 2:
-            problems.append(f"{name} grew from {early:.1f} to {late:.1f}")
+    lines, grown = growth(samples, seconds)
+    problems = [*lives.strange, *grown]
     # Said at once: the history of hours takes long to check, and whoever stops that has the figures.
     (folder / "soak.json").write_text(json.dumps(samples))
     print("\n".join(lines), flush=True)
@@ -535,21 +523,6 @@ def soak(folder: Path, seconds: float, seed: int) -> tuple[list[str], str]:
     problems += [*checker.check(), *final_state(folder, checker)]
     problems += [f"there was no {event!r}: the run proves nothing" for event in missing(folder)]
     return problems, "the history was checked"
-
-
-def used(pid: int, folder: Path) -> dict[str, float]:
-    process = Path(f"/proc/{pid}")
-    status = dict(
-        line.split(":", 1) for line in (process / "status").read_text().splitlines() if ":" in line
-    )
-    catalog = sum(path.stat().st_size for path in (folder / "data").glob("catalog.sqlite*"))
-    return {
-        # Without mapped files: their pages are the system's to take back.
-        "memory_mb": int(status["RssAnon"].split()[0]) / 1024,
-        "descriptors": float(len(list((process / "fd").iterdir()))),
-        "threads": float(status["Threads"]),
-        "catalog_mb": catalog / 1e6,
-    }
 
 
 def main() -> int:

@@ -72,7 +72,7 @@ def live(folder: Path, port: int, fault: str, skew: float) -> None:
     time.time = lambda: true_time() + skew  # type: ignore[assignment]  # a clock that is off
     os.environ["FLETCHING_CRASH_AT"] = "" if fault == "-" else fault
     logging.basicConfig(filename=folder / "server.log", level=logging.WARNING)
-    settings = ServerSettings(port=port, drain_seconds=2.0)
+    settings = ServerSettings(port=port, drain_seconds=2.0, public_metrics=True)
     where, parts = data_set(folder)
     Server(where, ACCESS_KEYS, settings, parts).run()
 

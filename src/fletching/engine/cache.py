@@ -83,6 +83,7 @@ class RecentlyUsed(Generic[Key, Value]):
     them; of each cache the last such one is kept.
 
     Attributes:
+        budget: what counts the weights.
         hits, misses: how many lookups found a value, and how many did not.
     """
 
@@ -103,15 +104,15 @@ class RecentlyUsed(Generic[Key, Value]):
                 there is: of what ever new values replace, only those in use are then in memory.
             clock: seconds that only grow.
         """
-        self._budget = Budget(budget) if isinstance(budget, int) else budget
-        self._lock = self._budget.lock
+        self.budget = Budget(budget) if isinstance(budget, int) else budget
+        self._lock = self.budget.lock
         self._weight = weight
         self._idle_seconds = idle_seconds
         self._clock = clock
         self._values: OrderedDict[Key, _Kept[Value]] = OrderedDict()
         self._heavy: tuple[Key, Value] | None = None
         self.hits = self.misses = 0
-        self._budget.add(self)
+        self.budget.add(self)
 
     def get(self, key: Key) -> Value | None:
         """The value, or None."""
@@ -134,18 +135,18 @@ class RecentlyUsed(Generic[Key, Value]):
         with self._lock:
             older = self._values.pop(key, None)
             if older is not None:
-                self._budget.total -= older.weight
-            if weight > self._budget.capacity:
+                self.budget.total -= older.weight
+            if weight > self.budget.capacity:
                 self._heavy = key, value
                 return
             if self._heavy is not None and self._heavy[0] == key:
                 self._heavy = None
             now = self._clock()
             self._values[key] = _Kept(value, weight, now)
-            self._budget.total += weight
+            self.budget.total += weight
             while now - self.oldest_use() > self._idle_seconds:
                 self.drop_oldest()
-            self._budget.make_room()
+            self.budget.make_room()
 
     def oldest_use(self) -> float:
         """See `Budget`."""
@@ -154,17 +155,17 @@ class RecentlyUsed(Generic[Key, Value]):
     def drop_oldest(self) -> None:
         """See `Budget`."""
         _, kept = self._values.popitem(last=False)
-        self._budget.total -= kept.weight
+        self.budget.total -= kept.weight
 
     def drop_all(self) -> None:
         """See `Budget`."""
-        self._budget.total -= sum(kept.weight for kept in self._values.values())
+        self.budget.total -= sum(kept.weight for kept in self._values.values())
         self._values.clear()
         self._heavy = None
 
     def clear(self) -> None:
         """Drops everything, of a cache with a budget of its own."""
-        self._budget.clear()
+        self.budget.clear()
 
     def __len__(self) -> int:
         """How many values are kept, without one that is heavier than the budget."""

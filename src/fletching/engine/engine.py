@@ -431,6 +431,10 @@ class Engine:
         self._check_open()
         return self._compactor.candidates()
 
+    def remembered_bytes(self) -> int:
+        """About how much memory this process uses for what it keeps for the next reads and upserts."""
+        return self._reading.budget.total + self.context.run_indexes.budget.total
+
     def caches(self) -> tuple[tuple[str, RecentlyUsed[Any, Any]], ...]:
         """The caches by name, for whoever counts their hits."""
         return self._reading.caches()

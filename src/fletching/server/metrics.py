@@ -219,6 +219,11 @@ class Metrics:
             hits.add_metric([name], cache.hits)
             misses.add_metric([name], cache.misses)
         yield from (hits, misses)
+        yield GaugeMetricFamily(
+            "fletching_remembered_bytes",
+            "Memory, estimated, of what is kept for the next reads and upserts.",
+            service.engine.remembered_bytes(),
+        )
         for key, name, help_ in _DEBT:
             if key in self.debt:
                 yield GaugeMetricFamily(name, help_, self.debt[key])

@@ -81,7 +81,7 @@ def test_open_sessions_keep_no_snapshots(
     filled: Any, reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is kept of snapshots is bounded by bytes, however many sessions are open and were read."""
-    monkeypatch.setattr(reading._snapshots.cache._budget, "capacity", 1)
+    monkeypatch.setattr(reading._snapshots.cache.budget, "capacity", 1)
     made = []
     for number in range(6):
         filled.append(batch(100 + number, 1), "pt=c")

@@ -144,6 +144,7 @@ class Reading:
 
     Attributes:
         checks: which stored messages this process has proven.
+        budget: of all that is kept for the next reads.
     """
 
     def __init__(
@@ -160,7 +161,7 @@ class Reading:
         self._database = database
         self._store = store
         self._clock = clock
-        budget = Budget(KEPT_BYTES)
+        self.budget = budget = Budget(KEPT_BYTES)
         database.when_history_is_lost(budget.clear)
         self._snapshots = Snapshots(database, store, budget)
         self._sessions = ReadSessions(
