@@ -68,7 +68,8 @@ class House:
     client: Client
     engine: Engine
     clock: Clock
-    reopen: Callable[[], None] = lambda: None
+    open_also: Callable[[str], None]
+    """Opens the same folder once more, or a folder of a name in it, which is made."""
 
     def table(self, name: str) -> Any:
         return self.client.table(name)
@@ -79,16 +80,16 @@ def house(folder: Path, *, bucket: bool) -> Iterator[House]:
     """Opened over a folder; with ``bucket`` its objects are asked for by requests."""
     clock = Clock()
 
-    def opened(**options: Any) -> Engine:
+    def opened(name: str = "") -> Engine:
         return Engine.open(
-            folder,
+            folder / name,
             settings=EngineSettings(
                 retain_seconds=10.0, removed_seconds=10.0, busy_timeout_seconds=5.0,
                 compact_min_segments=2,
             ),
             clock=clock,
-            store=bucket_of(folder / "bucket") if bucket else None,
-            **options,
+            store=bucket_of(folder / f"bucket{name}") if bucket else None,
+            create=not (folder / "server.key").exists() or bool(name),
         )  # fmt: skip
 
     engine = opened()
@@ -96,7 +97,7 @@ def house(folder: Path, *, bucket: bool) -> Iterator[House]:
     options = CallOptions().changed(retry={"budget_seconds": 0})
     channel = Channel(EmbeddedTransport(folder, engine=engine), options, Timing(), None)
     with Client(channel, "demo") as client:
-        yield House(client, engine, clock, lambda: opened(create=False).close())
+        yield House(client, engine, clock, lambda name: opened(name).close())
 
 
 _dialects: list[Any] = []
@@ -224,7 +225,8 @@ OPERATIONS: dict[str, Callable[[House], Any]] = {
     "tag": lambda made: made.table("plain").create_tag("now"),
     "scan": state_of,
     "select": lambda made: made.client.sql("select count(*) as n, max(text) from plain").to_table(),
-    "open": lambda made: made.reopen(),
+    "open": lambda made: made.open_also(""),
+    "open a new folder": lambda made: made.open_also("new"),
     "verify": lambda made: list(made.engine.verify()),
 }  # fmt: skip
 

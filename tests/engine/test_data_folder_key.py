@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -35,6 +36,23 @@ def test_of_several_who_make_it_one_does(tmp_path: Path) -> None:
         thread.join(600)
     assert len(keys) == 8
     assert set(keys) == {path.read_bytes()}
+
+
+@pytest.mark.parametrize("call", ["open", "fsync", "link"])
+def test_a_disk_that_fails_leaves_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    path = tmp_path / "server.key"
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(StorageError, match="No space left"):
+            load_server_key(path)
+    assert list(tmp_path.iterdir()) == []
+    assert load_server_key(path) == path.read_bytes()
 
 
 def test_digits_are_a_key(tmp_path: Path) -> None:

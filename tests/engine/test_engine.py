@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from tests.engine.conftest import on_both_databases
 
+from fletching.engine import engine as engine_module
 from fletching.engine.data_folder import load_server_key
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
@@ -33,6 +34,24 @@ def test_a_folder_can_be_opened_again_and_again(open_house: Any) -> None:
     house.engine.close()
     again = open_house()
     assert again.read()["id"].to_pylist() == [1]
+
+
+def test_what_cannot_be_opened_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the process that tried would be taken for a living writer as long as it runs."""
+
+    def fail(context: Any, *_: object, **__: object) -> None:
+        with context.store.create("x"):
+            raise StorageError("the disk failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine_module, "match_identity", fail)
+        with pytest.raises(StorageError, match="the disk failed"):
+            Engine.open(tmp_path / "data")
+    staging = tmp_path / "data" / "objects" / ".staging"
+    assert [each.name for each in staging.iterdir()] == ["lock"]
+    Engine.open(tmp_path / "data").close()
 
 
 def test_two_engines_share_a_folder(open_house: Any) -> None:

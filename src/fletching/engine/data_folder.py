@@ -19,6 +19,7 @@ from fletching.engine.identity import StoreLook, look_at_store
 from fletching.engine.read_only import OverlaidStore, copy_catalog
 from fletching.engine.start_checks import check_endpoint, reaching
 from fletching.errors import IdentityError, SettingsError, StorageError, UsageError
+from fletching.objects.folder_syncs import sync_folder
 from fletching.objects.local import LocalStore, keep_private, private_folder
 from fletching.objects.store import ObjectStore
 from fletching.settings import KEY_BYTES, parse_server_key
@@ -262,16 +263,13 @@ def _make(path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, secrets.token_bytes(KEY_BYTES))
-        os.fsync(descriptor)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(descriptor)
+        # Whoever links first has made the key; the others use it.
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
     finally:
-        os.close(descriptor)
-    # Whoever links first has made the key; the others use it.
-    with contextlib.suppress(FileExistsError):
-        os.link(temporary, path)
-    temporary.unlink()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        temporary.unlink()
+    sync_folder(path.parent)

@@ -146,7 +146,7 @@ class Engine:
                 unless the settings put them elsewhere; None if they put all of them.
             settings: see ``EngineSettings``; by default what the environment says.
             clock: seconds since the epoch; by default the time that all who share the catalog go by.
-            store: an object store to use instead; closed with the engine.
+            store: an object store to use instead; closed with the engine, and the caller's if there is none.
             create: whether a folder in which nothing of ours is yet becomes a data folder. False is
                 for whoever only looks.
             adopt: accept catalog, objects and server key as they are now as belonging together,
@@ -170,12 +170,14 @@ class Engine:
         look = parts.look_at_objects(store, adopt=adopt)
         presence: Presence | None = None
         database: Database | None = None
+        opened: ObjectStore | None = None
         try:
             parts.check_complete(look, create=create, adopt=adopt)
             key = parts.server_key()
             database = parts.open_catalog()
             clock = clock or database.clock()
-            store = store or parts.open_store()
+            if store is None:
+                store = opened = parts.open_store()
             presence = Presence(database, store, clock)
             context = EngineContext(
                 database, store, settings, clock, key, presence, read_only=read_only
@@ -196,6 +198,8 @@ class Engine:
                 presence.close()
             if database is not None:
                 database.close()
+            if opened is not None:
+                opened.close()
             parts.drop_scratch()
             raise
         return engine
