@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
@@ -19,12 +20,7 @@ from fletching.protocol.types.row_formats import (
     open_json_lines,
     row_writer,
 )
-from fletching.protocol.types.spelt_values import (
-    LongNumbers,
-    read_from_csv,
-    read_from_json,
-    stood_for,
-)
+from fletching.protocol.types.spelt_values import read_from_csv, read_from_json, stood_for
 
 NOON = "2026-01-02T12:00:00"
 TOKYO = pa.timestamp("ms", "Asia/Tokyo")
@@ -165,6 +161,39 @@ def test_texts_stay_texts_where_what_they_are_taken_for_is_another_value(
         assert batch.column(0).to_pylist() == texts
 
 
+@pytest.mark.parametrize("again", [True, False], ids=["file", "pipe"])
+@pytest.mark.parametrize(
+    ("first", "later", "kind"),
+    [
+        ("0.5", "9007199254740993", pa.float64()),
+        ("0.5", "-9223372036854775807", pa.float64()),
+        ("1", "00501", pa.int64()),
+        ("0.5", "-01.5", pa.float64()),
+    ],
+)
+def test_a_text_that_comes_after_the_type_was_told_is_not_another_value(
+    first: str, later: str, kind: Any, again: bool
+) -> None:
+    data = b"a,b\n" + f"{first},x\n".encode() * 100
+    for text, is_refused in ((later, True), ("7", False), ("9007199254740992", False)):
+        lines = data + f"{text},x\n".encode()
+        opened = open_csv(
+            "a file",
+            functools.partial(io.BytesIO, lines),
+            ReadOptions(block_bytes=64),
+            ",",
+            again=again,
+        )
+        assert opened.schema.field("a").type == kind
+        if is_refused:
+            with pytest.raises(
+                pa.ArrowInvalid, match=f"'a': .*'{later}' is no {kind}, as .*--types"
+            ):
+                list(opened.batches)
+        else:
+            assert sum(batch.num_rows for batch in opened.batches) == 101
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -230,57 +259,6 @@ def test_infinities_and_blanks_are_read_as_they_were() -> None:
     for text in ("x", "1.5.5", '""', "1e", "0x10", "nan(1)"):
         with pytest.raises(pa.ArrowInvalid, match="'x': conversion error"):
             from_csv(text, pa.float64())
-
-
-@pytest.mark.parametrize("size", [1, 100, 308, 1000, -1])
-@pytest.mark.parametrize("start", [0, 1, 127, 128, 700])
-@pytest.mark.parametrize("digits", [308, 309])
-def test_long_numbers_are_noticed_wherever_they_stand(size: int, start: int, digits: int) -> None:
-    data = b"," * start + b"7" * digits + b"," * 900
-    watched = LongNumbers(io.BytesIO(data))
-    assert b"".join(iter(lambda: watched.read(size), b"")) == data
-    assert watched.has_long_numbers == (digits == 309)
-    assert not watched.closed
-    watched.close()
-    assert watched.closed
-
-
-TINY = (
-    "1e-400",
-    "-1E-400",
-    "0.001e-0322",
-    "1e-" + "9" * 60,
-    "0." + "0" * 400 + "1",
-    "0." + "0" * 230 + "1e-99",
-)
-NOT_TINY = (
-    *("0e-400", "-0.0e-999", "0.000E-400", "5e-324", "12345e-327", "1e-300", "1e-99", "1.5"),
-    *(f'"{text}"' for text in TINY),
-    *('"a \\" 1e-400"', '"service-4000"', "0." + "0" * 400, "[1e-300, 0e-400]", '{"1e-400": null}'),
-)
-
-
-@pytest.mark.parametrize("size", [31, 1 << 20])
-def test_what_is_smaller_than_any_double_is_not_zero_in_json(size: int) -> None:
-    def read(data: bytes) -> bytes:
-        watched = LongNumbers(io.BytesIO(data))
-        return b"".join(iter(lambda: watched.read(size), b""))
-
-    for end in (b"\n", b""):
-        for text in NOT_TINY:
-            data = b'{"x":0}\n{"y":%s}' % text.encode() + end
-            assert read(data) == data
-        for text in TINY:
-            for form in (
-                b'{"x":%s}',
-                b'{"x": [{"y": "z", "x": [1, %s ]}]}',
-                b'{"x":"1e-500","y":%s}',
-            ):
-                lines = form % text.encode() + end
-                with pytest.raises(pa.ArrowInvalid, match=f"{text[:50]}.* is too small for double"):
-                    read(b'{"x":"1e-450"}\n' + lines)
-    for broken in (b"{1e-400\n", b"\xff 1e-400\n", b"[" * 3000 + b"1e-400\n"):
-        assert read(broken) == broken  # is the reader's
 
 
 def test_json_lines_with_numbers_below_any_double_are_refused() -> None:

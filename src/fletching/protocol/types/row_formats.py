@@ -10,7 +10,7 @@ import dataclasses
 import enum
 import io
 import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -18,12 +18,13 @@ import pyarrow as pa
 
 from fletching.errors import LimitExceededError, UsageError
 from fletching.protocol.types.decoded_sizes import plain_width
+from fletching.protocol.types.json_numbers import LongNumbers
 from fletching.protocol.types.json_values import json_lines
 from fletching.protocol.types.parquet_pages import parquet_need
 from fletching.protocol.types.quoted_fields import QuotesWatched, has_plain_quotes
 from fletching.protocol.types.spelt_values import (
-    LongNumbers,
     check_finite,
+    check_only_numbers,
     has_only_numbers,
     read_from_csv,
     read_from_json,
@@ -310,7 +311,14 @@ def open_csv(
             if field.name not in texts or has_only_numbers(texts[field.name], field.type)
         ]
     wanted = {field.name: field.type for field in (*untyped, *(options.types or ()))}
-    return _meant(batches, schema, wanted, lambda: ())
+    inferred = {field.name: field.type for field in untyped}
+
+    def check(arrays: Sequence[pa.Array]) -> None:
+        for column, array in zip(schema.names, arrays, strict=True):
+            if column in inferred:
+                check_only_numbers(array, inferred[column], column)
+
+    return _meant(batches, schema, wanted, check)
 
 
 _BLOCKS_FOR_TYPES = 3
@@ -359,27 +367,30 @@ def open_json_lines(file: IO[bytes], options: ReadOptions) -> Opened:
             unexpected_field_behavior="error" if options.only_types else "infer",
         ),
     )
+    watched.tell(reader.schema)
     wanted = {field.name: field.type for field in options.types or ()}
-    names = reader.schema.names
-    return _meant(reader, reader.schema, wanted, lambda: names if watched.has_long_numbers else ())
+
+    def check(arrays: Sequence[pa.Array]) -> None:
+        watched.check()
+        # What pyarrow made infinities of is text that nobody can look at any more.
+        if watched.has_long_numbers:
+            for name, array in zip(reader.schema.names, arrays, strict=True):
+                check_finite(array, name)
+
+    return _meant(reader, reader.schema, wanted, check)
 
 
 def _meant(
     reader: Iterable[pa.RecordBatch],
     read: pa.Schema,
     wanted: Mapping[str, pa.DataType],
-    finite: Callable[[], Collection[str]],
+    check: Callable[[Sequence[pa.Array]], None],
 ) -> Opened:
-    """What was read, with what its values stand for in the columns that have types.
-
-    Numbers of the columns ``finite`` are what pyarrow made of text that nobody can look at any more.
-    """
+    """What was read, with what its values stand for in the columns that have types; ``check`` may refuse it."""
     kinds = [wanted.get(field.name, field.type) for field in read]
 
     def meant(arrays: Sequence[pa.Array]) -> list[pa.Array]:
-        for name, array in zip(read.names, arrays, strict=True):
-            if name in finite():
-                check_finite(array, name)
+        check(arrays)
         return [stood_for(*each) for each in zip(arrays, kinds, read.names, strict=True)]
 
     empty = meant([pa.nulls(0, kind) for kind in read.types])
