@@ -155,6 +155,11 @@ TABLE: list[tuple[Request, Response, dict[str, Any]]] = [
             "ErrorMessage": "",
         },
     ),
+    (
+        GetWriteStream(table=T, session_id="ws", stream_id="s", write_mode=BLOCK),
+        STREAM,
+        {"RowOffset": 0, "status": 1, "Status": "NORMAL"},
+    ),
     (GetWriteSchema(table=T, session_id="ws"), WriteSchema(schema=SCHEMA, route_token="rt"), {}),
     (
         WriteTable(table=T, session_id="ws", stream_id="s"),

@@ -203,7 +203,8 @@ def _is_not_block(request: Request) -> bool:
 
 
 def _is_look(request: Request) -> bool:
-    return isinstance(request, GetWriteSession | GetWriteStream) and not _is_block(request)
+    looks_session = isinstance(request, GetWriteSession) and not _is_block(request)
+    return looks_session or isinstance(request, GetWriteStream)
 
 
 _WARNING = Item("warning_message", "WarningMessage", _TEXT)
