@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import operator
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.connectors.changed_tables import changed_table
 
 import fletching
 from fletching.client import Client, Scan, Table
 from fletching.errors import UsageError
 from fletching.testing.connector_contract import Change, DiesOnce
-from fletching.testing.contracts import ENGINE_ROWS, ConnectorContract
+from fletching.testing.contracts import ENGINE_ROWS, ConnectorContract, sorted_rows
 
 dd = pytest.importorskip("dask.dataframe")
 import dask  # noqa: E402  # after the skip
@@ -212,3 +215,46 @@ def test_an_index_with_a_name_is_a_column(client: Client) -> None:
     frame = read_table(TestContract().made(client), npartitions=2)[["id"]].assign(n=1)
     assert write_table(frame.set_index("id"), table) == 10
     assert sorted(table.to_table()["id"].to_pylist()) == list(range(10))
+
+
+LITERALS: dict[str, list[Any]] = {
+    "i": [0, 1, -128], "big": [2**53 + 1, -(2**63), 0], "x": [0.0, -0.0, 0.1, math.nan, math.inf],
+    "f": [0.5, -1.5], "s": ["", "a%", "O'B"], "b": [True], "later": [0.0, 0.5], "day": ["d1"],
+}  # fmt: skip
+
+
+def chosen(rand: random.Random, frame: Any, depth: int, names: list[str]) -> Any:
+    """A random condition; the same random numbers make the same of a frame of pandas and one of Dask."""
+    if depth and rand.random() < 0.7:
+        kind = rand.randrange(3)
+        first = chosen(rand, frame, depth - 1, names)
+        if kind == 0:
+            return ~first
+        second = chosen(rand, frame, depth - 1, names)
+        return first & second if kind == 1 else first | second
+    name = rand.choice(names)
+    column = frame[name]
+    kind = rand.randrange(4)
+    if kind == 0:
+        return column.isna()
+    if kind == 1:
+        return column.isin(rand.sample(LITERALS[name], 1))
+    return OPERATORS[rand.choice(list(OPERATORS))](column, rand.choice(LITERALS[name]))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_conditions_and_columns_are_answered_as_by_pandas(client: Client, seed: int) -> None:
+    rand = random.Random(f"{seed} {random.randrange(10**6)}")
+    table, rows = changed_table(client, rand, "t")
+    frame = read_table(table, npartitions=rand.randint(1, 3))
+    whole = rows.to_pandas(types_mapper=pd.ArrowDtype)
+    known = [name for name in LITERALS if name in rows.column_names]
+    for _ in range(5):
+        columns = ["id", *rand.sample([n for n in rows.column_names if n != "id"], 2)]
+        draw = rand.random()
+        both = []
+        for each in (frame, whole):
+            mask = chosen(random.Random(draw), each, 2, known).fillna(False)
+            both.append(each[mask][columns])
+        schema = pa.schema([rows.schema.field(name) for name in columns])
+        assert sorted_rows(arrow(both[0].compute(), schema)) == sorted_rows(arrow(both[1], schema))

@@ -6,17 +6,21 @@ import datetime as dt
 import itertools
 import json
 import pickle
+import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.connectors.changed_tables import changed_table, random_condition
+from tests.sql.random_predicates import evaluated
 
 import fletching
 from fletching.client import Client, Scan, Table
 from fletching.client.blobs import blob_access, contents_reader
 from fletching.errors import UsageError, VersionNotFoundError
+from fletching.sql.predicates.predicate_compiler import compile_predicate
 from fletching.testing.contracts import ConnectorContract
 from fletching.testing.engine_rows import sql_of
 
@@ -227,6 +231,45 @@ def test_a_filter_decides_which_rows(table: Table) -> None:
     assert sorted(itertools.chain(*parts)) == list(range(300))
     with pytest.raises(TypeError, match="filter"):
         len(dataset)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_conditions_and_columns_are_read_as_pyarrow_reads_them(
+    client: Client, seed: int
+) -> None:
+    rand = random.Random(f"{seed} {random.randrange(10**6)}")
+    table, rows = changed_table(client, rand, "t")
+    fields = {field.name: field for field in rows.schema}
+    for _ in range(10):
+        text = random_condition(rand, table)
+        answers = evaluated(rows, compile_predicate(text, fields).expression)
+        expected = rows.filter(pa.array(answers, pa.bool_()))
+        columns = ["id", *rand.sample(["x", "f", "s", "st", "bin", "later"], 2)]
+        world_size = rand.randint(1, 2)
+        options: dict[str, Any] = {
+            "shuffle": rand.random() < 0.5,
+            "chunk_rows": rand.choice([3, 50]),
+        }
+        read: dict[int, list[Any]] = {}
+        for rank in range(world_size):
+            dataset = FletchingDataset(
+                table, 7, columns=columns, filter=text, rank=rank, world_size=world_size, **options
+            )
+            for batch in dataset:
+                values = [_values(batch[name]) for name in columns]
+                read |= {row[0]: list(row[1:]) for row in zip(*values, strict=True)}
+        wanted = [_without_nulls(expected[name]) for name in columns]
+        assert repr(sorted(read.items())) == repr(
+            sorted((row[0], list(row[1:])) for row in zip(*wanted, strict=True))
+        ), text
+
+
+def _without_nulls(column: pa.ChunkedArray) -> list[Any]:
+    """The column's values as tensors have them."""
+    if pa.types.is_floating(column.type):
+        column = column.fill_null(float("nan"))
+    result: list[Any] = column.to_pylist()
+    return result
 
 
 @pytest.mark.parametrize("options", [{}, {"shuffle": True}, {"filter": "id < 900"}], ids=str)
