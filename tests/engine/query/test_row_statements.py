@@ -361,6 +361,30 @@ AGAIN = {
 }
 
 
+DEFINITIONS = {
+    "create table fresh (a bigint)": "create table fresh (b string)",
+    "alter table t add columns (m string)": "alter table t add columns (m bigint)",
+    "alter table t change column n k bigint": "alter table t change column s k string",
+    "alter table t drop columns (s)": "alter table t drop columns (n)",
+}
+
+
+@pytest.mark.parametrize("text", DEFINITIONS)
+def test_a_repetition_of_a_definition_whose_outcome_is_lost_succeeds(sql: Sql, text: str) -> None:
+    """It finds what the first did, and does not take it for that of others."""
+    sql("create table t (n bigint, s string)")
+    id_ = new_instance_id(1_800_000_000.0)
+    results = []
+    for statement in (text, text, DEFINITIONS[text]):
+        results.append(sql.instances.run(statement, HERE, instance_id=id_))
+        with sql.house.engine.context.database.write() as connection:
+            connection.execute(delete(instances))
+    assert [each.succeeded for each in results] == [True, True, False], results[1].result
+    assert "was used in version" in results[2].result
+    # Without the id it is another statement.
+    assert sql.fails(text)
+
+
 @on_both_databases
 @pytest.mark.parametrize("text", AGAIN)
 def test_a_repetition_of_statements_whose_outcome_is_lost_changes_nothing(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
@@ -18,7 +19,7 @@ from sqlalchemy import Connection
 from fletching.catalog.version_rows import find_change, remember_change
 from fletching.engine.writing.body_checksum import BodyChecksum
 from fletching.errors import InvalidArgumentError, KeyReusedError
-from fletching.protocol.messages.changes import ChangeRequest
+from fletching.protocol.messages.requests import TableRequest
 from fletching.protocol.messages.responses import Changed
 from fletching.types import is_text
 
@@ -91,14 +92,15 @@ def check_key(key: str | None) -> None:
         raise InvalidArgumentError(f"an idempotency key has 1 to {MAX_KEY_LENGTH} characters")
 
 
-def intent_of(request: ChangeRequest, operation: str, rows: int | None = None) -> Intent:
+def intent_of(request: TableRequest[Any], operation: str, rows: int | None = None) -> Intent:
     """What a request asks for by its fields, and by the rows of the session that it ends."""
     asked = []
     for field in msgspec.structs.fields(request):
         value, factory = getattr(request, field.name), field.default_factory
         default = field.default if factory is msgspec.NODEFAULT else factory()
         if field.name not in _CONDITIONS and value != default:
-            asked.append(f"{field.name}: {value}")
+            text = hashlib.sha256(value).hexdigest()[:16] if isinstance(value, bytes) else value
+            asked.append(f"{field.name}: {text}")
     return Intent(operation=operation, contents=_shown(", ".join(asked)), rows=rows)
 
 

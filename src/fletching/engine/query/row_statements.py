@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -16,6 +16,7 @@ from fletching.engine.query.result_types import casts_of
 from fletching.engine.query.row_writing import StagedRows, cast_to, stage_rows
 from fletching.engine.query.script_run import Outcome, ScriptRun, changed_rows
 from fletching.errors import ConflictError, FletchingError, InvalidArgumentError
+from fletching.protocol.messages.admin import AddColumns, CreateTable
 from fletching.protocol.messages.changes import ChangeRequest, DeleteRows, MergeRows, UpdateRows
 from fletching.protocol.messages.requests import CreateWriteSession
 from fletching.protocol.messages.responses import Changed
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 __all__ = ["change", "insert", "made_before", "with_key"]
 
 _INSERT_ATTEMPTS = 5
+
+_Keyed = TypeVar("_Keyed", bound=ChangeRequest[Any] | AddColumns | CreateTable)
 
 
 def insert(run: ScriptRun, targets: Sequence[Target], keys: Sequence[str] = ()) -> int:
@@ -215,7 +218,7 @@ def made_before(run: ScriptRun, table: TableName, key: str, operation: str) -> O
     return None if made is None else changed_rows(made)
 
 
-def with_key(run: ScriptRun, request: ChangeRequest[Changed]) -> ChangeRequest[Changed]:
+def with_key(run: ScriptRun, request: _Keyed) -> _Keyed:
     """A change of a statement with the next key of its run."""
     return msgspec.structs.replace(request, idempotency_key=next(run.keys))
 

@@ -42,7 +42,14 @@ from fletching.errors import (
     NoSuchTableError,
     NotFoundError,
 )
-from fletching.protocol.messages.admin import DescribeTable, DropPartition, TablePage
+from fletching.protocol.messages.admin import (
+    AddColumns,
+    CreateTable,
+    DescribeTable,
+    DropPartition,
+    TablePage,
+)
+from fletching.protocol.messages.changes import ChangeRequest
 from fletching.sql.functions.time_zones import TIME_ZONE, checked_time_zone, time_zone_of
 from fletching.sql.parsing.dialect import exp
 from fletching.sql.parsing.statement_locations import StatementLocation
@@ -204,6 +211,8 @@ def _done(run: ScriptRun, statement: Statement) -> Outcome | None:
             for request in requests:
                 if isinstance(request, DropPartition):
                     drop_partition(run, request)
+                elif isinstance(request, AddColumns | ChangeRequest | CreateTable):
+                    run.verbs.call(with_key(run, request))
                 else:
                     run.verbs.call(request)
             return Outcome()

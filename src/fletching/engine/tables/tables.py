@@ -134,6 +134,8 @@ class Tables:
         if request.lifecycle_days is not None and request.lifecycle_days < 1:
             raise InvalidArgumentError("a lifecycle is 1 day or more")
         check_properties(request.properties)
+        check_key(request.idempotency_key)
+        intent = intent_of(request, "create table")
         ids, next_id = depth_first_ids(schema, 1)
         for _ in partition_columns:
             ids.append((next_id,))
@@ -151,7 +153,8 @@ class Tables:
                 catalog.lock_table(connection, replaced)
                 catalog.drop_table(connection, replaced, now)
             elif existing is not None:
-                if request.if_not_exists:
+                key = request.idempotency_key
+                if request.if_not_exists or replayed(connection, existing.id, key, intent):
                     return table_info(existing)
                 raise AlreadyExistsError(f"table {name} already exists")
             row = catalog.insert_table(
@@ -170,6 +173,8 @@ class Tables:
                 lifecycle_days=request.lifecycle_days,
                 now=now,
             )
+            made = Changed(version=row.version)
+            remember(connection, table_id, request.idempotency_key, made, intent, now=now)
         return table_info(row)
 
     def describe(self, request: DescribeTable) -> TableInfo:
@@ -249,9 +254,13 @@ class Tables:
                 raise InvalidArgumentError(
                     f"column {field.name} must be nullable: the rows that exist have no value for it"
                 )
-        context = self._context
+        context, now = self._context, self._context.clock()
+        check_key(request.idempotency_key)
+        intent, key = intent_of(request, "add columns"), request.idempotency_key
         with context.database.write() as connection:
             table = locked_table(connection, request.table)
+            if replayed(connection, table.id, key, intent):
+                return table_info(table)
             names = [name for name, _ in table.partition_columns]
             if request.if_not_exists:
                 there = {name.casefold() for name in (*names, *_column_names(table))}
@@ -269,7 +278,9 @@ class Tables:
                 check_columns(context.settings, merged.schema, names)
                 return merged
 
-            apply_columns(connection, table, change, operation="add columns", now=context.clock())
+            version = apply_columns(connection, table, change, operation="add columns", now=now)
+            made = Changed(version=table.version if version is None else version)
+            remember(connection, table.id, key, made, intent, now=now)
             return table_info(catalog.get_table(connection, request.table))
 
     def drop_columns(self, request: DropColumns) -> TableInfo:

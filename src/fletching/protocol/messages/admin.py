@@ -177,6 +177,8 @@ class CreateTable(TableRequest[TableInfo], frozen=True, kw_only=True):
     lifecycle_days: int | None = None
     if_not_exists: bool = False
     unlisted: bool = False
+    idempotency_key: str | None = None
+    """A repetition with the key of the first is answered like it, instead of finding its own table there."""
 
 
 class DescribeTable(TableRequest[TableInfo], frozen=True, kw_only=True):
@@ -203,11 +205,13 @@ class DropTable(TableRequest[Done], frozen=True, kw_only=True):
 class AddColumns(TableRequest[TableInfo], frozen=True, kw_only=True):
     """Appends nullable columns; older rows read as null there.
 
-    With ``if_not_exists`` those whose name is taken are left out.
+    With ``if_not_exists`` those whose name is taken are left out. A repetition with the key of the first is
+    answered like it, instead of finding its own columns there.
     """
 
     arrow_schema: bytes
     if_not_exists: bool = False
+    idempotency_key: str | None = None
 
 
 class ListTables(Request[TablePage], frozen=True, kw_only=True):
