@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from tests.engine.conftest import on_both_databases
+from tests.failing_calls import Calls, failing_folder
 
 from fletching.engine import engine as engine_module
 from fletching.engine.data_folder import load_server_key
@@ -52,6 +53,31 @@ def test_what_cannot_be_opened_leaves_nothing_open(
     staging = tmp_path / "data" / "objects" / ".staging"
     assert [each.name for each in staging.iterdir()] == ["lock"]
     Engine.open(tmp_path / "data").close()
+
+
+def test_any_single_call_of_the_system_may_fail_while_a_folder_is_made(tmp_path: Path) -> None:
+    """The error is ours, nothing is left open, and the next attempt finds nothing in its way."""
+    calls = Calls()
+
+    def attempt(number: int | None) -> bool:
+        folder = tmp_path / str(number)
+        failed = False
+        with failing_folder(calls, folder):
+            calls.begin(number, "EIO")
+            try:
+                Engine.open(folder).close()
+            except StorageError:
+                failed = True
+            finally:
+                calls.end()
+        opened = [entry.resolve() for entry in Path("/proc/self/fd").iterdir()]
+        assert not [each for each in opened if each.is_relative_to(folder)]
+        if failed:
+            Engine.open(folder).close()
+        return failed
+
+    assert not attempt(None)
+    assert sum(map(attempt, range(len(calls.names)))) > 20
 
 
 def test_two_engines_share_a_folder(open_house: Any) -> None:

@@ -43,6 +43,7 @@ from fletching.engine.upkeep.verify import Checked, Verification, recount
 from fletching.engine.writing.appending_ingest import open_append
 from fletching.engine.writing.ingest import CellChecker, Ingest, open_ingest
 from fletching.errors import UsageError
+from fletching.objects.object_errors import translated
 from fletching.objects.store import ObjectStore, Observe, ObservedStore
 from fletching.protocol.messages import admin, changes, requests
 from fletching.protocol.messages.requests import (
@@ -124,6 +125,7 @@ class Engine:
         }
 
     @classmethod
+    @translated("opening the data folder", None)
     def open(
         cls,
         location: str | Path | None,
