@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.connectors.changed_tables import changed_table, random_condition
 
 from fletching.client import Client, Scan, Table
 from fletching.errors import FletchingError, UsageError
@@ -411,6 +414,34 @@ def test_conditions_are_pushed_where_that_is_asked_for(session: Any, client: Cli
         result = sorted(row.id for row in frame.load("t").where(condition).collect())
         expected = session.sql(f"SELECT id FROM plain WHERE {condition} ORDER BY id").collect()
         assert result == [row.id for row in expected], condition
+
+
+@pytest.mark.parametrize("seed", range(1))
+def test_random_conditions_are_answered_as_over_rows_of_spark_s_own(
+    session: Any, client: Client, seed: int
+) -> None:
+    rand = random.Random(f"{seed} {random.randrange(10**6)}")
+    table, rows = changed_table(client, rand, "t", without=["u", "us", "ms"])
+    plain = session.createDataFrame(rows)
+    expected: list[Any] = []
+    read = None
+    for number in itertools.takewhile(lambda _: len(expected) < 4, itertools.count()):
+        text = random_condition(rand, table, unknown=["u", "us", "ms", "DATETIME"])
+        columns = rand.sample([name for name in rows.column_names if name != "id"], 3)
+        chosen = ["id", f"{number} AS number", f"to_json(struct({', '.join(columns)})) AS chosen"]
+        try:
+            answer = plain.where(text).selectExpr(*chosen).collect()
+        except pyspark.errors.PySparkException:
+            continue  # values that Spark does not compare
+        expected.append(answer)
+        reader = session.read.format("fletching").options(**options(table))
+        if rand.random() < 0.8:
+            reader = reader.option("pushdown", "true")
+        frame = reader.load("t").where(text).selectExpr(*chosen)
+        read = frame if read is None else read.union(frame)  # one job for all
+    assert read is not None
+    wanted = [tuple(row) for answer in expected for row in answer]
+    assert sorted(tuple(row) for row in read.collect()) == sorted(wanted)
 
 
 def test_partitions(session: Any, client: Client) -> None:
