@@ -59,6 +59,12 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield opened
 
 
+def session_of(table: Any) -> Any:
+    session = table.write_session()
+    session.abort()
+    return session.__class__(session._channel, table.full_name, session.id)
+
+
 CALLS: dict[str, Callable[[Any, Any], object]] = {
     "a table's name is text": lambda c, t: c.table(5),
     "prefix is text": lambda c, t: c.list_tables(5),
@@ -95,6 +101,23 @@ CALLS: dict[str, Callable[[Any, Any], object]] = {
     "count of splits is a whole number": lambda c, t: t.scan().splits("x"),
     "row is a whole number": lambda c, t: t.scan().splits()[0].reader("x"),
     "start is a whole number": lambda c, t: t.scan().session().rows("x", 3),
+    f"rows is a whole number from 0 on, not {1 << 70}": lambda c, t: t.head(1 << 70),
+    "columns is a list of names, and 1": lambda c, t: t.scan().session().splits(columns=[1]),
+    "the session reads no column nam;": lambda c, t: t.scan().session().splits(columns="nam"),
+    "partition_by is a list of names": lambda c, t: c.create_table("u", DATA, partition_by=[1]),
+    "partition_by is a dict by name": lambda c, t: c.create_table("u", DATA, partition_by={1: "x"}),
+    "a resume token is no Unicode text": lambda c, t: c.resume("\ud800"),
+    "a blob reference is no Unicode text": lambda c, t: c.get_blob("\ud800"),
+    "references is a list, not NoneType": lambda c, t: c.blob_reader(None),
+    "references is a list, not str": lambda c, t: next(c.get_blobs("x")),
+    "blobs is a list, not bytes": lambda c, t: session_of(t).put_blobs(b"x", "s"),
+    "cannot read 'a.x00b': embedded null": lambda c, t: session_of(t).put_blob("a\0b"),
+    "column is text, not float": lambda c, t: session_of(t).put_blob(b"x", 1.5),
+    "content_type is text, not int": lambda c, t: session_of(t).put_blob(b"x", 1, content_type=5),
+    "file_name is text, not int": lambda c, t: session_of(t).put_blob(b"x", 1, file_name=5),
+    "stream_id is text, not 5": lambda c, t: session_of(t).raw_writer(5),
+    "streams is a list, not str": lambda c, t: session_of(t).commit("one"),
+    "a stream is a message or an": lambda c, t: session_of(t).commit(["one"]),
 }  # fmt: skip
 
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import re
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -111,6 +114,31 @@ def test_every_type_is_stored_and_read_back(
     assert table.scan(columns=["c"]).to_table()["c"].to_pylist() == [*column.to_pylist(), None]
     assert table.preview(2)["c"].to_pylist() == column[:2].to_pylist()
     assert table.scan(filter="id > 2").to_table()["c"].to_pylist() == [column[2].as_py(), None]
+
+
+EXTENSIONS = [
+    (fletching.blob(), None),
+    (pa.bool8(), 1),
+    (pa.opaque(pa.binary(), "a", "b"), b"data"),
+]
+
+
+@pytest.mark.parametrize(
+    ("data_type", "value"), [*TYPES, *EXTENSIONS], ids=lambda item: str(item)[:40]
+)
+def test_frames_have_every_type_as_pyarrow_makes_it(
+    data_type: Any, value: Any, tmp_path: Path
+) -> None:
+    given = pa.table({"id": [1, 2, 3], "c": column_of(data_type, value)})
+    with fletching.connect(tmp_path / "data", create=True) as client:
+        table = client.create_table("t", given)
+        try:
+            expected = given.to_pandas()
+        except pa.ArrowNotImplementedError as refusal:
+            with pytest.raises(pa.ArrowNotImplementedError, match=re.escape(str(refusal))):
+                table.scan().to_pandas()
+        else:
+            pd.testing.assert_frame_equal(table.scan().to_pandas(), expected)
 
 
 def test_columns_of_every_type_can_be_added_later(client: fletching.Client) -> None:

@@ -12,18 +12,18 @@ from typing import TypeVar
 from fletching.errors import UsageError
 from fletching.types import text_of_value
 
-__all__ = ["mapping_of", "names_of", "text_of", "texts_of", "whole_number"]
+__all__ = ["items_of", "mapping_of", "names_of", "text_of", "texts_of", "whole_number"]
 
 _V = TypeVar("_V")
 
 
 def whole_number(name: str, value: object, *, least: int = 0) -> int:
-    """A count or a place.
+    """A count or a place, as 64 bits hold it.
 
     Raises:
         UsageError: no whole number, or one below ``least``.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 1 << 63:
         raise UsageError(f"{name} is a whole number from {least} on, not {value!r}")
     return value
 
@@ -32,10 +32,14 @@ def text_of(name: str, value: object) -> str:
     """A name, a statement, a token.
 
     Raises:
-        UsageError: it is no text.
+        UsageError: it is no text, or one with half of a surrogate pair, which cannot be sent.
     """
     if not isinstance(value, str):
         raise UsageError(f"{name} is text, not {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as exc:
+        raise UsageError(f"{name} is no Unicode text: {exc}") from exc
     return value
 
 
@@ -56,6 +60,17 @@ def names_of(name: str, values: Iterable[str] | None) -> tuple[str, ...]:
         if not isinstance(each, str):
             raise UsageError(f"{name} is a list of names, and {each!r} is none")
     return result
+
+
+def items_of(name: str, values: Iterable[_V]) -> Iterable[_V]:
+    """Several values, such as blobs or references.
+
+    Raises:
+        UsageError: nothing that can be iterated, or one text.
+    """
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes):
+        raise UsageError(f"{name} is a list, not {type(values).__name__}")
+    return values
 
 
 def mapping_of(name: str, values: Mapping[str, _V] | None) -> dict[str, _V]:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Protocol, Self, Unpack
 
-from fletching.client.argument_checks import names_of, text_of, texts_of
+from fletching.client.argument_checks import items_of, names_of, text_of, texts_of
 from fletching.client.blobs.blob_access import BlobFile, get_blob, get_blobs, open_blob
 from fletching.client.blobs.blob_streams import BlobDataIterator, BlobStreamReader
 from fletching.client.blobs.blob_values import Blob
@@ -273,7 +273,7 @@ class Client:
         Raises:
             As `get_blob`, from the iterator.
         """
-        blobs = get_blobs(self.channel, self.project, references)
+        blobs = get_blobs(self.channel, self.project, items_of("references", references))
         meter = progress_meter(progress, "blobs", "blobs")
         if meter is None:
             return blobs
@@ -290,11 +290,15 @@ class Client:
 
     def blob_reader(self, references: Iterable[object]) -> BlobStreamReader:
         """The blobs of one request as a file that goes from one to the next; nothing is retried."""
-        return BlobStreamReader(self.channel, self.project, list(references))
+        return BlobStreamReader(
+            self.channel, self.project, list(items_of("references", references))
+        )
 
     def blob_iterator(self, references: Iterable[object]) -> BlobDataIterator:
         """The blobs of one request, whole, in order; nothing is retried (see `get_blobs`)."""
-        return BlobDataIterator(self.channel, self.project, list(references))
+        return BlobDataIterator(
+            self.channel, self.project, list(items_of("references", references))
+        )
 
     def close(self) -> None:
         """Closes connections, or the folder's engine; what other threads wait for ends. Idempotent.

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 import pyarrow as pa
 
+from fletching.client.argument_checks import mapping_of, names_of
 from fletching.client.table import Table
 from fletching.client.transports.channel import Channel, patience
 from fletching.errors import UsageError
@@ -46,12 +47,10 @@ def split_columns(
     Raises:
         UsageError: a partition column named twice.
     """
-    if isinstance(partition_by, str):
-        partition_by = [partition_by]
     by_name = {field.name.casefold(): field for field in columns}
-    typed = dict(partition_by) if isinstance(partition_by, Mapping) else {}
+    typed = mapping_of("partition_by", partition_by) if isinstance(partition_by, Mapping) else {}
     pairs: list[tuple[str, str]] = []
-    for name in partition_by or ():
+    for name in names_of("partition_by", partition_by):
         field = by_name.get(name.casefold())
         kind = typed.get(name) or (
             "string" if field is None else format_type(odps_type_of_field(field))

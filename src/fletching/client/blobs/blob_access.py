@@ -17,7 +17,7 @@ import msgspec
 import pyarrow as pa
 from crc32c import crc32c
 
-from fletching.client.argument_checks import whole_number
+from fletching.client.argument_checks import text_of, whole_number
 from fletching.client.blobs.blob_ranges import BlobRanges
 from fletching.client.blobs.blob_streams import BlobStreamWriter, check_upload, open_texts
 from fletching.client.blobs.blob_transfers import (
@@ -39,6 +39,7 @@ from fletching.errors import (
     TruncatedStreamError,
 )
 from fletching.protocol.messages.admin import DescribeTable
+from fletching.protocol.messages.field_types import check_field_types
 from fletching.protocol.messages.requests import WriteBlob, WriteBlobs
 from fletching.protocol.messages.responses import BlobReferences, TableSchema
 from fletching.protocol.types.blob_columns import blob_column_id
@@ -93,6 +94,8 @@ class BlobPutter:
         """
         if isinstance(column, int):
             return column
+        if column is not None:
+            text_of("column", column)
         schema = self.schema
         if schema is None:
             schema = self.channel.call(DescribeTable(table=self.table)).schema
@@ -125,6 +128,7 @@ class BlobPutter:
             content_type=source.header.content_type,
             file_name=source.header.file_name,
         )
+        check_field_types(request)
         transport = self.channel.transport
         checksum = transport.upload_checksum
         request = msgspec.structs.replace(request, crc32c_only=checksum is UploadChecksum.CRC32C)

@@ -85,7 +85,7 @@ def with_references(data: object, schema: pa.Schema, upload: Upload) -> object:
         return _stream(_sliced_columns(data), blobs, schema, upload)
     if isinstance(data, Sequence) and data and isinstance(data[0], Mapping):
         return _stream(_sliced_rows(iter(data)), blobs, schema, upload)
-    if isinstance(data, Iterable) and not _is_arrow(data):
+    if isinstance(data, Iterable) and not isinstance(data, str | bytes) and not _is_arrow(data):
         return _from_iterable(data, blobs, schema, upload)
     return _arrow(batches_of(data, schema), blobs, schema, upload)
 

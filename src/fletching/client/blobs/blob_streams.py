@@ -22,6 +22,7 @@ from fletching.client.cancellation import Cancellation, join_within
 from fletching.client.retry import RetrySequence
 from fletching.client.transports.channel import Channel
 from fletching.errors import ChecksumMismatchError, ProtocolError, UsageError
+from fletching.protocol.messages.field_types import check_field_types
 from fletching.protocol.messages.requests import ReadBlobs, WriteBlob
 from fletching.protocol.messages.responses import BlobReferences
 from fletching.wire.blob_frames import BlobData, BlobDataEnd, BlobDataStart, BlobHeader
@@ -82,6 +83,7 @@ class BlobStreamWriter(io.RawIOBase):
     def __init__(self, channel: Channel, request: WriteBlob) -> None:
         super().__init__()
         self._channel = channel
+        check_field_types(request)
         self._request = request
         self._queue: queue.Queue[Buffer | None] = queue.Queue(_QUEUED_CHUNKS)
         self._md5 = hashlib.md5(usedforsecurity=False)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from fletching.client.argument_checks import text_of
 from fletching.client.blobs.blob_conversions import encoded
 from fletching.errors import UsageError
 from fletching.wire.blob_frames import BlobHeader
@@ -119,6 +120,9 @@ class BlobSource:
             content_type = content_type or data.content_type
             file_name = file_name or data.file_name
             data = data.data
+        for about, value in (("content_type", content_type), ("file_name", file_name)):
+            if value is not None:
+                text_of(about, value)
         made = encoded(data)
         if made is not None:
             data, content_type = made[0], content_type or made[1]
@@ -130,16 +134,17 @@ class BlobSource:
         self.length: int | None = None
         if isinstance(data, str | os.PathLike):
             self._path = Path(data)
-            file_name = file_name or self._path.name
+            file_name = file_name or _name_of(self._path)
             try:
                 self.length = self._path.stat().st_size
-            except OSError as exc:
-                raise UsageError(f"cannot read {self._path}: {exc.strerror}") from exc
+            except (OSError, ValueError) as exc:
+                reason = exc.strerror if isinstance(exc, OSError) else exc
+                raise UsageError(f"cannot read {str(self._path)!r}: {reason}") from exc
         elif hasattr(data, "read"):
             self._take_file(data)
             name = getattr(data, "name", None)
             if isinstance(name, str):
-                file_name = file_name or Path(name).name
+                file_name = file_name or _name_of(Path(name))
         else:
             try:
                 self._view = memoryview(data).cast("B")
@@ -197,6 +202,11 @@ class BlobSource:
             raise UsageError("a blob's file changed its length while it was read")
 
 
+def _name_of(path: Path) -> str:
+    """A file's name as text; what of it is no UTF-8 is marked as such."""
+    return os.fsencode(path.name).decode(errors="replace")
+
+
 def reference_text(reference: object) -> str:
     """The text of a blob reference, from whatever a cell or a call gives for it.
 
@@ -216,4 +226,4 @@ def reference_text(reference: object) -> str:
         reference = data.decode() if _TEXT.fullmatch(data) else base64.b64encode(data).decode()
     if not isinstance(reference, str) or not reference.strip():
         raise UsageError(f"a blob reference is text or bytes, not {type(reference).__name__}")
-    return reference.strip()
+    return text_of("a blob reference", reference.strip())

@@ -17,7 +17,7 @@ from typing import NamedTuple, Self, TypedDict
 import msgspec
 import pyarrow as pa
 
-from fletching.client.argument_checks import whole_number
+from fletching.client.argument_checks import names_of, whole_number
 from fletching.client.call_options import OptionChanges
 from fletching.client.cancellation import Cancellation
 from fletching.client.reading.parallel import read_in_order
@@ -244,11 +244,12 @@ class ReadSession(Readable):
 
     def _splitter(self, columns: Sequence[str] | None) -> Callable[[int, int], Split]:
         """Makes splits of the session's rows with some of its columns."""
+        columns = None if columns is None else names_of("columns", columns)
         residual = self.residual
         if residual is None:
             chosen = self._chosen(columns)
             return lambda start, end: self._split(start, end, chosen)
-        names = self.schema.names if columns is None else list(columns)
+        names = self.schema.names if columns is None else columns
         shown = self._of(self.schema, names)
         wide = self._chosen(residual.asked([field.name for field in shown]))
         return lambda start, end: self._split(start, end, wide).filtered(residual, pa.schema(shown))

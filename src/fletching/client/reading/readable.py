@@ -100,8 +100,13 @@ class Readable(abc.ABC):
         opened = self._begin(progress)
         if opened.rows and not options and holds_numbers(opened.schema):
             return fill_frame(opened.schema, opened.batches, opened.rows)
-        # The table is nobody else's, so that its columns' memory may go as they are converted.
-        chosen: dict[str, object] = {"split_blocks": True, "self_destruct": True, **options}
+        # The table is nobody else's, so that its columns' memory may go as they are converted. pyarrow
+        # makes no blocks of their own of extension types that pandas does not know, nor of runs.
+        split = not any(
+            isinstance(kind, pa.BaseExtensionType) or pa.types.is_run_end_encoded(kind)
+            for kind in opened.schema.types
+        )
+        chosen: dict[str, object] = {"split_blocks": split, "self_destruct": True, **options}
         return opened.table().to_pandas(**chosen)
 
     def to_polars(self, *, progress: ProgressLike = None) -> pl.DataFrame:

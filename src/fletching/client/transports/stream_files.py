@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fletching.client.transports.channel import Channel
 from fletching.client.transports.transport import BytesSource, ReadRequest
 from fletching.errors import UsageError
+from fletching.protocol.messages.field_types import check_field_types
 from fletching.protocol.messages.requests import WriteTable
 from fletching.protocol.messages.responses import WriteResult
 
@@ -87,6 +88,7 @@ class StreamWriter(io.RawIOBase):
 
     def __init__(self, channel: Channel, request: WriteTable) -> None:
         super().__init__()
+        check_field_types(request)
         sequence = channel.sequence()
         self._sink = channel.transport.open_write(request, sequence)
         self._result: WriteResult | None = None

@@ -9,6 +9,7 @@ from typing import Self
 import pyarrow as pa
 from typing_extensions import deprecated
 
+from fletching.client.argument_checks import items_of
 from fletching.client.blobs.blob_access import BlobPutter
 from fletching.client.blobs.blob_streams import BlobStreamWriter
 from fletching.client.change_reports import ChangeReport
@@ -242,6 +243,7 @@ class WriteSession:
             As `put_blob`.
         """
         self._check_open()
+        items_of("blobs", blobs)
         meter = progress_meter(progress, "blobs", "blobs")
         if meter is None:
             return self._blobs.put_many(blobs, column, partition=partition)
@@ -338,7 +340,7 @@ class WriteSession:
     ) -> tuple[tuple[str, int], ...]:
         """The streams that messages name."""
         named: dict[str, int] = {}
-        for each in streams:
+        for each in items_of("streams", streams):
             if isinstance(each, CommitMessage):
                 if each.session_id != self.id:
                     raise UsageError(
@@ -347,6 +349,10 @@ class WriteSession:
                     )
                 stream_id, version = each.stream_id, each.stream_version
             else:
+                if not isinstance(each, tuple | list) or len(each) != 2:
+                    raise UsageError(
+                        f"a stream is a message or an (id, version) pair, not {each!r}"
+                    )
                 stream_id, version = each
             if named.setdefault(stream_id, version) != version:
                 raise UsageError(
