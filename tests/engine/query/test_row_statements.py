@@ -366,13 +366,15 @@ DEFINITIONS = {
     "alter table t add columns (m string)": "alter table t add columns (m bigint)",
     "alter table t change column n k bigint": "alter table t change column s k string",
     "alter table t drop columns (s)": "alter table t drop columns (n)",
+    "alter table u add partition (pt='a')": "alter table u add partition (pt='c')",
 }
 
 
 @pytest.mark.parametrize("text", DEFINITIONS)
 def test_a_repetition_of_a_definition_whose_outcome_is_lost_succeeds(sql: Sql, text: str) -> None:
     """It finds what the first did, and does not take it for that of others."""
-    sql("create table t (n bigint, s string)")
+    sql("create table t (n bigint, s string); create table u (n bigint) partitioned by (pt string)")
+    sql("alter table u add partition (pt='b')")
     id_ = new_instance_id(1_800_000_000.0)
     results = []
     for statement in (text, text, DEFINITIONS[text]):

@@ -16,7 +16,7 @@ from fletching.engine.query.result_types import casts_of
 from fletching.engine.query.row_writing import StagedRows, cast_to, stage_rows
 from fletching.engine.query.script_run import Outcome, ScriptRun, changed_rows
 from fletching.errors import ConflictError, FletchingError, InvalidArgumentError
-from fletching.protocol.messages.admin import AddColumns, CreateTable
+from fletching.protocol.messages.admin import AddColumns, CreatePartition, CreateTable
 from fletching.protocol.messages.changes import ChangeRequest, DeleteRows, MergeRows, UpdateRows
 from fletching.protocol.messages.requests import CreateWriteSession
 from fletching.protocol.messages.responses import Changed
@@ -47,7 +47,7 @@ __all__ = ["change", "insert", "made_before", "with_key"]
 
 _INSERT_ATTEMPTS = 5
 
-_Keyed = TypeVar("_Keyed", bound=ChangeRequest[Any] | AddColumns | CreateTable)
+_Keyed = TypeVar("_Keyed", bound=ChangeRequest[Any] | AddColumns | CreatePartition | CreateTable)
 
 
 def insert(run: ScriptRun, targets: Sequence[Target], keys: Sequence[str] = ()) -> int:

@@ -44,6 +44,7 @@ from fletching.errors import (
 )
 from fletching.protocol.messages.admin import (
     AddColumns,
+    CreatePartition,
     CreateTable,
     DescribeTable,
     DropPartition,
@@ -211,7 +212,9 @@ def _done(run: ScriptRun, statement: Statement) -> Outcome | None:
             for request in requests:
                 if isinstance(request, DropPartition):
                     drop_partition(run, request)
-                elif isinstance(request, AddColumns | ChangeRequest | CreateTable):
+                elif isinstance(
+                    request, AddColumns | ChangeRequest | CreatePartition | CreateTable
+                ):
                     run.verbs.call(with_key(run, request))
                 else:
                     run.verbs.call(request)

@@ -13,6 +13,7 @@ from fletching.catalog.publishing import publish
 from fletching.catalog.segment_rows import encode_partition, visible_partitions
 from fletching.catalog.table_rows import TableRow
 from fletching.catalog.version_rows import check_readable
+from fletching.engine.changes.made_changes import check_key, intent_of, remember, replayed
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import Columns, full_values, matching_values, spec_of
 from fletching.engine.tables.table_description import locked_table
@@ -29,7 +30,7 @@ from fletching.protocol.messages.admin import (
     PartitionInfo,
     PartitionPage,
 )
-from fletching.protocol.messages.responses import Done
+from fletching.protocol.messages.responses import Changed, Done
 from fletching.sql.statements.table_properties import (
     KEPT_PARTITIONS,
     MAX_PARTITIONS,
@@ -84,15 +85,19 @@ class PartitionCalls:
         Raises:
             AlreadyExistsError: it is there, unless ``if_not_exists``.
         """
-        context = self._context
-        with context.database.write() as connection:
+        now, key = self._context.clock(), request.idempotency_key
+        check_key(key)
+        intent = intent_of(request, "add partition")
+        with self._context.database.write() as connection:
             table = locked_table(connection, request.table)
             values = partition_values(table, request.partition)
-            new = catalog_partitions.add_partition(
-                connection, table.id, encode_partition(values), context.clock()
-            )
-            if not new and not request.if_not_exists:
-                raise AlreadyExistsError(f"partition {request.partition} already exists")
+            text = encode_partition(values)
+            if replayed(connection, table.id, key, intent) is None:
+                if catalog_partitions.add_partition(connection, table.id, text, now):
+                    made = Changed(version=table.version)
+                    remember(connection, table.id, key, made, intent, now=now)
+                elif not request.if_not_exists:
+                    raise AlreadyExistsError(f"partition {request.partition} already exists")
             row = catalog_partitions.find_partition(connection, table.id, values)
         assert row is not None
         return _partition_info(table.partition_columns, row)

@@ -162,7 +162,11 @@ _ROUTES = (
         "POST",
         _PARTITIONS,
         admin.CreatePartition,
-        (_needed("partition", Partition()), _IF_NOT_EXISTS),
+        (
+            _needed("partition", Partition()),
+            _IF_NOT_EXISTS,
+            Field("idempotency_key", "idempotency_key", Identifier(), (Place.JSON,), sparse=True),
+        ),
     ),
     _Route(
         "DELETE",

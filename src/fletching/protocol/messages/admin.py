@@ -238,10 +238,11 @@ class ListPartitions(TableRequest[PartitionPage], frozen=True, kw_only=True):
 
 
 class CreatePartition(TableRequest[PartitionInfo], frozen=True, kw_only=True):
-    """Adds an empty partition."""
+    """Adds an empty partition; a repetition with the key of the first is answered like it."""
 
     partition: PartitionSpec
     if_not_exists: bool = False
+    idempotency_key: str | None = None
 
 
 class DropPartition(TableRequest[Done], frozen=True, kw_only=True):
