@@ -190,8 +190,7 @@ class Changes:
             draft.finish = ended
             return draft
 
-        rows = SessionRows.count(self._context, request.table, request.session_id)
-        report = self._attempts.make(request, intent_of(request, operation, rows), noted)
+        report = self._attempts.make(request, intent_of(request, operation), noted)
         self._context.delete_objects(unused)
         return report
 

@@ -1,10 +1,11 @@
 """Changes that were made under an idempotency key: what each was, and what it came to.
 
 A repetition gets the report of the first. Whether it is a repetition is compared, as far as it is known of
-both: the kind of change, what it was asked for, the number of rows that were sent with it, and the checksum
-of rows that came in one body (`engine/writing/body_checksum`). Rows in another encoding, in other batches or
-in several bodies are compared by their number. Conditions such as ``if_version`` are not compared: they say
-when a change may be made, and not what it is.
+both: the kind of change and what it was asked for. Rows are compared where the key is made of a retry's trace
+id: by their number, and by checksum if they came in the same encoding (`engine/writing/body_checksum`). A key
+of the caller's stands for whatever rows it comes with: a job or an epoch that is computed anew may find others,
+and is to be made once all the same. Conditions such as ``if_version`` are not compared: they say when a change
+may be made, and not what it is.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         operation: what the table's history calls it.
         contents: what else was asked for, to be read by people.
-        rows: how many were sent with it.
-        body: checksum of these.
+        rows: how many were sent with it, of a retry.
+        body: checksum of these, likewise.
     """
 
     operation: str
@@ -92,8 +93,8 @@ def check_key(key: str | None) -> None:
         raise InvalidArgumentError(f"an idempotency key has 1 to {MAX_KEY_LENGTH} characters")
 
 
-def intent_of(request: TableRequest[Any], operation: str, rows: int | None = None) -> Intent:
-    """What a request asks for by its fields, and by the rows of the session that it ends."""
+def intent_of(request: TableRequest[Any], operation: str) -> Intent:
+    """What a request asks for by its fields."""
     asked = []
     for field in msgspec.structs.fields(request):
         value, factory = getattr(request, field.name), field.default_factory
@@ -101,7 +102,7 @@ def intent_of(request: TableRequest[Any], operation: str, rows: int | None = Non
         if field.name not in _CONDITIONS and value != default:
             text = hashlib.sha256(value).hexdigest()[:16] if isinstance(value, bytes) else value
             asked.append(f"{field.name}: {text}")
-    return Intent(operation=operation, contents=_shown(", ".join(asked)), rows=rows)
+    return Intent(operation=operation, contents=_shown(", ".join(asked)))
 
 
 def _shown(text: str) -> str:

@@ -49,17 +49,6 @@ class SessionRows:
         return cls(context, table, session_id, rows)
 
     @staticmethod
-    def count(context: EngineContext, table: TableName, session_id: str) -> int | None:
-        """How many rows the session's closed streams took, also once it is ended; None without one."""
-        with context.database.read() as connection:
-            table_id = catalog_tables.get_table(connection, table).id
-            session = write_sessions.find_write_session(connection, table_id, session_id)
-            if session is None:
-                return None
-            streams = write_streams.list_write_streams(connection, session.pk)
-            return sum(row.rows for row in highest_closed(streams))
-
-    @staticmethod
     def _read(
         connection: Connection,
         context: EngineContext,

@@ -121,9 +121,11 @@ class AppendIngest(Ingest):
 
     @property
     def _whole_intent(self) -> Intent:
-        """What the append is, now that all its rows have come."""
-        target = self._target
-        return _intent(target.table, target.session.partition_spec, self._rows, self._checksum)
+        """What the append is, now that all its rows have come; a caller's key stands for any."""
+        table, partition = self._target.table, self._target.session.partition_spec
+        if self._append.idempotency_key is not None:
+            return _intent(table, partition)
+        return _intent(table, partition, self._rows, self._checksum)
 
     def _repeated(self) -> WriteResult:
         assert self._known is not None

@@ -8,12 +8,10 @@ known: the same rows may come in other batches, or compressed.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 
 import msgspec
 from crc32c import crc32c
 
-from fletching.catalog.write_stream_rows import NewSegment
 from fletching.ipc import Message
 
 __all__ = ["BodyChecksum", "BodyChecksums"]
@@ -27,17 +25,6 @@ class BodyChecksum(msgspec.Struct, frozen=True, array_like=True):
 
     layout: int
     contents: int
-
-    @classmethod
-    def of_stored(cls, segments: Iterable[NewSegment]) -> BodyChecksum:
-        """Of a body that is stored, however its messages came."""
-        layout = contents = 0
-        for each in segments:
-            about = f"{each.partition} {each.schema_version} {each.codecs}".encode()
-            for part in (about, each.batch_index, each.dictionary_index):
-                layout = crc32c(part, layout)
-            contents = crc32c(_CONTENTS.pack(each.crc32c), contents)
-        return cls(layout, contents)
 
     def is_other(self, first: BodyChecksum) -> bool:
         """Whether two bodies certainly have other rows."""

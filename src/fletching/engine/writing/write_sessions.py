@@ -31,7 +31,6 @@ from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import matching_values, spec_of
 from fletching.engine.tables.schema_checks import check_no_view
 from fletching.engine.tables.table_description import table_schema_of
-from fletching.engine.writing.body_checksum import BodyChecksum
 from fletching.engine.writing.keyed_rows import OPERATION
 from fletching.engine.writing.states import (
     SessionEvent,
@@ -284,7 +283,7 @@ class WriteSessions:
         streams = write_streams.list_write_streams(connection, session.pk)
         chosen = _chosen(streams, request, session)
         staged = _staged(connection, chosen)
-        intent = _intent(request, table, session, chosen, staged)
+        intent = _intent(request, table, session)
         report = replayed(connection, table.id, request.idempotency_key, intent)
         known = report is not None
         if not known:
@@ -404,21 +403,12 @@ def _intent(
     request: CommitWriteSession,
     table: TableRow,
     session: WriteSessionRow,
-    chosen: Sequence[WriteStreamRow],
-    staged: Sequence[StagedSegmentRow],
 ) -> Intent:
-    """What a commit is asked to do."""
+    """What a commit is asked to do; its key stands for any rows."""
     operation = _operation(table, session)
     if request.statement:
         return Intent.of_statement(operation, request.statement)
-    # Several bodies come in another order when they are written again.
-    is_one_body = sum(stream.writes for stream in chosen) == 1
-    return Intent.of_rows(
-        operation,
-        session.partition_spec,
-        sum(stream.rows for stream in chosen),
-        BodyChecksum.of_stored(row.segment for row in staged) if is_one_body else None,
-    )
+    return Intent.of_rows(operation, session.partition_spec)
 
 
 def _staged(connection: Connection, chosen: Sequence[WriteStreamRow]) -> list[StagedSegmentRow]:
