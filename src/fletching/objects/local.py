@@ -112,11 +112,6 @@ class LocalStore:
             self._mappings.drop(key)
         with translated("deleting", key), contextlib.suppress(FileNotFoundError):
             path.unlink()
-        if path.parent != self.root:
-            # A folder that is left empty goes, too: of tables that come and go there would be ever more.
-            with contextlib.suppress(OSError):
-                path.parent.rmdir()
-                self._forget_folder(path.parent)
         faultpoints.reach("object.deleted")
 
     def forget_removed(self) -> None:
