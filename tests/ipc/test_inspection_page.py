@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from fletching import ipc
-from fletching.ipc.inspection_page import human_bytes, page
+from fletching.ipc.inspection_page import page
 
 
 def stream(rows: int = 2000) -> bytes:
@@ -63,10 +63,3 @@ def test_a_page_under_a_policy_names_its_style_and_leads_back() -> None:
     text = page(ipc.inspect_bytes(stream()), "x", nonce='n"1', back=("/back?a&b", "<back>"))
     assert '<style nonce="n&quot;1">' in text
     assert '<a href="/back?a&amp;b">&lt;back&gt;</a>' in text
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2.5e13, "25.00 TB")]
-)
-def test_sizes(count: float, text: str) -> None:
-    assert human_bytes(count) == text

@@ -21,13 +21,13 @@ from fletching.cli.output import (
     Figure,
     bytes_figure,
     counted,
-    human_bytes,
     print_json,
     print_table,
     progress,
     say,
 )
 from fletching.errors import AlreadyExistsError, NoSuchProjectError, NoSuchTableError
+from fletching.human_figures import human_bytes
 
 if TYPE_CHECKING:
     from fletching.client import Table

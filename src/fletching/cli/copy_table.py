@@ -14,8 +14,9 @@ import typer
 from fletching.cli.cli_options import Columns, Filter, JsonOutput, Overwrite, Partitions, placed
 from fletching.cli.location import Location
 from fletching.cli.named_tables import columns_named, filled_table, find_table
-from fletching.cli.output import counted, human_bytes, print_json, progress, say
+from fletching.cli.output import counted, print_json, progress, say
 from fletching.errors import NoSuchProjectError, NoSuchTableError, UsageError
+from fletching.human_figures import human_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -12,9 +12,10 @@ import typer
 from fletching.cli.cli_options import Columns, Filter, Partitions, TableArgument, placed
 from fletching.cli.location import Location
 from fletching.cli.named_tables import AsOf, columns_named, table_as_of
-from fletching.cli.output import counted, human_bytes, progress, say
+from fletching.cli.output import counted, progress, say
 from fletching.cli.output_files import may_write
 from fletching.cli.tabular import FileFormat, format_of, write_batches
+from fletching.human_figures import human_bytes
 
 __all__ = ["get"]
 

@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fletching.cli.cli_options import JsonOutput
-from fletching.cli.output import ExitCode, console, human_bytes, human_count, print_json
+from fletching.cli.output import ExitCode, console, print_json
 from fletching.cli.output_files import may_write, writing
 from fletching.errors import UsageError
+from fletching.human_figures import human_bytes, human_count
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -13,18 +13,10 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from fletching.cli.cli_options import JsonOutput
-from fletching.cli.output import (
-    ExitCode,
-    counted,
-    human_bytes,
-    human_count,
-    print_json,
-    print_table,
-    progress,
-    say,
-)
+from fletching.cli.output import ExitCode, counted, print_json, print_table, progress, say
 from fletching.cli.output_files import writing
 from fletching.errors import FletchingError, UsageError, WireError
+from fletching.human_figures import human_bytes, human_count
 
 if TYPE_CHECKING:
     from fletching.lz4stream import Decoder

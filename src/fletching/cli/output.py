@@ -13,6 +13,8 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fletching.human_figures import human_bytes, human_count
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -25,8 +27,6 @@ __all__ = [
     "console",
     "count_figure",
     "counted",
-    "human_bytes",
-    "human_count",
     "print_json",
     "print_table",
     "progress",
@@ -57,20 +57,6 @@ def console() -> Console:
 def say(text: object) -> None:
     """Prints a line of diagnostics on stderr."""
     sys.stderr.write(f"{text}\n")
-
-
-def human_bytes(count: float) -> str:
-    """Bytes in decimal units: ``1.5 MB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.2f} TB"
-
-
-def human_count(count: int) -> str:
-    """A count with thousands separators: ``1,234``."""
-    return f"{count:,}"
 
 
 def counted(count: int, noun: str) -> str:

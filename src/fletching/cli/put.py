@@ -15,9 +15,10 @@ from fletching.cli.cli_options import JsonOutput, Overwrite, TableArgument, Targ
 from fletching.cli.input_files import InputFile, input_files
 from fletching.cli.location import Location
 from fletching.cli.named_tables import filled_table, find_table, names_of
-from fletching.cli.output import counted, human_bytes, print_json, progress, say
+from fletching.cli.output import counted, print_json, progress, say
 from fletching.cli.tabular import FileFormat, Opened, ReadOptions, open_batches
 from fletching.errors import AlreadyExistsError, NoSuchProjectError, NoSuchTableError, UsageError
+from fletching.human_figures import human_bytes
 from fletching.protocol.types.constant_columns import scalar_of_text
 from fletching.types import PartitionSpec
 

@@ -6,7 +6,8 @@ from fletching.cli.cli_options import JsonOutput, TableArgument, placed
 from fletching.cli.location import Location
 from fletching.cli.ls import when
 from fletching.cli.named_tables import find_table
-from fletching.cli.output import counted, human_bytes, print_json, print_table
+from fletching.cli.output import counted, print_json, print_table
+from fletching.human_figures import human_bytes
 
 __all__ = ["show"]
 

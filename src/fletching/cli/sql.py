@@ -13,11 +13,12 @@ import typer
 from fletching.cli.cli_options import placed
 from fletching.cli.head import JsonRows, Vertical, print_rows
 from fletching.cli.location import Location
-from fletching.cli.output import counted, human_bytes, progress, say
+from fletching.cli.output import counted, progress, say
 from fletching.cli.output_files import is_free, may_write
 from fletching.cli.sql_prompt import run_prompt
 from fletching.cli.tabular import FileFormat, format_of, write_batches
 from fletching.errors import UsageError
+from fletching.human_figures import human_bytes
 
 if TYPE_CHECKING:
     from fletching.client.client import Client

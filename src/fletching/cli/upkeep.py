@@ -17,14 +17,13 @@ from fletching.cli.output import (
     bytes_figure,
     count_figure,
     counted,
-    human_bytes,
-    human_count,
     print_json,
     print_table,
     progress,
     say,
 )
 from fletching.errors import UsageError
+from fletching.human_figures import human_bytes, human_count
 from fletching.server.signals import stopping_signals
 from fletching.types import TableName
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from fletching.client.tabular.tabular_data import BatchStream, batches_of
 from fletching.errors import UsageError
+from fletching.human_figures import human_bytes
 
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
@@ -72,8 +73,10 @@ class Progress:
         """``events: 1,234 of 5,000 rows, 12.3 MB, 45.6 MB/s``."""
         of = "" if self.total is None or self.finished else f" of {self.total:,}"
         unit = self.unit.removesuffix("s") if self.done == 1 and not of else self.unit
-        text = f"{self.name}: {self.done:,}{of} {unit}, {_size(self.bytes)}"
-        return f"{text}, {_size(self.bytes / self.seconds)}/s" if self.seconds > 0.01 else text
+        text = f"{self.name}: {self.done:,}{of} {unit}, {human_bytes(self.bytes)}"
+        return (
+            f"{text}, {human_bytes(self.bytes / self.seconds)}/s" if self.seconds > 0.01 else text
+        )
 
 
 ProgressLike = bool | Callable[[Progress], object] | None
@@ -204,14 +207,6 @@ def _blob_bytes(blob: object) -> int:
         return 0
     size = getattr(blob, "size", 0)
     return size if isinstance(size, int) else 0
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 # --- bars ----------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ import html
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from fletching.human_figures import human_bytes, human_count
+
 if TYPE_CHECKING:
     from fletching.ipc.reports import Inspection, MessageReport, PartReport
 
@@ -132,20 +134,6 @@ def page(
         f"<title>{title}: Arrow IPC map</title>\n<style{marked}>{_STYLE}{_colors()}</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
-
-
-def human_bytes(count: float) -> str:
-    """Bytes in decimal units: ``1.5 MB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.2f} TB"
-
-
-def human_count(count: int) -> str:
-    """A count with thousands separators: ``1,234``."""
-    return f"{count:,}"
 
 
 _SHADES = 3

@@ -8,21 +8,7 @@ from typing import Any
 import pytest
 from tests.server.console.conftest import Pages as Browsing
 
-from fletching.server.console.rendering import (
-    Pages,
-    _span,
-    human_size,
-    security_headers,
-    wants_json,
-)
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1_550_000, "1.6 MB"), (5e15, "5000.0 TB")],
-)
-def test_sizes(count: float, text: str) -> None:
-    assert human_size(count) == text
+from fletching.server.console.rendering import Pages, _span, security_headers, wants_json
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from fletching.cli.output import (
     Task,
     bytes_figure,
     count_figure,
-    human_bytes,
     print_json,
     print_table,
     progress,
@@ -27,6 +26,7 @@ from fletching.cli.quickstart.files import TABLE as FILES_TABLE
 from fletching.cli.quickstart.files import installed_files, move_files, user_blobs
 from fletching.cli.quickstart.job import Mismatch, Report, Step, move_table
 from fletching.cli.quickstart.sources import LeftOut, Source, standard_library, user_files
+from fletching.human_figures import human_bytes
 
 __all__ = ["quickstart"]
 

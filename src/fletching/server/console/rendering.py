@@ -17,13 +17,14 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from fletching.human_figures import human_bytes, human_count
 from fletching.server.console.static_files import static_address
 from fletching.server.http.exchange import Exchange
 
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["Pages", "human_size", "security_headers", "wants_json"]
+__all__ = ["Pages", "security_headers", "wants_json"]
 
 _DIRECTIVES = {
     "default-src": "'none'",
@@ -67,21 +68,8 @@ def security_headers(nonce: str = "", *, styles: bool = False) -> dict[str, str]
     }
 
 
-def human_size(count: float) -> str:
-    """Bytes in decimal units."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if abs(count) < 1000 or unit == "TB":
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError
-
-
 def _moment(seconds: float) -> str:
     return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _count(number: float) -> str:
-    return f"{number:,}"
 
 
 def _span(seconds: float) -> str:
@@ -106,7 +94,7 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(size=human_size, moment=_moment, count=_count, span=_span)
+    made.filters.update(size=human_bytes, moment=_moment, count=human_count, span=_span)
     return made
 
 

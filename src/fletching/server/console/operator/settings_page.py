@@ -6,8 +6,8 @@ import dataclasses
 import os
 from typing import Any
 
+from fletching.human_figures import human_bytes
 from fletching.server.console.code_snippets import twin_code
-from fletching.server.console.rendering import human_size
 from fletching.server.console.visit import Visit
 from fletching.settings import without_secrets
 
@@ -88,7 +88,7 @@ def _for_people(value: object, unit: str) -> str:
             return f"{value:.10g}" if isinstance(value, float) else str(value)
         number = f"{value:,.10g}" if isinstance(value, float) else f"{value:,}"
         if unit == "bytes" and value >= 10_000:
-            return f"{number} bytes ({human_size(value)})"
+            return f"{number} bytes ({human_bytes(value)})"
         item = "process" if unit == "processes" else unit.removesuffix("s")
         return f"{number} {item if value == 1 else unit}"
     return str(value)
