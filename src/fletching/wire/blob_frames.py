@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
@@ -34,7 +33,6 @@ from fletching.errors import (
     LimitExceededError,
     MalformedFrameError,
     TruncatedStreamError,
-    WireError,
 )
 from fletching.wire.blob_frame_encoder import (
     LENGTH,
@@ -45,6 +43,7 @@ from fletching.wire.blob_frame_encoder import (
     frame_length,
 )
 from fletching.wire.blob_headers import LAYER, BlobHeader, ChecksumType, checksum_type, json_object
+from fletching.wire.push_decoder import PushDecoder
 
 __all__ = [
     "DEFAULT_MAX_DATA_BYTES",
@@ -119,13 +118,15 @@ class _State(enum.Enum):
     FOOTER = "footer"
 
 
-class Decoder:
+class Decoder(PushDecoder[Event]):
     """Reads frames as `BlobDataStart`, `BlobData` chunks and `BlobDataEnd`.
 
     `BlobData` holds views of what was fed; they are never longer than one fed buffer, so a blob of
     any size passes in constant memory. Buffers of a blob up to 16 MiB are also borrowed until its
     `BlobDataEnd`, to be hashed as the footer asks.
     """
+
+    _layer = LAYER
 
     def __init__(
         self,
@@ -134,12 +135,11 @@ class Decoder:
         max_data_bytes: int = DEFAULT_MAX_DATA_BYTES,
         max_frames: int = DEFAULT_MAX_FRAMES,
     ) -> None:
+        super().__init__()
         self._max_header_bytes = max_header_bytes
         self._max_data_bytes = max_data_bytes
         self._max_frames = max_frames
-        self._chunks: deque[memoryview] = deque()
         self._available = 0
-        self._offset = 0
         self._state = _State.HEADER_LENGTH
         self._needed = LENGTH_BYTES
         self._index = 0
@@ -150,14 +150,6 @@ class Decoder:
         self._hashes = Hashes(frozenset())
         # Headers of one batch repeat (the same column, partition and content type).
         self._parsed: dict[bytes, BlobHeader] = {}
-        self._ready: list[Event] = []
-        self._finished = False
-        self._error: WireError | None = None
-
-    @property
-    def offset(self) -> int:
-        """Bytes consumed so far."""
-        return self._offset
 
     @property
     def frames(self) -> int:
@@ -166,71 +158,36 @@ class Decoder:
 
     def feed(self, data: Buffer) -> None:
         """Queues bytes; borrows ``data`` as the class says."""
-        if self._finished:
-            raise MalformedFrameError(
-                "bytes after the end of the input", layer=LAYER, offset=self._offset
-            )
-        view = memoryview(data).cast("B")
-        if len(view):
-            self._chunks.append(view)
-            self._available += len(view)
+        super().feed(data)
+        self._available += memoryview(data).nbytes
 
-    def events(self) -> Iterator[Event]:
-        """Yields events until more input is needed.
+    def _events(self) -> Iterator[Event]:
+        while True:
+            if self._state is _State.HEADER_LENGTH and self._chunks:
+                yield from self._whole_frames(self._chunks[0])
+            if self._state is _State.DATA:
+                if self._needed:
+                    if not self._available:
+                        return
+                    yield self._next_data()
+                    continue
+                self._expect(_State.FOOTER_LENGTH, LENGTH_BYTES)
+            if self._available < self._needed:
+                return
+            event = self._step(self._take(self._needed))
+            if event is not None:
+                yield event
 
-        Raises:
-            MalformedFrameError: a negative length, or a header or footer that is no JSON object.
-            LimitExceededError: a length or count above its limit.
-            ChecksumMismatchError: data that disagrees with its footer; its chunks may have been given
-                already.
-        """
-        if self._error is not None:
-            raise self._error
-        while self._ready:
-            yield self._ready.pop(0)
-        try:
-            while True:
-                if self._state is _State.HEADER_LENGTH and self._chunks:
-                    yield from self._whole_frames(self._chunks[0])
-                if self._state is _State.DATA:
-                    if self._needed:
-                        if not self._available:
-                            return
-                        yield self._next_data()
-                        continue
-                    self._expect(_State.FOOTER_LENGTH, LENGTH_BYTES)
-                if self._available < self._needed:
-                    return
-                event = self._step(self._take(self._needed))
-                if event is not None:
-                    yield event
-        except WireError as error:
-            self._error = error
-            self._chunks.clear()
-            raise
-
-    def finish(self) -> None:
-        """Tells that the input ended.
-
-        Raises:
-            TruncatedStreamError: inside a frame.
-            WireError: whatever `events` finds in input it had not read yet.
-        """
-        if self._error is not None:
-            raise self._error
-        if self._finished:
-            return
-        self._ready = list(self.events())
+    def _last_events(self) -> Iterator[Event]:
         if self._state is not _State.HEADER_LENGTH or self._available:
-            self._error = TruncatedStreamError(
+            raise TruncatedStreamError(
                 f"the input ends inside the {self._state.value} of blob frame {self._index}",
                 layer=LAYER,
                 offset=self._offset,
                 expected=self._needed,
                 actual=self._available,
             )
-            raise self._error
-        self._finished = True
+        return iter(())
 
     def _whole_frames(self, chunk: memoryview) -> Iterator[Event]:
         """The frames that lie whole inside one buffer, which is most of them when blobs are small.

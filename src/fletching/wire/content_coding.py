@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import enum
 import zlib
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
@@ -33,10 +32,10 @@ from fletching.errors import (
     DecompressionError,
     InvalidParameterError,
     LimitExceededError,
-    MalformedFrameError,
     TruncatedStreamError,
     WireError,
 )
+from fletching.wire.push_decoder import PushDecoder
 
 __all__ = [
     "DEFAULT_MAX_DECODED_BYTES",
@@ -341,12 +340,14 @@ class _ZlibStream(_BoundedFrame):
                 return
 
 
-class Decoder:
+class Decoder(PushDecoder[memoryview]):
     """Decompresses a body of any number of frames.
 
     Events are ``memoryview``s of decoded bytes in memory of their own; for identity they are views
     of what was fed.
     """
+
+    _layer = LAYER
 
     def __init__(
         self,
@@ -356,76 +357,29 @@ class Decoder:
         max_ratio: int = DEFAULT_MAX_RATIO,
         max_window_bytes: int = DEFAULT_MAX_WINDOW_BYTES,
     ) -> None:
+        super().__init__()
         self.coding = coding
         self._max_decoded_bytes = max_decoded_bytes
         self._max_ratio = max_ratio
         self._max_window_bytes = max_window_bytes
-        self._chunks: deque[memoryview] = deque()
-        self._ready: list[memoryview] = []
         self._frame: _ZstdFrame | _Lz4Frame | _ZlibStream | None = None
-        self._consumed = 0
         self._decoded = 0
-        self._finished = False
-        self._error: WireError | None = None
-
-    @property
-    def offset(self) -> int:
-        """Coded bytes consumed so far."""
-        return self._consumed
 
     @property
     def decoded_bytes(self) -> int:
         """Bytes decoded so far."""
         return self._decoded
 
-    def feed(self, data: Buffer) -> None:
-        """Queues coded bytes; borrows ``data`` until ``events()`` has been exhausted."""
-        if self._finished:
-            raise MalformedFrameError(
-                "bytes after the end of the input", layer=LAYER, offset=self._consumed
-            )
-        view = memoryview(data).cast("B")
-        if len(view):
-            self._chunks.append(view)
+    def _events(self) -> Iterator[memoryview]:
+        while self._chunks:
+            yield from self._decode(self._chunks.popleft())
 
-    def events(self) -> Iterator[memoryview]:
-        """Yields decoded bytes until more input is needed.
-
-        Raises:
-            DecompressionError: the input does not decode; also bytes after the last frame.
-            LimitExceededError: a limit is reached; what exceeds it is not given.
-        """
-        if self._error is not None:
-            raise self._error
-        try:
-            while self._chunks:
-                yield from self._decode(self._chunks.popleft())
-        except WireError as error:
-            if error.offset is None:
-                error.offset = self._consumed
-            self._error = error
-            self._chunks.clear()
-            raise
-        while self._ready:
-            yield self._ready.pop(0)
-
-    def finish(self) -> None:
-        """Tells that the input ended.
-
-        Raises:
-            TruncatedStreamError: inside a frame.
-        """
-        if self._error is not None:
-            raise self._error
-        if self._finished:
-            return
-        self._ready = list(self.events())
-        self._finished = True
+    def _last_events(self) -> Iterator[memoryview]:
         if self._frame is not None:
-            self._error = TruncatedStreamError(
-                f"the {self.coding} body ends inside a frame", layer=LAYER, offset=self._consumed
+            raise TruncatedStreamError(
+                f"the {self.coding} body ends inside a frame", layer=LAYER, offset=self._offset
             )
-            raise self._error
+        return iter(())
 
     def _new_frame(self) -> _ZstdFrame | _Lz4Frame | _ZlibStream:
         if self.coding is ContentCoding.ZSTD:
@@ -436,7 +390,7 @@ class Decoder:
 
     def _decode(self, chunk: memoryview) -> Iterator[memoryview]:
         if self.coding is ContentCoding.IDENTITY:
-            self._consumed += len(chunk)
+            self._offset += len(chunk)
             self._count(len(chunk))
             yield chunk
             return
@@ -449,7 +403,7 @@ class Decoder:
             if frame is None:
                 frame = self._frame = self._new_frame()
             data = chunk[position : frame.step_end(chunk, position)]
-            self._consumed += len(data)
+            self._offset += len(data)
             try:
                 for decoded in frame.decode(data):
                     self._count(len(decoded))
@@ -464,7 +418,7 @@ class Decoder:
             position += len(data)
             if frame.ended:
                 position -= frame.unused
-                self._consumed -= frame.unused
+                self._offset -= frame.unused
                 self._frame = None
         if blocks_:
             yield _joined(blocks_)
@@ -481,10 +435,10 @@ class Decoder:
             )
         if self.coding is ContentCoding.IDENTITY or self._decoded <= RATIO_FLOOR_BYTES:
             return
-        if self._decoded > self._max_ratio * self._consumed:
+        if self._decoded > self._max_ratio * self._offset:
             raise LimitExceededError(
                 f"the {self.coding} body decodes to more than {self._max_ratio} times its size:"
-                f" {self._consumed} bytes gave {self._decoded}",
+                f" {self._offset} bytes gave {self._decoded}",
                 layer=LAYER,
                 limit=self._max_ratio,
                 actual=self._decoded,

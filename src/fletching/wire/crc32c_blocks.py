@@ -16,7 +16,6 @@ There is nothing to limit: both directions hold less than one block between call
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import TypeAlias
 
@@ -31,6 +30,7 @@ from fletching.errors import (
     TruncatedStreamError,
     WireError,
 )
+from fletching.wire.push_decoder import PushDecoder
 
 __all__ = [
     "BLOCK_BYTES",
@@ -111,45 +111,21 @@ def _framed_blocks(payloads: _Bytes) -> memoryview:
     return framed.reshape(-1).data
 
 
-class Decoder:
+class Decoder(PushDecoder[memoryview]):
     """Verifies and strips checksums.
 
     Each event is a ``memoryview`` of verified payload in memory of its own, so it may be kept. It
-    is a copy because payload must become contiguous again. Events before a failed block are given
-    before the error is raised.
+    is a copy because payload must become contiguous again. Of a damaged block, ``offset`` of the error
+    is where it starts on the wire, and of the decoder how many framed bytes were verified.
     """
 
+    _layer = LAYER
+
     def __init__(self) -> None:
-        self._chunks: deque[memoryview] = deque()
+        super().__init__()
         self._carry = bytearray()
-        self._ready: list[memoryview] = []
-        self._offset = 0
-        self._finished = False
-        self._error: WireError | None = None
 
-    @property
-    def offset(self) -> int:
-        """Framed bytes verified so far: where the next block starts."""
-        return self._offset
-
-    def feed(self, data: Buffer) -> None:
-        """Queues framed bytes; borrows ``data`` until ``events()`` has been exhausted."""
-        if self._finished:
-            raise MalformedFrameError(
-                "bytes after the end of the input", layer=LAYER, offset=self._offset
-            )
-        view = memoryview(data).cast("B")
-        if len(view):
-            self._chunks.append(view)
-
-    def events(self) -> Iterator[memoryview]:
-        """Yields verified payload until more input is needed.
-
-        Raises:
-            ChecksumMismatchError: a block is damaged; ``offset`` is where it starts on the wire.
-        """
-        if self._error is not None:
-            raise self._error
+    def _events(self) -> Iterator[memoryview]:
         while self._chunks:
             chunk = self._chunks.popleft()
             if self._carry:
@@ -165,47 +141,28 @@ class Decoder:
             if blocks:
                 rows = np.frombuffer(chunk, np.uint8, blocks * BLOCK_BYTES)
                 yield from self._verified_blocks(rows.reshape(blocks, BLOCK_BYTES))
-        while self._ready:
-            yield self._ready.pop(0)
 
-    def finish(self) -> None:
-        """Tells that the input ended, and checks the last block; its payload is in ``events()``.
-
-        Raises:
-            TruncatedStreamError: the input ends inside a checksum.
-            MalformedFrameError: the last block is a checksum without payload.
-            ChecksumMismatchError: the last block is damaged.
-        """
-        if self._error is not None:
-            raise self._error
-        if self._finished:
-            return
-        self._ready = list(self.events())
-        self._finished = True
+    def _last_events(self) -> Iterator[memoryview]:
         block, self._carry = self._carry, bytearray()
         if not block:
             return
         if len(block) < CHECKSUM_BYTES:
-            raise self._failed(
-                TruncatedStreamError(
-                    f"the last block has {len(block)} bytes, less than its checksum",
-                    layer=LAYER,
-                    offset=self._offset,
-                    expected=CHECKSUM_BYTES + 1,
-                    actual=len(block),
-                )
+            raise TruncatedStreamError(
+                f"the last block has {len(block)} bytes, less than its checksum",
+                layer=LAYER,
+                offset=self._offset,
+                expected=CHECKSUM_BYTES + 1,
+                actual=len(block),
             )
         if len(block) == CHECKSUM_BYTES:
-            raise self._failed(
-                MalformedFrameError(
-                    "the last block is a checksum without payload",
-                    layer=LAYER,
-                    offset=self._offset,
-                    expected=CHECKSUM_BYTES + 1,
-                    actual=CHECKSUM_BYTES,
-                )
+            raise MalformedFrameError(
+                "the last block is a checksum without payload",
+                layer=LAYER,
+                offset=self._offset,
+                expected=CHECKSUM_BYTES + 1,
+                actual=CHECKSUM_BYTES,
             )
-        self._ready.append(self._verified_block(block))
+        yield self._verified_block(block)
 
     def _verified_block(self, block: bytearray) -> memoryview:
         view = memoryview(block)
@@ -232,19 +189,11 @@ class Decoder:
                 raise self._mismatch(int(stored[good]), int(computed[good]))
 
     def _mismatch(self, stored: int, computed: int) -> WireError:
-        return self._failed(
-            ChecksumMismatchError(
-                f"block at {self._offset}: CRC32C of its payload is {computed:08x},"
-                f" the block says {stored:08x}",
-                layer=LAYER,
-                offset=self._offset,
-                expected=stored,
-                actual=computed,
-            )
+        return ChecksumMismatchError(
+            f"block at {self._offset}: CRC32C of its payload is {computed:08x},"
+            f" the block says {stored:08x}",
+            layer=LAYER,
+            offset=self._offset,
+            expected=stored,
+            actual=computed,
         )
-
-    def _failed(self, error: WireError) -> WireError:
-        """Remembers the error: a decoder that failed gives nothing more."""
-        self._error = error
-        self._chunks.clear()
-        return error
