@@ -257,6 +257,24 @@ def test_a_folder_that_went_away_is_made_again(store: LocalStore) -> None:
     put(store, "t/b", b"x")
 
 
+def test_a_folder_is_removed_once_nothing_is_in_it(store: LocalStore) -> None:
+    put(store, "tables/t/a", b"x")
+    put(store, "tables/u/a", b"x")
+    assert sorted(store.folders("tables")) == ["t", "u"]
+    store.remove_folder("tables/t")
+    assert store.open("tables/t/a").length == 1
+    store.delete("tables/t/a")
+    assert sorted(store.folders("tables")) == ["t", "u"]
+    for _ in range(2):
+        store.remove_folder("tables/t")
+    assert store.folders("tables") == ["u"]
+    assert str(store.root / "tables/t") not in store._folders
+    put(store, "tables/t/b", b"x")
+    assert store.folders("nothing") == []
+    with pytest.raises(UsageError):
+        store.remove_folder("../data")
+
+
 def test_many_threads(store: LocalStore) -> None:
     def work(number: int) -> None:
         for step in range(20):

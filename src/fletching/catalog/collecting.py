@@ -58,6 +58,7 @@ __all__ = [
     "forget_orphans",
     "forget_removed",
     "known_keys",
+    "known_tables",
     "noted_orphans",
     "ripe_orphans",
     "tables_with_history",
@@ -419,6 +420,16 @@ def known_keys(connection: Connection, keys: Sequence[str]) -> set[str]:
     result: set[str] = set()
     for table in OWNERS:
         result |= _named(connection, table, keys)
+    return result
+
+
+def known_tables(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Which of some tables the catalog knows: those that are there, and dropped ones that are not forgotten."""
+    result: set[str] = set()
+    for chunk in chunks(ids):
+        result.update(
+            connection.execute(select(tables.c.id).where(tables.c.id.in_(chunk))).scalars()
+        )
     return result
 
 

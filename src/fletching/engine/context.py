@@ -15,7 +15,7 @@ from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.generations import Generations
 from fletching.engine.presence import Presence
 from fletching.errors import NoPermissionError, StorageError
-from fletching.objects.store import ObjectSink, ObjectStore
+from fletching.objects.store import FolderStore, ObjectSink, ObjectStore
 
 __all__ = ["Clock", "EngineContext"]
 
@@ -110,3 +110,20 @@ class EngineContext:
                 self.store.delete(key)
             except StorageError:
                 continue
+
+    def folders(self, prefix: str) -> list[str]:
+        """The folders right below a prefix, where the store has folders; there need be nothing in them."""
+        store = self.store
+        return (
+            [f"{prefix}/{name}" for name in store.folders(prefix)]
+            if isinstance(store, FolderStore)
+            else []
+        )
+
+    def remove_folders(self, prefixes: Iterable[str]) -> None:
+        """Removes those of some folders in which nothing is left, and nothing will be needed any more."""
+        store = self.store
+        if isinstance(store, FolderStore):
+            for prefix in prefixes:
+                with contextlib.suppress(StorageError):
+                    store.remove_folder(prefix)

@@ -114,6 +114,24 @@ class LocalStore:
             path.unlink()
         faultpoints.reach("object.deleted")
 
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Names of the folders right below a prefix; see ``FolderStore``."""
+        with translated("listing", None), contextlib.suppress(FileNotFoundError):
+            entries = os.scandir(self._path(prefix))
+            return [each.name for each in entries if each.is_dir(follow_symlinks=False)]
+        return []
+
+    def remove_folder(self, prefix: str) -> None:
+        """Removes a folder if nothing is in it; see ``FolderStore``."""
+        folder = self._path(prefix)
+        self._folders.discard(str(folder))
+        with translated("deleting", prefix):
+            try:
+                folder.rmdir()
+            except OSError as error:
+                if error.errno not in {errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST}:
+                    raise
+
     def forget_removed(self) -> None:
         """Lets go of files that somebody removed from the folder, and that were kept for the next reader."""
         if self._mappings is not None:
@@ -133,9 +151,6 @@ class LocalStore:
                 parent = parent.parent
                 sync_folder(parent)
             self._folders.add(name)
-
-    def _forget_folder(self, folder: Path) -> None:
-        self._folders.discard(str(folder))
 
     # --- reading ---
 
@@ -361,7 +376,7 @@ class LocalSink:
                 raise ObjectExistsError(f"object {self.key} exists", key=self.key) from error
             except FileNotFoundError:
                 # The folder was removed since it was last used; it is made again, once.
-                self._store._forget_folder(folder)  # noqa: SLF001 - as above
+                self._store._folders.discard(str(folder))  # noqa: SLF001 - as above
                 if not again:
                     raise
             except OSError as error:

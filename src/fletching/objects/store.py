@@ -18,6 +18,7 @@ __all__ = [
     "IDENTITY_KEY",
     "MAX_KEY_LENGTH",
     "OPERATIONS",
+    "FolderStore",
     "ObjectInfo",
     "ObjectSink",
     "ObjectStore",
@@ -167,6 +168,24 @@ class ObservedStore(Protocol):
     observe: Observe | None
     """Told of each call that waited for the store: its operation and seconds; None if nobody counts
     them. Called in the thread that waited."""
+
+
+@runtime_checkable
+class FolderStore(Protocol):
+    """A store whose keys are paths: a folder stays when its last object goes."""
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Names of the folders right below a prefix; those of which nothing is left among them."""
+
+    def remove_folder(self, prefix: str) -> None:
+        """Removes a folder if nothing is in it. The caller knows that no object in it will be needed.
+
+        Others remember which folders are durable. An object that one of them publishes in the folder when it
+        was removed may be gone after a power cut.
+
+        Raises:
+            StorageError: the store failed.
+        """
 
 
 class ObjectStore(Protocol):

@@ -112,11 +112,13 @@ def test_results_go_after_a_day_and_no_others(house: Any) -> None:
     house.engine.collect()
     assert old not in keys(house)
     assert new in keys(house)
+    assert context.folders(RESULTS_PREFIX) == [new.rpartition("/")[0]]
     house.clock.advance(KEPT_SECONDS)
     assert [info.key for info in forget_results(context, dry_run=True)]
     assert new in keys(house)
     assert len(forget_results(context)) == 2
     assert keys(house) == []
+    assert context.folders(RESULTS_PREFIX) == []
     with pytest.raises(NotFoundError, match="kept no longer"):
         ResultSegments(context).plan(new, 0, 1)
 

@@ -20,6 +20,7 @@ from fletching.catalog import collecting
 from fletching.catalog.leases import acquire_lease
 from fletching.catalog.schema import leases
 from fletching.catalog.writer_rows import known_writers
+from fletching.engine.generations import Generations
 from fletching.engine.upkeep.retention import retain_seconds
 from fletching.errors import (
     ConflictError,
@@ -28,9 +29,11 @@ from fletching.errors import (
     NotFoundError,
     ServiceUnavailableError,
 )
+from fletching.objects.local import LocalStore
 from fletching.objects.remote_store import RemoteStore
 from fletching.protocol.messages.admin import AddColumns, DropTable
 from fletching.protocol.messages.requests import GetReadSession
+from fletching.types import TableName
 
 SCHEMA = pa.schema([("id", pa.int64())])
 DAY = 86_400.0
@@ -123,6 +126,58 @@ def test_a_dropped_table_goes_whole(open_house: Any, clock: Any) -> None:
     assert len(house.object_keys()) == 1
     assert house.read()["id"].to_pylist() == [3]
     assert [item for item in house.engine.verify() if item.problems] == []
+
+
+@pytest.mark.parametrize("when", ["while it is kept", "once it is forgotten"])
+def test_a_folder_goes_with_its_table(open_house: Any, clock: Any, when: str) -> None:
+    """Also where somebody publishes in it late, whose rows are refused."""
+    house = open_house(removed_seconds=10.0, retain_seconds=10.0)
+    store = house.engine.context.store
+    if not isinstance(store, LocalStore):
+        return
+    house.create(SCHEMA)
+    house.append(ids(1))
+    kept = house.create(SCHEMA, table=TableName("demo", "kept"))
+    (folder,) = store.folders("tables")
+    late = store.create(f"tables/{folder}/{store.writer}-late.arrow")
+    with store.create(f"tables/{kept.table_id}/{store.writer}-aborted.arrow") as sink:
+        sink.commit()
+    house.engine.call(DropTable(table=house.table))
+    house.engine.context.delete_objects([sink.key])
+    house.engine.collect()
+    assert sorted(store.folders("tables")) == sorted([folder, kept.table_id])
+    clock.advance(11)
+    if when == "while it is kept":
+        late.commit()
+    house.engine.collect(dry_run=True)
+    assert sorted(store.folders("tables")) == sorted([folder, kept.table_id])
+    house.engine.collect()
+    if when == "once it is forgotten":
+        assert store.folders("tables") == [kept.table_id]
+        late.commit()
+    house.engine.collect()
+    assert sorted(store.folders("tables")) == sorted([folder, kept.table_id])
+    house.engine.context.delete_objects([late.key])
+    house.engine.collect()
+    assert store.folders("tables") == [kept.table_id]
+
+
+def test_a_folder_stays_while_the_catalog_is_an_old_copy(
+    open_house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = open_house()
+    store = house.engine.context.store
+    if not isinstance(store, LocalStore):
+        return
+    with store.create("tables/unknown/x") as sink:
+        sink.commit()
+    store.delete("tables/unknown/x")
+    monkeypatch.setattr(Generations, "conflict", lambda _: "the catalog is an old copy")
+    assert house.engine.collect().refused
+    assert store.folders("tables") == ["unknown"]
+    monkeypatch.undo()
+    assert not house.engine.collect().refused
+    assert store.folders("tables") == []
 
 
 def test_idle_streams_are_forgotten(open_house: Any, clock: Any) -> None:

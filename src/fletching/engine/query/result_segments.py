@@ -246,6 +246,9 @@ def forget_results(context: EngineContext, *, dry_run: bool = False) -> list[Obj
         old += (info for info in context.store.list(RESULTS_PREFIX) if _moment(info.key) < before)
     if not dry_run:
         context.delete_objects(info.key for info in old)
+        # What somebody publishes in one of them still is as old as the others were.
+        folders = context.folders(RESULTS_PREFIX)
+        context.remove_folders(each for each in folders if _moment(each) < before)
     return old
 
 

@@ -13,7 +13,8 @@ removed segments     when no readable version shows them: the horizon of a table
                      readable version, is the one that was the newest ``retain_seconds`` ago (or as
                      its property ``acid.data.retain.hours`` says); a read session and a tag keep
                      their versions beyond it
-dropped tables       ``removed_seconds`` after the drop, with all that is theirs
+dropped tables       ``removed_seconds`` after the drop, with all that is theirs; their folders too,
+                     once nothing is in them
 blob packs           when the last segment whose rows refer to them is gone; those that no row came
                      to refer to, when their session was aborted, or ``blob_seconds`` after both
                      the upload and the end of the session
@@ -431,10 +432,11 @@ class Retention:
                 result += self._unknown(batch)
                 batch = []
         result += self._unknown(batch)
+        folders = [] if dry_run else self._unused_folders()
         refused = "" if force else _blown(len(result), total)
         if force and not dry_run:
             context.generations.accept()
-        elif result and not refused and not force:
+        elif (result or folders) and not refused and not force:
             # Only where something is unknown: each look asks the store.
             refused = context.generations.conflict()
         if refused:
@@ -443,7 +445,7 @@ class Retention:
         gone = [item for item in result if writer_of(item.key) in dead]
         others = [item for item in result if writer_of(item.key) not in dead]
         gone += others if store.knows_writers else self._ripe(others, dry_run)
-        if gone and not dry_run:
+        if (gone or folders) and not dry_run:
             check_identity(context)
             if lease is not None:
                 with context.database.write(durable=False) as connection:
@@ -452,6 +454,7 @@ class Retention:
             if not store.knows_writers:
                 with context.database.write(durable=False) as connection:
                     collecting.forget_orphans(connection, [item.key for item in gone])
+            context.remove_folders(folders)
         if not dry_run and store.knows_writers:
             for writer in dead:
                 store.forget_writer(writer)
@@ -479,6 +482,17 @@ class Retention:
         with self._context.database.read() as connection:
             known = collecting.known_keys(connection, [item.key for item in candidates])
         return [item for item in candidates if item.key not in known]
+
+    def _unused_folders(self) -> list[str]:
+        """Folders of tables that the catalog does not know, objects may be in them.
+
+        A table's row is there before its first object and goes with its last one; no other table gets its id.
+        So nothing that is published in such a folder from now on can be recorded.
+        """
+        folders = {each.rpartition("/")[2]: each for each in self._context.folders(SEGMENT_PREFIX)}
+        with self._context.database.read() as connection:
+            known = collecting.known_tables(connection, [*folders])
+        return [folder for table_id, folder in folders.items() if table_id not in known]
 
     def _ripe(self, candidates: Sequence[ForgottenObject], dry_run: bool) -> list[ForgottenObject]:
         """Those of unknown writers that have been orphans for long enough."""
