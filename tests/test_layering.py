@@ -381,7 +381,6 @@ WITHOUT_BEHAVIOUR = {
     "protocol/messages/changes": "values alone: the codec's tests send each of them",
     "protocol/messages/requests": "values alone: the codec's tests send each of them",
     "protocol/messages/responses": "values alone: the codec's tests send each of them",
-    "protocol/messages/vocabulary": "words of the protocol",
     "server/auth/principal": "a value, made and looked at in authentication",
     "sql/statements/statement_kinds": "values alone: the tests of statements read each of them",
 }

@@ -16,14 +16,13 @@ from fletching.client.tabular.tabular_data import (
     with_text_names,
 )
 from fletching.errors import UsageError
+from fletching.protocol.messages.vocabulary import DELETE_CODE
 from fletching.protocol.types.blob_type import storage_type
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["deleting", "one_row", "only_columns", "whole_rows"]
-
-_DELETE = 68  # "D", in the system column of keyed writes
 
 
 def only_columns(data: object, schema: pa.Schema) -> BatchStream:
@@ -102,7 +101,7 @@ def whole_rows(data: object, schema: pa.Schema) -> object:
 def deleting(batches: Iterable[pa.RecordBatch], target: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Keys with the operation that takes their rows away."""
     for batch in batches:
-        marks = pa.repeat(pa.scalar(_DELETE, pa.int8()), batch.num_rows)
+        marks = pa.repeat(pa.scalar(DELETE_CODE, pa.int8()), batch.num_rows)
         yield pa.RecordBatch.from_arrays([*batch.columns, marks], schema=target)
 
 

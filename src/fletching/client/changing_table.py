@@ -27,6 +27,7 @@ from fletching.protocol.messages import changes as messages
 from fletching.protocol.messages.changes import ChangeRequest
 from fletching.protocol.messages.requests import AppendRows, Request
 from fletching.protocol.messages.responses import Changed
+from fletching.protocol.messages.vocabulary import OPERATION
 from fletching.protocol.types.blob_type import contains_blob
 from fletching.types import PartitionLike, PartitionSpec
 
@@ -297,7 +298,7 @@ class ChangingTable(StoredTable):
         keys = {name.casefold() for name in self.info.primary_key}
         keys |= {name.casefold() for name in self.partition_columns} - bound
         schema = pa.schema([field for field in self.schema if field.name.casefold() in keys])
-        target = schema.append(pa.field("__operation", pa.int8(), nullable=False))
+        target = schema.append(pa.field(OPERATION, pa.int8(), nullable=False))
         marked = BatchStream(target, deleting(aligned(only_columns(data, schema), schema), target))
         if not self.channel.options.lz4_stream:
             request = AppendRows(

@@ -7,10 +7,6 @@ from collections.abc import Callable
 import pytest
 
 from fletching.engine.reading.batch_strategies import (
-    MAX_BATCH_BYTES,
-    MAX_BATCH_ROWS,
-    MAX_PREVIEW_ROWS,
-    MIN_BATCH_BYTES,
     batch_bytes,
     batch_rows,
     buffer_codec,
@@ -18,6 +14,12 @@ from fletching.engine.reading.batch_strategies import (
     preview_rows,
 )
 from fletching.errors import InvalidArgumentError
+from fletching.protocol.messages.vocabulary import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_ROWS,
+    MAX_PREVIEW_ROWS,
+    MIN_BATCH_BYTES,
+)
 
 
 @pytest.mark.parametrize(

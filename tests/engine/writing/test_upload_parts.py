@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fletching.engine.writing.upload_parts import BlockMessage, block_stream_id
+from fletching.engine.writing.upload_parts import BlockMessage
 from fletching.errors import ConflictError, InvalidArgumentError, TruncatedStreamError
 from fletching.protocol.messages.requests import CreateWriteSession, WriteTable
 from fletching.protocol.messages.vocabulary import SessionStatus, WriteMode
@@ -124,13 +124,6 @@ def test_messages_of_another_session_or_of_no_block(house: Any, session: str) ->
     with pytest.raises(InvalidArgumentError, match="twice"):
         house.commit(session, commit_messages=(good, good))
     house.commit(session, commit_messages=(good,))
-
-
-def test_numbers_count_from_zero() -> None:
-    assert block_stream_id(3, 0) == "block-3-attempt-0"
-    for numbers in ((-1, 0), (0, -1)):
-        with pytest.raises(InvalidArgumentError):
-            block_stream_id(*numbers)
 
 
 def test_messages_round_trip() -> None:

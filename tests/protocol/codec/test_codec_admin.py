@@ -170,12 +170,6 @@ def test_what_fits_no_path_method_or_body_is_refused(
     assert 400 <= caught.value.http_status < 500
 
 
-def test_pages_are_bounded() -> None:
-    request = decode_admin_request("GET", ROOT, [("max_items", "99999999")])
-    assert isinstance(request, ListTables)
-    assert request.max_items == 10_000
-
-
 def test_a_storage_request_is_no_administration_request() -> None:
     request = GetWriteSchema(table=T, session_id="s")
     assert not is_admin_request(request)

@@ -14,6 +14,7 @@ from fletching.catalog.collecting import forget_removed
 from fletching.catalog.table_rows import TableRow, get_table, lock_table
 from fletching.catalog.version_rows import VersionRow
 from fletching.engine.context import EngineContext
+from fletching.engine.tables.partition_calls import page_size
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.messages.changes import (
     CreateTag,
@@ -27,13 +28,11 @@ from fletching.protocol.messages.changes import (
     VersionPage,
     WaitForVersion,
 )
+from fletching.protocol.messages.vocabulary import MAX_WAIT_SECONDS
 
 __all__ = ["History"]
 
-MAX_PAGE_VERSIONS = 10_000
 MAX_TAG_LENGTH = 128
-MAX_WAIT_SECONDS = 60.0
-"""How long one request waits for a version; whoever waits longer asks again."""
 
 _POLL_SECONDS = 0.05
 _TAG = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -54,9 +53,7 @@ class History:
         Raises:
             InvalidArgumentError: a page of less than one version.
         """
-        if request.max_items < 1:
-            raise InvalidArgumentError("a page has 1 version or more")
-        limit = min(request.max_items, MAX_PAGE_VERSIONS)
+        limit = page_size(request.max_items)
         with self._context.database.read() as connection:
             table = get_table(connection, request.table)
             rows = version_rows.list_versions(

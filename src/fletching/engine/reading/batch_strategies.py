@@ -30,6 +30,12 @@ from fletching.engine.reading.row_filter import WORTH_PROVING, RowFilter
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.tables.zone_bounds import ZONE_ROWS
 from fletching.errors import InvalidArgumentError
+from fletching.protocol.messages.vocabulary import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_ROWS,
+    MAX_PREVIEW_ROWS,
+    MIN_BATCH_BYTES,
+)
 from fletching.sql.predicates.conditions import FALSE, TRUE
 from fletching.types import RowRange
 
@@ -331,15 +337,8 @@ def kept_segments(snapshot: Snapshot, row_filter: RowFilter | None) -> KeptSegme
     )
 
 
-MAX_BATCH_ROWS = 20_000
-"""Largest ``MaxBatchRows``."""
-
-MIN_BATCH_BYTES, MAX_BATCH_BYTES = 1 << 20, 256 << 20
-"""Limits of ``MaxBatchRawSize``."""
-
 DEFAULT_PREVIEW_ROWS = 1000
-MAX_PREVIEW_ROWS = 10_000
-"""The protocol leaves both open."""
+"""The protocol leaves it open."""
 
 _CODECS = ("lz4", "zstd")
 

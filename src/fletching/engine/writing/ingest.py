@@ -33,7 +33,7 @@ from fletching.engine.writing.states import (
     StreamState,
     next_stream_state,
 )
-from fletching.engine.writing.upload_parts import BlockMessage, block_stream_id
+from fletching.engine.writing.upload_parts import BlockMessage
 from fletching.engine.writing.write_streams import create_attempt
 from fletching.engine.writing.write_targets import (
     WriteTarget,
@@ -53,6 +53,7 @@ from fletching.errors import (
 from fletching.ipc.metadata import MessageType
 from fletching.protocol.messages.requests import AppendRows, WriteBlock, WriteTable
 from fletching.protocol.messages.responses import WriteResult
+from fletching.protocol.messages.vocabulary import block_stream_id
 
 __all__ = ["CellChecker", "CellCheckers", "Ingest", "StreamIngest", "open_ingest"]
 
@@ -77,11 +78,10 @@ def open_ingest(
         InvalidArgumentError: the request contradicts itself.
     """
     check_trace_id(request.retry_trace_id)
-    is_block = request.block_number is not None
-    if is_block:
+    if request.block_number is not None:
         request = msgspec.structs.replace(
             request,
-            stream_id=block_stream_id(request.block_number or 0, request.attempt_number or 0),
+            stream_id=block_stream_id(request.block_number, request.attempt_number or 0),
             stream_version=1,
         )
         target, stream = _open_block(context, request)

@@ -25,7 +25,7 @@ from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import partition_fields
 from fletching.engine.tables.schema_checks import read_arrow_schema
 from fletching.engine.writing.body_checksum import BodyChecksum, BodyChecksums
-from fletching.engine.writing.keyed_rows import OPERATION, KeyedRows, deletes_of, staged_rows_of
+from fletching.engine.writing.keyed_rows import KeyedRows, deletes_of, staged_rows_of
 from fletching.engine.writing.matching import (
     InOrder,
     Match,
@@ -50,6 +50,7 @@ from fletching.ipc.constant_arrays import null_array
 from fletching.ipc.metadata import MessageType, RecordBatchHeader
 from fletching.ipc.projection import Projector
 from fletching.protocol.messages.requests import AppendRows, WriteByPosition, WriteTable
+from fletching.protocol.messages.vocabulary import OPERATION
 from fletching.protocol.types.decoded_sizes import in_parts, plain_width
 from fletching.protocol.types.required_values import RequiredValues
 

@@ -20,12 +20,12 @@ from fletching.catalog.write_stream_rows import NewSegment, StagedRows
 from fletching.engine.changes.key_values import ascend, is_exact, key_numbers, last_indices
 from fletching.engine.changes.run_encoding import AscendingKeys, encode_run
 from fletching.errors import InvalidArgumentError
+from fletching.protocol.messages.vocabulary import DELETE_CODE, OPERATION, UPSERT_CODE
 from fletching.protocol.types.row_selection import plain_values
 
 __all__ = [
     "KEYS_AT_ONCE",
     "KEY_BYTES_AT_ONCE",
-    "OPERATION",
     "KeyedRows",
     "deletes_of",
     "staged_rows_of",
@@ -36,12 +36,6 @@ KEYS_AT_ONCE = 1 << 21
 
 KEY_BYTES_AT_ONCE = 64 << 20
 """Or of so many bytes of keys that are texts or the like."""
-
-OPERATION = "__operation"
-"""The system column that says what a row of the body is for."""
-
-_UPSERT = 85  # "U"
-_DELETE = 68  # "D"
 
 
 def deletes_of(column: pa.Array) -> NDArray[np.bool_]:
@@ -55,9 +49,9 @@ def deletes_of(column: pa.Array) -> NDArray[np.bool_]:
             f"column {OPERATION} is {column.type}; expected int8: 85 to upsert, 68 to delete"
         )
     # Null means upsert, and so does 1, which some clients send.
-    values = column.fill_null(_UPSERT).to_numpy(zero_copy_only=False)
-    deletes = values == _DELETE
-    wrong = ~deletes & (values != _UPSERT) & (values != 1)
+    values = column.fill_null(UPSERT_CODE).to_numpy(zero_copy_only=False)
+    deletes = values == DELETE_CODE
+    wrong = ~deletes & (values != UPSERT_CODE) & (values != 1)
     if wrong.any():
         raise InvalidArgumentError(
             f"column {OPERATION} has {int(values[wrong][0])}; expected 85 to upsert or 68 to delete"

@@ -9,23 +9,11 @@ import msgspec
 
 from fletching.catalog.write_stream_rows import WriteStreamRow
 from fletching.errors import InvalidArgumentError
+from fletching.protocol.messages.vocabulary import block_stream_id
 
-__all__ = ["BlockMessage", "block_order", "block_stream_id"]
+__all__ = ["BlockMessage", "block_order"]
 
 _STREAM = re.compile(r"block-([0-9]{1,18})-attempt-([0-9]{1,18})")
-
-
-def block_stream_id(block_number: int, attempt_number: int) -> str:
-    """The stream id of a block's attempt.
-
-    Raises:
-        InvalidArgumentError: a negative number.
-    """
-    if block_number < 0 or attempt_number < 0:
-        raise InvalidArgumentError(
-            f"block {block_number} attempt {attempt_number}: numbers count from 0"
-        )
-    return f"block-{block_number}-attempt-{attempt_number}"
 
 
 def block_order(stream: WriteStreamRow) -> tuple[int, str]:

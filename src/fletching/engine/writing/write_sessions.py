@@ -31,7 +31,6 @@ from fletching.engine.context import EngineContext
 from fletching.engine.tables.partitions import matching_values, spec_of
 from fletching.engine.tables.schema_checks import check_no_view
 from fletching.engine.tables.table_description import table_schema_of
-from fletching.engine.writing.keyed_rows import OPERATION
 from fletching.engine.writing.states import (
     SessionEvent,
     SessionState,
@@ -57,7 +56,7 @@ from fletching.protocol.messages.responses import (
     WriteSchema,
     WriteSession,
 )
-from fletching.protocol.messages.vocabulary import WriteMode
+from fletching.protocol.messages.vocabulary import OPERATION, WriteMode
 
 __all__ = ["WriteSessions", "write_schema"]
 

@@ -21,12 +21,11 @@ from fletching.engine.tables.schema_checks import check_no_view
 from fletching.engine.writing.states import SessionEvent, SessionState, next_session_state
 from fletching.errors import InvalidArgumentError, NoPermissionError, NotFoundError
 from fletching.protocol.messages.requests import DEFAULT_SESSION_ID
-from fletching.protocol.messages.vocabulary import WriteMode
+from fletching.protocol.messages.vocabulary import MAX_TRACE_ID, WriteMode
 from fletching.types import TableName, is_text
 
 __all__ = [
     "FAR_FUTURE",
-    "MAX_TRACE_ID_LENGTH",
     "WriteTarget",
     "check_stream_name",
     "check_token",
@@ -43,7 +42,6 @@ __all__ = [
 FAR_FUTURE = 253_402_300_799.0
 """When a ``default`` session expires: 9999-12-31, that is, never."""
 
-MAX_TRACE_ID_LENGTH = 200
 """Characters of a retry trace id. A longer one is refused: cut, it could be another request's."""
 
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
@@ -177,10 +175,10 @@ def check_trace_id(trace_id: str | None) -> None:
     """
     if trace_id is not None and not is_text(trace_id):
         raise InvalidArgumentError("a retry trace id is text in UTF-8")
-    if trace_id is not None and len(trace_id) > MAX_TRACE_ID_LENGTH:
+    if trace_id is not None and len(trace_id) > MAX_TRACE_ID:
         raise InvalidArgumentError(
-            f"a retry trace id has at most {MAX_TRACE_ID_LENGTH} characters, not {len(trace_id)}",
-            limit=MAX_TRACE_ID_LENGTH,
+            f"a retry trace id has at most {MAX_TRACE_ID} characters, not {len(trace_id)}",
+            limit=MAX_TRACE_ID,
             actual=len(trace_id),
         )
 

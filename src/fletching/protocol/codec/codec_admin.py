@@ -56,18 +56,6 @@ __all__ = [
 
 ADMIN_PREFIX = "/fletching/v1"
 
-MAX_PAGE_ITEMS = 10_000
-"""Most tables or partitions of one page."""
-
-
-class _PageItems(Integer):
-    """How many items a page is to have: of more than there may be there are as many as there may be."""
-
-    def from_text(self, text: str, name: str) -> int | Absent | None:
-        """A whole number."""
-        number = super().from_text(text, name)
-        return min(number, MAX_PAGE_ITEMS) if isinstance(number, int) else number
-
 
 class _Seconds(Kind[float]):
     """A duration of 0 or more."""
@@ -92,7 +80,7 @@ def _needed(name: str, kind: AnyKind, *, wire: str = "") -> Field:
 
 _NEW_NAME = _needed("table", Identifier(), wire="name")
 _VERSION = Integer(least=-(2**62))
-_PAGE = (_asked("marker", Text()), _asked("max_items", _PageItems(least=1)))
+_PAGE = (_asked("marker", Text()), _asked("max_items", Integer(least=1)))
 _IF_NOT_EXISTS = Field("if_not_exists", "if_not_exists", Flag(), (Place.JSON,))
 _WAIT = (_asked("wait_seconds", _Seconds()),)
 

@@ -58,7 +58,7 @@ from fletching.protocol.messages.requests import (
 )
 from fletching.protocol.messages.responses import Changed, Done, Response, TableSchema
 from fletching.protocol.messages.session_details import read_details
-from fletching.protocol.messages.vocabulary import SessionStatus, SplitMode, WriteMode
+from fletching.protocol.messages.vocabulary import OPERATION, SessionStatus, SplitMode, WriteMode
 from fletching.protocol.types.table_schema import (
     from_read_form,
     from_write_form,
@@ -110,7 +110,7 @@ def _write_form(schema: TableSchema) -> msgspec.Raw:
 
 def _is_delta(schema: TableSchema) -> bool:
     columns = (*schema.data_columns, *schema.system_columns)
-    return any(column.name.lower() == "__operation" for column in columns)
+    return any(column.name.lower() == OPERATION for column in columns)
 
 
 def _split_mode(value: object) -> object:

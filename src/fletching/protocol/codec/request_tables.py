@@ -16,7 +16,6 @@ from typing import Any
 from fletching.errors import InvalidArgumentError, InvalidParameterError
 from fletching.protocol.codec.wire_kinds import (
     ABSENT,
-    MAX_TRACE_ID,
     AnyKind,
     Codings,
     ContentCoding,
@@ -60,36 +59,30 @@ from fletching.protocol.messages.requests import (
     WriteTable,
 )
 from fletching.protocol.messages.vocabulary import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_ROWS,
+    MAX_TRACE_ID,
+    MIN_BATCH_BYTES,
     Action,
     ApiVersion,
     SplitMode,
     TimeUnit,
     WriteMode,
+    block_stream_id,
 )
 
 __all__ = [
-    "MAX_BATCH_BYTES",
-    "MAX_BATCH_ROWS",
-    "MIN_BATCH_BYTES",
     "REQUEST_TABLES",
     "Field",
     "Place",
     "RequestTable",
     "TargetKind",
     "Values",
-    "block_stream_id",
     "check_data_format",
 ]
 
 DATA_FORMAT = {"Type": "Arrow", "Version": "V5"}
 """How rows travel: the format that there is."""
-
-MAX_BATCH_ROWS = 20_000
-"""Largest ``MaxBatchRows`` of a TableRead."""
-
-MIN_BATCH_BYTES = 1024 * 1024
-MAX_BATCH_BYTES = 256 * 1024 * 1024
-"""Bounds of a non-zero ``MaxBatchRawSize``."""
 
 MIN_MAX_FIELD_BYTES = 1024
 """Smallest non-zero ``MaxFieldSize``."""
@@ -179,11 +172,6 @@ class RequestTable:
     constants: tuple[tuple[str, str], ...] = ()
     read: Callable[[Values], None] | None = None
     write: Callable[[Values], None] | None = None
-
-
-def block_stream_id(block_number: int, attempt_number: int) -> str:
-    """The write stream that holds a block's attempt."""
-    return f"block-{block_number}-attempt-{attempt_number}"
 
 
 # --- values that several requests have --------------------------------------------------------

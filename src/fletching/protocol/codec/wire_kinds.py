@@ -23,7 +23,6 @@ __all__ = [
     "ABSENT",
     "MAX_IDENTIFIER",
     "MAX_PARTITION_TEXT",
-    "MAX_TRACE_ID",
     "Absent",
     "AnyKind",
     "Codings",
@@ -44,9 +43,6 @@ __all__ = [
 
 MAX_IDENTIFIER = 255
 """Longest session id, stream id or table id, in characters."""
-
-MAX_TRACE_ID = 200
-"""Longest retry trace id, in characters: it is kept with the rows, and compared whole."""
 
 MAX_PARTITION_TEXT = 8192
 """Longest partition specification, in characters."""

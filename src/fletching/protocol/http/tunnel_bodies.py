@@ -23,6 +23,7 @@ from fletching.ipc.encoding import BatchEncoder, encode_schema
 from fletching.ipc.message import END_OF_STREAM
 from fletching.protocol.http.headers import accepted_codings
 from fletching.protocol.messages.responses import Column
+from fletching.protocol.messages.vocabulary import OPERATION
 from fletching.protocol.types.arrow_types import arrow_type
 from fletching.protocol.types.conversion import convert_for_reply
 from fletching.protocol.types.odps_types import OdpsType, TypeCode, array_of, parse_type
@@ -40,7 +41,6 @@ from fletching.wire.tunnel_record_decoder import RecordDecoder
 from fletching.wire.tunnel_records import RecordEncoder
 
 __all__ = [
-    "OPERATION",
     "MemoryNeed",
     "RecordBodyEncoder",
     "TunnelColumn",
@@ -51,7 +51,6 @@ __all__ = [
     "tunnel_encoder",
 ]
 
-OPERATION = "__operation"
 """The column of an upsert that says what its row is for: 85 to put it there, 68 to take it away."""
 
 SNAPPY = "x-snappy-framed"

@@ -1,4 +1,4 @@
-"""The fixed words of the Storage API: actions, versions, modes, states.
+"""The fixed words and numbers of the Storage API: actions, versions, modes, states, limits.
 
 As docs/conformance.md, "Storage actions", lists them and PyODPS's ``odps.maxstorage`` spells them.
 """
@@ -6,15 +6,64 @@ As docs/conformance.md, "Storage actions", lists them and PyODPS's ``odps.maxsto
 from __future__ import annotations
 
 import enum
+from typing import Final
+
+from fletching.errors import InvalidArgumentError
 
 __all__ = [
+    "DELETE_CODE",
+    "MAX_BATCH_BYTES",
+    "MAX_BATCH_ROWS",
+    "MAX_PREVIEW_ROWS",
+    "MAX_TRACE_ID",
+    "MAX_WAIT_SECONDS",
+    "MIN_BATCH_BYTES",
+    "OPERATION",
+    "UPSERT_CODE",
     "Action",
     "ApiVersion",
     "SessionStatus",
     "SplitMode",
     "TimeUnit",
     "WriteMode",
+    "block_stream_id",
 ]
+
+MAX_BATCH_ROWS: Final = 20_000
+"""Largest ``MaxBatchRows`` of a TableRead."""
+
+MIN_BATCH_BYTES: Final = 1 << 20
+MAX_BATCH_BYTES: Final = 256 << 20
+"""Bounds of a non-zero ``MaxBatchRawSize``."""
+
+MAX_PREVIEW_ROWS: Final = 10_000
+"""Most rows of a preview; the protocol leaves it open."""
+
+MAX_TRACE_ID: Final = 200
+"""Longest retry trace id, in characters: it is kept with the rows, and compared whole."""
+
+MAX_WAIT_SECONDS: Final = 60.0
+"""How long one request waits for a new version; whoever waits longer asks again."""
+
+OPERATION: Final = "__operation"
+"""The system column that says what a row of a keyed write is for."""
+
+UPSERT_CODE: Final = 85  # "U"
+DELETE_CODE: Final = 68  # "D"
+"""What stands in it."""
+
+
+def block_stream_id(block_number: int, attempt_number: int) -> str:
+    """The write stream that holds a block's attempt.
+
+    Raises:
+        InvalidArgumentError: a negative number.
+    """
+    if block_number < 0 or attempt_number < 0:
+        raise InvalidArgumentError(
+            f"block {block_number} attempt {attempt_number}: numbers count from 0"
+        )
+    return f"block-{block_number}-attempt-{attempt_number}"
 
 
 class ApiVersion(enum.IntEnum):

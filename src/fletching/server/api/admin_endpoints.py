@@ -18,13 +18,11 @@ from fletching.protocol.messages.admin import (
 )
 from fletching.protocol.messages.changes import VersionPage, WaitForVersion
 from fletching.protocol.messages.responses import Response
+from fletching.protocol.messages.vocabulary import MAX_WAIT_SECONDS
 from fletching.server.http.exchange import Exchange
 from fletching.server.service import Service
 
 __all__ = ["answer_statement", "handle_admin"]
-
-MAX_WAIT_SECONDS = 60.0
-"""How long one request waits for a new version; whoever waits longer asks again."""
 
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.05, 0.5
 """Between two looks for one: growing, so that a table where nothing happens costs little."""

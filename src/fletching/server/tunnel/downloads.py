@@ -19,13 +19,12 @@ from fletching.protocol.messages.requests import (
     ReadTable,
 )
 from fletching.protocol.messages.responses import ReadSession
+from fletching.protocol.messages.vocabulary import MAX_PREVIEW_ROWS
 from fletching.server.api.response_body import reply_with_plan
 from fletching.server.tunnel.tunnel_replies import reply_with_rows
 from fletching.server.tunnel.tunnel_request import TunnelRequest, schema_json
 
 __all__ = ["create", "look_up", "preview", "row_range", "send_rows"]
-
-MAX_PREVIEW_ROWS = 10_000
 
 _RANGE = re.compile(r"\(\s*([0-9]{1,18})\s*,\s*([0-9]{1,18})\s*\)")
 
