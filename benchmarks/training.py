@@ -213,7 +213,7 @@ def _our_loader(client: Any, workers: int, decode: Decoder | None = None) -> Any
 
     decoders = None if decode is None else {"image": decode}
     dataset = FletchingDataset(client.table("images"), BATCH, shuffle=True, seed=1, decode=decoders)
-    return _loader(dataset, workers, batch_size=None)
+    return _loader(dataset, workers, batch_size=None, collate_fn=dict)
 
 
 @contextlib.contextmanager

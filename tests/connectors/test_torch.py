@@ -516,9 +516,10 @@ def test_blobs_are_fetched_and_decoded(client: Client) -> None:
         for batch in DataLoader(dataset, batch_size=None, num_workers=workers):
             assert batch["image"].shape[1:] == (3, 2, 2)
             assert batch["image"][:, 0, 0, 0].tolist() == batch["id"].tolist()
-    raw = next(iter(FletchingDataset(table, 20)))["image"]
-    assert raw[3] == bytes([3] * 12)
-    assert raw[19] is None
+    for options in ({}, {"collate_fn": dict}):  # the loader's own conversion, and none
+        (batch,) = DataLoader(FletchingDataset(table, 20), batch_size=None, **options)
+        assert isinstance(batch["id"], torch.Tensor)
+        assert batch["image"] == [bytes([n] * 12) for n in range(19)] + [None]
 
 
 def test_later_epochs_ask_for_no_blobs_until_the_dataset_is_closed(

@@ -66,7 +66,8 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
     of their type (lists of fixed size: with one dimension more), in memory shared with the batch
     where that may be written to; booleans, dates (days) and times (in the column's unit) become
     tensors as well; text, binary and nested columns lists of Python values. Cells of BLOB columns
-    are fetched, a batch at a time and ahead of use, and go through ``decode``.
+    are fetched, a batch at a time and ahead of use, and go through ``decode``. A loader looks at each value
+    of a list for arrays to convert; with ``collate_fn=dict`` it hands on what the dataset made.
 
     Args:
         source: what to read. Every process of a job must read the same snapshot: give

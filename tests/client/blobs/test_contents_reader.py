@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import pickle
 import sys
@@ -9,14 +10,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from crc32c import crc32c
 
 import fletching
 from fletching.client.blobs import blob_access, contents_reader
 from fletching.client.blobs.contents_reader import ContentsReader
 from fletching.client.blobs.open_pack import OpenPack
-from fletching.errors import CorruptObjectError, DamagedDataError
+from fletching.errors import CorruptObjectError, DamagedDataError, FletchingError
+from fletching.protocol.types import blob_locations
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="abstract Unix sockets are Linux's"
@@ -138,6 +142,65 @@ def test_what_is_damaged_is_asked_for_and_the_service_says_so(
     with pytest.raises((DamagedDataError, CorruptObjectError)):
         list(contents)
     assert asked[:2] == [12, 1]
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The lengths of the blobs that were compared with their checksums."""
+    lengths: list[int] = []
+
+    def counted(data: bytes) -> int:
+        lengths.append(len(data))
+        return crc32c(data)
+
+    monkeypatch.setattr(contents_reader, "crc32c", counted)
+    return lengths
+
+
+def test_what_stays_in_memory_is_compared_with_its_checksum_once(
+    client: fletching.Client,
+    compared: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    column = appended(client, [*IMAGES])
+    reader = ContentsReader(client.channel, "p")
+    assert list(reader.ahead(column)) == IMAGES
+
+    def comparisons(epochs: int) -> int:
+        compared.clear()
+        for _ in range(epochs):
+            assert list(reader.ahead(column)) == IMAGES
+        return len(compared)
+
+    assert comparisons(epochs=3) == len(IMAGES)
+    (pack,) = tmp_path.rglob("*.pack")
+    os.utime(pack)
+    assert comparisons(epochs=3) == len(IMAGES)  # it may be another's now
+    with monkeypatch.context() as patch:
+        patch.setattr(OpenPack, "_is_absent", lambda *_: True)
+        assert comparisons(epochs=3) == 3 * len(IMAGES)  # each time from the disk
+    assert comparisons(epochs=3) == 0
+    monkeypatch.setattr(contents_reader, "CHECKED_BLOBS", len(IMAGES) - 1)
+    assert comparisons(epochs=3) == 3 * len(IMAGES)  # no more are remembered
+
+
+@pytest.mark.parametrize("field", ["crc32c", "length", "offset"])
+def test_what_was_compared_is_nothing_to_a_reference_that_tells_something_else(
+    client: fletching.Client, asked: list[int], field: str
+) -> None:
+    column = appended(client, [*IMAGES])
+    reader = ContentsReader(client.channel, "p")
+    for _ in range(3):
+        assert list(reader.ahead(column)) == IMAGES
+    token = np.frombuffer(base64.b64decode(column[0].as_py()), blob_locations._TOKEN)
+    forged = token.copy()
+    forged[field] -= 1
+    text = base64.b64encode(forged.tobytes())
+    cells = pa.ExtensionArray.from_storage(column.type, pa.array([text], pa.binary()))
+    with pytest.raises(FletchingError):
+        list(reader.ahead(pa.chunked_array([cells])))
+    assert asked == [12, 1]
 
 
 def test_the_page_tables_are_bounded(

@@ -2,14 +2,15 @@
 
 For whoever reads many batches of one snapshot, as a training does. A reference tells where in which pack its
 blob is. So once the service has passed a pack, for which it looked at what its caller may read, every
-other blob of the pack is a read of that file, and its checksum; in later epochs nobody is asked for anything.
+other blob of the pack is a read of that file, and its checksum; in later epochs nobody is asked for anything,
+and what has been in memory since its checksum was compared is not compared again (docs/durability.md).
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 from crc32c import crc32c
@@ -28,6 +29,9 @@ KEPT_PACKS = 256
 
 MAPPED_BYTES = 1 << 30
 """Bytes of packs that are kept mapped at most, about."""
+
+CHECKED_BLOBS = 1 << 18
+"""Blobs that are remembered as compared with their checksums, about: each takes 120 bytes."""
 
 
 class ContentsReader:
@@ -64,24 +68,33 @@ class ContentsReader:
             return self._asked(column)
         asked = self._asked(column.take(pa.array(missing, pa.int64()))) if missing else iter(())
         self._account(sum(locations.lengths))
-        return self._read(column, locations, _copiers(packs, locations), asked)
+        return self._read(column, locations, packs, _copiers(packs, locations), asked)
 
     def _read(
         self,
         column: pa.ChunkedArray,
         locations: BlobLocations,
-        copiers: Sequence[Callable[[int, int], bytes] | None],
+        packs: Sequence[OpenPack | None],
+        copiers: Mapping[OpenPack, Callable[[int, int], bytes]],
         asked: Iterator[bytes | None],
     ) -> Iterator[bytes | None]:
-        for number, (copy, start, length, checksum) in enumerate(
-            zip(copiers, locations.starts, locations.lengths, locations.checksums, strict=True)
+        for number, (pack, start, length, checksum, token) in enumerate(
+            zip(
+                packs,
+                locations.starts,
+                locations.lengths,
+                locations.checksums,
+                locations.tokens,
+                strict=True,
+            )
         ):
-            if copy is None:
+            if pack is None:
                 yield next(asked)
                 continue
             try:
-                data = copy(start, length)
-                if len(data) == length and crc32c(data) == checksum:
+                data = copiers[pack](start, length)
+                if len(data) == length and (token in pack.checked or crc32c(data) == checksum):
+                    pack.checked.add(token)
                     yield data
                     continue
             except CorruptObjectError:
@@ -100,13 +113,17 @@ class ContentsReader:
             return [self._packs.get(name) for name in names]
 
     def _account(self, count: int) -> None:
-        """Bounds what of the packs is in the process's page tables, where it counts as its memory."""
+        """Bounds what of the packs is in the process's page tables, where it counts as its memory, or remembered."""
         with self._lock:
+            packs = self._packs.values()
             self._mapped += count
             if self._mapped > MAPPED_BYTES:
                 self._mapped = count
-                for pack in self._packs.values():
+                for pack in packs:
                     pack.unmap()
+            if sum(len(pack.checked) for pack in packs) > CHECKED_BLOBS:
+                for pack in packs:
+                    pack.checked.clear()
 
     def _learn(self, references: Sequence[str], events: BlobEvents) -> None:
         for number, pack, start in events.packs():
@@ -130,11 +147,10 @@ class ContentsReader:
 
 def _copiers(
     packs: Sequence[OpenPack | None], locations: BlobLocations
-) -> list[Callable[[int, int], bytes] | None]:
-    """What copies each blob out of its pack; None where that is not open."""
+) -> dict[OpenPack, Callable[[int, int], bytes]]:
+    """What copies blobs out of each pack that is open."""
     by_pack: dict[OpenPack, list[tuple[int, int]]] = {}
     for pack, start, length in zip(packs, locations.starts, locations.lengths, strict=True):
         if pack is not None:
             by_pack.setdefault(pack, []).append((start, start + length))
-    copiers = {pack: pack.copier(ranges) for pack, ranges in by_pack.items()}
-    return [None if pack is None else copiers[pack] for pack in packs]
+    return {pack: pack.copier(ranges) for pack, ranges in by_pack.items()}

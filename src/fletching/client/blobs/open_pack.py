@@ -32,7 +32,11 @@ class OpenPack:
         """Takes the descriptor over."""
         self._descriptor = descriptor
         self._mapping: mmap.mmap | None = None
+        self._seen = (0, 0)
         self.length = length
+        self.checked: set[bytes] = set()
+        """What references tell of blobs that were compared with their checksums since the file changed, or
+        was not in memory: for who reads them to fill, and to look at. `copier` empties it."""
 
     def read(self, start: int, length: int) -> bytes:
         """So many bytes from ``start`` on.
@@ -71,11 +75,17 @@ class OpenPack:
         cut: compare it with its checksum.
         """
         step = max(1, len(ranges) // SAMPLES)
-        if any(map(self._is_absent, ranges[::step])):
+        status = os.fstat(self._descriptor)
+        seen = status.st_size, status.st_ctime_ns
+        is_absent = any(map(self._is_absent, ranges[::step]))
+        if is_absent or seen != self._seen:
+            self.checked.clear()
+            self._seen = seen
+        if is_absent:
             self._advise(sorted(ranges))
             return self.read
         # To use a page behind the end of the file would be a fatal signal.
-        if os.fstat(self._descriptor).st_size < self.length:
+        if status.st_size < self.length:
             return self.read
         if self._mapping is None:
             try:

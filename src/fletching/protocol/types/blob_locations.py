@@ -30,6 +30,7 @@ _TOKEN = np.dtype(
         ("mac", "V16"),
     ]
 )
+_UNSIGNED_BYTES = _TOKEN.itemsize - _TOKEN["mac"].itemsize
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,12 +42,14 @@ class BlobLocations:
         starts: where the data begin.
         lengths: of the data.
         checksums: CRC32C of the data.
+        tokens: all that each reference says, without the MAC.
     """
 
     packs: list[bytes]
     starts: list[int]
     lengths: list[int]
     checksums: list[int]
+    tokens: list[bytes]
 
     @classmethod
     def of(cls, column: pa.ChunkedArray) -> BlobLocations | None:
@@ -60,7 +63,8 @@ class BlobLocations:
     def _of_text(cls, text: bytes) -> BlobLocations | None:
         try:
             # A text is a whole number of base64's groups: joined ones decode as each by itself.
-            tokens = np.frombuffer(base64.b64decode(text, validate=True), _TOKEN)
+            data = base64.b64decode(text, validate=True)
+            tokens = np.frombuffer(data, _TOKEN)
         except ValueError:
             return None
         if (tokens["version"] != _VERSION).any() or (tokens["reserved"] != 0).any():
@@ -72,6 +76,10 @@ class BlobLocations:
             (tokens["offset"] + tokens["metadata"]).tolist(),
             tokens["length"].tolist(),
             tokens["crc32c"].tolist(),
+            [
+                data[start : start + _UNSIGNED_BYTES]
+                for start in range(0, len(data), _TOKEN.itemsize)
+            ],
         )
 
 
