@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from fletching.errors import UsageError
 
 __all__ = [
+    "DEFAULT_PROJECT",
     "DEFAULT_SCHEMA",
     "ByteRange",
     "PartitionLike",
@@ -20,6 +21,9 @@ __all__ = [
     "RowRange",
     "TableName",
 ]
+
+DEFAULT_PROJECT = "demo"
+"""Whose tables are meant when no project is named."""
 
 DEFAULT_SCHEMA = "default"
 """The schema (namespace) a table belongs to when none is named."""

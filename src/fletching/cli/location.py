@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from fletching.errors import ConnectError, UsageError
 from fletching.settings import StorageSettings, environments_data_set, storage_settings
+from fletching.types import DEFAULT_PROJECT
 
 if TYPE_CHECKING:
     from fletching.client import Client
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["CONNECT_SECONDS", "Location"]
 
 DEFAULT_AT = "./data"
-DEFAULT_PROJECT = "demo"
 
 CONNECT_SECONDS = 3.0
 """How long a command tries to reach a server that refuses connections: long enough for one that is

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 from fletching.cli.output import say
 from fletching.client.profiles import config_folder
 from fletching.errors import FletchingError
+from fletching.sql.parsing.syntax_errors import PIECE
 
 __all__ = ["ended", "run_prompt"]
 
@@ -21,15 +21,11 @@ _MORE = "...> "
 _LEAVE = frozenset({"exit", "quit", "\\q", "exit;", "quit;"})
 _HELP = frozenset({"help", "?", "\\?", "help;"})
 
-_PIECE = re.compile(
-    r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`|--[^\n]*|/\*.*?\*/|.""", re.DOTALL
-)
-
 
 def ended(text: str) -> bool:
     """Whether statements are whole: the last thing outside quotes and comments is a ``;``."""
     last = ""
-    for match in _PIECE.finditer(text):
+    for match in PIECE.finditer(text):
         piece = match[0]
         if piece in {"'", '"', "`"} or (piece == "/" and text.startswith("/*", match.start())):
             return False  # it is still open

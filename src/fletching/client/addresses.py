@@ -29,11 +29,9 @@ from fletching.settings import (
     environments_data_set,
     storage_settings,
 )
-from fletching.types import DEFAULT_SCHEMA
+from fletching.types import DEFAULT_PROJECT, DEFAULT_SCHEMA
 
 __all__ = ["Reopen", "connect"]
-
-DEFAULT_PROJECT = "demo"
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # What somebody meant as the address of a service: `http:/host`, `host:port`, `[::1]:8787/api`.

@@ -11,13 +11,11 @@ from fletching.client.argument_checks import text_of
 from fletching.client.reading.filter_text import literal_text
 from fletching.client.tabular.python_values import python_array
 from fletching.errors import UsageError
+from fletching.sql.parsing.syntax_errors import QUOTED
 
 __all__ = ["with_parameters"]
 
-_WORD = re.compile(
-    r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`|--[^\n]*|/\*.*?\*/|::|\?|:[A-Za-z_]\w*""",
-    re.DOTALL,
-)
+_WORD = re.compile(rf"{QUOTED}|::|\?|:[A-Za-z_]\w*", re.DOTALL)
 
 
 def with_parameters(text: str, parameters: Sequence[object] | Mapping[str, object] | None) -> str:

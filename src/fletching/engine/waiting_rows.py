@@ -16,7 +16,10 @@ from sqlalchemy import Connection
 from fletching.catalog.database import Database
 from fletching.errors import ServiceUnavailableError
 
-__all__ = ["WaitingRows"]
+__all__ = ["QUICK_SECONDS", "WaitingRows"]
+
+QUICK_SECONDS = 0.25
+"""How long a row waits for the catalog's lock, if nobody is known to hold it for long."""
 
 _TRY_SECONDS = 1.0
 _PAUSE_SECONDS = 0.2

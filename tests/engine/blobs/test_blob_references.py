@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fletching.engine.blobs.blob_references import (
-    TEXT_BYTES,
     TOKEN_BYTES,
     BlobReference,
     ReferenceChecker,
@@ -18,6 +17,7 @@ from fletching.engine.blobs.blob_references import (
     pack_key,
 )
 from fletching.errors import InvalidArgumentError, NotFoundError, StorageError
+from fletching.protocol.types.blob_locations import TEXT_BYTES
 from fletching.protocol.types.blob_type import blob
 
 KEY = ReferenceKey(b"k" * 32)

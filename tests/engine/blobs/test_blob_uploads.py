@@ -15,7 +15,6 @@ import pytest
 from tests.engine.blobs.conftest import IMAGE, TABLE, Shop, frames
 
 from fletching.catalog.database import Database
-from fletching.engine.blobs.blob_references import TEXT_BYTES
 from fletching.engine.upkeep.verify import Verification
 from fletching.errors import (
     ChecksumMismatchError,
@@ -35,6 +34,7 @@ from fletching.errors import (
 )
 from fletching.protocol.messages.admin import DropTable
 from fletching.protocol.messages.requests import AbortWriteSession, ReadBlobs, WriteBlob, WriteBlobs
+from fletching.protocol.types.blob_locations import TEXT_BYTES
 from fletching.types import PartitionSpec, TableName
 from fletching.wire import content_coding
 from fletching.wire.blob_frames import BlobHeader, ChecksumType, Encoder

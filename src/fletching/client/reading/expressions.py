@@ -21,19 +21,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fletching import ipc
+from fletching.client.reading.filter_text import COMPARISONS
 from fletching.errors import UsageError
 from fletching.ipc.flatbuffer import root_table
 
 __all__ = ["Pushdown", "pushdown"]
 
-_COMPARISONS = {
-    "equal": "=",
-    "not_equal": "!=",
-    "less": "<",
-    "less_equal": "<=",
-    "greater": ">",
-    "greater_equal": ">=",
-}
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!="}
 _EXACT_DOUBLE = 1 << 53
 """Whole numbers up to here are doubles without rounding."""
@@ -206,12 +199,12 @@ def _sql(node: _Node, schema: pa.Schema) -> str | None:
         ) if asked == reference and not nothing.is_valid:
             # What DuckDB writes for IN: null where the column is.
             return _membership(reference, lookup.options, schema, null_is_no_member=False)
-        case name, (_Reference() as reference, _Literal(value)) if name in _COMPARISONS:
-            return _comparison(reference, _COMPARISONS[name], value, schema)
-        case name, (_Literal(value), _Reference() as reference) if name in _COMPARISONS:
-            return _comparison(reference, _MIRRORED[_COMPARISONS[name]], value, schema)
-        case name, (_Reference() as left, _Reference() as right) if name in _COMPARISONS:
-            return _of_columns(left, _COMPARISONS[name], right, schema)
+        case name, (_Reference() as reference, _Literal(value)) if name in COMPARISONS:
+            return _comparison(reference, COMPARISONS[name], value, schema)
+        case name, (_Literal(value), _Reference() as reference) if name in COMPARISONS:
+            return _comparison(reference, _MIRRORED[COMPARISONS[name]], value, schema)
+        case name, (_Reference() as left, _Reference() as right) if name in COMPARISONS:
+            return _of_columns(left, COMPARISONS[name], right, schema)
     return None
 
 

@@ -59,7 +59,7 @@ def filter_text(condition: object, name: str = "filter") -> str | None:
     return _Reader(condition).condition()
 
 
-_COMPARISONS = {
+COMPARISONS = {
     "equal": "=",
     "not_equal": "!=",
     "less": "<",
@@ -125,8 +125,8 @@ class _Reader:
         if kind != "call":
             return self._operand()
         self._next()
-        if text in _COMPARISONS:
-            result = f"{self._operand()} {_COMPARISONS[text]} {self._operand()}"
+        if text in COMPARISONS:
+            result = f"{self._operand()} {COMPARISONS[text]} {self._operand()}"
             self._end()
             return result
         convert = _FUNCTIONS.get(text)

@@ -30,6 +30,13 @@ __all__ = ["AccessKeys"]
 _LOG = logging.getLogger("fletching.engine.access")
 _LAST_MOMENT = 253_402_300_800
 _ACCESS_ID = re.compile(r"[A-Za-z0-9._@-]{1,128}")
+
+
+def is_access_id(text: str) -> bool:
+    """Whether requests can be signed with an id: others fall apart in the Authorization header."""
+    return _ACCESS_ID.fullmatch(text) is not None
+
+
 _NONCE_BYTES = 12
 
 
@@ -92,7 +99,7 @@ class AccessKeys:
         if expires_at is not None and not 0 <= expires_at < _LAST_MOMENT:
             raise UsageError("a key ends before the year 10000, or never: leave its end out")
         access_id = access_id or f"fl{secrets.token_hex(8)}"
-        if not _ACCESS_ID.fullmatch(access_id):
+        if not is_access_id(access_id):
             raise UsageError(
                 f"access id {access_id!r} has characters other than A-Z a-z 0-9 . _ @ -"
             )

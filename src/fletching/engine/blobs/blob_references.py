@@ -40,10 +40,10 @@ import pyarrow as pa
 
 from fletching.engine.blobs import siphash
 from fletching.errors import InvalidArgumentError, NotFoundError, StorageError
+from fletching.protocol.types.blob_locations import REFERENCE_VERSION, TEXT_BYTES
 from fletching.protocol.types.blob_type import contains_blob, is_blob, storage_type
 
 __all__ = [
-    "TEXT_BYTES",
     "TOKEN_BYTES",
     "BlobReference",
     "ReferenceChecker",
@@ -53,9 +53,7 @@ __all__ = [
 ]
 
 TOKEN_BYTES = 60
-TEXT_BYTES = 80
 _SIGNED_BYTES = TOKEN_BYTES - siphash.MAC_BYTES
-_VERSION = 1
 # The base64 of a text, as an upload's reply has it, without its padding.
 _WRITTEN_CHARACTERS = 107
 _LAYOUT = struct.Struct("<BBHI8s12sQQ")
@@ -176,7 +174,9 @@ class ReferenceKey:
             for position, row in enumerate(rows):
                 token = row.tobytes()
                 mac = siphash.mac(self._key, token[:_SIGNED_BYTES])
-                if token[0] != _VERSION or not hmac.compare_digest(mac, token[_SIGNED_BYTES:]):
+                if token[0] != REFERENCE_VERSION or not hmac.compare_digest(
+                    mac, token[_SIGNED_BYTES:]
+                ):
                     return position
             return None
         for start in range(0, len(rows), _CHECKED_CELLS):
@@ -189,12 +189,12 @@ class ReferenceKey:
         """Which rows are tokens that this server made; compares every byte of every row."""
         macs = self.macs(tokens[:, :_SIGNED_BYTES])
         good: npt.NDArray[np.bool_] = (macs == tokens[:, _SIGNED_BYTES:]).all(axis=1)
-        return good & (tokens[:, 0] == _VERSION)
+        return good & (tokens[:, 0] == REFERENCE_VERSION)
 
 
 def _signed(reference: BlobReference) -> bytes:
     return _LAYOUT.pack(
-        _VERSION,
+        REFERENCE_VERSION,
         0,
         reference.metadata_length,
         reference.crc32c,

@@ -21,7 +21,7 @@ from fletching.engine.reading.batch_strategies import zones_of_batches
 from fletching.engine.reading.chunked_lists import ChunkedNumbers
 from fletching.engine.reading.computed_batches import worked_ahead
 from fletching.engine.reading.message_checks import MessageChecks
-from fletching.engine.reading.output_schema import output_columns
+from fletching.engine.reading.output_schema import AS_STORED, output_columns
 from fletching.engine.reading.physical_projection import (
     OutputMapping,
     PhysicalProjection,
@@ -35,7 +35,6 @@ from fletching.engine.reading.shown_rows import take_rows
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.errors import CorruptObjectError, InvalidArgumentError, UsageError
 from fletching.objects.store import ObjectStore
-from fletching.protocol.messages.requests import ArrowOptions
 from fletching.protocol.types.blob_type import contains_blob
 from fletching.protocol.types.conversion import convert
 
@@ -52,8 +51,6 @@ _LISTED_ROWS = 1 << 20
 
 _TASK_BATCHES = 4
 _TASK_BATCHES_TAKEN = 2
-
-_AS_STORED = ArrowOptions(timestamp_unit=None, datetime_unit=None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -159,7 +156,7 @@ class PinnedTable:
     def projection(self, indices: Sequence[int]) -> PhysicalProjection:
         """Some columns (data columns, then partition columns) as they are stored."""
         columns = self.scan_schema.columns
-        outputs = output_columns(columns, indices, _AS_STORED, verbatim_types=True)
+        outputs = output_columns(columns, indices, AS_STORED, verbatim_types=True)
         return PhysicalProjection(columns, outputs, self.scan_schema.versions)
 
     @functools.cached_property

@@ -24,13 +24,10 @@ from fletching.catalog.instance_rows import (
     list_instances,
     update_instance,
 )
-from fletching.engine.waiting_rows import WaitingRows
+from fletching.engine.waiting_rows import QUICK_SECONDS, WaitingRows
 from fletching.errors import ServiceUnavailableError, StorageError, StorageFullError
 
 __all__ = ["Outcomes"]
-
-_QUICK_SECONDS = 0.25
-"""How long keeping a row waits for the lock, if nobody is known to hold it for long."""
 
 MOST_UNWRITTEN = 500
 """Rows that may wait to be written; one may have a result of some 256 KiB."""
@@ -92,7 +89,7 @@ class Outcomes:
         # A row whose beginning waits must not overtake it.
         if not gathers and not self._waiting.locked_out and self._waiting.find(row.id) is None:
             try:
-                with self._database.write(wait_seconds=_QUICK_SECONDS) as connection:
+                with self._database.write(wait_seconds=QUICK_SECONDS) as connection:
                     if new:
                         insert_instance(connection, row)
                     else:

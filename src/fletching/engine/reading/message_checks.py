@@ -149,7 +149,7 @@ def _read(stored: StoredObject, row: SegmentRow) -> SegmentTail:
     return SegmentTail(checksums, decode_index(source.view(offset, offset + length), entry, row))
 
 
-_FILE_PREFIX_BYTES: Final = 8
+FILE_PREFIX_BYTES: Final = 8
 
 
 def recorded_checksums(stored: StoredObject) -> list[int]:
@@ -336,7 +336,7 @@ def _segment_checks(checksums: list[int], stored: StoredObject, row: SegmentRow)
     starts = index[order, 0]
     ends = starts + index[order, 1] + index[order, 2]
     if len(starts):
-        starts_list = [_FILE_PREFIX_BYTES, *starts.tolist()]
+        starts_list = [FILE_PREFIX_BYTES, *starts.tolist()]
         ends_list = [int(starts[0]), *ends.tolist()]
     else:
         starts_list = ends_list = []

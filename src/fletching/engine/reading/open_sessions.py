@@ -40,7 +40,6 @@ from fletching.errors import (
 from fletching.protocol.messages.requests import CreateReadSession
 
 __all__ = [
-    "QUICK_SECONDS",
     "OpenSessions",
     "PinnedVersion",
     "find_wanted",
@@ -174,10 +173,6 @@ class OpenSessions:
                     retry_after_seconds=SESSION_RETRY_SECONDS,
                 )
             self._room -= 1
-
-
-QUICK_SECONDS = 0.25
-"""How long opening a session waits for the lock, if nobody is known to hold it for long."""
 
 
 def write_waiting_session(connection: Connection, row: ReadSessionRow, new: bool) -> None:

@@ -21,6 +21,7 @@ from fletching.protocol.types.table_schema import arrow_type, parse_type, reply_
 from fletching.types import PartitionSpec
 
 __all__ = [
+    "AS_STORED",
     "OutputColumn",
     "PartitionFilter",
     "TableColumns",
@@ -29,6 +30,9 @@ __all__ = [
     "select_columns",
     "select_session_columns",
 ]
+
+AS_STORED = ArrowOptions(timestamp_unit=None, datetime_unit=None)
+"""Moments in the units that they are stored in."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,7 +33,6 @@ from fletching.engine.cache import Budget, RecentlyUsed
 from fletching.engine.reading.change_feed import begin_incremental, choose_incremental
 from fletching.engine.reading.kept_snapshots import Snapshots
 from fletching.engine.reading.open_sessions import (
-    QUICK_SECONDS,
     OpenSessions,
     PinnedVersion,
     find_wanted,
@@ -51,7 +50,7 @@ from fletching.engine.reading.splits import (
     check_options,
     count_splits,
 )
-from fletching.engine.waiting_rows import WaitingRows
+from fletching.engine.waiting_rows import QUICK_SECONDS, WaitingRows
 from fletching.errors import (
     ExpiredSessionError,
     FletchingError,

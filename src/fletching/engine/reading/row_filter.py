@@ -19,13 +19,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fletching.catalog.segment_rows import SegmentRow
-from fletching.engine.reading.output_schema import TableColumns, output_columns
+from fletching.engine.reading.output_schema import AS_STORED, TableColumns, output_columns
 from fletching.engine.reading.physical_projection import OutputMapping, PhysicalProjection
 from fletching.engine.reading.scan_schema import ScanSchema
 from fletching.engine.tables.statistics import column_key, read_statistics
 from fletching.engine.tables.zone_bounds import choose, read_zones
 from fletching.errors import CorruptObjectError, InvalidArgumentError
-from fletching.protocol.messages.requests import ArrowOptions
 from fletching.protocol.types.row_selection import filter_rows
 from fletching.sql.predicates.bounds import Bounds, ColumnBounds, Physical
 from fletching.sql.predicates.conditions import FALSE, TRUE, Condition, fold, narrowed, parts_over
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["WORTH_PROVING", "RowFilter", "Zones", "filter_fields", "row_filter"]
 
-_AS_STORED = ArrowOptions(timestamp_unit=None, datetime_unit=None)
 
 _REMEMBERED_TEXT = 4096
 """Longer predicates are compiled each time: a list of many values takes as much memory."""
@@ -100,7 +98,7 @@ def filter_fields(columns: TableColumns) -> dict[str, pa.Field]:
     fields: dict[str, pa.Field] = {}
     for index, name in enumerate(columns.names):
         try:
-            (output,) = output_columns(columns, [index], _AS_STORED, verbatim_types=False)
+            (output,) = output_columns(columns, [index], AS_STORED, verbatim_types=False)
         except InvalidArgumentError:
             # A type that ODPS lacks: it cannot be filtered by, but others can.
             continue
@@ -120,7 +118,7 @@ class RowFilter:
         columns = scan_schema.columns
         names = predicate.columns or columns.names[:1]
         indices = [columns.indices[name.casefold()] for name in names]
-        outputs = output_columns(columns, indices, _AS_STORED, verbatim_types=False)
+        outputs = output_columns(columns, indices, AS_STORED, verbatim_types=False)
         self.projection = PhysicalProjection(columns, outputs, scan_schema.versions)
         self._condition = predicate.condition
         self._scan_schema = scan_schema

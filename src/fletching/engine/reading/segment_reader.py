@@ -19,7 +19,7 @@ from typing_extensions import Buffer
 
 from fletching import ipc
 from fletching.catalog.segment_rows import SegmentRow
-from fletching.engine.reading.message_checks import MessageChecks
+from fletching.engine.reading.message_checks import FILE_PREFIX_BYTES, MessageChecks
 from fletching.engine.reading.physical_projection import PhysicalProjection, SegmentColumns
 from fletching.engine.reading.read_plan import Extent, Literal
 from fletching.errors import CorruptObjectError, ObjectNotFoundError, WireError
@@ -34,7 +34,6 @@ from fletching.objects.store import ObjectStore, StoredObject
 
 __all__ = ["ColumnChunks", "DictionaryChunks", "DictionaryMessage", "SegmentReader"]
 
-_FILE_PREFIX_BYTES = 8
 """The magic and its padding; a segment's schema message follows."""
 
 
@@ -131,10 +130,10 @@ class SegmentReader:
 
     def schema_message(self) -> ipc.Message:
         """The segment's own schema message, whose dictionary ids its dictionary batches carry."""
-        head = self.object.view(_FILE_PREFIX_BYTES, _FILE_PREFIX_BYTES + 8)
+        head = self.object.view(FILE_PREFIX_BYTES, FILE_PREFIX_BYTES + 8)
         length = int.from_bytes(head[4:8], "little")
-        end = _FILE_PREFIX_BYTES + 8 + length
-        return self._message(_FILE_PREFIX_BYTES, end)
+        end = FILE_PREFIX_BYTES + 8 + length
+        return self._message(FILE_PREFIX_BYTES, end)
 
     def bring_metadata(self, where: Sequence[tuple[int, int]]) -> None:
         """Fetches the metadata of messages, (offset, length) each, where that takes a request each."""

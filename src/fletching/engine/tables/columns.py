@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from fletching.catalog import table_rows as catalog
 from fletching.catalog.publishing import Publication
 from fletching.catalog.table_rows import TableRow
+from fletching.engine.tables.schema_checks import MAX_COMMENT_LENGTH
 from fletching.errors import InvalidArgumentError, UsageError
 from fletching.ipc.encoding import encode_schema
 from fletching.protocol.messages.changes import AlterColumn
@@ -48,7 +49,6 @@ __all__ = [
 _INTEGERS = (TypeCode.TINYINT, TypeCode.SMALLINT, TypeCode.INT, TypeCode.BIGINT)
 _FLOATS = (TypeCode.FLOAT, TypeCode.DOUBLE)
 _TEXTS = (TypeCode.CHAR, TypeCode.VARCHAR, TypeCode.STRING)
-MAX_COMMENT_LENGTH = 8192
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

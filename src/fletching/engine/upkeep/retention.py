@@ -58,7 +58,7 @@ from fletching.catalog.table_rows import table_by_id
 from fletching.catalog.version_rows import last_version_before, raise_horizon
 from fletching.catalog.writer_rows import known_writers, remove_silent_writers
 from fletching.engine.context import EngineContext
-from fletching.engine.identity import check_identity
+from fletching.engine.identity import SEGMENT_PREFIX, check_identity
 from fletching.engine.presence import SILENT_SECONDS
 from fletching.engine.query.result_segments import KEPT_SECONDS, forget_results
 from fletching.engine.tables.partition_calls import expired_partitions
@@ -81,7 +81,6 @@ FUSE_OBJECTS = 16
 FUSE_SHARE = 0.5
 """Of all objects: above it, orphans are not believed."""
 
-SEGMENT_PREFIX = "tables"
 _DAY_SECONDS = 86_400.0
 _LONGEST_UPLOAD_SECONDS = 7 * _DAY_SECONDS
 """So long an upload of a living writer may take."""

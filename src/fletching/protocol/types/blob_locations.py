@@ -13,10 +13,14 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["BlobLocations", "pack_of"]
+__all__ = ["REFERENCE_VERSION", "TEXT_BYTES", "BlobLocations", "pack_of"]
 
 TEXT_BYTES = 80
-_VERSION = 1
+"""How long the text of a reference is."""
+
+REFERENCE_VERSION = 1
+"""What a token begins with."""
+
 _MOST_BYTES = 1 << 60
 _TOKEN = np.dtype(
     [
@@ -67,7 +71,7 @@ class BlobLocations:
             tokens = np.frombuffer(data, _TOKEN)
         except ValueError:
             return None
-        if (tokens["version"] != _VERSION).any() or (tokens["reserved"] != 0).any():
+        if (tokens["version"] != REFERENCE_VERSION).any() or (tokens["reserved"] != 0).any():
             return None
         if (tokens["offset"] > _MOST_BYTES).any() or (tokens["length"] > _MOST_BYTES).any():
             return None

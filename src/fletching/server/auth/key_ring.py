@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from fletching.engine.access.access_keys import AccessKeys
+from fletching.engine.access.access_keys import AccessKeys, is_access_id
 from fletching.engine.access.bearer_tokens import BearerClaim
 from fletching.engine.access.permissions import AccessKey, AccessSnapshot, Grant, Permission
 from fletching.errors import StorageError, UsageError
@@ -22,9 +21,6 @@ __all__ = ["KEY_FILE", "KeyRing", "first_key", "keys_in", "parse_key", "started_
 
 KEY_FILE = "access-key"
 """In the data folder: the generated key as ``id:secret``, readable by its owner alone."""
-
-
-_ACCESS_ID = re.compile(r"[A-Za-z0-9._@-]{1,128}")
 
 
 def started_keys(keys: Mapping[str, str]) -> dict[str, AccessKey]:
@@ -41,7 +37,7 @@ def started_keys(keys: Mapping[str, str]) -> dict[str, AccessKey]:
         # Ids stand in the Authorization header, which clients send as ASCII and which is taken
         # apart at ':', '/' and blanks: with any other id nobody could ever sign.
         texts = isinstance(access_id, str) and isinstance(secret, str)
-        if not texts or not _ACCESS_ID.fullmatch(access_id) or not secret:
+        if not texts or not is_access_id(access_id) or not secret:
             raise UsageError(
                 f"an access key needs an id of A-Z a-z 0-9 . _ @ - and a secret, not {access_id!r}"
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fletching.sql.functions.duck_forms import let, map_of_entries, quoted
+from fletching.sql.functions.duck_forms import is_constant, let, map_of_entries, quoted
 from fletching.sql.functions.sql_types import NULL, SqlType
 from fletching.sql.functions.time_zones import to_local, to_utc
 
@@ -24,7 +24,6 @@ __all__ = [
     "since_1970",
 ]
 
-_CONSTANT = re.compile(r"'(?:[^']|'')*'")
 _NESTED = frozenset({"array", "map", "struct"})
 
 
@@ -90,7 +89,7 @@ def misspelt(text: str, kind: str) -> str:
 
 def moment_text(text: str) -> str:
     """A text if it is written as a date or a time is, else null."""
-    if _CONSTANT.fullmatch(text):
+    if is_constant(text):
         return (
             text if re.match(rf"'\s*{YEAR}-\d{{1,2}}-\d{{1,2}}(?:'|[ T][^(]*$)", text) else "NULL"
         )

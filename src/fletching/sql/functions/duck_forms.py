@@ -20,9 +20,17 @@ def let(names: Sequence[str], values: Sequence[str], body: str) -> str:
     return body
 
 
+_CONSTANT = re.compile(r"'(?:[^']|'')*'")
+
+
+def is_constant(text: str) -> bool:
+    """Whether an expression is a text between quotes."""
+    return _CONSTANT.fullmatch(text) is not None
+
+
 def joined_list(items: str, separator: str) -> str:
     """The texts of a list, but for nulls, with a separator between them."""
-    if _CONSTANT.fullmatch(separator):
+    if is_constant(separator):
         return f"array_to_string({items}, {separator})"
     # DuckDB's own takes a constant separator only.
     kept = f"list_filter({items}, lambda j_: j_ IS NOT NULL)"
@@ -49,6 +57,3 @@ def map_of_entries(entries: str, key: str = "k") -> str:
         [entries],
         f"CASE WHEN {once} THEN map_from_entries(e_) ELSE map_from_entries({kept}) END",
     )
-
-
-_CONSTANT = re.compile(r"'(?:[^']|'')*'")

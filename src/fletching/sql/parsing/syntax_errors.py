@@ -18,7 +18,13 @@ from fletching.sql.parsing.near_names import did_you_mean, nearest
 if TYPE_CHECKING:
     from sqlglot.tokenizer_core import Token
 
-__all__ = ["check_tokens", "location_of_token", "meant_keyword", "syntax_error"]
+__all__ = ["PIECE", "QUOTED", "check_tokens", "location_of_token", "meant_keyword", "syntax_error"]
+
+QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`|--[^\n]*|/\*.*?\*/"""
+"""A text, a name or a comment, as a pattern in which ``.`` is any character: nothing in one counts."""
+
+PIECE = re.compile(f"{QUOTED}|.", re.DOTALL)
+"""One of these, or one character: of what is not closed the first one."""
 
 _BEGINNINGS = (
     *("SELECT", "WITH", "FROM", "VALUES", "INSERT", "CREATE", "DROP", "ALTER", "DELETE", "UPDATE"),
@@ -290,14 +296,9 @@ def _message(description: str) -> str:
     return "something does not belong"
 
 
-_PIECE = re.compile(
-    r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`|--[^\n]*|/\*.*?\*/|.""", re.DOTALL
-)
-
-
 def _unclosed(text: str) -> str:
     """What a text that cannot be cut into words has too little of, and where it begins."""
-    for match in _PIECE.finditer(text):
+    for match in PIECE.finditer(text):
         if match[0] in {"'", '"', "`"} or (
             text.startswith("/*", match.start()) and len(match[0]) == 1
         ):

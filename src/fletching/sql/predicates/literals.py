@@ -74,7 +74,7 @@ _TIME = re.compile(
 _BLANKS = " \t\n\r\f\v"
 """What may stand around a number or date that is spelt as text."""
 
-_UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _DAY = 86_400 * 1_000_000_000
 
 
@@ -120,7 +120,7 @@ def equal_range(value: Value, data_type: pa.DataType, column: str) -> EqualRange
     elif types.is_timestamp(data_type):
         moment = _moment(value)
         if moment is not None:
-            unit = _UNITS[data_type.unit]
+            unit = UNITS[data_type.unit]
             result = _clamped(-(-moment // unit), moment // unit, -(2**63), 2**63 - 1)
     else:
         raise InvalidArgumentError(
@@ -348,7 +348,7 @@ def parse_moment(text: str) -> Moment | None:
     days = (date - _EPOCH_DATE).days
     seconds = days * 86_400 + hour * 3600 + minute * 60 + second - offset
     fraction = int((match[5] or "").ljust(9, "0"))
-    return Moment(seconds * _UNITS["s"] + fraction)
+    return Moment(seconds * UNITS["s"] + fraction)
 
 
 def date_of(moment: Moment) -> dt.date:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from fletching.errors import InvalidArgumentError
 from fletching.sql.predicates.bounds import ColumnPath
+from fletching.sql.predicates.literals import UNITS
 
 __all__ = ["Operand", "applied", "compared", "operand_of"]
 
@@ -165,11 +166,8 @@ def _is_time(data_type: pa.DataType) -> bool:
     return bool(pa.types.is_date32(data_type) or pa.types.is_timestamp(data_type))
 
 
-_UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
-
-
 def _nanoseconds(data_type: pa.DataType) -> int:
-    return 86_400 * 10**9 if pa.types.is_date32(data_type) else _UNITS[data_type.unit]
+    return 86_400 * 10**9 if pa.types.is_date32(data_type) else UNITS[data_type.unit]
 
 
 def _in_units_of(operand: Operand, finest: int) -> pc.Expression:
