@@ -24,7 +24,7 @@ from fletching.sql.functions.time_zones import TIME_ZONE
 if TYPE_CHECKING:
     import xml.etree.ElementTree as ET
 
-__all__ = ["change", "create", "lookup", "page", "queueing_page"]
+__all__ = ["change", "create", "get_instance", "list_instances", "list_queueing"]
 
 ANSWER_SECONDS = 0.5
 """How long the answer to a statement waits for its end: most have ended by then."""
@@ -121,7 +121,7 @@ async def _visible_row(scope: Scope) -> InstanceRow:
     return row
 
 
-async def lookup(scope: Scope) -> None:
+async def get_instance(scope: Scope) -> None:
     """An instance: its state, or what the query asks of it."""
     query = scope.query
     row = await _visible_row(scope)
@@ -197,7 +197,7 @@ async def change(scope: Scope) -> None:
     await scope.exchange.reply(b"", content_type="application/xml")
 
 
-async def page(scope: Scope) -> None:
+async def list_instances(scope: Scope) -> None:
     """A page of the instances that the caller may see, newest first."""
     rows, marker = await _listed(scope, _wanted(scope))
     await scope.reply(
@@ -224,7 +224,7 @@ def _listed_instance(row: InstanceRow) -> ET.Element:
     return document
 
 
-async def queueing_page(scope: Scope) -> None:
+async def list_queueing(scope: Scope) -> None:
     """A page of the instances that wait or run."""
     wanted = _wanted(scope)
     if wanted.running is None:

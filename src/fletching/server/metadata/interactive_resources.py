@@ -39,7 +39,7 @@ __all__ = [
     "connection",
     "info",
     "is_before_0_13",
-    "quota_page",
+    "list_quotas",
     "statement_id",
     "tell",
 ]
@@ -178,7 +178,7 @@ async def connection(scope: Scope) -> None:
     )
 
 
-async def quota_page(scope: Scope) -> None:
+async def list_quotas(scope: Scope) -> None:
     """The one quota that there is; whichever else a client connects to stands for it.
 
     Raises:

@@ -9,7 +9,7 @@ from fletching.server.metadata import security_resources as security
 from fletching.server.metadata.documents import element
 from fletching.server.metadata.scope import Scope
 
-__all__ = ["catalog_host", "describe", "page", "system", "take_logs", "tenant", "tunnel"]
+__all__ = ["catalog_host", "describe", "list_projects", "system", "take_logs", "tenant", "tunnel"]
 
 _LOG_BYTES = 1024 * 1024
 _LONG_AGO = formatdate(0, usegmt=True)
@@ -94,7 +94,7 @@ async def system(scope: Scope) -> None:
     await scope.reply_json({"Name": await scope.require_project()})
 
 
-async def page(scope: Scope) -> None:
+async def list_projects(scope: Scope) -> None:
     """The projects that the caller may know of."""
     everything = await scope.work(scope.service.engine.projects)
     prefix = scope.query.get("name", "").casefold()

@@ -9,12 +9,12 @@ from fletching.protocol.messages.admin import CreateSchema, DropSchema, ListSche
 from fletching.server.metadata.documents import element, parse_root
 from fletching.server.metadata.scope import Scope
 
-__all__ = ["create", "describe", "drop", "page"]
+__all__ = ["create", "describe", "drop", "list_schemas"]
 
 MAX_DOCUMENT_BYTES = 64 * 1024
 
 
-async def page(scope: Scope) -> None:
+async def list_schemas(scope: Scope) -> None:
     """All schemas of the project; ``name`` is a prefix."""
     result = await scope.call(ListSchemas(project=scope.project))
     prefix = scope.query.get("name", "").casefold()

@@ -22,12 +22,12 @@ from fletching.server.metadata.documents import (
 from fletching.server.metadata.scope import Scope
 from fletching.sql.statements.table_properties import PARTITION_TIERS
 
-__all__ = ["lookup", "page"]
+__all__ = ["get_table", "list_tables"]
 
 MAX_HEAD_ROWS = 10_000
 
 
-async def page(scope: Scope) -> None:
+async def list_tables(scope: Scope) -> None:
     """A page of tables; ``name`` is a prefix, ``owner`` and ``type`` are compared."""
     scope = await scope.with_schema()
     query = scope.query
@@ -48,7 +48,7 @@ async def page(scope: Scope) -> None:
     await scope.reply(table_page(tables, result.marker, scope.max_items))
 
 
-async def lookup(scope: Scope) -> None:
+async def get_table(scope: Scope) -> None:
     """A table, or what the query asks of it."""
     scope = await scope.with_schema()
     query = scope.query
