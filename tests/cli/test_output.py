@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from fletching.cli import output
 from fletching.cli.output import (
     bytes_figure,
     count_figure,
@@ -22,6 +21,7 @@ from fletching.cli.output import (
     say,
     tsv_line,
 )
+from fletching.client import progress as drawing
 
 
 class Terminal(io.StringIO):
@@ -89,23 +89,27 @@ def test_progress_is_a_line_now_and_then_where_no_bar_can_be(
     monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(output, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(drawing, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
     with progress("events", 5000) as task:
-        task.advance(10, 100)
+        task.add(10, 100)
         assert capsys.readouterr().err == ""
-        now[0] = output.LINE_SECONDS
-        task.advance(990, 900_000)
-        task.advance(1, 0)
-        assert capsys.readouterr().err == "events: 1,000 of 5,000 rows, 90.0 kB/s\n"
+        now[0] = drawing.LINE_SECONDS
+        task.add(990, 900_000)
+        task.add(1, 0)
+        line = "events: 1,000 of 5,000 rows, 900.1 kB, 90.0 kB/s\n"
+        assert capsys.readouterr().err == line
         task.restart("again", None)
-        assert (task.done, task.bytes, task.amount) == (0, 0, "0 rows")
-        now[0] += output.LINE_SECONDS
+        assert (task.done, task.bytes) == (0, 0)
+        now[0] += drawing.LINE_SECONDS
         task.reach(7, 8)
         assert capsys.readouterr().err == "again: 7 of 8 rows\n"
+    with progress("copy", 2000, unit="bytes") as task:
+        now[0] += drawing.LINE_SECONDS
+        task.add(1000)
+        assert capsys.readouterr().err == "copy: 1.0 kB of 2.0 kB, 100 B/s\n"
     with progress("copy", 2000, unit="bytes", quiet=True) as task:
         now[0] += 60.0
-        task.advance(1000)
-        assert task.amount.startswith("1.0 kB of 2.0 kB, ")
+        task.add(1000)
     assert capsys.readouterr().err == ""
 
 
@@ -116,5 +120,5 @@ def test_a_bar_is_drawn_on_a_terminal_and_names_are_no_markup(
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     with progress("t[red]x", 10) as task:
-        task.advance(5)
-    assert "t[red]x" in terminal.getvalue()
+        task.add(5)
+    assert "[############------------] t[red]x: 5 of 10 rows" in terminal.getvalue()

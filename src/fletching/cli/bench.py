@@ -50,7 +50,7 @@ def bench(
     with location.open(create=True) as client, progress("bench", quiet=as_json) as task:
 
         def report(_step: str, moved: int, size: int) -> None:
-            task.advance(moved, size)
+            task.add(moved, size)
 
         for _ in range(rounds):
             with _table(client, batches[0].schema) as table:

@@ -81,7 +81,7 @@ def put(
     ):
 
         def stored(entry: FileEntry) -> None:
-            task.advance(1, entry.size or 0)
+            task.add(1, entry.size or 0)
 
         def put(target: Table) -> tuple[int, int]:
             return put_files(
@@ -137,7 +137,7 @@ def get(
             entries,
             folder,
             replace=replace,
-            on_file=lambda _path, size: task.advance(1, size),
+            on_file=lambda _path, size: task.add(1, size),
         )
     _say(table, files, size, time.perf_counter() - started, "written", as_json=as_json)
 

@@ -94,7 +94,7 @@ def copy(
                 writer.write(batch)
                 rows += batch.num_rows
                 size += batch.nbytes
-                task.advance(batch.num_rows, batch.nbytes)
+                task.add(batch.num_rows, batch.nbytes)
     seconds = time.perf_counter() - started
     if as_json:
         print_json({"table": target, "rows": rows, "bytes": size, "seconds": seconds})

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from fletching.client import Scan, Table
+    from fletching.client.progress import ProgressMeter
 
 __all__ = ["count", "describe", "sample"]
 
@@ -86,7 +87,7 @@ def describe(
                 rows += batch.num_rows
                 for summary, values in zip(result, batch.columns, strict=True):
                     summary.add(values)
-                task.advance(batch.num_rows, batch.nbytes)
+                task.add(batch.num_rows, batch.nbytes)
     if as_json:
         print_json({"table": table, "rows": rows, "columns": [each.as_dict() for each in result]})
         return
@@ -219,7 +220,7 @@ def sample(
     print_rows(drawn, vertical=vertical, as_json=as_json, empty=f"{table} has no rows here")
 
 
-def _draw(scan: Scan, rows: int, seed: int | None, task: Any) -> pa.Table:
+def _draw(scan: Scan, rows: int, seed: int | None, task: ProgressMeter) -> pa.Table:
     """Each row gets a random number, and those of the least numbers are drawn; one pass, bounded."""
     import numpy as np
     import pyarrow as pa
@@ -239,5 +240,5 @@ def _draw(scan: Scan, rows: int, seed: int | None, task: Any) -> pa.Table:
                 kept = np.sort(np.argpartition(numbers, rows)[:rows])
                 # Taking copies, so that nothing but the drawn rows is kept of the batches.
                 drawn, numbers = drawn.take(kept), numbers[kept]
-        task.advance(batch.num_rows, batch.nbytes)
+        task.add(batch.num_rows, batch.nbytes)
     return drawn

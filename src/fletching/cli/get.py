@@ -68,7 +68,7 @@ def get(
                 def moved(batch: pa.RecordBatch) -> None:
                     nonlocal size
                     size += batch.nbytes
-                    task.advance(batch.num_rows, batch.nbytes)
+                    task.add(batch.num_rows, batch.nbytes)
 
                 rows = write_batches(
                     file, scan.schema, batches, chosen, replace=replace, on_batch=moved

@@ -318,7 +318,7 @@ def _chunks(file: IO[bytes], length: int | None, what: str, *, quiet: bool) -> I
     with progress(what, length or None, unit="bytes", quiet=quiet) as task:
         while chunk := file.read(_READ_BYTES):
             yield chunk
-            task.advance(len(chunk))
+            task.add(len(chunk))
 
 
 def _dictionary(path: Path | None) -> bytes | None:

@@ -9,20 +9,19 @@ import decimal
 import enum
 import json
 import sys
-import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fletching.human_figures import human_bytes, human_count
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
+
+    from fletching.client.progress import ProgressMeter
 
 __all__ = [
     "ExitCode",
     "Figure",
-    "Task",
     "bytes_figure",
     "console",
     "count_figure",
@@ -147,127 +146,10 @@ def print_table(
         sys.stdout.write(caption + "\n")
 
 
-# --- progress --------------------------------------------------------------------------------
-
-LINE_SECONDS = 10.0
-"""How often a line tells of progress where no bar can be drawn."""
-
-
-class Task:
-    """One thing that goes on; counts what moved, and tells of it. Not thread-safe."""
-
-    def __init__(self, shown: _Bars | None, name: str, total: int | None, unit: str) -> None:
-        self._shown, self._unit = shown, unit
-        self._started = time.monotonic()
-        self._written_at = self._started
-        self.name, self.total = name, total
-        self.done = self.bytes = 0
-        if shown is not None:
-            shown.add(self)
-
-    def advance(self, count: int, size: int = 0) -> None:
-        """Counts rows, files or whatever the unit is, and their bytes."""
-        self.done += count
-        self.bytes += size
-        self.tell()
-
-    def reach(self, done: int, total: int) -> None:
-        """Is as far as this: for what counts by itself."""
-        self.done, self.total = done, total
-        self.tell()
-
-    def tell(self) -> None:
-        """Shows where the task is."""
-        if self._shown is not None:
-            self._shown.update(self)
-
-    def restart(self, name: str, total: int | None) -> None:
-        """Goes on with another step, from nothing."""
-        self.name, self.total, self.done, self.bytes = name, total, 0, 0
-        self._started = time.monotonic()
-        self.tell()
-
-    @property
-    def amount(self) -> str:
-        """``1,234 of 5,000 rows, 12.3 MB/s``."""
-        if self._unit == "bytes":
-            text = human_bytes(self.done)
-            text += f" of {human_bytes(self.total)}" if self.total is not None else ""
-        else:
-            text = human_count(self.done)
-            text += f" of {human_count(self.total)}" if self.total is not None else ""
-            text += f" {self._unit}"
-        size = self.done if self._unit == "bytes" else self.bytes
-        seconds = time.monotonic() - self._started
-        return f"{text}, {human_bytes(size / seconds)}/s" if size and seconds > 0.01 else text
-
-
-class _Bars:
-    """Bars on a terminal; elsewhere a line on stderr now and then."""
-
-    def __init__(self) -> None:
-        self._bars: Progress | None = None
-        self._ids: dict[Task, Any] = {}
-        self._written_at: dict[Task, float] = {}
-        if sys.stderr.isatty():
-            self._bars = _rich_bars()
-
-    def start(self) -> None:
-        if self._bars is not None:
-            self._bars.start()
-
-    def stop(self) -> None:
-        if self._bars is not None:
-            self._bars.stop()
-
-    def add(self, task: Task) -> None:
-        self._written_at[task] = time.monotonic()
-        if self._bars is not None:
-            self._ids[task] = self._bars.add_task(task.name, total=task.total, amount="")
-
-    def update(self, task: Task) -> None:
-        if self._bars is not None:
-            self._bars.update(
-                self._ids[task],
-                description=task.name,
-                completed=task.done,
-                total=task.total,
-                amount=task.amount,
-            )
-            return
-        now = time.monotonic()
-        if now - self._written_at[task] >= LINE_SECONDS and task.done:
-            self._written_at[task] = now
-            say(f"{task.name}: {task.amount}")
-
-
-def _rich_bars() -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    class Name(TextColumn):
-        """A table's name is no markup."""
-
-        def render(self, task: Any) -> Any:
-            from rich.text import Text
-
-            return Text(task.description)
-
-    return Progress(
-        SpinnerColumn(),
-        Name(""),
-        BarColumn(bar_width=None),
-        TextColumn("{task.fields[amount]}"),
-        TimeElapsedColumn(),
-        console=Console(file=sys.stderr, highlight=False),
-        transient=True,
-    )
-
-
 @contextlib.contextmanager
 def progress(
     name: str, total: int | None = None, *, unit: str = "rows", quiet: bool = False
-) -> Iterator[Task]:
+) -> Iterator[ProgressMeter]:
     """Tells of something that takes time: by a bar on a terminal, else by a line now and then.
 
     Args:
@@ -276,12 +158,11 @@ def progress(
         unit: what is counted; ``"bytes"`` are shown in units.
         quiet: say nothing.
     """
-    if quiet:
-        yield Task(None, name, total, unit)
-        return
-    bars = _Bars()
-    bars.start()
+    from fletching.client.progress import ProgressMeter, drawn_progress
+
+    meter = ProgressMeter((lambda _: None) if quiet else drawn_progress(), name, unit)
+    meter.total = total
     try:
-        yield Task(bars, name, total, unit)
+        yield meter
     finally:
-        bars.stop()
+        meter.abandon()

@@ -165,7 +165,7 @@ def put(
                     writer.write(batch)
                     rows += batch.num_rows
                     size += batch.nbytes
-                    task.advance(batch.num_rows, batch.nbytes)
+                    task.add(batch.num_rows, batch.nbytes)
                 source = next(opened, None)
                 if source is not None:
                     task.restart(sources.name, source.rows)

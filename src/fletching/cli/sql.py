@@ -109,7 +109,7 @@ def sql(
                 result.to_batches(),
                 chosen,
                 replace=replace,
-                on_batch=lambda batch: task.advance(batch.num_rows, batch.nbytes),
+                on_batch=lambda batch: task.add(batch.num_rows, batch.nbytes),
             )
         say(
             f"{counted(rows, 'row')}, {human_bytes(task.bytes)} "

@@ -78,7 +78,7 @@ def verify(
                 done += checked.bytes
                 if checked.problems:
                     damaged.append(checked)
-                task.advance(checked.bytes)
+                task.add(checked.bytes)
     if json_output:
         print_json(
             {

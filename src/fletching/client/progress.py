@@ -26,7 +26,15 @@ from fletching.human_figures import human_bytes
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
 
-__all__ = ["Progress", "ProgressLike", "ProgressMeter", "metered", "progress_meter", "rows_of"]
+__all__ = [
+    "Progress",
+    "ProgressLike",
+    "ProgressMeter",
+    "drawn_progress",
+    "metered",
+    "progress_meter",
+    "rows_of",
+]
 
 REDRAW_SECONDS = 0.1
 """A bar is drawn anew no more often than this: drawing must cost nothing beside moving."""
@@ -48,7 +56,7 @@ class Progress:
         done: rows or blobs that have moved. Rows that are written count when they are handed over to
             be sent.
         total: how many there are; None where that is not known, as with a filter.
-        unit: ``rows`` or ``blobs``.
+        unit: ``rows`` or ``blobs``; what commands count besides, ``bytes`` among it.
         bytes: of Arrow buffers, or of blobs.
         seconds: since the transfer began.
         finished: whether this is the last call: everything arrived, and what was written is committed.
@@ -71,12 +79,22 @@ class Progress:
 
     def __str__(self) -> str:
         """``events: 1,234 of 5,000 rows, 12.3 MB, 45.6 MB/s``."""
-        of = "" if self.total is None or self.finished else f" of {self.total:,}"
-        unit = self.unit.removesuffix("s") if self.done == 1 and not of else self.unit
-        text = f"{self.name}: {self.done:,}{of} {unit}, {human_bytes(self.bytes)}"
-        return (
-            f"{text}, {human_bytes(self.bytes / self.seconds)}/s" if self.seconds > 0.01 else text
-        )
+        text = f"{self.name}: {self._amount}"
+        if self.bytes and self.unit != "bytes":
+            text += f", {human_bytes(self.bytes)}"
+        if self.bytes and self.seconds > 0.01:
+            text += f", {human_bytes(self.bytes / self.seconds)}/s"
+        return text
+
+    @property
+    def _amount(self) -> str:
+        total = None if self.finished else self.total
+        if self.unit == "bytes":
+            done = human_bytes(self.done)
+            return done if total is None else f"{done} of {human_bytes(total)}"
+        if total is not None:
+            return f"{self.done:,} of {total:,} {self.unit}"
+        return f"{self.done:,} {self.unit.removesuffix('s') if self.done == 1 else self.unit}"
 
 
 ProgressLike = bool | Callable[[Progress], object] | None
@@ -90,13 +108,25 @@ class ProgressMeter:
         self._tell = tell
         self._name, self._unit = name, unit
         self._started = time.monotonic()
-        self._done = self._bytes = 0
+        self.done = self.bytes = 0
         self.total: int | None = None
 
-    def add(self, count: int, size: int) -> None:
+    def add(self, count: int, size: int = 0) -> None:
         """Counts what has moved."""
-        self._done += count
-        self._bytes += size
+        self.done += count
+        self.bytes += size
+        self._report(finished=False)
+
+    def reach(self, done: int, total: int) -> None:
+        """Is as far as this: for what counts by itself."""
+        self.done, self.total = done, total
+        self._report(finished=False)
+
+    def restart(self, name: str, total: int | None) -> None:
+        """Goes on with another step, from nothing."""
+        self._name, self.total = name, total
+        self._started = time.monotonic()
+        self.done = self.bytes = 0
         self._report(finished=False)
 
     def finish(self) -> None:
@@ -109,9 +139,8 @@ class ProgressMeter:
 
     def _report(self, *, finished: bool) -> None:
         seconds = time.monotonic() - self._started
-        self._tell(
-            Progress(self._name, self._done, self.total, self._unit, self._bytes, seconds, finished)
-        )
+        size = self.done if self._unit == "bytes" else self.bytes
+        self._tell(Progress(self._name, self.done, self.total, self._unit, size, seconds, finished))
 
     def batches(self, batches: Iterator[pa.RecordBatch]) -> Generator[pa.RecordBatch, None, None]:
         """Passes batches on and counts them; ends the source with itself."""
@@ -159,7 +188,7 @@ def progress_meter(progress: ProgressLike, name: str, unit: str = "rows") -> Pro
     if progress is None or progress is False:
         return None
     if progress is True:
-        return ProgressMeter(_bar(), name, unit)
+        return ProgressMeter(drawn_progress(), name, unit)
     if not callable(progress):
         raise UsageError(
             f"progress is True for a bar, or a function of one Progress, not {progress!r}"
@@ -212,8 +241,8 @@ def _blob_bytes(blob: object) -> int:
 # --- bars ----------------------------------------------------------------------------------------
 
 
-def _bar() -> Callable[[Progress], object]:
-    """What suits where this runs."""
+def drawn_progress() -> Callable[[Progress], object]:
+    """Draws it as suits where this runs."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if type(shell).__name__ == "ZMQInteractiveShell":
         return _NotebookBar()
@@ -228,7 +257,7 @@ class _Lines:
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        if now - self._shown_at >= LINE_SECONDS:
+        if progress.done and now - self._shown_at >= LINE_SECONDS:
             self._shown_at = now
             sys.stderr.write(f"{progress}\n")
 
@@ -259,7 +288,8 @@ class _TerminalBar:
 
     def close(self) -> None:
         """Leaves the line as it was before."""
-        self._write("", end="\r")
+        if self._width:
+            self._write("", end="\r")
 
 
 class _NotebookBar:

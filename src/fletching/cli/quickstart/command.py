@@ -14,7 +14,6 @@ import typer
 import fletching
 from fletching.cli.output import (
     ExitCode,
-    Task,
     bytes_figure,
     count_figure,
     print_json,
@@ -26,6 +25,7 @@ from fletching.cli.quickstart.files import TABLE as FILES_TABLE
 from fletching.cli.quickstart.files import installed_files, move_files, user_blobs
 from fletching.cli.quickstart.job import Mismatch, Report, Step, move_table
 from fletching.cli.quickstart.sources import LeftOut, Source, standard_library, user_files
+from fletching.client.progress import ProgressMeter
 from fletching.human_figures import human_bytes
 
 __all__ = ["quickstart"]
@@ -102,7 +102,7 @@ def quickstart(
     _what_next(folder, sources)
 
 
-def _reporter(task: Task, table: str) -> Report:
+def _reporter(task: ProgressMeter, table: str) -> Report:
     """Shows a table's steps one after the other; the first counts the rows, the later have a total."""
     first: dict[str, int] = {}
     current = ""
@@ -114,7 +114,7 @@ def _reporter(task: Task, table: str) -> Report:
             task.restart(f"{table}: {step}", next(iter(first.values()), None))
         if len(first) == 0 or step in first:
             first[step] = first.get(step, 0) + rows
-        task.advance(rows, size)
+        task.add(rows, size)
 
     return report
 
