@@ -51,6 +51,7 @@ class OpenPartition:
         self.partition = partition
         self.writers: list[SegmentWriter] = []
         self.encoder: BatchEncoder | None = None
+        self.encoder_codec: str | None = None
         self.pending: list[pa.RecordBatch] = []
         self.pending_rows = 0
         self.pending_bytes = 0
@@ -123,12 +124,12 @@ class PartitionWriter:
         self._flush(opened)
         writer = self._writer(opened)
         needed = list(dictionaries)
-        if any(not _continues(writer.dictionaries.get(id_), messages) for id_, messages in needed):
+        if any(
+            not _continues(writer.dictionaries.get(id_, ()), messages) for id_, messages in needed
+        ):
             writer = self._next_writer(opened)
         for id_, messages in needed:
-            known = writer.dictionaries.get(id_)
-            have = len(known) if isinstance(known, tuple) else 0
-            for message in messages[have:]:
+            for message in messages[len(writer.dictionaries.get(id_) or ()) :]:
                 writer.write_dictionary(
                     message.frame(),
                     metadata_length=message.metadata_length,
@@ -195,18 +196,18 @@ class PartitionWriter:
     def _encode(self, opened: OpenPartition, batch: pa.RecordBatch, codec: str | None) -> None:
         writer = self._writer(opened)
         encoder = opened.encoder
-        if encoder is None or writer.dictionaries.get(-1) != codec:
+        if encoder is None or opened.encoder_codec != codec:
             if self._has_dictionaries and writer.batch_count:
                 # The file's dictionaries come from the writer's own messages or another encoder.
                 writer = self._next_writer(opened)
-            encoder = self._new_encoder(opened, writer, codec)
+            encoder = self._new_encoder(opened, codec)
         messages = self._messages(encoder.encode(batch))
         written = {
             m.dictionary_id for m in messages if m.dictionary_id is not None and not m.is_delta
         }
         if written & writer.dictionaries.keys():
             writer = self._next_writer(opened)
-            encoder = self._new_encoder(opened, writer, codec)
+            encoder = self._new_encoder(opened, codec)
             messages = self._messages(encoder.encode(batch))
         for message in messages:
             if message.dictionary_id is not None:
@@ -216,7 +217,7 @@ class PartitionWriter:
                     body_length=message.body_length,
                     dictionary_id=message.dictionary_id,
                 )
-                writer.dictionaries[message.dictionary_id] = "encoded"
+                writer.dictionaries[message.dictionary_id] = None
             else:
                 writer.write_batch(
                     message.frame,
@@ -238,12 +239,8 @@ class PartitionWriter:
             result.append(_Encoded(frame, metadata, sum(body), None, is_delta=False))
         return result
 
-    def _new_encoder(
-        self, opened: OpenPartition, writer: SegmentWriter, codec: str | None
-    ) -> BatchEncoder:
-        opened.encoder = BatchEncoder(self._schema, compression=codec)
-        # Noted beside the dictionaries, under an id that none has: the encoder's codec.
-        writer.dictionaries[-1] = codec
+    def _new_encoder(self, opened: OpenPartition, codec: str | None) -> BatchEncoder:
+        opened.encoder, opened.encoder_codec = BatchEncoder(self._schema, compression=codec), codec
         return opened.encoder
 
     # --- segments ---
@@ -331,12 +328,10 @@ class PartitionWriter:
         return keys
 
 
-def _continues(known: object, messages: Sequence[ipc.Message]) -> bool:
+def _continues(known: tuple[ipc.Message, ...] | None, messages: Sequence[ipc.Message]) -> bool:
     """Whether a file that has ``known`` of a dictionary can go on to what ``messages`` make."""
-    if known is None:
-        return True
     return (
-        isinstance(known, tuple)
+        known is not None
         and len(known) <= len(messages)
         and all(a is b for a, b in zip(known, messages, strict=False))
     )

@@ -21,7 +21,7 @@ from fletching.engine.writing.metadata_index import METADATA_KEY, MetadataIndex
 from fletching.errors import LimitExceededError
 from fletching.hashing import crc32c_combine
 from fletching.ipc.file_writer import Block, encode_footer
-from fletching.ipc.message import END_OF_STREAM, MAGIC
+from fletching.ipc.message import END_OF_STREAM, MAGIC, Message
 from fletching.objects.store import ObjectSink
 from fletching.objects.write_behind import WriteBehindQueue
 
@@ -46,7 +46,8 @@ class SegmentWriter:
         partition: the catalog's text of the partition.
         rows: so far.
         statistics: the bounds of the columns so far, if anybody collects them.
-        dictionaries: what the file has of each dictionary: id to whatever the caller notes.
+        dictionaries: by id, the messages that made a dictionary what it is in the file; None for one that
+            an encoder made.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class SegmentWriter:
         """
         self.partition = partition
         self.rows = 0
-        self.dictionaries: dict[int, object] = {}
+        self.dictionaries: dict[int, tuple[Message, ...] | None] = {}
         self._sink = sink
         self._write_queue = write_queue
         self._length = 0

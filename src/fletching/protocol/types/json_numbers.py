@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from fletching.protocol.types.spelt_values import NOT_ZERO, is_list
-from fletching.protocol.types.text_encodings import HEAD_BYTES, wide_encoding
+from fletching.protocol.types.text_encodings import HEAD_BYTES, WatchedFile, wide_encoding
 
 __all__ = ["LongNumbers"]
 
@@ -21,7 +21,7 @@ _Path = tuple[str, ...]
 """The names that lead to a value: of its column, of fields, and ``element`` for those of a list."""
 
 
-class LongNumbers:
+class LongNumbers(WatchedFile):
     """JSON lines that are looked at for numbers that no DOUBLE is near to, as they are read.
 
     pyarrow's reader of JSON makes infinities of numbers of too many digits, and of nothing else but the
@@ -34,7 +34,7 @@ class LongNumbers:
 
     def __init__(self, file: IO[bytes], typed: Collection[str] = ()) -> None:
         """Reads from ``file``, which stays its owner's; columns that are ``typed`` may be of any digits."""
-        self._file = file
+        super().__init__(file)
         self._typed = frozenset(typed)
         self._begun = False
         self._before = b""
@@ -64,15 +64,6 @@ class LongNumbers:
                 raise _inexact(
                     number, ".".join(path), "no equal in double, as which the others are read"
                 )
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing can be read."""
-        return self._file.closed
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes, as a file's ``read``.

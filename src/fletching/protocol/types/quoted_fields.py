@@ -12,6 +12,7 @@ from typing import IO
 import numpy as np
 
 from fletching.errors import UsageError
+from fletching.protocol.types.text_encodings import WatchedFile
 
 __all__ = ["QuotesWatched", "has_plain_quotes"]
 
@@ -31,12 +32,12 @@ def has_plain_quotes(encoding: str) -> bool:
         return False
 
 
-class QuotesWatched:
+class QuotesWatched(WatchedFile):
     """CSV whose quotes are counted as it is read; its end is refused where a quote is still open."""
 
     def __init__(self, file: IO[bytes], name: str, delimiter: str) -> None:
         """Reads from ``file``, which stays its owner's; ``name`` is for the error."""
-        self._file = file
+        super().__init__(file)
         self._name = name
         self._starts = np.zeros(256, bool)  # what a field begins behind
         self._starts[[ord(delimiter), 10, 13]] = True
@@ -46,15 +47,6 @@ class QuotesWatched:
         self._begun = False
         self._lines = 0
         self._opened_at = (0, b"")  # the line on which the field that is open begins, and how
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing can be read."""
-        return self._file.closed
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes, as a file's ``read``.

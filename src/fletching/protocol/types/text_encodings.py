@@ -1,10 +1,12 @@
-"""Texts in two or four bytes a character, told from those whose line ends and separators are single bytes."""
+"""Texts as they are read: in two or four bytes a character, and files that are looked at meanwhile."""
 
 from __future__ import annotations
 
+import abc
 import codecs
+from typing import IO
 
-__all__ = ["HEAD_BYTES", "wide_encoding"]
+__all__ = ["HEAD_BYTES", "WatchedFile", "wide_encoding"]
 
 HEAD_BYTES = 4096
 """How much of the start of a text is looked at."""
@@ -41,3 +43,23 @@ def wide_encoding(head: bytes) -> str | None:
             if empty and 20 * zeros[value] <= count:
                 return name
     return None
+
+
+class WatchedFile(abc.ABC):
+    """A binary file that looks at its bytes as they are read; it stays its owner's."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be read."""
+        return self._file.closed
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    @abc.abstractmethod
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, as a file's ``read``, if nothing speaks against them."""

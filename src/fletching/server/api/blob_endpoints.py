@@ -82,7 +82,10 @@ class _BufferSink:
     def wrote(self, count: int) -> bool:
         """Asks for attention when the buffer is full; see ``BodySink``."""
         self._filled += count
-        return self._filled < len(self._buffer) or not self._turn()
+        if self._filled < len(self._buffer):
+            return True
+        self._turn()
+        return False
 
     def feed(self, chunk: Buffer) -> bool:
         """Copies what was received elsewhere, which is only lent; see ``BodySink``."""
@@ -96,14 +99,14 @@ class _BufferSink:
                 self._turn()
         return not self._full
 
-    def _turn(self) -> bool:
+    def _turn(self) -> None:
+        """Puts what is filled with the full buffers, and begins the next one."""
         if self._filled:
             self._full.append(self._buffer[: self._filled])
             if self._filled == len(self._buffer):
                 self._size = min(2 * self._size, LAST_BUFFER_BYTES)
             self._buffer = _allocated(self._size)
             self._filled = 0
-        return True
 
     def take(self, *, ended: bool) -> list[memoryview]:
         """Hands out the full buffers; at the end of the body also the last one."""
