@@ -181,7 +181,6 @@ class Location:
         self,
         given: Path | None = None,
         *,
-        create: bool = False,
         adopt: bool = False,
         looks: bool = False,
     ) -> Engine:
@@ -189,11 +188,10 @@ class Location:
         from fletching.engine.engine import Engine
         from fletching.engine.engine_settings import EngineSettings
 
-        storage = self.data_set(given, create=create or adopt)
+        storage = self.data_set(given, create=adopt)
         return Engine.open(
             storage.folder,
             settings=EngineSettings.of(storage),
-            create=create,
             adopt=adopt,
             read_only=None if looks else False,
         )

@@ -12,7 +12,7 @@ from typing import TypeVar
 from fletching.errors import UsageError
 from fletching.types import text_of_value
 
-__all__ = ["items_of", "mapping_of", "names_of", "text_of", "texts_of", "whole_number"]
+__all__ = ["items_of", "mapping_of", "names_of", "properties_of", "text_of", "whole_number"]
 
 _V = TypeVar("_V")
 
@@ -89,13 +89,13 @@ def mapping_of(name: str, values: Mapping[str, _V] | None) -> dict[str, _V]:
     return dict(values)
 
 
-def texts_of(name: str, values: Mapping[str, object] | None) -> dict[str, str]:
-    """Texts by name, as properties are; numbers, truths and days become the text that SQL writes.
+def properties_of(values: Mapping[str, object] | None) -> dict[str, str]:
+    """Properties, which are texts by name; numbers, truths and days become the text that SQL writes.
 
     Raises:
         UsageError: no dict, a key that is no name, or a value that has no text of its own, such as None.
     """
     return {
-        key: text_of_value(f"{key!r} of {name}", each)
-        for key, each in mapping_of(name, values).items()
+        key: text_of_value(f"{key!r} of properties", each)
+        for key, each in mapping_of("properties", values).items()
     }

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, Self
 
 import pyarrow as pa
 
-from fletching.client.argument_checks import mapping_of, names_of, texts_of
+from fletching.client.argument_checks import mapping_of, names_of, properties_of
 from fletching.client.change_data import deleting, one_row, only_columns, whole_rows
 from fletching.client.change_reports import ChangeReport
 from fletching.client.progress import ProgressLike, metered
@@ -540,7 +540,7 @@ class ChangingTable(StoredTable):
             UsageError: a value that has no text, such as None: `remove_properties` removes.
         """
         self._new_key(None)
-        given = texts_of("properties", properties)
+        given = properties_of(properties)
         return self._evolved(messages.AlterTable(table=self.full_name, set_properties=given))
 
     def remove_properties(self, names: Iterable[str]) -> Self:

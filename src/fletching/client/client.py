@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Protocol, Self, Unpack
 
-from fletching.client.argument_checks import items_of, names_of, text_of, texts_of
+from fletching.client.argument_checks import items_of, names_of, properties_of, text_of
 from fletching.client.blobs.blob_access import BlobFile, get_blob, get_blobs, open_blob
 from fletching.client.blobs.blob_streams import BlobDataIterator, BlobStreamReader
 from fletching.client.blobs.blob_values import Blob
@@ -143,7 +143,7 @@ class Client:
             arrow_schema=encode_schema(data),
             partition_columns=partition_columns,
             comment=comment,
-            properties=texts_of("properties", properties),
+            properties=properties_of(properties),
             primary_key=names_of("primary_key", primary_key),
             lifecycle_days=lifecycle_days,
             if_not_exists=if_not_exists,

@@ -140,7 +140,7 @@ class MessageDecoder:
         """Remembers an error for all further calls; in the first message it says what came instead."""
         self.error = error
         if self._offset == 0:
-            error = recognized(error, bytes(self._head), "an Arrow IPC stream")
+            error = recognized(error, bytes(self._head))
         self._error = error
         return error
 

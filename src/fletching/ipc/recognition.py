@@ -74,13 +74,12 @@ def _is_text(head: bytes) -> bool:
     return decoded.isprintable() or all(c.isprintable() or c in "\t\r\n" for c in decoded)
 
 
-def recognized(error: WireError, head: bytes, wanted: str) -> WireError:
+def recognized(error: WireError, head: bytes) -> WireError:
     """The error to raise for an input that could not be read from its first byte on.
 
     Args:
         error: what reading it gave.
         head: the input's first bytes.
-        wanted: what it was taken for, with its article.
 
     Returns:
         An error that says what the input looks like, or the same error if nothing is known.
@@ -89,7 +88,7 @@ def recognized(error: WireError, head: bytes, wanted: str) -> WireError:
     if name is None:
         return error
     return MalformedFrameError(
-        f"this is not {wanted}: it looks like {name}",
+        f"this is not an Arrow IPC stream: it looks like {name}",
         layer=error.layer,
         offset=error.offset,
         expected=error.expected,

@@ -97,7 +97,7 @@ class MessageIterator:
             if self.position != self.start:
                 raise
             head = bytes(self.view[self.start : self.start + HEAD_BYTES])
-            raise recognized(error, head, "an Arrow IPC stream") from None
+            raise recognized(error, head) from None
         if isinstance(result, int):
             self.marker_length = result
             self.position += result

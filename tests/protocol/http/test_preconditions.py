@@ -59,10 +59,10 @@ def test_ranges_of_something_else() -> None:
 
 
 def test_changes_have_no_condition() -> None:
-    check_unconditional(headers(if_match="*"), "")
+    check_unconditional(headers(if_match="*"))
     for given in ({"if_match": TAG}, {"if_none_match": "*"}, {"if_none_match": TAG}):
         with pytest.raises(PreconditionFailedError):
-            check_unconditional(headers(**given), "")
+            check_unconditional(headers(**given))
 
 
 def test_a_long_list_is_read_in_no_time() -> None:

@@ -79,7 +79,7 @@ def _asked(scan: Scan) -> ReadSessionReply:
     """A session that is over at once, for what its reply says."""
     if scan.limit is not None and scan.filters:
         raise UsageError("a scan with a filter and a limit cannot be shared; drop one of them")
-    reply = session_of(scan, with_table_token=True)
+    reply = session_of(scan)
     release_quietly(scan.channel, scan.table.full_name, reply.session_id)
     return reply
 

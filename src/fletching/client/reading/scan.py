@@ -485,10 +485,10 @@ class Scan(Readable):
         return max(1, self._split_bytes // row_bytes)
 
 
-def session_of(scan: Scan, *, with_table_token: bool) -> ReadSessionReply:
-    """What the service says to a session of a scan's rows, which the caller ends."""
+def session_of(scan: Scan) -> ReadSessionReply:
+    """A session of a scan's rows, which the caller ends, with a token for the whole table."""
     options = SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1)
-    return scan._session(options, with_table_token=with_table_token)  # noqa: SLF001  # ours
+    return scan._session(options, with_table_token=True)  # noqa: SLF001  # ours
 
 
 def _count_column(table: ScannedTable) -> str:

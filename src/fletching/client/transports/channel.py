@@ -186,11 +186,10 @@ class Channel:
         operation: Callable[[RetrySequence], _T],
         *,
         repeatable: bool,
-        trace_id: str | None = None,
         cancellation: Cancellation | None = None,
     ) -> _T:
         """Runs an operation under this channel's retry policy (see `RetrySequence.run`)."""
-        return self.sequence(cancellation, trace_id).run(operation, repeatable=repeatable)
+        return self.sequence(cancellation).run(operation, repeatable=repeatable)
 
     def on_leaving(self, work: Callable[[Channel], object], seconds: float = LEAVE_SECONDS) -> None:
         """Ends something that is left, at the service; waits so long for that, and for no error of it.

@@ -90,7 +90,7 @@ class StreamingWriter:
         self._write_mode = write_mode
         self.stream_id = stream_id
         self.exactly_once = exactly_once
-        stream = self._get_stream(fence=True) if resume else self._create_stream()
+        stream = self._fence_stream() if resume else self._create_stream()
         self._stream = stream
         self.schema: pa.Schema = write_schema(stream)
         self._buffer = BodyBuffer(channel.options.write_body_bytes)
@@ -196,9 +196,9 @@ class StreamingWriter:
             exactly_once=fence,
         )
 
-    def _get_stream(self, *, fence: bool) -> WriteStream:
-        """Looks the stream up; with ``fence`` this writer becomes the only one that may write."""
-        return self._channel.call(self._get_request(fence=fence))
+    def _fence_stream(self) -> WriteStream:
+        """Looks the stream up, and makes this writer the only one that may write."""
+        return self._channel.call(self._get_request(fence=True))
 
     def _check_open(self) -> None:
         if self._failure is not None:

@@ -37,14 +37,14 @@ def range_holds(header: Header, tag: str) -> bool:
     return header("if-range").strip() in {"", tag}
 
 
-def check_unconditional(header: Header, instead: str) -> None:
+def check_unconditional(header: Header) -> None:
     """Refuses a request that changes something on a condition that is not looked at where it changes.
 
     Raises:
-        PreconditionFailedError: it has such a condition; ``instead`` says what there is.
+        PreconditionFailedError: it has such a condition.
     """
     if header("if-match").strip() not in {"", "*"} or header("if-none-match"):
-        raise PreconditionFailedError(f"conditions are not taken here; {instead}")
+        raise PreconditionFailedError("conditions are not taken here; if_version= is")
 
 
 def _tags(text: str, *, weak: bool) -> set[str]:

@@ -91,7 +91,7 @@ async def stored_rows(exchange: Exchange, service: Service, name: TableName) -> 
     item = {key: values[0] for key, values in query.items()}
     key = exchange.header("idempotency-key").strip().strip('"') or None
     if_version = whole_number("if_version", item.get("if_version"))
-    check_unconditional(exchange.joined_header, "if_version= is")
+    check_unconditional(exchange.joined_header)
     chosen = format_of_request(item.get("format"), exchange.header("content-type"), "Content-Type")
     if chosen is None:
         raise InvalidArgumentError("Content-Type says what the body is; or give format=")
