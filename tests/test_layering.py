@@ -131,6 +131,20 @@ def test_base_names_are_unique() -> None:
     assert not sorted({name for name in names if names.count(name) > 1})
 
 
+def test_no_module_is_called_as_a_package_that_it_imports() -> None:
+    """Those of engines are public names: `fletching.connectors.duckdb`."""
+    for path in modules():
+        if room_of(path) != "connectors":
+            assert path.stem not in {name.split(".")[0] for name in imports(path)}, path
+
+
+def test_the_page_of_decisions_names_every_module_of_reading() -> None:
+    """It says why there are so many: one that is in no row of its table has no reason yet."""
+    page = (SOURCE.parent.parent / "docs" / "decisions.md").read_text()
+    names = {path.stem for path in (SOURCE / "engine" / "reading").glob("*.py")} - {"__init__"}
+    assert not sorted(name for name in names if f"`{name}`" not in page)
+
+
 def test_no_module_needs_itself_to_be_imported() -> None:
     """Imports form no circle, those inside functions and those for type checkers alone included."""
     graph = {name_of(path): needed_by(path) for path in modules()}
