@@ -14,8 +14,7 @@
     │   ├── InvalidDataError        well-framed Arrow data whose values break the format's rules
     │   └── ZeroCopyError           ``require_zero_copy`` was asked for and a copy was needed
     ├── ProtocolError               a message that breaks the Storage API's rules
-    │   ├── IllegalTransitionError  an operation that the object's state does not allow
-    │   └── UnsupportedVersionError an API or format version that is not spoken here
+    │   └── IllegalTransitionError  an operation that the object's state does not allow
     ├── ServiceError                the service refused a request: has http_status, code, request_id
     │   ├── InvalidParameterError   400  query, JSON or action that cannot be understood
     │   ├── InvalidArgumentError    400  understood, but a value is wrong
@@ -169,10 +168,6 @@ class ProtocolError(FletchingError):
 
 class IllegalTransitionError(ProtocolError):
     """The object's state does not allow this operation."""
-
-
-class UnsupportedVersionError(ProtocolError):
-    """An API or format version that is not spoken here."""
 
 
 class ServiceError(FletchingError):

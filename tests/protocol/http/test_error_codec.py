@@ -77,7 +77,6 @@ def test_every_other_error_of_ours_has_a_place(kind: type[FletchingError]) -> No
         (errors.ChecksumMismatchError("m"), 400, "InvalidArgument"),
         (errors.LimitExceededError("m", limit=5), 413, "InvalidArgument"),
         (errors.IllegalTransitionError("m"), 409, "InvalidStateSetting"),
-        (errors.UnsupportedVersionError("m"), 400, "InvalidParameter"),
         (errors.UsageError("m"), 400, "InvalidArgument"),
         (errors.MissingExtraError("m"), 500, "InternalServerError"),
         (errors.CorruptObjectError("m"), 500, "DataCorrupted"),
