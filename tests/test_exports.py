@@ -76,3 +76,9 @@ def test_every_exported_name_exists(module: str) -> None:
 
 def test_the_api_page_lists_what_is_exported() -> None:
     assert GENERATOR["PAGE"].read_text() == GENERATOR["page"](), "make docs writes it anew"
+
+
+def test_the_page_of_ipc_names_all_of_it() -> None:
+    page = (GENERATOR["PAGE"].parent / "ipc.md").read_text()
+    names = importlib.import_module("fletching.ipc").__all__
+    assert [name for name in names if f"`{name}`" not in page] == []
