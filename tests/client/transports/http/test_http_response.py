@@ -13,7 +13,8 @@ import pytest
 from fletching.client.call_options import Timeouts
 from fletching.client.cancellation import Cancellation
 from fletching.client.transports.http.connections import Interrupter, make_pool_manager
-from fletching.client.transports.http.http_response import LARGE_BYTES, WAKE_BYTES, Reply, Stopwatch
+from fletching.client.transports.http.http_response import WAKE_BYTES, Reply, Stopwatch
+from fletching.client.transports.http.socket_reader import LARGE_BYTES
 from fletching.errors import ConnectionBrokenError, ReadTimeoutError
 
 MEBIBYTE = 1 << 20

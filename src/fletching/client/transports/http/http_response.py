@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
-import select
 import socket
-import struct
-import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -20,6 +17,7 @@ from fletching.client.transports.http.connections import (
     Interrupter,
     ReplyConnection,
 )
+from fletching.client.transports.http.socket_reader import SocketReader
 from fletching.errors import (
     ConnectionBrokenError,
     OperationCancelledError,
@@ -36,17 +34,12 @@ __all__ = ["Reply", "Stopwatch", "stated_length"]
 RECEIVE_BYTES = 4 * 1024 * 1024
 """Longest receive asked for at once: between two, cancelling and the total timeout are looked at."""
 
-LARGE_BYTES = 64 * 1024
-"""From this length on the kernel is asked to wake a receive only when much of it has arrived."""
-
 WAKE_BYTES = 512 * 1024
-"""How much is enough for that. Each wake-up costs the sender, too, on one machine: with fewer of them
-it sends a fifth faster."""
+"""How much a large receive waits for. Each wake-up costs the sender, too, on one machine: with fewer of
+them it sends a fifth faster."""
 
 FINISH_SECONDS = 0.2
 """How long the end of a reply is waited for when all that it says is here: only a connection is saved."""
-
-_TIMEVAL = struct.Struct("@ll")
 
 
 class Stopwatch:
@@ -118,10 +111,7 @@ class Reply:
         self._chunked = bool(raw.chunked)
         self._expects_end = self._chunked or raw.length is not None
         self._ended = False
-        self._left: int | None = None  # of a body that is received past the standard library
-        self._low_water = 1
-        self._poll: select.poll | None = None
-        self._head = memoryview(b"")  # what had come with the reply's headers
+        self._reader: SocketReader | None = None
         self.url = url
         self.status: int = response.status
         self.headers: dict[str, str] = {
@@ -192,13 +182,17 @@ class Reply:
         view = view.cast("B")[:RECEIVE_BYTES]
         try:
             if self._limit == -1.0:
-                self._take_over()
+                self._reader = SocketReader.of(self._raw, self._socket)
             self._arm()
             with self._stopwatch.running():
-                if self._left is None:
+                if self._reader is None:
                     count = self._raw.readinto(view)
                 else:
-                    count = self._receive(view, wake_bytes)
+                    count = self._reader.readinto(view, wake_bytes)
+                    if not self._reader.left and not count:
+                        # The standard library lets go of the connection when it sees the body's end.
+                        self._raw.length = 0
+                        self._raw.readinto(bytearray(1))
         except (TimeoutError, BlockingIOError) as exc:
             self.close()
             raise ReadTimeoutError(
@@ -211,71 +205,13 @@ class Reply:
             raise self._broken(f"{type(exc).__name__}: {exc}") from exc
         if count:
             return count
-        left = self._raw.length if self._left is None else self._left
+        left = self._raw.length if self._reader is None else self._reader.left
         if not self._chunked and left:
             self.close()
             self._interrupter.check()
             raise self._broken(f"the body ended {left} bytes short of its Content-Length")
         self._end()
         return 0
-
-    def _take_over(self) -> None:
-        """Goes on without the standard library's buffer, where the connection allows it."""
-        sock, length, buffered = self._socket, self._raw.length, self._raw.fp
-        if type(sock) is not socket.socket or self._chunked or os.name != "posix":
-            return
-        if not length or buffered is None:
-            return
-        # What the buffer holds, without receiving: the socket does not wait, and what it gives all
-        # the same is in the buffer then. One look is enough, for it shows all that is there.
-        sock.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            self._head = memoryview(buffered.read(len(buffered.peek())) or b"")[:length]
-        self._left = length
-        if sys.platform == "linux":
-            # Elsewhere it is not known which calls honour the low-water mark.
-            self._poll = select.poll()
-            self._poll.register(sock, select.POLLIN)
-
-    def _receive(self, view: memoryview, wake_bytes: int) -> int:
-        """The next bytes of a body that was taken over; 0 at its end, or if the peer has gone."""
-        assert self._left is not None
-        view = view[: self._left]
-        if not view.nbytes:
-            # The standard library lets go of the connection when it sees the body's end.
-            self._raw.length = 0
-            self._raw.readinto(bytearray(1))
-            return 0
-        if self._head:
-            count = min(len(self._head), view.nbytes)
-            view[:count] = self._head[:count]
-            self._head = self._head[count:]
-        else:
-            sock = self._socket
-            if sock is None:
-                raise ValueError("the connection was closed")
-            if self._poll is not None and view.nbytes >= LARGE_BYTES:
-                self._wake_at(min(view.nbytes, wake_bytes))
-                # Waiting is left to poll. A receive that waits takes what has come, and is then
-                # not woken by what follows unless that, too, reaches the mark.
-                self._poll.poll(None if self._limit is None else self._limit * 1000)
-                # After a timeout there may be less, which is progress; else BlockingIOError.
-                count = sock.recv_into(view, view.nbytes, socket.MSG_DONTWAIT)
-            else:
-                self._wake_at(1)
-                count = sock.recv_into(view)
-        self._left -= count
-        return count
-
-    def _wake_at(self, low_water: int) -> None:
-        """Sets the socket's low-water mark, where it changed.
-
-        It must never be above what is still to come: the kernel would not wake us for less. The end
-        of the connection, an error, the timeout or a full receive buffer wakes us all the same.
-        """
-        if low_water != self._low_water and self._socket is not None:
-            self._low_water = low_water
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water)
 
     def read_all(self, limit: int) -> bytes:
         """The rest of the body.
@@ -340,14 +276,11 @@ class Reply:
         response, self._response = self._response, None
         # From here on the connection may serve another exchange.
         self._interrupter.end()
-        if response is None:
-            self._socket = None
-            return
-        if self._left is not None and self._ended and self._socket is not None:
-            with contextlib.suppress(OSError):
-                self._set_kernel_timeout(None)  # the next request brings its own
-                self._wake_at(1)
         self._socket = None
+        if self._reader is not None:
+            self._reader.close(reusable=self._ended and response is not None)
+        if response is None:
+            return
         if not self._ended or self._interrupter.interrupted:
             response.close()
         response.release_conn()
@@ -366,21 +299,10 @@ class Reply:
             self._limit = limit
             # The socket of a reply whose connection ends with it lives on in the reply's file only.
             with contextlib.suppress(OSError):
-                if self._left is None:
+                if self._reader is None:
                     self._socket.settimeout(limit)
                 else:
-                    # The kernel's own timeout: with Python's each receive would first ask whether
-                    # there is anything, a second system call.
-                    self._socket.settimeout(None)
-                    self._set_kernel_timeout(limit)
-
-    def _set_kernel_timeout(self, seconds: float | None) -> None:
-        assert self._socket is not None
-        whole, part = divmod(seconds or 0.0, 1.0)
-        # A timeout of 0 means none, so the shortest is a microsecond.
-        micro = max(int(part * 1e6), 0 if whole or seconds is None else 1)
-        value = _TIMEVAL.pack(int(whole), micro)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+                    self._reader.set_timeout(limit)
 
     def _broken(self, reason: str) -> ConnectionBrokenError:
         return ConnectionBrokenError(
