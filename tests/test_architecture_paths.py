@@ -1,7 +1,9 @@
-"""The two paths of docs/architecture.md: every hop is a function that runs, in the order of the page."""
+"""docs/architecture.md: every hop of its two paths runs, in the order of the page, and its classes are as shown."""
 
 from __future__ import annotations
 
+import ast
+import functools
 import re
 import sys
 import threading
@@ -78,3 +80,70 @@ def test_every_hop_runs_in_the_order_of_the_page(calls: Calls, title: str, tmp_p
     assert not missing, "these do not run any more"
     for hops in path:
         assert hops == sorted(hops, key=calls.order.__getitem__)
+
+
+CLASS_BLOCKS = re.compile(r"```(?:text|python)\n(.*?)```", re.DOTALL)
+
+
+def shown_classes() -> list[ast.ClassDef]:
+    """The classes that the page shows in outline."""
+    blocks = CLASS_BLOCKS.findall((ROOT / "docs" / "architecture.md").read_text())
+    trees = [ast.parse(block) for block in blocks if re.search(r"^class ", block, re.MULTILINE)]
+    return [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
+
+
+@functools.cache
+def real_classes() -> dict[str, list[ast.ClassDef]]:
+    """Every class of src by its name."""
+    classes: dict[str, list[ast.ClassDef]] = {}
+    for path in Path(SOURCE).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                classes.setdefault(node.name, []).append(node)
+    return classes
+
+
+def parameters(method: ast.FunctionDef) -> list[str]:
+    return [each.arg for each in method.args.args + method.args.kwonlyargs]
+
+
+def differences(shown: ast.ClassDef, real: ast.ClassDef) -> list[str]:
+    """What of a shown class the real one lacks: methods, parameters, attributes."""
+    methods = {node.name: node for node in real.body if isinstance(node, ast.FunctionDef)}
+    attributes = {
+        node.target.id
+        for node in real.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    attributes |= {
+        node.attr
+        for node in ast.walk(real)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    }
+    wrong = []
+    for node in shown.body:
+        if isinstance(node, ast.FunctionDef):
+            if node.name not in methods:
+                wrong.append(f"{shown.name}.{node.name} is gone")
+                continue
+            known = parameters(methods[node.name])
+            wrong += [
+                f"{shown.name}.{node.name} takes no {name}"
+                for name in parameters(node)
+                if name not in known
+            ]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            name = node.target.id
+            if name not in attributes | methods.keys():
+                wrong.append(f"{shown.name}.{name} is gone")
+    return wrong
+
+
+def test_classes_are_as_the_page_shows_them() -> None:
+    """It shows them in outline: what it leaves out may be there, what it shows must be."""
+    shown = shown_classes()
+    assert len(shown) > 10
+    for each in shown:
+        found_in = [differences(each, real) for real in real_classes().get(each.name, [])]
+        assert found_in, f"there is no class {each.name}"
+        assert min(found_in, key=len) == []

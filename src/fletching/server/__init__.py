@@ -1,6 +1,7 @@
-"""The service: an ASGI shell over the engine, and the HTTP/1.1 server that runs it.
+"""The service: HTTP over the engine, and the server that runs it.
 
-``serve`` starts a server in a background thread; ``create_app`` gives the ASGI application alone.
+``serve`` starts a server in a background thread; ``create_app`` gives an ASGI
+application, for a process that has a server already.
 """
 
 from __future__ import annotations
