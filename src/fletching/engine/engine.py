@@ -88,8 +88,7 @@ class Engine:
             context.database,
             context.store,
             clock=context.clock,
-            session_seconds=context.settings.read_session_seconds,
-            max_sessions=context.settings.max_read_sessions,
+            settings=context.settings,
             written_at_once=not context.answers_alone,
         )
         self.blobs = Blobs(context, self._reading)

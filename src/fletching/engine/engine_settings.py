@@ -11,7 +11,10 @@ from fletching.errors import UsageError
 from fletching.ipc.limits import Limits
 from fletching.settings import StorageSettings, storage_settings
 
-__all__ = ["EngineSettings"]
+__all__ = ["SESSION_RETRY_SECONDS", "EngineSettings"]
+
+SESSION_RETRY_SECONDS = 60.0
+"""When to try again after too many open sessions: they end by commit, abort, release or expiry."""
 
 _MIB = 1 << 20
 _GIB = 1 << 30

@@ -186,7 +186,9 @@ def test_faults_of_the_service_are_not_kept_as_outcomes(house: Any, instances: I
             return self.call(request)
 
     context = house.engine.context
-    reading = Reading(context.database, context.store, clock=context.clock)
+    reading = Reading(
+        context.database, context.store, clock=context.clock, settings=context.settings
+    )
     broken = Instances(context, Broken(), reading, None)
     with pytest.raises(ServiceUnavailableError):
         broken.run("drop table t", HERE)

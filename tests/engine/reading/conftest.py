@@ -21,6 +21,7 @@ from fletching.catalog.opening import open_catalog
 from fletching.catalog.publishing import Publication, publish
 from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.write_stream_rows import NewSegment
+from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.reading.read_calls import Reading
 from fletching.errors import ObjectNotFoundError
 from fletching.ipc import lowlevel
@@ -94,7 +95,7 @@ class Shelf:
 
     def process(self) -> Reading:
         """Another process over the same data: nothing is cached in it."""
-        return Reading(self.database, self.store, clock=self.clock)  # type: ignore[arg-type]  # a reader needs open() alone
+        return Reading(self.database, self.store, clock=self.clock, settings=EngineSettings())  # type: ignore[arg-type]  # a reader needs open() alone
 
     def create(
         self,

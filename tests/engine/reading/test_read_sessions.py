@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.reading import read_sessions as sessions
-from fletching.engine.reading.read_sessions import READ_SESSION_SECONDS
 from fletching.engine.reading.splits import GRID_SEGMENTS
 from fletching.errors import (
     CorruptObjectError,
@@ -29,6 +29,7 @@ from fletching.protocol.messages.requests import (
 from fletching.protocol.messages.vocabulary import SplitMode
 from fletching.types import PartitionSpec, TableName
 
+READ_SESSION_SECONDS = EngineSettings().read_session_seconds
 SCHEMA = pa.schema([("id", pa.int64()), ("Text", pa.string())])
 TABLE = TableName("demo", "events")
 

@@ -29,6 +29,7 @@ from fletching.catalog.read_session_rows import (
 )
 from fletching.catalog.table_rows import TableRow, get_table, table_by_id
 from fletching.catalog.version_rows import check_readable
+from fletching.engine.engine_settings import SESSION_RETRY_SECONDS
 from fletching.engine.reading.change_feed import is_incremental
 from fletching.engine.tables.schema_checks import check_no_view
 from fletching.errors import (
@@ -138,8 +139,6 @@ def pins_current(request: CreateReadSession) -> bool:
 
 RECOUNT_SECONDS = 10.0
 """How old a count may be: other processes open sessions in the same catalog."""
-
-SESSION_RETRY_SECONDS = 60.0
 
 
 class OpenSessions:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from fletching.catalog.database import Database
 from fletching.catalog.table_rows import TableRow, get_table
 from fletching.engine.cache import Budget, RecentlyUsed
+from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.reading.batch_strategies import (
     KeptSegments,
     ReadOptions,
@@ -33,8 +34,6 @@ from fletching.engine.reading.physical_projection import PhysicalProjection
 from fletching.engine.reading.planning import plan_preview, plan_rows
 from fletching.engine.reading.read_plan import DirectRead, ReadPlan
 from fletching.engine.reading.read_sessions import (
-    MAX_READ_SESSIONS,
-    READ_SESSION_SECONDS,
     OpenSession,
     ReadSessions,
     check_supported,
@@ -153,8 +152,7 @@ class Reading:
         store: ObjectStore,
         *,
         clock: Callable[[], float],
-        session_seconds: float = READ_SESSION_SECONDS,
-        max_sessions: int = MAX_READ_SESSIONS,
+        settings: EngineSettings,
         written_at_once: bool = False,
     ) -> None:
         """Reads from ``store`` what ``database`` lists; ``clock`` gives seconds since the epoch."""
@@ -168,8 +166,7 @@ class Reading:
             database,
             self._snapshots,
             clock=clock,
-            session_seconds=session_seconds,
-            max_sessions=max_sessions,
+            settings=settings,
             written_at_once=written_at_once,
             budget=budget,
         )

@@ -30,6 +30,7 @@ from fletching.catalog.read_session_rows import (
 from fletching.catalog.segment_rows import visible_partitions
 from fletching.catalog.table_rows import TableRow, table_by_id
 from fletching.engine.cache import Budget, RecentlyUsed
+from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.reading.change_feed import begin_incremental, choose_incremental
 from fletching.engine.reading.kept_snapshots import Snapshots
 from fletching.engine.reading.open_sessions import (
@@ -64,13 +65,7 @@ from fletching.protocol.messages.responses import ReadSession
 from fletching.protocol.messages.vocabulary import SplitMode
 from fletching.types import TableName
 
-__all__ = ["READ_SESSION_SECONDS", "OpenSession", "ReadSessions", "check_supported", "filter_of"]
-
-READ_SESSION_SECONDS = 24 * 3600.0
-"""How long a read session lives after it was created or refreshed."""
-
-MAX_READ_SESSIONS = 20_000
-"""How many may be open at once: each keeps a snapshot from being collected."""
+__all__ = ["OpenSession", "ReadSessions", "check_supported", "filter_of"]
 
 Result = TypeVar("Result")
 
@@ -125,8 +120,7 @@ class ReadSessions:
         snapshots: Snapshots,
         *,
         clock: Callable[[], float],
-        session_seconds: float = READ_SESSION_SECONDS,
-        max_sessions: int = MAX_READ_SESSIONS,
+        settings: EngineSettings,
         written_at_once: bool = False,
         budget: Budget,
     ) -> None:
@@ -139,8 +133,8 @@ class ReadSessions:
         """
         self._database = database
         self._clock = clock
-        self._session_seconds = session_seconds
-        self._open_sessions = OpenSessions(max_sessions)
+        self._session_seconds = settings.read_session_seconds
+        self._open_sessions = OpenSessions(settings.max_read_sessions)
         self._waiting = WaitingRows(
             database, write_waiting_session, what="read-sessions", durable=False
         )

@@ -28,6 +28,7 @@ from fletching.engine.changes.change_conditions import (
 from fletching.engine.changes.keyed_merge import KeyedMerge, staged_rows
 from fletching.engine.changes.made_changes import Intent, check_key, remember, replayed
 from fletching.engine.context import EngineContext
+from fletching.engine.engine_settings import SESSION_RETRY_SECONDS
 from fletching.engine.tables.partitions import matching_values, spec_of
 from fletching.engine.tables.schema_checks import check_no_view
 from fletching.engine.tables.table_description import table_schema_of
@@ -59,9 +60,6 @@ from fletching.protocol.messages.responses import (
 from fletching.protocol.messages.vocabulary import OPERATION, WriteMode
 
 __all__ = ["WriteSessions", "write_schema"]
-
-SESSION_RETRY_SECONDS = 60.0
-"""When to try again after too many open sessions: they end by commit, abort or expiry."""
 
 
 def write_schema(
