@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +38,9 @@ from fletching.ipc.message import END_OF_STREAM
 from fletching.ipc.metadata import MessageType
 
 __all__ = [
+    "AHEAD_BATCHES",
     "GROUP_BYTES",
+    "HELPERS",
     "BatchComputation",
     "Cut",
     "computed_ahead",
@@ -62,8 +65,11 @@ _ALIKE_ROWS = 512
 _VIEWED_BYTES = 256 << 10
 """From this on, handing buffers over one by one takes less than copying them into one message."""
 
-AHEAD_BATCHES = 2
+AHEAD_BATCHES = 4
 """How many batches are computed while one is used; each takes the memory of its rows."""
+
+HELPERS = min(max((os.cpu_count() or 1) - 1, 1), 2)
+"""Threads that compute beside a reader, which takes part in it."""
 
 _SLICES_PER_SIZE = 2  # parts into which a slice above the byte limit is cut again
 
@@ -336,27 +342,52 @@ def _listed(computation: BatchComputation) -> list[pa.RecordBatch]:
     return list(computation.batches())
 
 
+class _Task(Generic[_Made]):
+    """Work for whoever comes first: a thread of the pool, or a reader that would wait else."""
+
+    def __init__(self, pool: ThreadPoolExecutor, work: Callable[[], _Made]) -> None:
+        self._work = work
+        self.made = pool.submit(work)
+
+    def help(self) -> bool:
+        """Does the work in this thread unless it is begun; an error is kept for whoever asks for the result."""
+        if not self.made.cancel():
+            return False
+        self.made = Future()
+        try:
+            self.made.set_result(self._work())
+        except Exception as error:  # noqa: BLE001 - raised where the result would be
+            self.made.set_exception(error)
+        return True
+
+
 def worked_ahead(tasks: Iterable[Callable[[], _Made]]) -> Iterator[_Made]:
     """What tasks make, in order; from the second on they are worked on while others are used.
 
     Deciding which rows stay and copying them releases the interpreter's lock, so a reader in this
-    process computes on other processors while it uses what it got. Close the iterator to end early;
-    it waits for the tasks that are being worked on.
+    process computes on other processors while it uses what it got, and on its own while it would wait.
+    Close the iterator to end early; it waits for the tasks that are being worked on.
     """
     remaining = iter(tasks)
     # Somebody waits for the first one: nothing else is begun before it is done.
     for first in remaining:
         yield first()
         break
-    with ThreadPoolExecutor(AHEAD_BATCHES, "fletching-compute") as pool:
-        begun: deque[Future[_Made]] = deque()
+    with ThreadPoolExecutor(HELPERS, "fletching-compute") as pool:
+        begun: deque[_Task[_Made]] = deque()
         try:
             for task in remaining:
-                begun.append(pool.submit(task))
+                begun.append(_Task(pool, task))
                 if len(begun) > AHEAD_BATCHES:
-                    yield begun.popleft().result()
+                    yield _result_of_first(begun)
             while begun:
-                yield begun.popleft().result()
+                yield _result_of_first(begun)
         finally:
-            for future in begun:
-                future.cancel()
+            for each in begun:
+                each.made.cancel()
+
+
+def _result_of_first(begun: deque[_Task[_Made]]) -> _Made:
+    while not begun[0].made.done() and any(each.help() for each in begun):
+        pass
+    return begun.popleft().made.result()

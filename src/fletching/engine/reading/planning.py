@@ -69,7 +69,7 @@ AHEAD_LARGE_MESSAGES = 8192
 THREADS_BYTES = 8 << 20
 """Neighbouring batches with fewer bytes are computed without threads, which would take longer to start."""
 
-MAX_AHEAD_BYTES = 32 << 20
+MAX_AHEAD_BYTES = 16 << 20
 """A larger batch is not computed before it is asked for: its rows would be held beside others."""
 
 

@@ -28,10 +28,12 @@ def take_rows(batch: pa.RecordBatch, rows: pa.Array) -> pa.RecordBatch:
     Raises:
         pyarrow.ArrowException: a column of a type that pyarrow can neither take from nor join.
     """
-    if not batch.num_columns:
-        return batch.take(rows)  # made of columns, it would have no rows
-    columns = [_take(column, rows) for column in batch.columns]
-    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+    try:
+        # One call for all columns: of few rows, calls take longer than copying.
+        return batch.take(rows)
+    except pa.ArrowNotImplementedError:
+        columns = [_take(column, rows) for column in batch.columns]
+        return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
 def filter_rows(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
