@@ -50,6 +50,22 @@ def test_rows_are_visible_after_commit_and_not_before(house: Any) -> None:
     assert (info.rows, info.segments, info.version) == (2, 1, 1)
 
 
+def test_opening_a_session_does_not_wait_for_the_disk(house: Any, monkeypatch: Any) -> None:
+    house.create(SCHEMA)
+    database, durable = house.engine.context.database, []
+
+    def write(plain: Any = database.write, **options: Any) -> Any:
+        durable.append(options.get("durable", True))
+        return plain(**options)
+
+    monkeypatch.setattr(database, "write", write)
+    session = house.session()
+    assert durable == [False]
+    house.stream(session)
+    # A new attempt discards what the one before it held.
+    assert durable == [False, True]
+
+
 def test_the_highest_closed_version_of_each_stream_wins(house: Any) -> None:
     house.create(SCHEMA)
     session = house.session()

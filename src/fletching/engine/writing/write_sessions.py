@@ -123,7 +123,8 @@ class WriteSessions:
             raise InvalidArgumentError(
                 "a streaming write session cannot overwrite", code="OverwriteModeNotAllowed"
             )
-        with context.database.write() as connection:
+        # Its first stream is durable, and with it the session.
+        with context.database.write(durable=False) as connection:
             table = check_no_view(catalog_tables.get_table(connection, request.table))
             values = matching_values(table.partition_columns, request.partition)
             limit = context.settings.max_write_sessions
