@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyroaring import BitMap
 from sqlalchemy import Connection, true
 from tests.catalog.conftest import MakeSegment, MakeTable
 
 from fletching.catalog.deletion_rows import (
     INLINE_BYTES,
+    MAX_SEGMENT_ROWS,
     all_deletions_of,
     batch_counts,
+    bitmap_of,
     decode_vector,
     deleted_by_partition,
     deleted_rows,
@@ -118,3 +123,9 @@ def test_damage_is_never_taken_for_none(rows: Connection, stored: Stored) -> Non
 def test_counts_per_batch(gone: list[int], counts: list[tuple[int, int]]) -> None:
     result = np.frombuffer(batch_counts(index(3, 0, 2), BitMap(gone)), "<i4").reshape(-1, 2)
     assert [tuple(pair) for pair in result.tolist()] == counts
+
+
+@given(st.lists(st.integers(0, MAX_SEGMENT_ROWS - 1)), st.sampled_from([np.uint32, np.int64]))
+def test_a_bitmap_names_the_rows_of_an_array(rows: list[int], kind: Any) -> None:
+    assert list(bitmap_of(np.array(rows, dtype=kind))) == sorted(set(rows))
+    assert list(bitmap_of(np.array(rows, dtype=kind)[::2])) == sorted(set(rows[::2]))

@@ -27,6 +27,7 @@ from fletching.caller import access_id
 from fletching.catalog.deletion_rows import (
     MAX_SEGMENT_ROWS,
     DeletionRow,
+    bitmap_of,
     deleted_by_partition,
     deleted_rows,
     deletions_of,
@@ -609,7 +610,7 @@ def _relocated(connection: Connection, segment: _Segment, rows: BitMap) -> BitMa
     gone = deleted_rows(connection, cut)
     positions = np.frombuffer((rows - gone).to_array(), dtype=np.uint32)
     before = np.searchsorted(np.frombuffer(gone.to_array(), dtype=np.uint32), positions)
-    return BitMap((positions - before + base).astype(np.uint32))
+    return bitmap_of(positions - before + base)
 
 
 def publish(

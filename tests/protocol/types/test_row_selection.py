@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fletching.protocol.types.row_selection import filter_rows, plain_values, take_rows
+from fletching.protocol.types.row_selection import filter_rows, plain_values, take_rows, true_rows
 from fletching.testing.strategies import record_batches
 
 REE = pa.run_end_encoded(pa.int32(), pa.string())
@@ -29,6 +29,13 @@ COLUMNS = {
         pa.array([0, 1, 0, 1], pa.int8()), [pa.array([1, 2, 3, 4]), pa.array(["a", "b", "c", "d"])]
     ),
 }
+
+
+@given(st.lists(st.sampled_from([True, False, None])), st.integers(0, 20), st.integers(0, 40))
+def test_rows_of_which_a_mask_is_true(values: list[bool | None], start: int, count: int) -> None:
+    mask = pa.array(values, pa.bool_()).slice(start, count)
+    chosen = [row for row, value in enumerate(values[start : start + count]) if value]
+    assert true_rows(mask).tolist() == chosen
 
 
 @pytest.mark.parametrize("name", COLUMNS)

@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from fletching.catalog.deletion_rows import bitmap_of
 from fletching.engine.changes.attempts import Draft
 from fletching.engine.changes.keyed_merge import KeyedMerge
 from fletching.engine.changes.pinned_table import Matches, PinnedTable
@@ -194,7 +195,7 @@ class _Work:
             segments = rows.column(0).to_numpy(zero_copy_only=False)
             indices = rows.column(1).to_numpy(zero_copy_only=False)
             for segment in np.unique(segments).tolist():
-                self._gone[segment] |= BitMap(indices[segments == segment].astype(np.uint32))
+                self._gone[segment] |= bitmap_of(indices[segments == segment])
             if action.kind == "update":
                 self._update(rows, segments, indices, columns)
 

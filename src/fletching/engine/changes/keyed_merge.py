@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 from sqlalchemy import Connection
 
-from fletching.catalog.deletion_rows import deleted_rows, deletions_of
+from fletching.catalog.deletion_rows import bitmap_of, deleted_rows, deletions_of
 from fletching.catalog.publishing import Publication
 from fletching.catalog.segment_rows import SegmentRow, decode_partition, visible_segments
 from fletching.catalog.table_rows import TableRow, table_by_id
@@ -258,7 +258,7 @@ class KeyedMerge:
             beaten[last] = False
             for number in np.unique(source[beaten]).tolist():
                 mine = rows[beaten & (source == number)]
-                self.absent[self._staged[number].segment.key] |= BitMap(mine)
+                self.absent[self._staged[number].segment.key] |= bitmap_of(mine)
         source = source[last]
         return _Winners(ordered, source, rows[last], self._takes[source])
 
@@ -339,8 +339,8 @@ class KeyedMerge:
                 there, self._columns_of_staged(winners.source[near], winners.rows[near])
             )
         takes = winners.deletes[indices]
-        self._replaced[segment.id] |= BitMap(rows[stays & ~takes])
-        self._taken[segment.id] |= BitMap(rows[stays & takes])
+        self._replaced[segment.id] |= bitmap_of(rows[stays & ~takes])
+        self._taken[segment.id] |= bitmap_of(rows[stays & takes])
 
     def replaced(self) -> dict[int, BitMap]:
         """The rows with the keys of the rows that come, by segment id."""
@@ -419,7 +419,7 @@ class KeyedMerge:
 
 def _are_in(rows: NDArray[np.uint32], bitmap: BitMap) -> NDArray[np.bool_]:
     """For each row whether it is in a bitmap, however many others are in it."""
-    common = np.frombuffer((BitMap(rows) & bitmap).to_array(), dtype=np.uint32)
+    common = np.frombuffer((bitmap_of(rows) & bitmap).to_array(), dtype=np.uint32)
     if not len(common):
         return np.zeros(len(rows), dtype=bool)
     near = np.minimum(np.searchsorted(common, rows), len(common) - 1)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from fletching.catalog.deletion_rows import bitmap_of
 from fletching.catalog.table_rows import TableRow
 from fletching.engine.changes.computed_values import computed
 from fletching.engine.changes.expression_rows import ExpressionFilter
@@ -37,6 +37,7 @@ from fletching.errors import CorruptObjectError, InvalidArgumentError, UsageErro
 from fletching.objects.store import ObjectStore
 from fletching.protocol.types.blob_type import contains_blob
 from fletching.protocol.types.conversion import convert
+from fletching.protocol.types.row_selection import true_rows
 
 if TYPE_CHECKING:
     from fletching.engine.writing.ingest_body import CellChecker
@@ -95,7 +96,7 @@ class GatheredRows:
         """All of them."""
         if self._parts:
             # A bitmap is added to many times only if it must: each time all of it is copied.
-            self._rows |= BitMap(np.concatenate(self._parts))
+            self._rows |= bitmap_of(np.concatenate(self._parts))
             self._parts, self._count = [], 0
         return self._rows
 
@@ -305,11 +306,7 @@ class PinnedTable:
         version = reader.row.schema_version
         partition = snapshot.partition_of(stored.batch)
         mask = condition.mask(decoded, version, partition, columns)
-        if mask is None:
-            indices = np.arange(decoded.num_rows)
-        else:
-            # Null is not true.
-            indices = pc.indices_nonzero(mask).to_numpy().astype(np.int64)
+        indices = np.arange(decoded.num_rows) if mask is None else true_rows(mask)
         if kept is not None:
             return Matches(stored.batch, kept[indices])
         shown = snapshot.mask(stored.batch) if dirty else None

@@ -22,6 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from fletching.catalog.deletion_rows import bitmap_of
 from fletching.catalog.segment_rows import SegmentRow
 from fletching.catalog.write_stream_rows import StagedRows
 from fletching.engine.changes.attempts import Draft
@@ -275,7 +276,7 @@ class RowMerge:
         absent: dict[str, BitMap] = {}
         for number, each in enumerate(self._staged):
             window = comes[int(self._starts[number]) : int(self._starts[number + 1])]
-            absent[each.segment.key] = BitMap(np.flatnonzero(~window).astype(np.uint32))
+            absent[each.segment.key] = bitmap_of(np.flatnonzero(~window))
         merge = self._check_keys(gone, absent, added) if view.table.keyed else None
         snapshot = view.snapshot
         touched = [row.key for row in snapshot.segments if row.id in gone] if added else []

@@ -34,6 +34,7 @@ from sqlalchemy import Connection
 from fletching.catalog.deletion_rows import (
     DeletionRow,
     TouchedSegment,
+    bitmap_of,
     decode_vector,
     touched_segments,
 )
@@ -167,8 +168,8 @@ def _updates_apart(keys: KeyColumns | None, version: VersionRow, parts: list[_Pa
         there = seen.get((part.segment.partition, other))
         both = np.isin(result, np.concatenate(there)) if there else np.zeros(len(rows), dtype=bool)
         update = _BEFORE if part.kind == _DELETE else _AFTER
-        apart.append(dataclasses.replace(part, rows=BitMap(rows[~both])))
-        apart.append(dataclasses.replace(part, kind=update, rows=BitMap(rows[both])))
+        apart.append(dataclasses.replace(part, rows=bitmap_of(rows[~both])))
+        apart.append(dataclasses.replace(part, kind=update, rows=bitmap_of(rows[both])))
     return [part for part in apart if part.rows]
 
 

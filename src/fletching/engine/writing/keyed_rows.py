@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from fletching.catalog.deletion_rows import bitmap_of
 from fletching.catalog.write_stream_rows import NewSegment, StagedRows
 from fletching.engine.changes.key_values import ascend, is_exact, key_numbers, last_indices
 from fletching.engine.changes.run_encoding import AscendingKeys, encode_run
@@ -214,7 +215,7 @@ class KeyedRows:
             return BitMap()
         gone = np.ones(end - start, dtype=bool)
         gone[rows - start] = False
-        return BitMap(np.flatnonzero(gone).astype(np.uint32))
+        return bitmap_of(np.flatnonzero(gone))
 
 
 def staged_rows_of(keyed: KeyedRows, segments: Sequence[NewSegment]) -> list[StagedRows]:
