@@ -8,11 +8,13 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.engine.reading.conftest import checked_table
 
 from fletching import ipc
 from fletching.engine.reading.read_plan import Computed, Extent, Literal, run_checked
 from fletching.errors import CorruptObjectError
 from fletching.ipc import lowlevel
+from fletching.protocol.messages.changes import DeleteRows
 
 SCHEMA = pa.schema([("id", pa.int64()), ("text", pa.string()), ("value", pa.float64())])
 
@@ -223,6 +225,16 @@ def test_lengths_are_left_out_when_measuring_takes_longer_than_sending(
     assert shelf.plan(session).length is not None
     assert shelf.plan(session, data_columns=("id",)).length is None
     assert shelf.read(session, data_columns=("id",)).num_rows == 12
+
+
+def test_a_reply_has_a_length_where_few_batches_lost_rows(house: Any) -> None:
+    house.create(SCHEMA)
+    house.append([batch(start, 2_000) for start in range(0, 80_000, 2_000)])
+    for where, known in (("id = 3", True), ("id % 7 = 3", False)):
+        house.engine.call(DeleteRows(table=house.table, where=where))
+        plan = house.plan()
+        assert (plan.length is not None) is known
+        assert checked_table(plan).num_rows == house.describe().rows
 
 
 # --- faults ----------------------------------------------------------------------------------
