@@ -219,6 +219,17 @@ def test_random_predicates(client: Client, predicate: Any) -> None:
     assert result.equals(frame.filter(predicate).select("id"))
 
 
+@pytest.mark.parametrize("value", [2**63, 2**64 - 1, -(2**63) - 1])
+def test_whole_numbers_beyond_64_bits_are_left_to_polars(client: Client, value: int) -> None:
+    data = pa.table({"id": [1, 2, 3], "big": pa.array([2**63, 5, None], pa.uint64())})
+    table = client.create_table("big", data.schema)
+    table.append(data)
+    frame = pl.from_arrow(data)
+    assert isinstance(frame, pl.DataFrame)
+    for predicate in (col("big") >= value, pl.lit(value) != col("big"), ~(col("big") < value)):
+        assert scan_table(table).filter(predicate).collect().equals(frame.filter(predicate))
+
+
 def test_what_is_written_and_where_to(client: Client) -> None:
     table = TestContract().made(client)
     with pytest.raises(UsageError, match="not to a str"):

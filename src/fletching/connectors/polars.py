@@ -251,6 +251,9 @@ def _compared(path: tuple[str, ...] | None, op: str, literal: object) -> pc.Expr
     value = _value(literal)
     if path is None or value is _NOTHING or op not in _OPERATORS:
         return None
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        # pyarrow makes no value of it by itself.
+        return None
     if isinstance(value, float) and (math.isnan(value) or op in {"Gt", "GtEq"}):
         # For Polars NaN is the greatest value, elsewhere it compares as false.
         return None
