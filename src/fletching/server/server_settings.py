@@ -26,6 +26,7 @@ from fletching.settings import (
     setting,
     variables_of,
 )
+from fletching.types import DEFAULT_PROJECT
 
 __all__ = ["ReplyCompression", "ServeOptions", "ServerChanges", "ServerSettings", "is_loopback"]
 
@@ -68,7 +69,7 @@ class ServerSettings:
     )
 
     # --- identity
-    project: str = setting("demo", "name", "The project that exists from the first start.")
+    project: str = setting(DEFAULT_PROJECT, "name", "The project that exists from the first start.")
     clock_skew_seconds: float = setting(
         900.0, "seconds", "How far the Date of a signed request may be from the server's clock."
     )
