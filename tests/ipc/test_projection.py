@@ -434,3 +434,55 @@ def test_neighbouring_columns_are_one_piece() -> None:
     schema, message = messages_of(stream_of(MIXED))
     plan = lowlevel.Projector(schema).plan(message.metadata)
     assert [type(chunk) for chunk in plan.slices] == [ByteRange]
+
+
+_SOME_ROWS = st.lists(
+    st.tuples(st.one_of(st.none(), st.integers(-3, 3)), st.text("ab", max_size=20)), max_size=6
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(_SOME_ROWS, min_size=2, max_size=8),
+    st.sampled_from([["a"], ["c", "a"], ["t"], ["t", "a"], []]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_batches_one_after_the_other_are_planned_as_each_alone(
+    batches: list[list[tuple[int | None, str]]], columns: list[str], prefixed: bool, constant: bool
+) -> None:
+    schema = pa.schema({"t": pa.string(), "a": pa.int64(), "u": pa.string(), "c": pa.int8()})
+    constants = [lowlevel.Constant(pa.field("p", pa.int32()), pa.scalar(7, pa.int32()))]
+    kept = lowlevel.Projector(schema, columns, constants if constant else ())
+    for rows in batches:
+        numbers_, texts = [row[0] for row in rows], [row[1] for row in rows]
+        batch = pa.record_batch([texts, numbers_, texts, numbers_], schema=schema)
+        _, message, *_ = messages_of(stream_of(batch))
+        prefix = b"\xff\xff\xff\xff" + len(message.metadata).to_bytes(4, "little")
+        metadata = (prefix if prefixed else b"") + bytes(message.metadata)
+        alone = lowlevel.Projector(schema, columns, constants if constant else ()).plan(metadata)
+        assert kept.plan(metadata) == alone
+
+
+def texts_and_numbers(texts: list[str]) -> ipc.Message:
+    batch = pa.record_batch({"a": range(len(texts)), "t": texts})
+    return messages_of(stream_of(batch))[1]
+
+
+def test_numbers_are_planned_once_whatever_the_texts_beside_them_are() -> None:
+    projector = lowlevel.Projector(pa.schema({"a": pa.int64(), "t": pa.string()}), ["a"])
+    short, long = texts_and_numbers(["x", "y"]), texts_and_numbers(["x" * 100, "y" * 1000])
+    assert bytes(short.metadata) != bytes(long.metadata)
+    assert projector.plan(short.metadata) is projector.plan(long.metadata)
+    assert projector.plan(short.metadata) is not projector.plan(texts_and_numbers(["x"]).metadata)
+
+
+def test_a_body_that_is_too_short_is_no_repetition() -> None:
+    projector = lowlevel.Projector(pa.schema({"a": pa.int64(), "t": pa.string()}), ["a"])
+    message = texts_and_numbers(["x", "y"])
+    projector.plan(message.metadata)
+    metadata = bytearray(message.metadata)
+    at = message.header.message.int64_position(3)
+    metadata[at : at + 8] = (8).to_bytes(8, "little")
+    with pytest.raises(MalformedFrameError):
+        projector.plan(metadata)

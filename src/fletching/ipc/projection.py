@@ -6,12 +6,15 @@ and codec, because a column is a run of nodes and buffers whatever they hold.
 
 Constant columns can be appended: a partition column, say, that is not stored with the rows. Their
 buffers are the only bytes that are made here, once for each number of rows.
+
+The module is long because a plan, what makes it and what tells that it serves again know the same bytes.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -30,7 +33,7 @@ from fletching.ipc.encoding import (
     encode_schema,
     frame_metadata,
 )
-from fletching.ipc.layout import BatchLayout
+from fletching.ipc.layout import BatchLayout, ColumnSpan
 from fletching.ipc.limits import DEFAULT_LIMITS, Limits
 from fletching.ipc.message import Message, as_view, without_prefix
 from fletching.ipc.metadata import (
@@ -52,6 +55,8 @@ from fletching.types import ByteRange
 
 __all__ = ["ProjectedMessage", "Projection", "Projector", "plan_projection", "project"]
 
+_INT64: Final = struct.Struct("<q")
+_PAIR_BYTES: Final = 16
 _ZEROS: Final = bytes(8)
 ALIGNMENT: Final = 8
 """Buffers of a projected body start at multiples of this, as the format demands."""
@@ -107,6 +112,37 @@ class ProjectedMessage:
     def frame(self) -> list[Buffer]:
         """All of it, to be written in turn."""
         return [self.prefix, *self.body]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _Planned:
+    """A projection, and what other metadata gives the same.
+
+    Attributes:
+        metadata: of the batch, with its prefix if it has one.
+        projection: the batch's.
+        decisive: bits of the metadata that the projection follows from: all but the body's length and the
+            nodes and buffers of columns that are left out. None for all.
+        body_length_at: where the body's length stands.
+        least_body: how long a body must be to hold the chosen buffers.
+    """
+
+    metadata: bytes
+    projection: Projection
+    decisive: NDArray[np.uint8] | None = None
+    body_length_at: int = 0
+    least_body: int = 0
+
+    def serves(self, metadata: bytes) -> bool:
+        """Whether a batch of other metadata has this projection."""
+        if metadata == self.metadata:
+            return True
+        if self.decisive is None or len(metadata) != len(self.metadata):
+            return False
+        differ = np.frombuffer(metadata, np.uint8) ^ np.frombuffer(self.metadata, np.uint8)
+        differ &= self.decisive
+        body_length: int = _INT64.unpack_from(metadata, self.body_length_at)[0]
+        return body_length >= self.least_body and not differ.any()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -172,7 +208,9 @@ class Projector:
         self.schema: pa.Schema = pa.schema(fields, pairs)
         self._types = source.types
         self._layouts: dict[int, BatchLayout] = {}
-        self._latest: tuple[bytes, Projection] | None = None
+        self._latest: _Planned | None = None
+        # Of other columns each batch has lengths of its own.
+        self._repeats = all(pa.types.is_primitive(self._types[index]) for index in self.columns)
         # Batches of one table have few lengths, and so their constants.
         self._literals = functools.lru_cache(maxsize=16)(self._encode_constants)
 
@@ -205,8 +243,8 @@ class Projector:
     def plan(self, metadata: Buffer) -> Projection:
         """The projection of one record batch, from its metadata alone.
 
-        The latest one is kept: batches of fixed-width columns without nulls often have the very
-        same metadata.
+        The latest one is kept: of fixed-width columns without nulls the next batch often has the very
+        same, whatever the lengths of the columns that are left out.
 
         Args:
             metadata: the message's flatbuffer, with or without its (modern) length prefix. The body
@@ -218,13 +256,12 @@ class Projector:
         """
         copied = bytes(metadata)
         latest = self._latest
-        if latest is not None and latest[0] == copied:
-            return latest[1]
-        planned = self._plan(copied)
-        self._latest = copied, planned
-        return planned
+        if latest is not None and latest.serves(copied):
+            return latest.projection
+        planned = self._latest = self._plan(copied)
+        return planned.projection
 
-    def _plan(self, metadata: bytes) -> Projection:
+    def _plan(self, metadata: bytes) -> _Planned:
         message = read_message_header(without_prefix(as_view(metadata)))
         header = self._checked(message)
         spans = self._layout(message.version).spans(header)
@@ -267,7 +304,38 @@ class Projector:
                 custom_metadata=message.key_values(self._limits),
             )
         )
-        return Projection(prefix, tuple(slices), length)
+        planned = Projection(prefix, tuple(slices), length)
+        chosen = [spans[column] for column in self.columns]
+        return self._repeated(metadata, planned, message, chosen)
+
+    def _repeated(
+        self,
+        metadata: bytes,
+        projection: Projection,
+        message: MessageHeader,
+        chosen: list[ColumnSpan],
+    ) -> _Planned:
+        """The projection of a batch, with what tells others that have the same."""
+        ends = [part.end for part in projection.slices if isinstance(part, ByteRange)]
+        body_length_at = message.message.int64_position(3)
+        # Where the body cuts padding off, that of a longer one would belong to the buffer.
+        padded = body_length_at and not any(end % ALIGNMENT for end in ends)
+        if not self._repeats or not padded or message.record_batch(self._limits).compression:
+            return _Planned(metadata, projection)
+        shift = 8 if len(message.message.data) < len(metadata) else 0  # the length prefix
+        decisive = np.full(len(metadata), 0xFF, np.uint8)
+        decisive[body_length_at + shift :][:8] = 0
+        nodes = [(span.node_start, span.node_end) for span in chosen]
+        buffers = [(span.buffer_start, span.buffer_end) for span in chosen]
+        for slot, kept in ((1, nodes), (2, buffers)):
+            start, count = message.table.vector(slot, _PAIR_BYTES)
+            pairs = decisive[start + shift :][: count * _PAIR_BYTES].reshape(count, _PAIR_BYTES)
+            pairs[:] = 0
+            for first, end in kept:
+                pairs[first:end] = 0xFF
+        return _Planned(
+            metadata, projection, decisive, body_length_at + shift, max(ends, default=0)
+        )
 
     def select(self, metadata: Buffer) -> bytes:
         """Metadata of the chosen columns that points into the old body: for reading it in place.
