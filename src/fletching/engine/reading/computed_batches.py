@@ -310,16 +310,27 @@ class BatchComputation:
         """Bytes of the messages; None if only making them tells."""
         return None if self.codec is not None else encoded_length(self.cuts)
 
-    def pieces(self) -> Iterator[Computed]:
-        """The messages in groups; each is made when its piece is run."""
-        for group in group_cuts(self.cuts):
-            yield Computed(
-                functools.partial(self._encode, group),
-                None if self.codec is not None else encoded_length(group),
-            )
+    @functools.cached_property
+    def _groups(self) -> list[list[Cut]]:
+        return list(group_cuts(self.cuts))
 
-    def _encode(self, group: Sequence[Cut]) -> list[Buffer]:
-        return encode_cuts(self._batch, group, codec=self.codec)
+    def pieces(self) -> Iterator[Computed]:
+        """The messages in groups; each is made when its piece is run, and nothing before the first one is."""
+        number = 0
+        # How many groups there are shows when the batch is made.
+        while number == 0 or number < len(self._groups):
+            known = self.known_cuts is not None or number > 0
+            length = encoded_length(self._group(number)) if known else None
+            yield Computed(
+                functools.partial(self._encode, number), None if self.codec is not None else length
+            )
+            number += 1
+
+    def _group(self, number: int) -> Sequence[Cut]:
+        return self._groups[number] if self._groups else ()
+
+    def _encode(self, number: int) -> list[Buffer]:
+        return encode_cuts(self._batch, self._group(number), codec=self.codec)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows as record batches, cut but not encoded."""

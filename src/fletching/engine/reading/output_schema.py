@@ -68,6 +68,19 @@ class TableColumns:
             for name, text in self.partition
         )
 
+    @functools.cached_property
+    def filter_fields(self) -> Mapping[str, pa.Field]:
+        """The columns as filters see them, by case-folded name: the nearest ODPS type, stored unit."""
+        fields: dict[str, pa.Field] = {}
+        for index, name in enumerate(self.names):
+            try:
+                (output,) = output_columns(self, [index], AS_STORED, verbatim_types=False)
+            except InvalidArgumentError:
+                # A type that ODPS lacks: it cannot be filtered by, but others can.
+                continue
+            fields[name.casefold()] = output.field
+        return fields
+
     def field(self, index: int) -> pa.Field:
         """The stored field, or the partition column's, at an index."""
         count = len(self.data)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -39,7 +38,7 @@ from fletching.engine.reading.read_sessions import (
     check_supported,
     filter_of,
 )
-from fletching.engine.reading.row_filter import RowFilter, filter_fields
+from fletching.engine.reading.row_filter import RowFilter
 from fletching.engine.reading.scan_schema import ScanSchema
 from fletching.engine.reading.segment_sharing import SharedSegments, share_rows
 from fletching.engine.reading.session_description import session_details
@@ -83,10 +82,10 @@ class PinnedTable:
         self._reading = reading
         self.session = session
 
-    @functools.cached_property
-    def fields(self) -> dict[str, pa.Field]:
+    @property
+    def fields(self) -> Mapping[str, pa.Field]:
         """The columns as filters see them, data columns first; by case-folded name."""
-        return filter_fields(self.session.scan_schema.columns)
+        return self.session.scan_schema.columns.filter_fields
 
     def batches(
         self, columns: Sequence[str], predicate: Predicate | None

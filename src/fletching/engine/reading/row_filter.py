@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fletching.catalog.segment_rows import SegmentRow
-from fletching.engine.reading.output_schema import AS_STORED, TableColumns, output_columns
+from fletching.engine.reading.output_schema import AS_STORED, output_columns
 from fletching.engine.reading.physical_projection import OutputMapping, PhysicalProjection
 from fletching.engine.reading.scan_schema import ScanSchema
 from fletching.engine.tables.statistics import column_key, read_statistics
@@ -32,8 +32,7 @@ from fletching.sql.predicates.conditions import FALSE, TRUE, Condition, fold, na
 if TYPE_CHECKING:
     from fletching.sql.predicates.predicate_compiler import Predicate
 
-__all__ = ["WORTH_PROVING", "RowFilter", "Zones", "filter_fields", "row_filter"]
-
+__all__ = ["WORTH_PROVING", "RowFilter", "Zones", "row_filter"]
 
 _REMEMBERED_TEXT = 4096
 """Longer predicates are compiled each time: a list of many values takes as much memory."""
@@ -73,7 +72,7 @@ def row_filter(
     """
     if not text.strip():
         return None
-    fields = tuple(filter_fields(scan_schema.columns).items())
+    fields = tuple(scan_schema.columns.filter_fields.items())
     try:
         # A read asks again with every split, and many reads ask the same.
         compiled = _compiled if len(text) <= _REMEMBERED_TEXT else _compiled.__wrapped__
@@ -91,19 +90,6 @@ def _compiled(text: str, fields: tuple[tuple[str, pa.Field], ...], table: str) -
     from fletching.sql.predicates.predicate_compiler import compile_predicate
 
     return compile_predicate(text, dict(fields), table=table)
-
-
-def filter_fields(columns: TableColumns) -> dict[str, pa.Field]:
-    """The columns as filters see them, by case-folded name: the nearest ODPS type, stored unit."""
-    fields: dict[str, pa.Field] = {}
-    for index, name in enumerate(columns.names):
-        try:
-            (output,) = output_columns(columns, [index], AS_STORED, verbatim_types=False)
-        except InvalidArgumentError:
-            # A type that ODPS lacks: it cannot be filtered by, but others can.
-            continue
-        fields[name.casefold()] = output.field
-    return fields
 
 
 class RowFilter:
@@ -129,6 +115,7 @@ class RowFilter:
         # Parts that only partition columns decide, as far as the predicate has any.
         self._parts = parts_over(self._condition, keys) if self._asked else []
         self._left: dict[tuple[str, ...], Condition] = {}
+        self._keys: dict[tuple[int, tuple[str, ...]], str | ColumnBounds | None] = {}
         self._lock = threading.Lock()
 
     # --- partitions --------------------------------------------------------------------------
@@ -228,27 +215,41 @@ class RowFilter:
 
     def bounds(self, segment: SegmentRow, known: _Known) -> Bounds:
         """What conditions ask of rows of a segment of which something is known, by columns' keys."""
-        stored = self.projection.stored(segment.schema_version)
-        outputs = self.projection.outputs
+        version = segment.schema_version
 
         def bounds(path: tuple[str, ...]) -> ColumnBounds | None:
-            index = self._indices[path[0].casefold()]
-            source = stored.source[index]
-            output = outputs[index]
-            if output.index >= len(self._columns.data):
-                # A partition column, inside a part that asks of data columns as well.
-                return None
-            if source is None:
-                # The column is younger than the segment: its rows are null.
-                return ColumnBounds(nulls=True, values=False)
-            field = stored.schema.field(source)
-            if field.type != output.stored.type and not (
-                pa.types.is_integer(field.type) and pa.types.is_integer(output.stored.type)
-            ):
-                return None
-            return known(column_key((field.name, *path[1:])))
+            key = self._key(version, path)
+            return known(key) if isinstance(key, str) else key
 
         return bounds
+
+    def _key(self, schema_version: int, path: tuple[str, ...]) -> str | ColumnBounds | None:
+        """By what the bounds of a column are found in segments of a schema version.
+
+        The bounds themselves where the segments have no values of it; None if they say nothing of it.
+        Remembered, as each zone of each segment is asked.
+        """
+        where = schema_version, path
+        if where not in self._keys:
+            self._keys[where] = self._find_key(schema_version, path)
+        return self._keys[where]
+
+    def _find_key(self, schema_version: int, path: tuple[str, ...]) -> str | ColumnBounds | None:
+        index = self._indices[path[0].casefold()]
+        stored = self.projection.stored(schema_version)
+        source, output = stored.source[index], self.projection.outputs[index]
+        if output.index >= len(self._columns.data):
+            # A partition column, inside a part that asks of data columns as well.
+            return None
+        if source is None:
+            # The column is younger than the segment: its rows are null.
+            return ColumnBounds(nulls=True, values=False)
+        field = stored.schema.field(source)
+        if field.type != output.stored.type and not (
+            pa.types.is_integer(field.type) and pa.types.is_integer(output.stored.type)
+        ):
+            return None
+        return column_key((field.name, *path[1:]))
 
     def _surely(self, segment: SegmentRow, partition: tuple[str, ...], known: _Known) -> bool:
         """Whether all of some rows are chosen.
