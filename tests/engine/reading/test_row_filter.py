@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from fletching.engine.reading.read_plan import Computed, Extent
+from fletching.engine.reading.segment_reader import SegmentReader
 from fletching.engine.tables.statistics import StatisticsBuilder
 from fletching.errors import InvalidArgumentError
 
@@ -190,3 +191,23 @@ def test_long_lists_choose_what_they_choose_whole(
     monkeypatch.setattr("fletching.engine.reading.row_filter.narrowed", lambda left, _: left)
     assert whole == chosen(shelf, text.format(listed))
     assert whole
+
+
+def test_nothing_is_computed_before_it_is_to_be_sent(
+    parted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+    decode = SegmentReader.decode
+
+    def noting(reader: SegmentReader, offset: int, end: int, columns: tuple[int, ...]) -> Any:
+        decoded.append(offset)
+        return decode(reader, offset, end, columns)
+
+    monkeypatch.setattr(SegmentReader, "decode", noting)
+    plan = parted.plan(parted.session(filter_predicate="id >= 1"))
+    pieces = iter(plan.pieces)
+    first = next(piece for piece in pieces if isinstance(piece, Computed))
+    assert not decoded
+    assert first.length is None
+    assert len(first.run()) > 0
+    assert len(decoded) == 1

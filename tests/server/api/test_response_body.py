@@ -114,8 +114,8 @@ def test_groups_are_the_plan_in_order_and_bounded(
     source.close()
     assert b"".join(groups) == expected
     largest = max([len(group) for group in groups], default=0)
-    # A computed piece or a literal is never divided; extents are.
-    assert largest < group_bytes + 9000
+    # A computed piece or a literal is never divided, and a literal goes with the one before; extents are.
+    assert largest < group_bytes + 2 * 9000
 
 
 def test_only_cold_ranges_are_loaded_and_slices_are_bounded(
@@ -232,12 +232,39 @@ def test_a_reply_has_its_length_and_request_id() -> None:
 
 
 def test_a_reply_of_unknown_length_is_chunked() -> None:
-    pieces, expected = build([("literal", 0, 80), ("unknown", 0, 5000)])
+    pieces, expected = build([("literal", 0, 80), ("unknown", 0, 5000), ("unknown", 0, 3000)])
     client = Recorder()
     answer(lambda: plan(pieces, None), client)
     assert b"content-length" not in client.headers
     assert client.body == expected
     assert client.complete
+
+
+@pytest.mark.parametrize("size", [10, 5000])
+def test_a_reply_that_its_first_group_ends_has_a_length(size: int) -> None:
+    pieces, expected = build([("literal", 0, 80), ("unknown", 0, size), ("literal", 0, 8)])
+    client = Recorder()
+    answer(lambda: plan(pieces, None), client)
+    assert client.headers[b"content-length"] == str(len(expected)).encode()
+    assert client.body == expected
+    assert client.complete
+
+
+def test_what_follows_computed_batches_is_looked_at_and_not_computed() -> None:
+    computations: list[int] = []
+
+    def batches(number: int) -> Computed:
+        def run() -> list[bytes]:
+            computations.append(number)
+            return [DATA[:4000]]
+
+        return Computed(run=run, length=None)
+
+    source = PlanSource(plan([batches(0), batches(1), Literal(b"end")], None), 3000)
+    assert source.next_chunk() == [DATA[:4000]]
+    assert (computations, source.ended) == ([0], False)
+    assert source.next_chunk() == [DATA[:4000], b"end"]
+    assert (computations, source.ended) == ([0, 1], True)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +282,6 @@ def test_whole_body_compression(coding: ContentCoding, decode: Callable[[bytes],
     client = Recorder()
     answer(lambda: plan(pieces, len(expected)), client, coding=coding)
     assert client.headers[b"content-encoding"] == coding.value.encode()
-    assert b"content-length" not in client.headers
     assert decode(client.body) == expected
     assert client.complete
 

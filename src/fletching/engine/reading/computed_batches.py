@@ -315,14 +315,18 @@ class BatchComputation:
         return list(group_cuts(self.cuts))
 
     def pieces(self) -> Iterator[Computed]:
-        """The messages in groups; each is made when its piece is run, and nothing before the first one is."""
+        """The messages in groups; each is made when its piece is run.
+
+        Where rows are left out, nothing is computed before the first piece is run, whose length is not known.
+        """
+        lazy = self.known_cuts is None and (self.row_filter is not None or self.mask is not None)
         number = 0
-        # How many groups there are shows when the batch is made.
+        # How many groups there are shows when the rows are chosen.
         while number == 0 or number < len(self._groups):
-            known = self.known_cuts is not None or number > 0
-            length = encoded_length(self._group(number)) if known else None
+            known = self.codec is None and not (lazy and number == 0)
             yield Computed(
-                functools.partial(self._encode, number), None if self.codec is not None else length
+                functools.partial(self._encode, number),
+                encoded_length(self._group(number)) if known else None,
             )
             number += 1
 

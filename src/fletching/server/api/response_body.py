@@ -94,6 +94,7 @@ class PlanSource:
         self._group_bytes = group_bytes
         self._room = min(group_bytes, FIRST_GROUP_BYTES)
         self._pieces: Iterator[Piece] = iter(plan.pieces)
+        self._piece: Piece | None = None  # the next one, where it was looked at already
         self._extent: Extent | None = None
         self._position = 0
         self._fetched: Iterator[memoryview] | None = None
@@ -120,7 +121,8 @@ class PlanSource:
                 group.append(view)
                 room -= view.nbytes
                 continue
-            piece = next(self._pieces, None)
+            piece = self._piece or next(self._pieces, None)
+            self._piece = None
             if piece is None:
                 self.ended = True
                 break
@@ -132,7 +134,22 @@ class PlanSource:
                 room -= piece.length
             else:
                 room -= self._compute(piece, group)
+                self._look_on(group)
+                if self.ended:
+                    break
         return group
+
+    def _look_on(self, group: list[Buffer]) -> None:
+        """Takes a literal that follows computed batches, and finds out whether anything else does.
+
+        So a reply that is whole has ended, and with that a length, however large its batches are.
+        Looking on computes nothing.
+        """
+        self._piece = next(self._pieces, None)
+        if isinstance(self._piece, Literal):
+            group.append(self._piece.data)
+            self._piece = next(self._pieces, None)
+        self.ended = self._piece is None
 
     def buffered_chunk(self) -> Sequence[Buffer]:
         """Returns more of the extent that was begun, if its pages are in memory; see ``BufferSource``."""
@@ -212,6 +229,10 @@ class CodedSource:
     def close(self) -> None:
         """Closes the inner source."""
         self._source.close()
+
+
+def _length(group: Sequence[Buffer]) -> int:
+    return sum(memoryview(buffer).nbytes for buffer in group)
 
 
 async def send_source(
@@ -307,7 +328,10 @@ def prepare_plan(
     if coding is not ContentCoding.IDENTITY:
         source, length = CodedSource(source, table_body_encoder(coding, level=level)), None
     try:
-        return PreparedReply(source, source.next_chunk(), length, coding)
+        group = source.next_chunk()
+        if length is None and source.ended:
+            length = _length(group)
+        return PreparedReply(source, group, length, coding)
     except BaseException:
         source.close()
         raise
