@@ -19,7 +19,7 @@ METADATA_BYTES = 4096
 """Received at once where a large message begins: its metadata, and the first bytes of its body, which
 are the only ones to be copied once more."""
 
-SMALL_BYTES = 512 * 1024
+SMALL_BYTES = 1024 * 1024
 """After a batch shorter than this several are received at once, into a block that they share: making
 memory ready and asking the kernel for each takes longer than copying it."""
 
