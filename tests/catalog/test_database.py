@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
 import re
 import socket
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 import sqlalchemy
@@ -40,6 +42,7 @@ from fletching.catalog.leases import (
 from fletching.catalog.opening import open_catalog
 from fletching.catalog.schema import leases, projects
 from fletching.errors import (
+    CorruptObjectError,
     FletchingError,
     NotFoundError,
     ServiceUnavailableError,
@@ -223,10 +226,39 @@ def test_a_full_database(database: Database) -> None:
     assert names(database) == []
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+        json.JSONDecodeError("Expecting value", "", 0),
+        msgspec.ValidationError("Expected `int`, got `str`"),
+    ],
+)
+def test_what_cannot_be_read_of_a_row_is_damage(any_database: Database, error: Exception) -> None:
+    for block in (any_database.read, any_database.write, any_database.trial):
+        with pytest.raises(CorruptObjectError, match="the catalog is damaged"), block():
+            raise error
+
+
+def test_a_page_of_zeros_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.sqlite"
+    database = Database.open(path)
+    with database.write() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (a)")
+        connection.exec_driver_sql("INSERT INTO t VALUES (1)")
+    database.close()
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + bytes(len(content) - 4096))
+    database = Database.open(path)
+    with pytest.raises(CorruptObjectError, match="restore it from a copy"), database.read() as rows:
+        rows.exec_driver_sql("SELECT * FROM t").all()
+    database.close()
+
+
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     path = tmp_path / "catalog.sqlite"
     path.write_bytes(b"something else entirely" * 100)
-    with pytest.raises(StorageError, match="NOTADB"):
+    with pytest.raises(StorageError, match=r"is damaged .*not a database"):
         open_catalog(path)
     with pytest.raises(StorageError):
         open_catalog(tmp_path / "none" / "catalog.sqlite")

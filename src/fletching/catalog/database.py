@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import json
 import logging
 import os
 import sqlite3
@@ -27,12 +28,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 from urllib.parse import quote
 
+import msgspec
 import sqlalchemy
 from sqlalchemy import Connection, Table, event, exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from fletching.catalog.write_queue import WriteQueue
 from fletching.errors import (
+    CorruptObjectError,
     FletchingError,
     MissingExtraError,
     ServiceUnavailableError,
@@ -88,6 +91,7 @@ _LOG = logging.getLogger("fletching.catalog")
 
 _WRITE = "fletching_write"
 _DURABLE = "fletching_durable"
+_FULL = "there is no room on the disk of the catalog, so nothing was changed: make room there and try again"
 _WAIT_SECONDS = "fletching_wait_seconds"
 
 
@@ -605,6 +609,13 @@ def translated_errors() -> Iterator[None]:
         raise ServiceUnavailableError("no connection to the catalog became free in time") from error
     except exc.DBAPIError as error:
         raise _translated(error) from error
+    except (UnicodeDecodeError, msgspec.DecodeError, json.JSONDecodeError) as error:
+        # What others send is read before: this is what the catalog has.
+        raise _damaged(error) from error
+
+
+def _damaged(error: Exception) -> CorruptObjectError:
+    return CorruptObjectError(f"the catalog is damaged ({error}): restore it from a copy")
 
 
 def _translated(error: exc.DBAPIError) -> FletchingError:
@@ -614,13 +625,15 @@ def _translated(error: exc.DBAPIError) -> FletchingError:
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return ServiceUnavailableError("the catalog is locked by another process")
         if name.startswith("SQLITE_FULL"):
-            return StorageFullError("the catalog's disk is full")
+            return StorageFullError(_FULL)
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            return _damaged(original)
         return StorageError(f"the catalog failed: {original} ({name or type(original).__name__})")
     state = getattr(original, "sqlstate", None) or ""
     # PostgreSQL's classes: 53100 disk full; 40 serialisation or deadlock; 08 and 57P connections; 25P03 a
     # transaction that was silent for too long, 25006 a standby.
     if state == "53100":
-        return StorageFullError("the catalog's disk is full")
+        return StorageFullError(_FULL)
     if (
         error.connection_invalidated
         or state[:2] in {"40", "08", "53"}

@@ -44,7 +44,9 @@ def storage_error(error: OSError, doing: str, key: str | None) -> FletchingError
     """What `translated` raises, for calls so frequent that a block around each would be felt."""
     what = f"{doing} {key}" if key else doing
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return StorageFullError(f"no room while {what}: {error.strerror}", key=key)
+        return StorageFullError(
+            f"no room while {what}: {error.strerror}. Make room there and try again", key=key
+        )
     return StorageError(f"{what} failed: {error.strerror}", key=key)
 
 
