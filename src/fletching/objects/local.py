@@ -299,10 +299,12 @@ class LocalStore:
             self._closed = True
             if self._registration is None:
                 return
-            with contextlib.suppress(OSError):
-                shutil.rmtree(self.root / _STAGING / self.writer)
-            os.close(self._registration)
-            self._registration = None
+            descriptor, self._registration = self._registration, None
+            try:
+                with contextlib.suppress(OSError):
+                    shutil.rmtree(self.root / _STAGING / self.writer)
+            finally:  # also after a Ctrl-C
+                os.close(descriptor)
 
 
 class LocalSink:
