@@ -13,6 +13,7 @@ __all__ = [
     "drop_schema",
     "ensure_project",
     "ensure_schema",
+    "hold_project",
     "list_projects",
     "list_schemas",
 ]
@@ -36,6 +37,12 @@ def check_project(connection: Connection, project: str) -> None:
         raise NoSuchProjectError(f"there is no project {project}")
 
 
+def hold_project(connection: Connection, project: str) -> bool:
+    """Whether there is a project; of several who change what has names in it, the later ones wait for the first."""
+    known = select(projects.c.name).where(projects.c.name_key == project.casefold())
+    return connection.execute(known.with_for_update()).first() is not None
+
+
 def ensure_schema(connection: Connection, project: str, schema: str, now: float) -> None:
     """Creates a schema unless it exists.
 
@@ -43,8 +50,7 @@ def ensure_schema(connection: Connection, project: str, schema: str, now: float)
         NoSuchProjectError: there is no such project.
     """
     project_key, key = project.casefold(), schema.casefold()
-    known = select(projects.c.name).where(projects.c.name_key == project_key)
-    if connection.execute(known.with_for_update()).first() is None:
+    if not hold_project(connection, project):
         raise NoSuchProjectError(
             f"there is no project {project}; it is made by fletching.connect(..., create=True)"
         )

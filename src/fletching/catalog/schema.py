@@ -221,12 +221,22 @@ tags = Table(
 change_keys = Table(
     "change_keys",
     metadata,
-    Column("table_id", Text, ForeignKey("tables.id"), primary_key=True),
+    # Of what makes, drops and renames tables and schemas their names, with a dot between them.
+    Column("table_id", Text, primary_key=True),
     Column("key", Text, primary_key=True),
     Column("report", LargeBinary, nullable=False),  # JSON
     Column("created_at", Float, nullable=False),
+    # Of the changes of statements, by what these are known.
+    Column("run_id", Text, nullable=True),
 )
 Index("ix_change_keys_created_at", change_keys.c.created_at)
+_of_runs = change_keys.c.run_id.is_not(None)
+Index(
+    "ix_change_keys_run_id",
+    change_keys.c.run_id,
+    sqlite_where=_of_runs,
+    postgresql_where=_of_runs,
+)
 
 partitions = Table(
     "partitions",

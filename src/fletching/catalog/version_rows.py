@@ -25,6 +25,7 @@ __all__ = [
     "VersionRow",
     "add_tag",
     "changed_partitions",
+    "changes_of_run",
     "check_readable",
     "find_change",
     "find_version",
@@ -74,6 +75,9 @@ _FIND_CHANGE = select(change_keys.c.report).where(
     change_keys.c.table_id == bindparam("id"), change_keys.c.key == bindparam("name")
 )
 _REMEMBER_CHANGE = insert(change_keys)
+_CHANGES_OF_RUN = select(change_keys.c.key, change_keys.c.report).where(
+    change_keys.c.run_id == bindparam("run")
+)
 
 
 def find_version(connection: Connection, table_id: str, version: int) -> VersionRow | None:
@@ -260,14 +264,24 @@ def find_change(connection: Connection, table_id: str, key: str) -> bytes | None
     return None if report is None else bytes(report)
 
 
+def changes_of_run(connection: Connection, run_id: str) -> dict[str, bytes]:
+    """The reports of the changes that statements have made, by their keys."""
+    rows = connection.execute(_CHANGES_OF_RUN, {"run": run_id})
+    return {key: bytes(report) for key, report in rows}
+
+
 def remember_change(
-    connection: Connection, table_id: str, key: str, report: bytes, now: float
+    connection: Connection,
+    table_id: str,
+    key: str,
+    report: bytes,
+    now: float,
+    *,
+    run_id: str | None = None,
 ) -> None:
     """Keeps a change's report for its repetition, in the transaction that makes the change."""
-    connection.execute(
-        _REMEMBER_CHANGE,
-        {"table_id": table_id, "key": key, "report": report, "created_at": now},
-    )
+    values = {"table_id": table_id, "key": key, "report": report, "created_at": now}
+    connection.execute(_REMEMBER_CHANGE, {**values, "run_id": run_id})
 
 
 # --- retention ---

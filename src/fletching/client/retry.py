@@ -13,8 +13,8 @@ The rules are in one table::
     any other status, or damage (see below)   was refused    never
 
 "May be repeated" is a property of the request, not of the failure: looking something up, opening a
-session, committing and aborting may be; dropping a table that must exist may not. The budget is
-time, not attempts: a server that restarts within it is never noticed. A 500 is a fault of the server
+session, committing and aborting may be, and what has a key by which the service knows a repetition. The
+budget is time, not attempts: a server that restarts within it is never noticed. A 500 is a fault of the server
 that seldom passes, so that it is not repeated for the whole budget; and an error whose class says that
 repeating cannot help (``retryable`` is false), such as that stored data are damaged, is final whatever
 its status. Each repetition is logged before its wait, by ``fletching.client`` at WARNING.

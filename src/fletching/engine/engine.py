@@ -5,9 +5,10 @@ The module is long because every verb stands here, with what it promises.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,6 +24,7 @@ from fletching.engine.access.permissions import Permission, needed_permission
 from fletching.engine.blobs.blob_service import Blobs
 from fletching.engine.cache import RecentlyUsed
 from fletching.engine.changes.change_verbs import Changes
+from fletching.engine.changes.made_changes import reports_of_run
 from fletching.engine.context import Clock, EngineContext
 from fletching.engine.data_folder import DataFolder
 from fletching.engine.engine_settings import EngineSettings
@@ -281,10 +283,11 @@ class Engine:
         self._check_open()
         return self._changing.compute(request, intent, compute)
 
-    def report(self, table: TableName, key: str, intent: Intent) -> changes.Changed | None:
-        """What the change of a table came to that had a key; see `Changes.report`."""
+    def reports_of_run(self, run_id: str, text: str) -> Mapping[int, Sequence[changes.Changed]]:
+        """What changes that statements have made came to; see `reports_of_run`."""
         self._check_open()
-        return self._changing.report(table, key, intent)
+        with self.context.database.read() as connection:
+            return reports_of_run(connection, run_id, text)
 
     def replace_view(self, request: admin.CreateTable, table_id: str) -> admin.TableInfo:
         """Creates a view in the place of another; see `Tables.replace`."""
@@ -497,15 +500,17 @@ class Engine:
             if self._closed:
                 return
             self._closed = True
-        self.operations.close()
-        if self._instances is not None:
-            self._instances.close()
-        if self._maintenance is not None:
-            self._maintenance.stop()
-        self.context.presence.close()
-        self._reading.close()
-        self.context.store.close()
-        self.context.database.close()
+        # Last in, first out; each is closed whatever another one raises, also after a Ctrl-C.
+        with contextlib.ExitStack() as parts:
+            parts.callback(self.context.database.close)
+            parts.callback(self.context.store.close)
+            parts.callback(self._reading.close)
+            parts.callback(self.context.presence.close)
+            if self._maintenance is not None:
+                parts.callback(self._maintenance.stop)
+            if self._instances is not None:
+                parts.callback(self._instances.close)
+            parts.callback(self.operations.close)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from tests.client.conftest import FakeTransport
 
@@ -22,19 +23,16 @@ SPEC = PartitionSpec.parse("a=1")
     ("request_", "may"),
     [
         (admin.CreateTable(table=T, arrow_schema=b""), False),
-        (admin.CreateTable(table=T, arrow_schema=b"", if_not_exists=True), True),
-        (admin.DropTable(table=T), False), (admin.DropTable(table=T, if_exists=True), True),
-        (admin.CreatePartition(table=T, partition=SPEC), False),
-        (admin.DropPartition(table=T, partition=SPEC, if_exists=True), True),
+        (admin.DropTable(table=T, if_exists=True), False),
+        (admin.DropTable(table=T, idempotency_key="k"), True),
+        (admin.DropPartition(table=T, partition=SPEC, idempotency_key="k"), True),
         (admin.CreateSchema(project="p", schema="s"), False),
-        (admin.CreateSchema(project="p", schema="s", if_not_exists=True), True),
-        (admin.DropSchema(project="p", schema="s"), False),
-        (admin.DropSchema(project="p", schema="s", if_exists=True), True),
-        (changes.CreateTag(table=T, name="a"), False), (changes.CreateTag(table=T, name="a", replace=True), True),
+        (admin.DropSchema(project="p", schema="s", idempotency_key="k"), True),
+        (changes.CreateTag(table=T, name="a"), False),
         (changes.DeleteRows(table=T, where="x"), False),
         (changes.DeleteRows(table=T, where="x", idempotency_key="k"), True),
         (changes.RenameTable(table=T, new_name="u"), False),
-        (changes.RenameTable(table=T.unlisted("t1"), new_name="t"), True), (changes.DropTag(table=T, name="a"), False),
+        (changes.DropTag(table=T, name="a"), False), (changes.TouchTable(table=T), True),
         (admin.RunStatement(project="p", text="x"), False),
         (admin.RunStatement(project="p", text="x", instance_id="i"), True),
         (WriteTable(table=T, session_id="s", stream_id="a"), False),
@@ -45,17 +43,44 @@ def test_what_may_be_sent_again(request_: Request, may: bool) -> None:
     assert is_repeatable(request_) is may
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        admin.AddColumns(table=T, arrow_schema=b""), admin.CreatePartition(table=T, partition=SPEC),
+        admin.CreateProject(project="p"), admin.CreateSchema(project="p", schema="s"),
+        admin.CreateTable(table=T, arrow_schema=b""), admin.DropPartition(table=T, partition=SPEC),
+        admin.DropSchema(project="p", schema="s"), admin.DropTable(table=T),
+        changes.AlterTable(table=T), changes.CreateTag(table=T, name="a"), changes.DeleteRows(table=T, where="x"),
+        changes.DropTag(table=T, name="a"), changes.RenameTable(table=T, new_name="u"),
+    ],
+)  # fmt: skip
+def test_what_has_no_key_gets_one_and_is_sent_again_with_it(
+    channel: Channel, transport: FakeTransport, request_: Any
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise ConnectionBrokenError("the connection ended")
+
+    transport.on_call = broken
+    for _ in range(2):
+        with pytest.raises(ConnectionBrokenError):
+            channel.call(request_)
+    keys = [each.idempotency_key for each in transport.requests]
+    assert len(set(keys)) == 2
+    assert len(keys) > 4
+    assert keys == sorted(keys, key=keys.index)
+    with pytest.raises(ConnectionBrokenError):
+        channel.call(msgspec.structs.replace(request_, idempotency_key="mine"))
+    assert transport.requests[-1].idempotency_key == "mine"
+
+
 def test_what_may_not_is_sent_once(channel: Channel, transport: FakeTransport) -> None:
     def broken(*_: Any) -> Any:
         raise ConnectionBrokenError("the connection ended")
 
     transport.on_call = broken
     with pytest.raises(ConnectionBrokenError):
-        channel.call(admin.DropTable(table=T))
+        channel.call(admin.RunStatement(project="p", text="x"))
     assert len(transport.requests) == 1
-    with pytest.raises(ConnectionBrokenError):
-        channel.call(admin.DropTable(table=T, if_exists=True))
-    assert len(transport.requests) > 2
 
 
 def test_a_reply_of_another_kind_is_the_service_s_mistake(

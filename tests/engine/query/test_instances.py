@@ -179,8 +179,8 @@ def test_faults_of_the_service_are_not_kept_as_outcomes(house: Any, instances: I
         def compute_changes(self, request: Any, intent: Any, compute: Any) -> Any:
             return self.call(request)
 
-        def report(self, table: Any, key: str, intent: Any) -> Any:
-            return self.call(key)
+        def reports_of_run(self, run_id: str, text: str) -> Any:
+            return self.call(text)
 
         def replace_view(self, request: Any, table_id: str) -> Any:
             return self.call(request)

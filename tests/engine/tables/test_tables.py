@@ -425,7 +425,7 @@ def test_an_unlisted_table_is_renamed_once_and_answers_a_repetition(house: House
     assert page.tables == ()
     with pytest.raises(NoSuchTableError):
         house.describe()
-    rename = RenameTable(table=made.table, new_name=T.name)
+    rename = RenameTable(table=made.table, new_name=T.name, idempotency_key="k")
     first = house.engine.call(rename)
     assert house.engine.call(rename) == first
     assert house.describe().table_id == made.table_id

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NEWEST_REVISION", "check_revision", "current_revision", "refuse_newer", "upgrade"]
 
-NEWEST_REVISION = "0011"
+NEWEST_REVISION = "0012"
 """What this release writes. Known without alembic, whose import would cost every opening."""
 
 _MIGRATION_LOCK = 0x666C6574636869

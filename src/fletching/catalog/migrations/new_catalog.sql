@@ -263,15 +263,6 @@ CREATE TABLE tags (
 	CONSTRAINT fk_tags_table_id FOREIGN KEY(table_id) REFERENCES tables (id)
 );
 
-CREATE TABLE change_keys (
-	table_id TEXT NOT NULL, 
-	"key" TEXT NOT NULL, 
-	report BLOB NOT NULL, 
-	created_at FLOAT NOT NULL, 
-	CONSTRAINT pk_change_keys PRIMARY KEY (table_id, "key"), 
-	CONSTRAINT fk_change_keys_table_id FOREIGN KEY(table_id) REFERENCES tables (id)
-);
-
 CREATE TABLE deletions (
 	id INTEGER NOT NULL, 
 	table_id TEXT NOT NULL, 
@@ -358,8 +349,6 @@ CREATE INDEX ix_accepted_writes_created_at ON accepted_writes (created_at);
 
 CREATE INDEX ix_instances_project ON instances (project_key, created_at, id);
 
-CREATE INDEX ix_change_keys_created_at ON change_keys (created_at);
-
 CREATE TABLE upkeep_runs (
 	task TEXT NOT NULL, 
 	started_at FLOAT NOT NULL, 
@@ -386,5 +375,18 @@ CREATE TABLE merged_runs (
 
 CREATE INDEX ix_merged_runs_table_id_partition ON merged_runs (table_id, partition);
 
-INSERT INTO alembic_version (version_num) VALUES ('0011');
+CREATE TABLE "change_keys" (
+	table_id TEXT NOT NULL, 
+	"key" TEXT NOT NULL, 
+	report BLOB NOT NULL, 
+	created_at FLOAT NOT NULL, 
+	run_id TEXT, 
+	CONSTRAINT pk_change_keys PRIMARY KEY (table_id, "key")
+);
+
+CREATE INDEX ix_change_keys_created_at ON change_keys (created_at);
+
+CREATE INDEX ix_change_keys_run_id ON change_keys (run_id) WHERE run_id IS NOT NULL;
+
+INSERT INTO alembic_version (version_num) VALUES ('0012');
 

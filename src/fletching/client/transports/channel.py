@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import secrets
 import threading
 from collections.abc import Callable
 from typing import Protocol, TypeVar, Unpack
+
+import msgspec
 
 from fletching.client.call_options import CallOptions, OptionChanges
 from fletching.client.cancellation import LEAVE_SECONDS, Cancellation, join_within
 from fletching.client.retry import RetrySequence, Timing
 from fletching.client.transports.transport import BatchSource, Transport
 from fletching.errors import FletchingError, OperationCancelledError, ProtocolError
-from fletching.protocol.messages.admin import (
-    AddColumns,
-    CreatePartition,
-    CreateProject,
-    CreateSchema,
-    CreateTable,
-    DropPartition,
-    DropSchema,
-    DropTable,
-    RunStatement,
-)
-from fletching.protocol.messages.changes import ChangeRequest, CreateTag, DropTag, RenameTable
+from fletching.protocol.messages.admin import RunStatement
 from fletching.protocol.messages.field_types import check_field_types
 from fletching.protocol.messages.requests import (
+    AppendRows,
+    CommitWriteSession,
     CreateReadSession,
     Reply_co,
     Request,
@@ -62,28 +56,29 @@ def is_repeatable(request: Request) -> bool:
     """Whether a request may be sent again although the first may have been carried out.
 
     Looking up, opening sessions and streams, closing, committing and aborting may: the service
-    answers a repetition like the first, and a session that nobody uses expires. What must find, or
-    not find, something may not: the repetition would report its own first attempt as an error. Table writes are decided by their writers.
+    answers a repetition like the first, and a session that nobody uses expires. What has a key of its own may,
+    as the service tells a repetition by it. Table writes are decided by their writers.
     """
-    if isinstance(request, CreateTable | CreatePartition | CreateProject | CreateSchema):
-        return request.if_not_exists
-    if isinstance(request, DropTable | DropPartition | DropSchema):
-        return request.if_exists
-    if isinstance(request, CreateTag):
-        return request.replace
-    if isinstance(request, ChangeRequest):
-        # With a key the service tells a repetition from another change.
-        return request.idempotency_key is not None
-    if isinstance(request, RenameTable):
-        return bool(request.table.unlisted_id)
     if isinstance(request, RunStatement):
         # Statements with an id of their own are run once; where their outcome was lost with a server, they are
-        # run again and change no rows twice.
+        # run again and change nothing twice.
         return bool(request.instance_id)
-    return not isinstance(
-        request,
-        AddColumns | DropTag | WriteTable | WriteBlob | WriteBlobs,
-    )
+    if isinstance(request, WriteTable | WriteBlob | WriteBlobs):
+        return False
+    return not _takes_key(request) or getattr(request, "idempotency_key", None) is not None
+
+
+def _takes_key(request: Request) -> bool:
+    """Whether repetitions of a request are known by a key; a session or a trace id tells those of the others."""
+    fields = type(request).__struct_fields__
+    return "idempotency_key" in fields and not isinstance(request, CommitWriteSession | AppendRows)
+
+
+def _with_key(request: Request[Reply_co]) -> Request[Reply_co]:
+    """The request with a key that is new, if it takes one and has none."""
+    if not _takes_key(request) or is_repeatable(request):
+        return request
+    return msgspec.structs.replace(request, idempotency_key=f"request-{secrets.token_hex(12)}")
 
 
 def _expected(request: Request[Reply_co], response: object) -> Reply_co:
@@ -156,9 +151,9 @@ class Channel:
             UsageError: a value of another type than the request's field.
         """
         check_field_types(request)
+        sent = _with_key(request)
         response = self.retrying(
-            lambda attempt: self.transport.call(request, attempt),
-            repeatable=is_repeatable(request),
+            lambda attempt: self.transport.call(sent, attempt), repeatable=is_repeatable(sent)
         )
         return _expected(request, response)
 

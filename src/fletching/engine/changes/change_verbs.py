@@ -16,7 +16,7 @@ from fletching import faultpoints, ipc
 from fletching.catalog.partition_rows import list_partitions
 from fletching.catalog.publishing import Publication
 from fletching.catalog.segment_rows import encode_partition
-from fletching.catalog.table_rows import TableRow, find_table, get_table, lock_table, mark_keyed
+from fletching.catalog.table_rows import TableRow, get_table, lock_table, mark_keyed
 from fletching.catalog.version_rows import check_readable
 from fletching.engine.changes.attempts import Attempts, Draft
 from fletching.engine.changes.change_conditions import check_unchanged, report_of
@@ -47,7 +47,6 @@ from fletching.protocol.messages.changes import (
     TruncateTable,
     UpdateRows,
 )
-from fletching.types import TableName
 
 __all__ = ["Changes", "enforcing_draft"]
 
@@ -149,16 +148,6 @@ class Changes:
         return self._attempts.make(
             request, intent, lambda view: compute(ComputedChanges(self._context, view))
         )
-
-    def report(self, table: TableName, key: str, intent: Intent) -> Changed | None:
-        """What the change of a table came to that had a key; None if there was none, or no such table.
-
-        Raises:
-            KeyReusedError: it was another change.
-        """
-        with self._context.database.read() as connection:
-            row = find_table(connection, table)
-            return None if row is None else replayed(connection, row.id, key, intent)
 
     def _ended(
         self,

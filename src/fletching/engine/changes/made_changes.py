@@ -6,25 +6,41 @@ id: by their number, and by checksum if they came in the same encoding (`engine/
 of the caller's stands for whatever rows it comes with: a job or an epoch that is computed anew may find others,
 and is to be made once all the same. Conditions such as ``if_version`` are not compared: they say when a change
 may be made, and not what it is.
+
+A key is one of a table, by its id. Of what makes, drops or renames a table or a schema it is one of the names
+(`scope_of`): these are what a repetition has, whatever there is under them by now. What finds nothing to do, as
+with ``if_exists``, is remembered as well: its repetition does nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
 
-from fletching.catalog.version_rows import find_change, remember_change
+from fletching.catalog.table_rows import TableRow, table_by_id
+from fletching.catalog.version_rows import changes_of_run, find_change, remember_change
 from fletching.engine.writing.body_checksum import BodyChecksum
-from fletching.errors import InvalidArgumentError, KeyReusedError
-from fletching.protocol.messages.requests import TableRequest
+from fletching.errors import InvalidArgumentError, KeyReusedError, NoSuchTableError
+from fletching.protocol.messages.requests import Request
 from fletching.protocol.messages.responses import Changed
 from fletching.types import is_text
 
-__all__ = ["Intent", "check_key", "intent_of", "remember", "replayed"]
+__all__ = [
+    "Intent",
+    "check_key",
+    "intent_of",
+    "remember",
+    "replayed",
+    "replayed_table",
+    "reports_of_run",
+    "run_key",
+    "scope_of",
+]
 
 MAX_KEY_LENGTH = 200
 _MAX_SHOWN = 100
@@ -80,9 +96,63 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class _Made(Changed, frozen=True, kw_only=True):
-    """A report as it is kept; earlier releases kept it without the intent."""
+    """A report as it is kept; earlier releases kept it without the intent.
+
+    Attributes:
+        intent: what the change was asked to do.
+        table_id: of the table that was made or renamed.
+    """
 
     intent: Intent | None = None
+    table_id: str = ""
+
+
+def scope_of(name: str) -> str:
+    """Where keys of what changes a name belong; unlike a table's id, the other such place, it ends in a dot."""
+    return f"{name.casefold()}."
+
+
+# --- keys of statements ---
+
+_OF_RUN = re.compile(r"statement-(.+)-([0-9a-f]{12})-([0-9]+)-[0-9]+")
+_MAX_RUN_LENGTH = 100
+
+
+def run_key(run_id: str, text: str, statement: int, change: int) -> str:
+    """The key of a change that one of some statements makes, so many changes after its first."""
+    return f"statement-{_run(run_id)}-{_digest(text)[:12]}-{statement}-{change}"
+
+
+def reports_of_run(connection: Connection, run_id: str, text: str) -> dict[int, list[Changed]]:
+    """What changes that statements have made came to, by the number of the statement.
+
+    Raises:
+        KeyReusedError: other statements have made them.
+    """
+    result: dict[int, list[Changed]] = {}
+    for key, report in changes_of_run(connection, _run(run_id)).items():
+        parts = _OF_RUN.fullmatch(key)
+        if parts is None or parts[2] != _digest(text)[:12]:
+            raise KeyReusedError(
+                f"other statements have made changes under the id {run_id}, such as"
+                f" {_MADE.decode(report).intent}. These were not run; give them an id of their own"
+            )
+        result.setdefault(int(parts[3]), []).append(_CHANGED.decode(report))
+    return result
+
+
+def _run(run_id: str) -> str:
+    return run_id if len(run_id) <= _MAX_RUN_LENGTH else _digest(run_id)
+
+
+def _run_of(key: str) -> str | None:
+    """The statements that make a change with a key; None of a key of another form."""
+    parts = _OF_RUN.fullmatch(key)
+    return None if parts is None else parts[1]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def check_key(key: str | None) -> None:
@@ -93,7 +163,7 @@ def check_key(key: str | None) -> None:
         raise InvalidArgumentError(f"an idempotency key has 1 to {MAX_KEY_LENGTH} characters")
 
 
-def intent_of(request: TableRequest[Any], operation: str) -> Intent:
+def intent_of(request: Request[Any], operation: str) -> Intent:
     """What a request asks for by its fields."""
     asked = []
     for field in msgspec.structs.fields(request):
@@ -108,19 +178,22 @@ def intent_of(request: TableRequest[Any], operation: str) -> Intent:
 def _shown(text: str) -> str:
     if len(text) <= _MAX_SHOWN:
         return text
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return f"{text[:_MAX_SHOWN]}.. {digest}"
+    return f"{text[:_MAX_SHOWN]}.. {_digest(text)[:16]}"
 
 
-def replayed(
-    connection: Connection, table_id: str, key: str | None, intent: Intent
-) -> Changed | None:
+def replayed(connection: Connection, scope: str, key: str | None, intent: Intent) -> Changed | None:
     """The report that this change got before, if it was made.
+
+    Args:
+        connection: an open transaction.
+        scope: the table's id, or what `scope_of` makes of the names.
+        key: of the change.
+        intent: what it is.
 
     Raises:
         KeyReusedError: another change was made with the key.
     """
-    kept = None if key is None else find_change(connection, table_id, key)
+    kept = None if key is None else find_change(connection, scope, key)
     if kept is None:
         return None
     first, report = _MADE.decode(kept).intent, _CHANGED.decode(kept)
@@ -132,20 +205,44 @@ def replayed(
     return report
 
 
+def replayed_table(
+    connection: Connection, scope: str, key: str | None, intent: Intent
+) -> TableRow | None:
+    """The table that this change made or renamed before, whatever its name is by now; None if it did not.
+
+    Raises:
+        KeyReusedError: another change was made with the key.
+        NoSuchTableError: the table was dropped since.
+    """
+    if key is None or replayed(connection, scope, key, intent) is None:
+        return None
+    kept = find_change(connection, scope, key)
+    row = None if kept is None else table_by_id(connection, _MADE.decode(kept).table_id)
+    if row is None or row.dropped_at is not None:
+        raise NoSuchTableError(
+            f"the {intent.operation} of key {key!r} was done, and the table was dropped since"
+        )
+    return row
+
+
 def remember(
     connection: Connection,
-    table_id: str,
+    scope: str,
     key: str | None,
     report: Changed,
     intent: Intent,
     *,
     now: float,
+    table_id: str = "",
 ) -> None:
-    """Keeps what a change was for its repetition, in the transaction that makes it; without a key nothing."""
+    """Keeps what a change was for its repetition, in the transaction that makes it; without a key nothing.
+
+    Arguments are those of `replayed`, and the table that was made or renamed.
+    """
     if key is None:
         return
-    made = _Made(**msgspec.structs.asdict(report), intent=intent)
-    remember_change(connection, table_id, key, msgspec.json.encode(made), now)
+    made = _Made(**msgspec.structs.asdict(report), intent=intent, table_id=table_id)
+    remember_change(connection, scope, key, msgspec.json.encode(made), now, run_id=_run_of(key))
 
 
 # At import: see protocol/codec/codec_admin.py.

@@ -13,10 +13,12 @@ from fletching.catalog import version_rows
 from fletching.catalog.collecting import forget_removed
 from fletching.catalog.table_rows import TableRow, get_table, lock_table
 from fletching.catalog.version_rows import VersionRow
+from fletching.engine.changes.made_changes import check_key, intent_of, remember, replayed
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.partition_calls import page_size
 from fletching.errors import InvalidArgumentError
 from fletching.protocol.messages.changes import (
+    Changed,
     CreateTag,
     DropTag,
     Expired,
@@ -115,20 +117,19 @@ class History:
                 f"{request.name[:MAX_TAG_LENGTH]!r} is not a tag's name: 1 to {MAX_TAG_LENGTH} "
                 "letters, digits, and _ . -, the first a letter or _"
             )
-        context = self._context
-        with context.database.write() as connection:
+        now, key = self._context.clock(), request.idempotency_key
+        check_key(key)
+        intent = intent_of(request, "create tag")
+        with self._context.database.write() as connection:
             table = lock_table(connection, get_table(connection, request.table).id)
-            version = table.version if request.version is None else request.version
-            version_rows.check_readable(connection, table, version)
-            version_rows.add_tag(
-                connection,
-                table,
-                request.name,
-                version,
-                replace=request.replace,
-                now=context.clock(),
-            )
-            faultpoints.reach("tag.created")
+            if replayed(connection, table.id, key, intent) is None:
+                version = table.version if request.version is None else request.version
+                version_rows.check_readable(connection, table, version)
+                version_rows.add_tag(
+                    connection, table, request.name, version, replace=request.replace, now=now
+                )
+                remember(connection, table.id, key, Changed(version=version), intent, now=now)
+                faultpoints.reach("tag.created")
             return TagList(tags=version_rows.list_tags(connection, table.id))
 
     def tags(self, request: ListTags) -> TagList:
@@ -143,9 +144,14 @@ class History:
         Raises:
             NotFoundError: there is no such tag.
         """
+        now, key = self._context.clock(), request.idempotency_key
+        check_key(key)
+        intent = intent_of(request, "drop tag")
         with self._context.database.write() as connection:
             table = lock_table(connection, get_table(connection, request.table).id)
-            version_rows.remove_tag(connection, table, request.name)
+            if replayed(connection, table.id, key, intent) is None:
+                version_rows.remove_tag(connection, table, request.name)
+                remember(connection, table.id, key, Changed(version=table.version), intent, now=now)
             return TagList(tags=version_rows.list_tags(connection, table.id))
 
     # --- an end to it ---

@@ -44,7 +44,7 @@ from fletching.engine.query.running_instances import (
     RunningStatements,
     ended_with_its_process,
 )
-from fletching.engine.query.statement_runner import Outcome, StatementRunner
+from fletching.engine.query.statement_runner import CHANGE_NOTHING, Outcome, StatementRunner
 from fletching.engine.reading.read_calls import Reading
 from fletching.engine.reading.read_plan import ReadPlan
 from fletching.errors import (
@@ -70,14 +70,7 @@ from fletching.protocol.messages.requests import (
     Request,
 )
 from fletching.protocol.messages.responses import InstanceReadSession, TableSchema
-from fletching.sql.statements.statement_kinds import (
-    Assignment,
-    Explanation,
-    Namespace,
-    QueryStatement,
-    Setting,
-    Use,
-)
+from fletching.sql.statements.statement_kinds import Namespace
 
 __all__ = [
     "COST",
@@ -102,8 +95,6 @@ _CLEANING_PATIENCE = 0.25
 _END_SECONDS = 10.0
 
 logger = logging.getLogger("fletching.engine")
-
-_CHANGE_NOTHING = (QueryStatement, Assignment, Explanation, Setting, Use)
 
 Authorize = Callable[[Request], None]
 """Called with each request before it is executed; raises to refuse it."""
@@ -277,7 +268,7 @@ class Instances:
         try:
             run.check()
             statements = self._statements.located(run.row.statement, namespace)
-            harmless = all(isinstance(statement, _CHANGE_NOTHING) for statement, _ in statements)
+            harmless = all(isinstance(statement, CHANGE_NOTHING) for statement, _ in statements)
             if run.row.kind == COST:
                 read = [statement for statement, _ in statements]
                 outcome = self._runner.cost(read, namespace, authorize=authorize)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from fletching.engine.changes.partition_moves import PartitionMove
 from fletching.engine.query.looking import all_partitions
-from fletching.engine.query.row_statements import change, made_before
+from fletching.engine.query.row_statements import change, with_key
 from fletching.engine.query.script_run import Outcome, ScriptRun
 from fletching.errors import InvalidArgumentError, NoSuchPartitionError
 from fletching.protocol.messages.admin import CreatePartition, DropPartition
@@ -41,7 +43,7 @@ def drop_partition(run: ScriptRun, request: DropPartition) -> None:
         drop_partitions(run, DropPartitions(request.table, condition, request.if_exists))
         return
     run.authorize(request)
-    run.verbs.call(request)
+    run.verbs.call(with_key(run, request))
 
 
 def drop_partitions(run: ScriptRun, statement: DropPartitions) -> Outcome:
@@ -53,10 +55,17 @@ def drop_partitions(run: ScriptRun, statement: DropPartitions) -> Outcome:
     _check_columns(table, columns, statement.condition)
     partitions = list(all_partitions(run.verbs, table))
     chosen = [partitions[i] for i in _matching(run, columns, partitions, statement.condition)]
-    if not chosen and not statement.if_exists:
+    if not chosen and not statement.if_exists and not run.has_begun:
         raise NoSuchPartitionError(f"no partition of {table} fulfils the condition")
     for partition in chosen:
-        request = DropPartition(table=table, partition=partition, if_exists=True)
+        # A repetition finds other partitions, and so cannot count them.
+        digest = hashlib.sha256(str(partition).encode("utf-8", "surrogatepass")).digest()
+        request = DropPartition(
+            table=table,
+            partition=partition,
+            if_exists=True,
+            idempotency_key=run.key(int.from_bytes(digest[:8])),
+        )
         run.authorize(request)
         run.verbs.call(request)
     return Outcome()
@@ -135,9 +144,6 @@ def rename_partition(run: ScriptRun, statement: RenamePartition) -> Outcome:
             )
     _authorize_move(run, table, old, new)
     key = next(run.keys)
-    made = made_before(run, table, key, _RENAME)
-    if made is not None:
-        return made
     if not any(same_partition(old, item) for item in all_partitions(run.verbs, table)):
         raise NoSuchPartitionError(f"there is no partition {old} in {table}")
     if same_partition(old, new):
@@ -159,9 +165,6 @@ def merge_partitions(run: ScriptRun, statement: MergePartitions) -> Outcome:
         )
     _authorize_move(run, table, into, into)
     key = next(run.keys)
-    made = made_before(run, table, key, _MERGE)
-    if made is not None:
-        return made
     present = list(all_partitions(run.verbs, table))
     sources = _merged(run, statement, columns, present)
     others = [item for item in sources if not same_partition(into, item)]

@@ -16,9 +16,8 @@ from fletching.engine.query.result_types import casts_of
 from fletching.engine.query.row_writing import StagedRows, cast_to, stage_rows
 from fletching.engine.query.script_run import Outcome, ScriptRun, changed_rows
 from fletching.errors import ConflictError, FletchingError, InvalidArgumentError
-from fletching.protocol.messages.admin import AddColumns, CreatePartition, CreateTable
 from fletching.protocol.messages.changes import ChangeRequest, DeleteRows, MergeRows, UpdateRows
-from fletching.protocol.messages.requests import CreateWriteSession
+from fletching.protocol.messages.requests import CreateWriteSession, Request
 from fletching.protocol.messages.responses import Changed
 from fletching.protocol.types.arrow_types import arrow_field
 from fletching.protocol.types.odps_types import parse_type
@@ -35,7 +34,7 @@ from fletching.sql.queries.query_sources import located
 from fletching.sql.queries.row_changes import CONTROLS, ROW, SEGMENT, row_changes_of
 from fletching.sql.statements.statement_kinds import ComputedChange, Target
 from fletching.sql.statements.table_definitions import DEFAULT_KEY
-from fletching.types import PartitionSpec, TableName
+from fletching.types import PartitionSpec
 
 if TYPE_CHECKING:
     from fletching.engine.changes.attempts import Draft
@@ -43,11 +42,11 @@ if TYPE_CHECKING:
     from fletching.engine.changes.partition_moves import PartitionMove
 
 
-__all__ = ["change", "insert", "made_before", "with_key"]
+__all__ = ["change", "insert", "with_key"]
 
 _INSERT_ATTEMPTS = 5
 
-_Keyed = TypeVar("_Keyed", bound=ChangeRequest[Any] | AddColumns | CreatePartition | CreateTable)
+_Request = TypeVar("_Request", bound=Request[Any])
 
 
 def insert(run: ScriptRun, targets: Sequence[Target], keys: Sequence[str] = ()) -> int:
@@ -208,18 +207,10 @@ def _with_more(tree: exp.Expr, count: int, values: Sequence[exp.Expr]) -> exp.Ex
     return exp.Select(expressions=[*map(_given, range(count)), *values], from_=exp.From(this=inner))
 
 
-def made_before(run: ScriptRun, table: TableName, key: str, operation: str) -> Outcome | None:
-    """What a change came to that an earlier run of the same statements made; None if none did.
-
-    Raises:
-        KeyReusedError: other statements made it.
-    """
-    made = run.verbs.report(table, key, Intent.of_statement(operation, run.text))
-    return None if made is None else changed_rows(made)
-
-
-def with_key(run: ScriptRun, request: _Keyed) -> _Keyed:
-    """A change of a statement with the next key of its run."""
+def with_key(run: ScriptRun, request: _Request) -> _Request:
+    """A change of a statement with the next key of its run, if it takes one."""
+    if "idempotency_key" not in type(request).__struct_fields__:
+        return request
     return msgspec.structs.replace(request, idempotency_key=next(run.keys))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -68,18 +68,18 @@ class Writes(Calls, Protocol):
     ) -> Changed:
         """Makes a change of rows that a query works out."""
 
-    def report(self, table: TableName, key: str, intent: Intent) -> Changed | None:
-        """What the change of a table came to that had a key; None if there was none, refused if another."""
+    def reports_of_run(self, run_id: str, text: str) -> Mapping[int, Sequence[Changed]]:
+        """What changes that statements have made came to, by the number of the statement; refused if others did."""
 
     def replace_view(self, request: CreateTable, table_id: str) -> TableInfo:
         """Creates a view in the place of another, in one transaction."""
 
 
 @contextlib.contextmanager
-def filled_table(verbs: Writes, request: CreateTable) -> Iterator[TableName]:
+def filled_table(verbs: Writes, request: CreateTable, key: str) -> Iterator[TableName]:
     """Makes a table that nobody sees before the block has filled it, under the name that is given to the block.
 
-    Whoever dies in it leaves nothing behind that has the table's name: what there is goes with retention.
+    Getting its name is what has the key. Whoever dies in it leaves nothing behind that has the table's name: what there is goes with retention.
 
     Raises:
         AlreadyExistsError: the name is taken, then or by now.
@@ -89,10 +89,9 @@ def filled_table(verbs: Writes, request: CreateTable) -> Iterator[TableName]:
     try:
         yield made.table
         faultpoints.reach("table.filled")
+        named = RenameTable(table=made.table, new_name=request.table.name, idempotency_key=key)
         # Asked again until there is an answer: the name may have been given although that was not said.
-        _answered(
-            lambda: verbs.call(RenameTable(table=made.table, new_name=request.table.name)),
-        )
+        _answered(lambda: verbs.call(named))
     except BaseException:
         drop = DropTable(table=made.table, if_exists=True, table_id=made.table_id)
         with contextlib.suppress(FletchingError):

@@ -6,11 +6,12 @@ import contextlib
 import dataclasses
 import itertools
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
+from fletching.engine.changes.made_changes import run_key
 from fletching.engine.query.instance_results import Selection
 from fletching.engine.query.query_runner import (
     VIEW_TEXT,
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from fletching.engine.query.sealed_duckdb import SealedDuckDB
 
 
-__all__ = ["Outcome", "ScriptRun", "Store", "Watched", "change_keys", "changed_rows"]
+__all__ = ["Outcome", "ScriptRun", "Store", "Watched", "changed_rows"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,8 +115,10 @@ class ScriptRun:
         text: the statements as they were sent.
         variables: of script mode, their queries by name.
         flags: what SET has set.
-        keys: of what the statements change, one for each change: a repetition of the run has the same ones, and
-            finds by them what was done.
+        run_id: what the statements are known by: a repetition has the same, and finds by it what was done.
+        number: of the statement that is run.
+        made: what an earlier run has changed, by the number of the statement.
+        keys: of what the statement changes, one for each change.
     """
 
     queries: QueryRunner
@@ -128,9 +131,27 @@ class ScriptRun:
     text: str
     variables: dict[str, exp.Expr] = dataclasses.field(default_factory=dict)
     flags: dict[str, str] = dataclasses.field(default_factory=dict)
-    keys: Iterator[str] = dataclasses.field(
-        default_factory=lambda: change_keys(secrets.token_hex(12))
-    )
+    run_id: str = dataclasses.field(default_factory=lambda: secrets.token_hex(12))
+    number: int = 0
+    made: Mapping[int, Sequence[Changed]] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Begins with the statement of the given number."""
+        self.begin(self.number)
+
+    def begin(self, number: int) -> None:
+        """A statement is run from now on."""
+        self.number = number
+        self.keys = map(self.key, itertools.count())
+
+    def key(self, change: int) -> str:
+        """Of a change that the statement makes; a number of its own is for whoever cannot count them."""
+        return run_key(self.run_id, self.text, self.number, change)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether an earlier run of the statement has changed something."""
+        return self.number in self.made
 
     @property
     def time_zone(self) -> str:
@@ -186,11 +207,6 @@ class ScriptRun:
         except (NoSuchTableError, NoSuchProjectError):
             return False  # a project may come into being with its first table
         return True
-
-
-def change_keys(run_id: str) -> Iterator[str]:
-    """Keys of the changes of one run, in the order in which they are made."""
-    return (f"statement-{run_id}-{number}" for number in itertools.count())
 
 
 def changed_rows(report: Changed) -> Outcome:

@@ -19,14 +19,7 @@ from fletching.engine.query.partition_statements import (
 from fletching.engine.query.query_runner import Authorize, QueryRunner
 from fletching.engine.query.row_statements import change, insert, with_key
 from fletching.engine.query.row_writing import Writes
-from fletching.engine.query.script_run import (
-    Outcome,
-    ScriptRun,
-    Store,
-    Watched,
-    change_keys,
-    changed_rows,
-)
+from fletching.engine.query.script_run import Outcome, ScriptRun, Store, Watched, changed_rows
 from fletching.engine.query.script_values import with_values
 from fletching.engine.query.table_statements import (
     add_missing,
@@ -42,15 +35,7 @@ from fletching.errors import (
     NoSuchTableError,
     NotFoundError,
 )
-from fletching.protocol.messages.admin import (
-    AddColumns,
-    CreatePartition,
-    CreateTable,
-    DescribeTable,
-    DropPartition,
-    TablePage,
-)
-from fletching.protocol.messages.changes import ChangeRequest
+from fletching.protocol.messages.admin import DescribeTable, DropPartition, TablePage
 from fletching.sql.functions.time_zones import TIME_ZONE, checked_time_zone, time_zone_of
 from fletching.sql.parsing.dialect import exp
 from fletching.sql.parsing.statement_locations import StatementLocation
@@ -78,7 +63,7 @@ from fletching.sql.statements.statement_kinds import (
     namespace_after,
 )
 
-__all__ = ["Outcome", "StatementRunner", "Watched"]
+__all__ = ["CHANGE_NOTHING", "Outcome", "StatementRunner", "Watched"]
 
 
 class StatementRunner:
@@ -127,13 +112,16 @@ class StatementRunner:
             watched,
             text,
             flags=dict(flags or {}),
-            keys=change_keys(run_id),
+            run_id=run_id,
         )
         time_zone_of(run.flags)
+        if not all(isinstance(statement, CHANGE_NOTHING) for statement, _ in statements):
+            run.made = self._verbs.reports_of_run(run_id, text)
         outcome = Outcome()
-        for statement, location in statements:
+        for number, (statement, location) in enumerate(statements):
+            run.begin(number)
             try:
-                result = _done(run, statement)
+                result = _done_before(run, statement) or _done(run, statement)
             except NoSuchTableError as error:
                 raise location.located(with_near_tables(error, run)) from error
             except (InvalidArgumentError, NotFoundError, AlreadyExistsError) as error:
@@ -184,6 +172,42 @@ def _complexity(trees: list[exp.Expr]) -> float:
 _COMPLEXITIES = ((3, 1.0), (6, 1.5), (19, 2.0), (math.inf, 4.0))
 
 
+CHANGE_NOTHING = (QueryStatement, Assignment, Explanation, Setting, Use)
+"""Kinds of statements that change nothing that is stored."""
+
+_PREPARES = (Assignment, Setting, Use)
+
+
+def _done_before(run: ScriptRun, statement: Statement) -> Outcome | None:
+    """What a statement came to in an earlier run; None for what is to be run, also in part.
+
+    Each statement was done when the next one changed something. One that makes a single change was done
+    with that; another one finds by its keys what it has done.
+    """
+    if not run.made or isinstance(statement, _PREPARES):
+        return None
+    last = max(run.made)
+    reports = run.made.get(run.number, ())
+    if run.number > last or (run.number == last and not _changes_once(statement)):
+        return None
+    if isinstance(statement, Insertion | CreateAs | Clone):
+        return Outcome(affected=sum(each.rows_inserted + each.rows_updated for each in reports))
+    if isinstance(statement, ComputedChange | RowChange | RenamePartition | MergePartitions):
+        return Outcome(affected=sum(changed_rows(each).affected or 0 for each in reports))
+    return Outcome()
+
+
+def _changes_once(statement: Statement) -> bool:
+    match statement:
+        case Insertion(targets=several) | Changes(requests=several):
+            return len(several) == 1 and not isinstance(several[0], DropPartition)
+        case RowChange(more=more):
+            return not more
+        case DropPartitions():
+            return False
+    return True
+
+
 def _done(run: ScriptRun, statement: Statement) -> Outcome | None:
     """What a statement does; None for those that leave nothing to see."""
     match statement:
@@ -212,12 +236,8 @@ def _done(run: ScriptRun, statement: Statement) -> Outcome | None:
             for request in requests:
                 if isinstance(request, DropPartition):
                     drop_partition(run, request)
-                elif isinstance(
-                    request, AddColumns | ChangeRequest | CreatePartition | CreateTable
-                ):
-                    run.verbs.call(with_key(run, request))
                 else:
-                    run.verbs.call(request)
+                    run.verbs.call(with_key(run, request))
             return Outcome()
         case ComputedChange():
             return change(run, statement)

@@ -12,7 +12,7 @@ from fletching.engine.query.assignment import assigned
 from fletching.engine.query.printing import VIEW_MATERIALIZED
 from fletching.engine.query.query_runner import VIEW_NAMESPACE, VIEW_SCHEMAS, VIEW_TEXT, Query
 from fletching.engine.query.result_types import casts_of
-from fletching.engine.query.row_statements import insert, made_before
+from fletching.engine.query.row_statements import insert, with_key
 from fletching.engine.query.row_writing import cast_to, filled_table, stage_rows
 from fletching.engine.query.script_run import Outcome, ScriptRun
 from fletching.errors import (
@@ -46,7 +46,7 @@ def create_as(run: ScriptRun, statement: CreateAs) -> Outcome:
     run.authorize(request)
     key = next(run.keys)
     if run.exists(request.table):
-        return _there_already(run, request.table, key, if_not_exists=request.if_not_exists)
+        return _there_already(request.table, if_not_exists=request.if_not_exists)
     with run.query(statement.tree) as query:
         query.cast(_partition_casts(query, request.partition_columns))
         result, batches = query.run()
@@ -71,7 +71,7 @@ def create_as(run: ScriptRun, statement: CreateAs) -> Outcome:
             [*data, *(arrow_field(name, parse_type(kind)) for name, kind in partitions)]
         )
         try:
-            with filled_table(run.verbs, made) as table:
+            with filled_table(run.verbs, made, key) as table:
                 rows = stage_rows(
                     run.verbs,
                     table,
@@ -80,23 +80,25 @@ def create_as(run: ScriptRun, statement: CreateAs) -> Outcome:
                     overwrite=False,
                     columns_of=cast_to(schema),
                     schema=schema,
-                    key=key,
+                    key=_rows_key(key),
                     statement=run.text,
                 ).commit()
         except AlreadyExistsError:  # another was faster
-            return _there_already(run, request.table, key, if_not_exists=request.if_not_exists)
+            return _there_already(request.table, if_not_exists=request.if_not_exists)
     return Outcome(affected=rows)
 
 
-def _there_already(run: ScriptRun, table: TableName, key: str, *, if_not_exists: bool) -> Outcome:
-    """What it means that there is the table that a statement makes; ``key`` is of its rows.
+def _rows_key(key: str) -> str:
+    """The key of rows in a table that gets its name by a change with a key: they do not finish the statement."""
+    return f"rows-{key}"
+
+
+def _there_already(table: TableName, *, if_not_exists: bool) -> Outcome:
+    """What it means that there is the table that a statement makes.
 
     Raises:
-        AlreadyExistsError: it is of others, and that is not allowed.
+        AlreadyExistsError: that is not allowed.
     """
-    made = made_before(run, table, key, "append")
-    if made is not None:
-        return made
     if if_not_exists:
         return Outcome(affected=0)
     raise AlreadyExistsError(f"there is a table {table} already")
@@ -127,7 +129,7 @@ def _partitions_last(schema: pa.Schema, partitions: list[str]) -> list[int]:
 
 def create_like(run: ScriptRun, statement: CreateLike) -> Outcome:
     """Creates an empty table with the columns of another."""
-    run.verbs.call(_like(run, statement))
+    run.verbs.call(with_key(run, _like(run, statement)))
     return Outcome()
 
 
@@ -168,7 +170,7 @@ def add_missing(run: ScriptRun, statement: AddMissingColumns) -> Outcome:
     if missing:
         request = AddColumns(table=request.table, arrow_schema=encode_schema(pa.schema(missing)))
         run.authorize(request)
-        run.verbs.call(request)
+        run.verbs.call(with_key(run, request))
     return Outcome()
 
 
@@ -178,7 +180,7 @@ def clone(run: ScriptRun, statement: Clone) -> Outcome:
     key = next(run.keys)
     if there and statement.if_exists in {"", "IGNORE"}:
         ignored = statement.if_exists == "IGNORE"
-        return _there_already(run, statement.table, key, if_not_exists=ignored)
+        return _there_already(statement.table, if_not_exists=ignored)
     tree = exp.select("*").from_(exp.to_table(str(statement.source), dialect="hive"))
     if statement.partitions:
         tree = tree.where(
@@ -196,8 +198,8 @@ def clone(run: ScriptRun, statement: Clone) -> Outcome:
             affected=insert(in_utc, [Target(statement.table, tree, overwrite=True)], [key])
         )
     made = _like(run, CreateLike(statement.table, statement.source))
-    with filled_table(run.verbs, made) as table:
-        rows = insert(in_utc, [Target(table, tree, overwrite=False)], [key])
+    with filled_table(run.verbs, made, key) as table:
+        rows = insert(in_utc, [Target(table, tree, overwrite=False)], [_rows_key(key)])
     return Outcome(affected=rows)
 
 
@@ -239,9 +241,9 @@ def create_view(run: ScriptRun, statement: CreateView) -> Outcome:
         there = _view(run, statement.table)
         run.authorize(DropTable(table=statement.table, if_exists=True))
         # In one transaction: a view that cannot be made does not cost the one that there is.
-        run.verbs.replace_view(request, there.table_id)
+        run.verbs.replace_view(with_key(run, request), there.table_id)
         return Outcome()
-    run.verbs.call(request)
+    run.verbs.call(with_key(run, request))
     return Outcome()
 
 
@@ -255,7 +257,7 @@ def drop_view(run: ScriptRun, table: TableName, *, if_exists: bool) -> Outcome:
         raise
     request = DropTable(table=table, if_exists=if_exists, table_id=info.table_id)
     run.authorize(request)
-    run.verbs.call(request)
+    run.verbs.call(with_key(run, request))
     return Outcome()
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from fletching.catalog import namespace_rows as catalog_namespaces
 from fletching.catalog import table_rows as catalog
+from fletching.engine.changes.made_changes import check_key, intent_of, remember, replayed, scope_of
 from fletching.engine.context import EngineContext
 from fletching.errors import (
     AlreadyExistsError,
@@ -25,7 +26,7 @@ from fletching.protocol.messages.admin import (
     SchemaInfo,
     SchemaPage,
 )
-from fletching.protocol.messages.responses import Done
+from fletching.protocol.messages.responses import Changed, Done
 from fletching.types import DEFAULT_SCHEMA
 
 __all__ = ["Namespaces"]
@@ -76,13 +77,17 @@ class Namespaces:
             raise InvalidArgumentError(
                 f"project name {request.project[:40]!r} is not 1 to 128 letters, digits or _"
             )
+        now, key = self._context.clock(), request.idempotency_key
+        check_key(key)
+        scope, intent = scope_of(request.project), intent_of(request, "create project")
         with self._context.database.write() as connection:
-            known = {name.casefold() for name in catalog_namespaces.list_projects(connection)}
-            if request.project.casefold() in known:
-                if not request.if_not_exists:
-                    raise AlreadyExistsError(f"project {request.project} already exists")
+            is_there = catalog_namespaces.hold_project(connection, request.project)
+            if replayed(connection, scope, key, intent):
                 return Done()
-            catalog_namespaces.ensure_project(connection, request.project, self._context.clock())
+            if is_there and not request.if_not_exists:
+                raise AlreadyExistsError(f"project {request.project} already exists")
+            catalog_namespaces.ensure_project(connection, request.project, now)
+            remember(connection, scope, key, Changed(version=0), intent, now=now)
         return Done()
 
     def create(self, request: CreateSchema) -> SchemaInfo:
@@ -97,19 +102,26 @@ class Namespaces:
             raise InvalidArgumentError(
                 f"schema name {request.schema[:40]!r} is not 1 to 128 letters, digits or _"
             )
-        key = request.schema.casefold()
+        name, key = request.schema.casefold(), request.idempotency_key
         now = self._context.clock()
+        check_key(key)
+        scope = scope_of(f"{request.project}.{request.schema}")
+        intent = intent_of(request, "create schema")
         with self._context.database.write() as connection:
             if self._context.settings.create_projects:
                 catalog_namespaces.ensure_project(connection, request.project, now)
+            catalog_namespaces.hold_project(connection, request.project)
             known = {
-                name.casefold()
-                for name, _ in catalog_namespaces.list_schemas(connection, request.project)
+                name.casefold(): created_at
+                for name, created_at in catalog_namespaces.list_schemas(connection, request.project)
             }
-            if (key in known or key == DEFAULT_SCHEMA) and not request.if_not_exists:
-                raise AlreadyExistsError(f"schema {request.schema} already exists")
-            catalog_namespaces.ensure_schema(connection, request.project, request.schema, now)
-        return SchemaInfo(project=request.project, schema=request.schema, created_at=now)
+            if replayed(connection, scope, key, intent) is None:
+                if (name in known or name == DEFAULT_SCHEMA) and not request.if_not_exists:
+                    raise AlreadyExistsError(f"schema {request.schema} already exists")
+                catalog_namespaces.ensure_schema(connection, request.project, request.schema, now)
+                remember(connection, scope, key, Changed(version=0), intent, now=now)
+        created_at = known.get(name, now)
+        return SchemaInfo(project=request.project, schema=request.schema, created_at=created_at)
 
     def drop(self, request: DropSchema) -> Done:
         """Removes a schema without tables.
@@ -120,23 +132,33 @@ class Namespaces:
             NoSuchSchemaError: there is no such schema, unless ``if_exists``.
             ConflictError: it still has tables.
         """
-        key = request.schema.casefold()
-        if key == DEFAULT_SCHEMA:
+        key, now = request.idempotency_key, self._context.clock()
+        if request.schema.casefold() == DEFAULT_SCHEMA:
             raise InvalidArgumentError("the default schema cannot be dropped")
+        check_key(key)
+        scope = scope_of(f"{request.project}.{request.schema}")
+        intent = intent_of(request, "drop schema")
         with self._context.database.write() as connection:
-            known = {name.casefold() for name, _ in self._schemas(connection, request.project)}
-            if key not in known:
-                if request.if_exists:
-                    return Done()
-                raise NoSuchSchemaError(
-                    f"there is no schema {request.schema} in project {request.project}"
-                )
-            tables = catalog.list_tables(
-                connection, request.project, request.schema, prefix="", marker="", limit=1
-            )
-            if tables:
-                raise ConflictError(
-                    f"schema {request.schema} still has tables, such as {tables[0].name.name}"
-                )
-            catalog_namespaces.drop_schema(connection, request.project, request.schema)
+            # Also so that nobody makes a table in it meanwhile.
+            catalog_namespaces.hold_project(connection, request.project)
+            if replayed(connection, scope, key, intent) is None:
+                self._drop(connection, request)
+                remember(connection, scope, key, Changed(version=0), intent, now=now)
         return Done()
+
+    def _drop(self, connection: Connection, request: DropSchema) -> None:
+        known = {name.casefold() for name, _ in self._schemas(connection, request.project)}
+        if request.schema.casefold() not in known:
+            if request.if_exists:
+                return
+            raise NoSuchSchemaError(
+                f"there is no schema {request.schema} in project {request.project}"
+            )
+        tables = catalog.list_tables(
+            connection, request.project, request.schema, prefix="", marker="", limit=1
+        )
+        if tables:
+            raise ConflictError(
+                f"schema {request.schema} still has tables, such as {tables[0].name.name}"
+            )
+        catalog_namespaces.drop_schema(connection, request.project, request.schema)

@@ -93,11 +93,11 @@ class PartitionCalls:
             values = partition_values(table, request.partition)
             text = encode_partition(values)
             if replayed(connection, table.id, key, intent) is None:
-                if catalog_partitions.add_partition(connection, table.id, text, now):
-                    made = Changed(version=table.version)
-                    remember(connection, table.id, key, made, intent, now=now)
-                elif not request.if_not_exists:
+                is_new = catalog_partitions.add_partition(connection, table.id, text, now)
+                if not is_new and not request.if_not_exists:
                     raise AlreadyExistsError(f"partition {request.partition} already exists")
+                made = Changed(version=table.version)
+                remember(connection, table.id, key, made, intent, now=now)
             row = catalog_partitions.find_partition(connection, table.id, values)
         assert row is not None
         return _partition_info(table.partition_columns, row)
@@ -108,24 +108,23 @@ class PartitionCalls:
         Raises:
             NoSuchPartitionError: there is none, unless ``if_exists``.
         """
-        context = self._context
-        with context.database.write() as connection:
+        now, key, operation = self._context.clock(), request.idempotency_key, "drop partition"
+        check_key(key)
+        intent = intent_of(request, operation)
+        with self._context.database.write() as connection:
             table = locked_table(connection, request.table)
             values = partition_values(table, request.partition)
-            if catalog_partitions.find_partition(connection, table.id, values) is None:
-                if request.if_exists:
-                    return Done()
+            if replayed(connection, table.id, key, intent):
+                return Done()
+            if catalog_partitions.find_partition(connection, table.id, values) is not None:
+                text = encode_partition(values)
+                publish(
+                    connection, table, (), cleared_partitions=(text,), operation=operation, now=now
+                )
+                catalog_partitions.remove_partition(connection, table.id, text)
+            elif not request.if_exists:
                 raise NoSuchPartitionError(f"there is no partition {request.partition}")
-            text = encode_partition(values)
-            publish(
-                connection,
-                table,
-                (),
-                cleared_partitions=(text,),
-                operation="drop partition",
-                now=context.clock(),
-            )
-            catalog_partitions.remove_partition(connection, table.id, text)
+            remember(connection, table.id, key, Changed(version=table.version), intent, now=now)
         return Done()
 
 

@@ -12,12 +12,19 @@ from sqlalchemy import Connection
 from fletching import caller
 from fletching.catalog import partition_rows as catalog_partitions
 from fletching.catalog import table_rows as catalog
-from fletching.catalog.namespace_rows import ensure_project, ensure_schema
+from fletching.catalog.namespace_rows import ensure_project, ensure_schema, hold_project
 from fletching.catalog.segment_rows import encode_partition
 from fletching.catalog.table_rows import TableRow
 from fletching.catalog.version_rows import version_at, version_of_tag
 from fletching.engine.changes.change_conditions import check_unchanged
-from fletching.engine.changes.made_changes import check_key, intent_of, remember, replayed
+from fletching.engine.changes.made_changes import (
+    check_key,
+    intent_of,
+    remember,
+    replayed,
+    replayed_table,
+    scope_of,
+)
 from fletching.engine.context import EngineContext
 from fletching.engine.tables.columns import (
     Columns,
@@ -134,8 +141,9 @@ class Tables:
         if request.lifecycle_days is not None and request.lifecycle_days < 1:
             raise InvalidArgumentError("a lifecycle is 1 day or more")
         check_properties(request.properties)
-        check_key(request.idempotency_key)
-        intent = intent_of(request, "create table")
+        key = request.idempotency_key
+        check_key(key)
+        scope, intent = scope_of(str(name)), intent_of(request, "create table")
         ids, next_id = depth_first_ids(schema, 1)
         for _ in partition_columns:
             ids.append((next_id,))
@@ -147,16 +155,20 @@ class Tables:
                 ensure_project(connection, name.project, now)
             # Holds the project: of several who create the same table at once, the later ones find it.
             ensure_schema(connection, name.project, name.schema, now)
+            made = replayed_table(connection, scope, key, intent)
+            if made is not None:
+                return table_info(made)
             existing = catalog.find_table(connection, name)
             table_id = f"t{secrets.token_hex(8)}"
             if existing is not None and existing.id == replaced:
                 catalog.lock_table(connection, replaced)
                 catalog.drop_table(connection, replaced, now)
             elif existing is not None:
-                key = request.idempotency_key
-                if request.if_not_exists or replayed(connection, existing.id, key, intent):
-                    return table_info(existing)
-                raise AlreadyExistsError(f"table {name} already exists")
+                if not request.if_not_exists:
+                    raise AlreadyExistsError(f"table {name} already exists")
+                nothing = Changed(version=existing.version)
+                remember(connection, scope, key, nothing, intent, now=now, table_id=existing.id)
+                return table_info(existing)
             row = catalog.insert_table(
                 connection,
                 table_id=table_id,
@@ -173,8 +185,8 @@ class Tables:
                 lifecycle_days=request.lifecycle_days,
                 now=now,
             )
-            made = Changed(version=row.version)
-            remember(connection, table_id, request.idempotency_key, made, intent, now=now)
+            done = Changed(version=row.version)
+            remember(connection, scope, key, done, intent, now=now, table_id=table_id)
         return table_info(row)
 
     def describe(self, request: DescribeTable) -> TableInfo:
@@ -225,22 +237,32 @@ class Tables:
             NoSuchTableError: there is none, or another than ``table_id``, unless ``if_exists``.
             ConflictError: the table is not at ``if_version``.
         """
-        context = self._context
-        with context.database.write() as connection:
-            row = catalog.find_table(connection, request.table)
-            if row is None or request.table_id not in {"", row.id}:
-                if request.if_exists:
-                    return Done()
-                raise NoSuchTableError(f"there is no table {request.table}")
-            try:
-                row = catalog.lock_table(connection, row.id)
-            except NoSuchTableError:
-                if request.if_exists:  # another was faster
-                    return Done()
-                raise
-            check_unchanged(connection, row, request.if_version)
-            catalog.drop_table(connection, row.id, context.clock())
+        name, key, now = request.table, request.idempotency_key, self._context.clock()
+        check_key(key)
+        scope, intent = scope_of(str(name)), intent_of(request, "drop table")
+        with self._context.database.write() as connection:
+            if key is not None:
+                hold_project(connection, name.project)
+            if replayed(connection, scope, key, intent) is None:
+                try:
+                    version = self._drop(connection, request, now)
+                except NoSuchTableError:
+                    if not request.if_exists:
+                        raise
+                    version = 0
+                remember(connection, scope, key, Changed(version=version), intent, now=now)
         return Done()
+
+    @staticmethod
+    def _drop(connection: Connection, request: DropTable, now: float) -> int:
+        """Drops a table; returns its version."""
+        row = catalog.find_table(connection, request.table)
+        if row is None or request.table_id not in {"", row.id}:
+            raise NoSuchTableError(f"there is no table {request.table}")
+        row = catalog.lock_table(connection, row.id)
+        check_unchanged(connection, row, request.if_version)
+        catalog.drop_table(connection, row.id, now)
+        return row.version
 
     def add_columns(self, request: AddColumns) -> TableInfo:
         """Appends nullable columns in a new schema version.
@@ -266,6 +288,8 @@ class Tables:
                 there = {name.casefold() for name in (*names, *_column_names(table))}
                 added = pa.schema([field for field in added if field.name.casefold() not in there])
                 if not len(added):
+                    nothing = Changed(version=table.version)
+                    remember(connection, table.id, key, nothing, intent, now=now)
                     return table_info(table)
 
             def change(columns: Columns) -> Columns:
@@ -342,9 +366,8 @@ class Tables:
 
                 now = context.clock()
                 version = apply_columns(connection, table, checked, operation=operation, now=now)
-                if version is not None:
-                    made = Changed(version=version)
-                    remember(connection, table.id, key, made, intent, now=now)
+                done = Changed(version=table.version if version is None else version)
+                remember(connection, table.id, key, done, intent, now=now)
             return table_info(catalog.get_table(connection, request.table))
 
     def rename(self, request: RenameTable) -> TableInfo:
@@ -354,18 +377,23 @@ class Tables:
             InvalidArgumentError: it is no name.
             AlreadyExistsError: the name is taken.
         """
-        new_name = request.new_name
+        new_name, key, now = request.new_name, request.idempotency_key, self._context.clock()
         check_table_name(new_name)
+        check_key(key)
         name = TableName(request.table.project, new_name, request.table.schema)
+        scope, intent = scope_of(str(request.table)), intent_of(request, "rename table")
         with self._context.database.write() as connection:
             # Holds the project: of several who want one name at once, the later ones find it taken.
-            ensure_schema(connection, name.project, name.schema, self._context.clock())
-            if request.table.unlisted_id:
-                known = catalog.find_table(connection, name)
-                if known is not None and known.id == request.table.unlisted_id:
-                    return table_info(known)
+            ensure_schema(connection, name.project, name.schema, now)
+            made = replayed_table(connection, scope, key, intent)
+            if made is not None:
+                return table_info(made)
             table = locked_table(connection, request.table)
             catalog.rename_table(connection, table, new_name)
+            # Those of a table that nobody saw before are told of now.
+            rows = table.rows if table.name.unlisted_id else 0
+            done = Changed(version=table.version, rows_inserted=rows)
+            remember(connection, scope, key, done, intent, now=now, table_id=table.id)
             return table_info(catalog.get_table(connection, name))
 
     def alter(self, request: AlterTable) -> TableInfo:
@@ -388,6 +416,9 @@ class Tables:
             if request.lifecycle_days < 0:
                 raise InvalidArgumentError("a lifecycle is 1 day or more; 0 removes it")
             values["lifecycle_days"] = request.lifecycle_days or None
+        key, now = request.idempotency_key, context.clock()
+        check_key(key)
+        intent = intent_of(request, "alter table")
         check_properties(request.set_properties)
         for changed in (*request.set_properties, *request.remove_properties):
             if changed.startswith(VIEW_PREFIX):
@@ -396,6 +427,8 @@ class Tables:
                 )
         with context.database.write() as connection:
             table = locked_table(connection, request.table)
+            if replayed(connection, table.id, key, intent):
+                return table_info(table)
             declared = request.set_properties.get(CLUSTERING)
             if declared is not None and not declared_clustering(declared, _column_names(table)):
                 raise InvalidArgumentError(
@@ -407,7 +440,8 @@ class Tables:
             if len(properties) > MAX_PROPERTIES:
                 raise InvalidArgumentError(f"a table has at most {MAX_PROPERTIES} properties")
             values["properties"] = properties
-            catalog.alter_table(connection, table, context.clock(), **values)
+            catalog.alter_table(connection, table, now, **values)
+            remember(connection, table.id, key, Changed(version=table.version), intent, now=now)
             return table_info(catalog.get_table(connection, request.table))
 
     def _properties(

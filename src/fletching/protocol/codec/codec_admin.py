@@ -82,6 +82,8 @@ _NEW_NAME = _needed("table", Identifier(), wire="name")
 _VERSION = Integer(least=-(2**62))
 _PAGE = (_asked("marker", Text()), _asked("max_items", Integer(least=1)))
 _IF_NOT_EXISTS = Field("if_not_exists", "if_not_exists", Flag(), (Place.JSON,))
+_KEY = Field("idempotency_key", "idempotency_key", Identifier(), (Place.JSON,), sparse=True)
+_ASKED_KEY = _asked("idempotency_key", Identifier(), sparse=True)
 _WAIT = (_asked("wait_seconds", _Seconds()),)
 
 
@@ -118,6 +120,7 @@ _ROUTES = (
         (
             _needed("project", Identifier(), wire="name"),
             _IF_NOT_EXISTS,
+            _KEY,
         ),
     ),
     _Route("GET", _TABLES, admin.ListTables, (_asked("prefix", Text()), *_PAGE)),
@@ -132,7 +135,12 @@ _ROUTES = (
         "DELETE",
         _TABLE,
         admin.DropTable,
-        (_asked("if_exists", Flag()), _asked("table_id", Text()), _asked("if_version", _VERSION)),
+        (
+            _asked("if_exists", Flag()),
+            _asked("table_id", Text()),
+            _asked("if_version", _VERSION),
+            _ASKED_KEY,
+        ),
     ),
     _Route("POST", f"{_TABLE}/columns", admin.AddColumns),
     _Route(
@@ -153,7 +161,7 @@ _ROUTES = (
         (
             _needed("partition", Partition()),
             _IF_NOT_EXISTS,
-            Field("idempotency_key", "idempotency_key", Identifier(), (Place.JSON,), sparse=True),
+            _KEY,
         ),
     ),
     _Route(
@@ -163,6 +171,7 @@ _ROUTES = (
         (
             _needed("partition", Partition()),
             _asked("if_exists", Flag()),
+            _ASKED_KEY,
         ),
     ),
     _Route("POST", _STATEMENTS, admin.RunStatement),

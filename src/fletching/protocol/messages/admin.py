@@ -154,6 +154,7 @@ class CreateProject(Request[Done], frozen=True, kw_only=True):
 
     project: str
     if_not_exists: bool = False
+    idempotency_key: str | None = None
 
 
 class CreateTable(TableRequest[TableInfo], frozen=True, kw_only=True):
@@ -200,6 +201,7 @@ class DropTable(TableRequest[Done], frozen=True, kw_only=True):
     if_exists: bool = False
     table_id: str = ""
     if_version: int | None = None
+    idempotency_key: str | None = None
 
 
 class AddColumns(TableRequest[TableInfo], frozen=True, kw_only=True):
@@ -250,6 +252,7 @@ class DropPartition(TableRequest[Done], frozen=True, kw_only=True):
 
     partition: PartitionSpec
     if_exists: bool = False
+    idempotency_key: str | None = None
 
 
 class StatementRequest(Request[StatementState], frozen=True, kw_only=True):
@@ -305,6 +308,7 @@ class CreateSchema(Request[SchemaInfo], frozen=True, kw_only=True):
     project: str
     schema: str
     if_not_exists: bool = False
+    idempotency_key: str | None = None
 
 
 class DropSchema(Request[Done], frozen=True, kw_only=True):
@@ -313,3 +317,4 @@ class DropSchema(Request[Done], frozen=True, kw_only=True):
     project: str
     schema: str
     if_exists: bool = False
+    idempotency_key: str | None = None

@@ -1,8 +1,8 @@
 """Changes of tables and their history: ours, JSON under ``/fletching/v1``.
 
-Every changing request may say with ``if_version`` that nothing but upkeep may have happened since a
-version, and carries an ``idempotency_key``: a repetition with the same key changes nothing and is
-answered like the first. Rows that a change brings are written through a write session before.
+Every changing request carries an ``idempotency_key``: a repetition with the same key changes nothing
+and is answered like the first. Those that make a version may say with ``if_version`` that nothing but
+upkeep may have happened since one. Rows that a change brings are written through a write session before.
 """
 
 from __future__ import annotations
@@ -182,6 +182,7 @@ class CreateTag(TableRequest[TagList], frozen=True, kw_only=True):
     name: str
     version: int | None = None
     replace: bool = False
+    idempotency_key: str | None = None
 
 
 class ListTags(TableRequest[TagList], frozen=True, kw_only=True):
@@ -192,6 +193,7 @@ class DropTag(TableRequest[TagList], frozen=True, kw_only=True):
     """Forgets a tag."""
 
     name: str
+    idempotency_key: str | None = None
 
 
 class ExpireVersions(TableRequest[Expired], frozen=True, kw_only=True):
@@ -235,12 +237,10 @@ class AlterColumn(ChangeRequest[TableInfo], frozen=True, kw_only=True):
 
 
 class RenameTable(TableRequest[TableInfo], frozen=True, kw_only=True):
-    """Gives a table another name in its schema.
-
-    Of a table that was unlisted (see `CreateTable`) a repetition is answered like the first.
-    """
+    """Gives a table another name in its schema."""
 
     new_name: str
+    idempotency_key: str | None = None
 
 
 class AlterTable(TableRequest[TableInfo], frozen=True, kw_only=True):
@@ -254,6 +254,7 @@ class AlterTable(TableRequest[TableInfo], frozen=True, kw_only=True):
     lifecycle_days: int | None = None
     """0 removes the lifecycle."""
     owner: str | None = None
+    idempotency_key: str | None = None
 
 
 class TouchTable(TableRequest[TableInfo], frozen=True, kw_only=True):
