@@ -18,7 +18,7 @@ import fletching
 from fletching.client import Table
 from fletching.engine.changes import key_runs
 from fletching.engine.changes.block_search import Sought
-from fletching.engine.changes.key_runs import KeyRun, open_run, run_at, run_indexes
+from fletching.engine.changes.key_runs import KeyRun, RunIndexes, open_run, run_at, run_indexes
 from fletching.engine.changes.run_encoding import BLOCK_ENTRIES, RunBuilder, RunLayout, encode_run
 from fletching.errors import CorruptObjectError
 
@@ -64,7 +64,8 @@ def found_in(run: KeyRun, wanted: Iterable[int]) -> list[tuple[int, int, int | N
     block=st.sampled_from([1, 2, 3, 7, 256]),
     merged=st.booleans(),
     kind=st.sampled_from([InMemory, ByRanges]),
-    dense=st.sampled_from([0, 1, 1 << 40]),
+    dense=st.sampled_from([0, 1, 4, 1 << 40]),
+    slots=st.booleans(),
 )
 def test_every_entry_of_a_number_is_found(
     stored: list[int],
@@ -73,6 +74,7 @@ def test_every_entry_of_a_number_is_found(
     merged: bool,
     kind: type[InMemory],
     dense: int,
+    slots: bool,
 ) -> None:
     values = np.sort(np.array(stored, dtype=np.uint64))
     rows = np.arange(len(values), dtype=np.uint32)
@@ -90,8 +92,10 @@ def test_every_entry_of_a_number_is_found(
         for row, number in enumerate(values.tolist())
         if number in set(wanted)
     ]
-    with mock.patch.object(key_runs, "_DENSE", dense):
-        assert found_in(run, wanted) == sorted(expected)
+    least = 1 if slots else 1 << 20
+    with mock.patch.multiple(key_runs, _DENSE=dense, _SLOT_ENTRIES=least, _ENTRIES_AT_ONCE=7):
+        for _ in range(2):
+            assert found_in(run, wanted) == sorted(expected)
     everything = run.all()
     assert everything.numbers.tolist() == values.tolist()
     assert everything.rows.tolist() == rows.tolist()
@@ -187,6 +191,44 @@ def test_of_a_long_run_few_blocks_are_read() -> None:
         (7 * row, row, None) for row in (7, 100_000, 199_999)
     ]
     assert stored.asked == 3 * 2 * BLOCK_ENTRIES
+
+
+def random_numbers(count: int, seed: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    return np.sort(np.random.default_rng(seed).integers(0, 1 << 64, count, dtype=np.uint64))
+
+
+def test_of_a_run_without_the_keys_hardly_anything_is_read_again() -> None:
+    count = 100_000
+    values = random_numbers(count, 1)
+    stored: Any = ByRanges(bytes(encode_run(values, np.arange(count, dtype=np.uint32))))
+    indexes = run_indexes()
+
+    def run() -> KeyRun:
+        return run_at(stored, 0, stored.length, most=count, merged=False, indexes=indexes)
+
+    before = indexes.budget.total
+    assert found_in(run(), random_numbers(count, 2).tolist()) == []
+    assert 2 * count < indexes.budget.total - before < 3 * count
+    stored.asked = 0
+    wanted = [*random_numbers(count // 10, 3).tolist(), *values[::5000].tolist()]
+    assert [row for _, row, _ in found_in(run(), wanted)] == list(range(0, count, 5000))
+    assert stored.asked < stored.length / 4
+
+
+def test_slots_are_kept_where_there_is_room_and_most_keys_are_absent() -> None:
+    count = 20_000
+    values = random_numbers(count, 1)
+    stored: Any = InMemory(bytes(encode_run(values, np.arange(count, dtype=np.uint32))))
+    for room, wanted in ((1 << 10, random_numbers(count, 2)), (1 << 30, values)):
+        indexes: RunIndexes = RunIndexes(room, weight=lambda index: index.weight)
+        run = run_at(stored, 0, stored.length, most=count, merged=False, indexes=indexes)
+        hits = found_in(run, wanted.tolist())
+        assert len(hits) == (count if wanted is values else 0)
+        (kept,) = [indexes.get((stored.key, None))]
+        assert kept is not None
+        assert kept.slots is None
+    unkept = run_at(stored, 0, stored.length, most=count, merged=False, indexes=None)
+    assert found_in(unkept, random_numbers(count, 2).tolist()) == []
 
 
 @pytest.mark.parametrize("step", [1, 2])

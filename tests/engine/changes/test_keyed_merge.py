@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,11 @@ import pytest
 from pyroaring import BitMap
 from tests.engine.changes.conftest import MakeTable
 
+import fletching
 from fletching.catalog.write_stream_rows import NewSegment
 from fletching.client import Table
-from fletching.engine.changes import keyed_merge, run_encoding
+from fletching.engine.changes import key_runs, keyed_merge, run_encoding
+from fletching.engine.changes.key_slots import KeySlots, slots_of
 from fletching.engine.changes.keyed_merge import _are_in
 from fletching.engine.writing import keyed_rows
 from fletching.engine.writing.keyed_rows import KeyedRows
@@ -55,6 +59,54 @@ def test_a_random_history_leaves_the_last_of_each_key(
             table.append(pa.Table.from_batches(rows.to_batches(max_chunksize=2 if few else None)))
             model.update(zip(keys, values, strict=True))
     assert content(table) == model
+
+
+def test_what_is_known_of_absent_keys_holds_whatever_becomes_of_their_segments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes change a table in turn, and either remembers of earlier runs which keys are not in them."""
+    monkeypatch.setattr(key_runs, "_SLOT_ENTRIES", 1)
+    made: list[int] = []
+
+    def counted(parts: Iterable[Any], entries: int, last: int) -> KeySlots:
+        made.append(entries)
+        return slots_of(parts, entries, last)
+
+    monkeypatch.setattr(key_runs, "slots_of", counted)
+    rng = random.Random(8)
+    with (
+        fletching.connect(tmp_path / "data", create=True) as one,
+        fletching.connect(tmp_path / "data") as other,
+    ):
+        tables = [one.create_table("t", TEXTS, primary_key=["k"]), other.table("t")]
+        model: dict[str, int] = {}
+        states: dict[int, dict[str, int]] = {}
+        new = iter(range(1, 1 << 20))
+        for step in range(40):
+            table = tables[rng.randrange(2)]
+            match step % 8:
+                case 2:
+                    table.compact(purge=step % 16 == 2)
+                case 4:
+                    gone = rng.sample(sorted(model), 9)
+                    table.delete(f"k IN ({', '.join(map(repr, gone))})")
+                    for key in gone:
+                        del model[key]
+                case 6:
+                    version = rng.choice(sorted(states))
+                    table.restore(version)
+                    model = dict(states[version])
+                case _:
+                    # Keys that were never there, some that are, and some that were and may be no more.
+                    known = sorted(set(model).union(*states.values()))
+                    keys = [f"{next(new)}" for _ in range(60)] + rng.sample(known, len(known) // 40)
+                    values = [rng.randrange(1000) for _ in keys]
+                    rng.shuffle(keys)
+                    table.upsert(pa.table({"k": keys, "v": values}, TEXTS))
+                    model.update(zip(keys, values, strict=True))
+            states[table.versions(limit=1)[0].version] = dict(model)
+            assert content(tables[rng.randrange(2)].reload()) == model
+    assert len(made) > 10
 
 
 def test_a_body_of_many_rows_holds_the_keys_of_some_at_a_time(

@@ -6,6 +6,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pyroaring import BitMap
+
+from fletching.engine.changes.key_slots import KeySlots, greatest_in_slots, taken_slots
 
 __all__ = ["Rows", "Sought", "common_indices", "lower_bound"]
 
@@ -55,8 +58,8 @@ class _Slots(NamedTuple):
 class Sought:
     """Ascending numbers that are looked for, in one list after another. Not thread-safe.
 
-    The table that a list is walked along with takes as long to make as the walk along as many numbers, so it
-    is made once.
+    The table that a list is walked along with takes as long to make as the walk along as many numbers, and so do
+    the slots of runs that the numbers are in: each is made once.
 
     Attributes:
         numbers: some, or none, which have no table.
@@ -66,11 +69,30 @@ class Sought:
         """Makes no table yet; ``slots`` is one in which the numbers are."""
         self.numbers = numbers
         self._slots = slots
+        self._taken: dict[int, BitMap] = {}
 
     def part(self, start: int, end: int) -> Sought:
         """Some of the numbers: with a table of their own where they are few of all."""
         few = 2 * (end - start) < len(self.numbers)
         return Sought(self.numbers[start:end], None if few else self.slots)
+
+    def near(self, slots: KeySlots) -> NDArray[np.int64] | None:
+        """Indices of the numbers that may be in a run; None where its slots do not tell."""
+        if slots.taken is None:
+            return None
+        shift = slots.shift
+        mine = self._taken.get(shift)
+        if mine is None:
+            most = np.uint64(greatest_in_slots(shift))
+            count = int(np.searchsorted(self.numbers, most, side="right"))
+            mine = self._taken[shift] = taken_slots(self.numbers[:count], shift)
+        common = np.frombuffer((mine & slots.taken).to_array(), dtype=np.uint32)
+        least = common.astype(np.uint64) << np.uint64(shift)
+        start = np.searchsorted(self.numbers, least, side="left")
+        most_of = least | np.uint64((1 << shift) - 1)
+        counts = np.searchsorted(self.numbers, most_of, side="right") - start
+        before = np.repeat(np.cumsum(counts) - counts, counts)
+        return np.repeat(start, counts) + np.arange(len(before)) - before
 
     @property
     def slots(self) -> _Slots:

@@ -11,6 +11,10 @@ A run is searched by the first numbers, which stay in memory, and then in the bl
 a run of any size a change reads about one block for each of its keys. Which rows an upsert replaces hangs
 on these bytes alone, so a block is proven before it is used, once per file and process.
 
+Where many keys are looked for, each entry would have to be looked at. Most of new keys are in no run: for that
+the slots of runs are kept in memory (`key_slots`), as far as there is room; the remaining keys are searched as
+a few are.
+
 Rows that were superseded in the write that made the segment are not in its run.
 """
 
@@ -27,6 +31,7 @@ from numpy.typing import NDArray
 from fletching.catalog.segment_rows import SegmentRow
 from fletching.engine.cache import RecentlyUsed
 from fletching.engine.changes.block_search import Rows, Sought, common_indices, lower_bound
+from fletching.engine.changes.key_slots import KeySlots, slots_of
 from fletching.engine.changes.run_encoding import (
     BLOCK_ENTRIES,
     FIRST_FORMAT_ENTRY,
@@ -45,6 +50,11 @@ _GAP_BYTES = 64 << 10
 """Where each range is a request: what lies between two blocks that is not worth another."""
 _DENSE = 16
 """Keys that are at least one for so many entries are looked for among all of them."""
+_SLOT_ENTRIES = 1 << 13
+"""A run of fewer entries is walked along in less time than its slots take."""
+_ENTRIES_AT_ONCE = 1 << 18
+_SAMPLE = 64
+"""Keys that are looked for to see whether most are there, before slots are made of a run."""
 
 _U64 = NDArray[np.uint64]
 _U32 = NDArray[np.uint32]
@@ -70,7 +80,8 @@ class Entries:
 class RunIndex:
     """What is kept in memory of a run: see the module.
 
-    ``stride`` is the bytes of a block; ``proven`` is written to by whoever proves one.
+    ``stride`` is the bytes of a block; ``proven`` is written to by whoever proves one; ``slots`` are None until
+    many keys were looked for most of which were not there.
     """
 
     entries: int
@@ -80,6 +91,12 @@ class RunIndex:
     last_number: int
     checksums: _U32
     proven: NDArray[np.bool_]
+    slots: KeySlots | None = None
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it takes."""
+        return 800 + 13 * len(self.checksums) + (0 if self.slots is None else self.slots.weight)
 
 
 RunIndexes = RecentlyUsed[Hashable, RunIndex]
@@ -88,12 +105,17 @@ RunIndexes = RecentlyUsed[Hashable, RunIndex]
 
 def run_indexes() -> RunIndexes:
     """Nothing is kept yet."""
-    return RunIndexes(_KEPT_BYTES, weight=lambda index: 800 + 13 * len(index.checksums))
+    return RunIndexes(_KEPT_BYTES, weight=lambda index: index.weight)
 
 
 def _nothing(merged: bool) -> tuple[_U64, _U32, _U32 | None]:
     none = np.zeros(0, dtype=np.uint32)
     return np.zeros(0, dtype=np.uint64), none, none if merged else None
+
+
+def _no_hits(merged: bool) -> _Hits:
+    numbers, rows, owners = _nothing(merged)
+    return numbers.astype(np.int64), rows, owners
 
 
 def open_run(store: ObjectStore, segment: SegmentRow, indexes: RunIndexes | None = None) -> KeyRun:
@@ -147,7 +169,7 @@ def run_at(
             index = _read_index(stored, offset, length, most, merged)
         if indexes is not None:
             indexes.put(file, index)
-    return KeyRun(stored, offset, index)
+    return KeyRun(stored, offset, index, indexes, file)
 
 
 def _index_of_first_format(stored: StoredObject, offset: int, length: int, most: int) -> RunIndex:
@@ -203,11 +225,28 @@ def _read_index(
 class KeyRun:
     """A run to look in. Thread-safe."""
 
-    def __init__(self, stored: StoredObject, offset: int, index: RunIndex) -> None:
-        """Looks at the run whose blocks begin at an offset of an object."""
+    def __init__(
+        self,
+        stored: StoredObject,
+        offset: int,
+        index: RunIndex,
+        indexes: RunIndexes | None = None,
+        file: Hashable = None,
+    ) -> None:
+        """Looks at the run whose blocks begin at an offset of an object.
+
+        Args:
+            stored: the object.
+            offset: where the blocks begin.
+            index: of the run.
+            indexes: where that is kept; None if it is not.
+            file: under which key.
+        """
         self._stored = stored
         self._offset = offset
         self._index = index
+        self._indexes = indexes
+        self._file = file
 
     @property
     def count(self) -> int:
@@ -256,25 +295,51 @@ class KeyRun:
     def find(self, sought: Sought) -> _Hits:
         """The entries with some numbers: (index in ``sought``, row, owner), one per entry.
 
-        Reads the blocks that the first numbers point at. Errors as of `between`.
+        Reads the blocks that the first numbers point at, and of a run that has none of the numbers mostly none.
+        Errors as of `between`.
         """
         index, wanted = self._index, sought.numbers
         least, greatest = (np.uint64(number) for number in self.range)
         low = int(np.searchsorted(wanted, least))
         high = int(np.searchsorted(wanted, greatest, side="right"))
         if not index.entries or low >= high:
-            numbers, rows, owners = _nothing(index.layout.merged)
-            return numbers.astype(np.int64), rows, owners
+            return _no_hits(index.layout.merged)
         near = wanted[low:high]
         # A number that begins a block may also end the one before.
         start = max(int(np.searchsorted(index.first_numbers, near[0], side="left")) - 1, 0)
         end = int(np.searchsorted(index.first_numbers, near[-1], side="right"))
-        dense = len(near) * _DENSE >= (end - start) * index.layout.block_entries
-        if dense:
-            result = self._find_many(sought.part(low, high), start, end)
-        else:
+        entries = (end - start) * index.layout.block_entries
+        if len(near) * _DENSE < entries:
             result = self._find_few(near)
+            return result[0] + low, *result[1:]
+        slots = self._slots(near)
+        some = None if slots is None else sought.near(slots)
+        if some is not None and len(some) * _DENSE < entries:
+            result = self._find_few(wanted[some])
+            return some[result[0]], *result[1:]
+        result = self._find_many(sought.part(low, high), start, end)
         return result[0] + low, *result[1:]
+
+    def _slots(self, near: _U64) -> KeySlots | None:
+        """The run's slots, which are made if it may have few of some numbers and there is room; else None."""
+        index, indexes = self._index, self._indexes
+        if index.slots is not None or indexes is None or index.entries < _SLOT_ENTRIES:
+            return index.slots
+        budget = indexes.budget
+        # What is kept does not make way for it, or each of too many would be made again for every change.
+        if budget.total + 3 * index.entries > budget.capacity:
+            return None
+        sample = near[:: -(-len(near) // _SAMPLE)]
+        if 2 * len(self._find_few(sample)[0]) > len(sample):
+            return None
+        parts = (
+            self.between(start, min(start + _ENTRIES_AT_ONCE, index.entries)).numbers
+            for start in range(0, index.entries, _ENTRIES_AT_ONCE)
+        )
+        slots = slots_of(parts, index.entries, index.last_number)
+        self._index = dataclasses.replace(index, slots=slots)
+        indexes.put(self._file, self._index)
+        return slots
 
     @property
     def range(self) -> tuple[int, int]:
@@ -301,6 +366,8 @@ class KeyRun:
 
     def _find_few(self, wanted: _U64) -> _Hits:
         """What `find` gives where few blocks have some: searches each number in its block."""
+        if not len(wanted):
+            return _no_hits(self._index.layout.merged)
         index, size = self._index, self._index.layout.block_entries
         first = index.first_numbers
         right = np.searchsorted(first, wanted, side="right") - 1
