@@ -2,14 +2,15 @@
 
 Copying into the page cache takes longer than checking, so that the two side by side are nearly
 twice as fast as one after the other. Only what was checked already is handed over, and nothing is
-published before ``flush`` has returned.
+published before ``flush`` has returned. Other work on the same bytes can be handed over, too.
 """
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from typing_extensions import Buffer
 
@@ -33,7 +34,7 @@ class WriteBehindQueue:
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[ObjectSink, Sequence[Buffer], int]] = deque()
+        self._waiting: deque[tuple[Callable[[], object], int]] = deque()
         self._bytes = 0  # waiting or being written
         self._ending = False
         self._error: BaseException | None = None
@@ -51,12 +52,24 @@ class WriteBehindQueue:
         Raises:
             StorageError: this write, or an earlier one; nothing is written after a failure.
         """
+        self.run(functools.partial(sink.write_many, buffers), length)
+
+    def run(self, task: Callable[[], object], length: int) -> None:
+        """Does some work in its turn, now or soon.
+
+        Args:
+            task: the work; after one that failed no other is done.
+            length: bytes of the memory that it refers to.
+
+        Raises:
+            Exception: what this task, or an earlier one, has raised.
+        """
         with self._changed:
             while self._bytes and self._bytes + length > MAX_QUEUED_BYTES:
                 self._changed.wait()
             self._raise()
             if self._bytes or _INLINE_BYTES <= length <= MAX_QUEUED_BYTES:
-                self._waiting.append((sink, buffers, length))
+                self._waiting.append((task, length))
                 self._bytes += length
                 self._changed.notify_all()
                 if self._thread is None:
@@ -66,7 +79,7 @@ class WriteBehindQueue:
                     )
                     self._thread.start()
                 return
-        sink.write_many(buffers)
+        task()
 
     def flush(self) -> None:
         """Waits until everything is written, and ends the thread; idempotent.
@@ -85,7 +98,7 @@ class WriteBehindQueue:
     def drop(self) -> None:
         """Forgets what waits and what failed; the write that runs is waited for. Idempotent."""
         with self._changed:
-            self._bytes -= sum(length for _, _, length in self._waiting)
+            self._bytes -= sum(length for _, length in self._waiting)
             self._waiting.clear()
         try:
             self.flush()
@@ -103,14 +116,14 @@ class WriteBehindQueue:
                     if self._ending:
                         return
                     self._changed.wait()
-                sink, buffers, length = self._waiting.popleft()
+                task, length = self._waiting.popleft()
             try:
                 if self._error is None:
-                    sink.write_many(buffers)
+                    task()
             except BaseException as exc:  # noqa: BLE001  raised in the caller's thread
                 self._error = exc
             # The references to written memory go before the caller is told that there is room.
-            del sink, buffers
+            del task
             with self._changed:
                 self._bytes -= length
                 self._changed.notify_all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 from fletching.engine.changes.key_runs import Entries, run_at
 from fletching.engine.writing import keyed_rows
 from fletching.engine.writing.keyed_rows import KeyedRows, deletes_of
-from fletching.errors import InvalidArgumentError
+from fletching.errors import InvalidArgumentError, StorageFullError
+from fletching.objects.write_behind import WriteBehindQueue
 
 SEED = b"s" * 16
 
@@ -46,6 +48,39 @@ def test_keys_do_not_keep_the_messages_alive_that_they_came_in(count: int) -> No
     del batch, message
     assert pa.total_allocated_bytes() - before < 100_000
     rows.finish()
+
+
+def test_keys_of_large_messages_are_mixed_while_others_come() -> None:
+    """In the order of their messages: the last of two operations counts whichever thread saw it."""
+    queue = WriteBehindQueue()
+    alone, behind = KeyedRows(["k"], SEED), KeyedRows(["k"], SEED, queue)
+    threads = set()
+    for start, size in ((0, 20_000), (19_990, 5), (10_000, 20_000), (0, 3)):
+        keys = pa.array([f"key {number}" for number in range(start, start + size)])
+        keep = np.zeros(size, dtype=bool)
+        alone.add("", [keys], keep)
+        behind.add("", [keys], keep, 1 << 20 if size > 5 else 100)
+        threads |= {thread.name for thread in threading.enumerate()}
+        assert behind.count == alone.count
+        assert behind.value_bytes == alone.value_bytes
+    assert "fletching-write-behind" in threads
+    runs = [bytes(rows.run_maker(deletes=False)("", 0, 40_008)) for rows in (alone, behind)]
+    assert runs[0] == runs[1]
+    assert alone.superseded("", 0, 40_008) == behind.superseded("", 0, 40_008)
+    assert all(thread.name != "fletching-write-behind" for thread in threading.enumerate())
+
+
+def test_a_write_that_failed_is_the_error_of_the_keys_beside_it() -> None:
+    queue = WriteBehindQueue()
+    rows = KeyedRows(["k"], SEED, queue)
+
+    def fails() -> None:
+        raise StorageFullError("no room", key="k")
+
+    rows.add("", [pa.array(["a"])], np.zeros(1, dtype=bool), 1 << 20)
+    queue.run(fails, 1 << 20)
+    with pytest.raises(StorageFullError):
+        rows.finish()
 
 
 def test_long_keys_are_held_up_to_some_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,8 @@ class RowWriter:
         )
         self._keyed: KeyedRows | None = None
         if table.keyed:
-            self._keyed = KeyedRows(table.primary_key, context.key_seed(table.id))
+            seed = context.key_seed(table.id)
+            self._keyed = KeyedRows(table.primary_key, seed, self._writer.queue)
 
     def write(self, partition: str, batch: pa.RecordBatch, codec: str | None) -> None:
         """Takes rows of one partition (the catalog's text).
@@ -78,7 +79,8 @@ class RowWriter:
                 self._begin()
                 assert self._keyed is not None
             keys = [batch.column(number) for number in self._keys]
-            self._keyed.add(partition, keys, np.zeros(batch.num_rows, dtype=bool))
+            none_go = np.zeros(batch.num_rows, dtype=bool)
+            self._keyed.add(partition, keys, none_go, batch.get_total_buffer_size())
         self._writer.write_part(partition, batch, codec if codec in {"lz4", "zstd"} else None)
 
     @property

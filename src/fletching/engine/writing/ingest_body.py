@@ -174,7 +174,7 @@ class Body:
             self._new_keys = functools.partial(
                 KeyedRows, table.primary_key, context.key_seed(table.id)
             )
-            self._keyed = self._new_keys()
+            self._keyed = self._new_keys(self.writer.queue)
             self.deletes = writer(f"{prefix}-d")
 
     def _matched(self, request: WriteTable | AppendRows, target: WriteTarget) -> Match:
@@ -342,7 +342,7 @@ class Body:
         self._end_keyed(keyed)
         prefix = f"{self._prefix}-{len(self._staged)}"
         self.writer, self.deletes = self._new_writer(prefix), self._new_writer(f"{prefix}-d")
-        self._keyed = self._new_keys()
+        self._keyed = self._new_keys(self.writer.queue)
 
     def _store_keyed(self, keyed: KeyedRows, message: ipc.Message, batch: pa.RecordBatch) -> None:
         """Stores the rows that are upserted, and apart from them the keys whose rows are to go."""
@@ -399,10 +399,11 @@ class Body:
             keys.append(column)
         for partition, rows in groups:
             if rows is None:
-                keyed.add(partition, keys, deletes)
+                keyed.add(partition, keys, deletes, batch.get_total_buffer_size())
             else:
                 chosen = [column.take(rows) for column in keys]
-                keyed.add(partition, chosen, deletes[np.asarray(rows)])
+                size = sum(column.get_total_buffer_size() for column in chosen)
+                keyed.add(partition, chosen, deletes[np.asarray(rows)], size)
 
     def _only_keys(self, data: pa.RecordBatch) -> pa.RecordBatch:
         """Rows of which only the key is kept: nothing else of them is looked at, now or later."""

@@ -21,6 +21,7 @@ from fletching.catalog.write_stream_rows import NewSegment, StagedRows
 from fletching.engine.changes.key_values import ascend, is_exact, key_numbers, last_indices
 from fletching.engine.changes.run_encoding import AscendingKeys, encode_run
 from fletching.errors import InvalidArgumentError
+from fletching.objects.write_behind import WriteBehindQueue
 from fletching.protocol.messages.vocabulary import DELETE_CODE, OPERATION, UPSERT_CODE
 from fletching.protocol.types.row_selection import plain_values
 
@@ -71,6 +72,17 @@ class _Partition:
         self.stored: list[int] = []  # rows of either operation
         self.winners: list[_Winners] = []
 
+    def add_mixed(
+        self, columns: Sequence[pa.Array], deletes: NDArray[np.bool_], seed: bytes
+    ) -> None:
+        """Takes keys whose numbers are not exact, with copies of their values.
+
+        Views of the message would have all of it, and its other columns, live as long.
+        """
+        self.numbers.append(key_numbers(columns, seed))
+        self.columns.append([_copied(column) for column in columns])
+        self.deletes.append(deletes)
+
 
 class _Winners(NamedTuple):
     """The rows of one operation that have the last word on their keys, ascending by number."""
@@ -87,15 +99,20 @@ class KeyedRows:
     exact; less where they are exact and ascend, as those of rows that are counted do.
     """
 
-    def __init__(self, names: Sequence[str], seed: bytes) -> None:
+    def __init__(
+        self, names: Sequence[str], seed: bytes, queue: WriteBehindQueue | None = None
+    ) -> None:
         """Begins without rows.
 
         Args:
             names: of the key columns, for errors.
             seed: of the table's key numbers.
+            queue: mixes texts and the like while the caller goes on; whoever drops it gives up the keys,
+                too. Without it they are mixed at once.
         """
         self._names = names
         self._seed = seed
+        self._queue = queue
         self._partitions: dict[str, _Partition] = {}
         self._finished = False
         self.count = 0
@@ -108,8 +125,20 @@ class KeyedRows:
         """Whether their segments should be ended before more rows come."""
         return self.count >= KEYS_AT_ONCE or self.value_bytes >= KEY_BYTES_AT_ONCE
 
-    def add(self, partition: str, columns: Sequence[pa.Array], deletes: NDArray[np.bool_]) -> None:
+    def add(
+        self,
+        partition: str,
+        columns: Sequence[pa.Array],
+        deletes: NDArray[np.bool_],
+        message_bytes: int = 0,
+    ) -> None:
         """Takes the keys of some rows, all of one partition.
+
+        Args:
+            partition: the catalog's text.
+            columns: of the keys.
+            deletes: for each row whether its key's row goes.
+            message_bytes: of the memory that the columns are in, and which they keep while they wait.
 
         Raises:
             InvalidArgumentError: a key is null.
@@ -120,28 +149,30 @@ class KeyedRows:
                     f"column {name} has null in the data and is part of the primary key"
                 )
         result = self._partitions.setdefault(partition, _Partition())
-        numbers = key_numbers(columns, self._seed)
-        self.count += len(numbers)
-        # Of their own: views of the message would have all of it, and its other columns, live as long.
-        if is_exact([column.type for column in columns]):
-            ascending = result.ascending
-            if ascending is not None:
-                some_go = bool(deletes.any())
-                if not ascending.count:
-                    result.all_go = some_go
-                alike = some_go == result.all_go and (not some_go or bool(deletes.all()))
-                if alike and ascending.add(numbers):
-                    return
-                result.numbers = [ascending.numbers()]
-                result.deletes = [np.full(ascending.count, result.all_go)]
-                result.ascending = None
-            numbers = numbers.copy()
-        else:
+        self.count += len(deletes)
+        if not is_exact([column.type for column in columns]):
             result.ascending = None
-            values = [_copied(column) for column in columns]
-            self.value_bytes += sum(map(_size_of, values))
-            result.columns.append(values)
-        result.numbers.append(numbers)
+            self.value_bytes += sum(map(_size_of, columns))
+            task = functools.partial(result.add_mixed, columns, deletes, self._seed)
+            if self._queue is None:
+                task()
+            else:
+                self._queue.run(task, message_bytes)
+            return
+        numbers = key_numbers(columns, self._seed)
+        ascending = result.ascending
+        if ascending is not None:
+            some_go = bool(deletes.any())
+            if not ascending.count:
+                result.all_go = some_go
+            alike = some_go == result.all_go and (not some_go or bool(deletes.all()))
+            if alike and ascending.add(numbers):
+                return
+            result.numbers = [ascending.numbers()]
+            result.deletes = [np.full(ascending.count, result.all_go)]
+            result.ascending = None
+        # Of their own: views of the message would have all of it, and its other columns, live as long.
+        result.numbers.append(numbers.copy())
         result.deletes.append(deletes)
 
     def finish(self) -> None:
@@ -149,6 +180,8 @@ class KeyedRows:
         if self._finished:
             return
         self._finished = True
+        if self._queue is not None:
+            self._queue.flush()
         for each in self._partitions.values():
             if each.ascending is not None:
                 each.stored = [each.ascending.count, 0]

@@ -69,7 +69,11 @@ class _Encoded:
 
 
 class PartitionWriter:
-    """The segments of one TableWrite. Not thread-safe."""
+    """The segments of one TableWrite. Not thread-safe.
+
+    Attributes:
+        queue: writes their messages; flushed by ``finish`` and dropped by ``abort``.
+    """
 
     def __init__(
         self,
@@ -91,7 +95,7 @@ class PartitionWriter:
         self._partitions: dict[str, OpenPartition] = {}
         self._numbers = itertools.count()
         self._pending_bytes = 0
-        self._write_queue = WriteBehindQueue()
+        self.queue = WriteBehindQueue()
 
     # --- messages as they are ---
 
@@ -268,7 +272,7 @@ class PartitionWriter:
             partition=opened.partition,
             schema_version=self._schema_version,
             statistics=StatisticsBuilder(self._schema),
-            write_queue=self._write_queue,
+            write_queue=self.queue,
         )
         opened.writers.append(writer)
         opened.encoder = None
@@ -288,7 +292,7 @@ class PartitionWriter:
         """
         for opened in self._partitions.values():
             self._flush(opened)
-        self._write_queue.flush()
+        self.queue.flush()
         writers = [writer for opened in self._partitions.values() for writer in opened.writers]
         segments: list[NewSegment] = []
         for opened in self._partitions.values():
@@ -318,7 +322,7 @@ class PartitionWriter:
     def abort(self) -> list[str]:
         """Drops what is not committed; returns the keys of all, committed ones to be deleted."""
         keys = []
-        self._write_queue.drop()
+        self.queue.drop()
         for opened in self._partitions.values():
             for writer in opened.writers:
                 writer.abort()
