@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from crc32c import crc32c
 from numpy.typing import NDArray
+from typing_extensions import Buffer
 
 from fletching.catalog.segment_rows import SegmentRow
 from fletching.engine.context import EngineContext
@@ -26,7 +28,7 @@ from fletching.engine.writing.segment_writer import SegmentWriter
 from fletching.errors import CorruptObjectError
 from fletching.ipc.array_tree import with_changed_children
 from fletching.ipc.encoding import BatchEncoder
-from fletching.ipc.metadata import MessageType, read_message_header
+from fletching.ipc.metadata import read_message_header
 from fletching.ipc.type_tree import any_below
 from fletching.objects.store import StoredObject
 from fletching.protocol.types.row_selection import take_rows
@@ -67,59 +69,38 @@ class SegmentCopy:
     def _whole(self, index: int, data: memoryview) -> int:
         """Copies all batches as they are, and what is known of them."""
         row = self._snapshot.segments[index]
-        for offset, metadata_length, body_length, rows in (
-            np.frombuffer(row.batch_index, "<i8").reshape(-1, 4).tolist()
-        ):
-            self._writer.write_batch(
-                [data[offset : offset + metadata_length + body_length]],
-                metadata_length=metadata_length,
-                body_length=body_length,
-                rows=rows,
-                codec=row.codecs or None,
-            )
+        self._writer.write_stored(data, _batches_of(row), codec=row.codecs or None)
         self._note_zones(index)
         return row.rows
 
     def _batches(self, index: int, data: memoryview) -> int:
         """Copies batch by batch: as they are, in part, or not at all."""
-        snapshot, writer = self._snapshot, self._writer
-        row = snapshot.segments[index]
+        writer = self._writer
+        row, selection = self._snapshot.segments[index], self._snapshot.selections[index]
         codec = row.codecs or None
-        first, end = snapshot.batches_of(index)
-        offsets = snapshot.offset[first:end].tolist()
-        lengths = snapshot.message_length[first:end].tolist()
-        metadata = snapshot.metadata_length[first:end].tolist()
-        shown, stored = (each[first:end].tolist() for each in (snapshot.rows, snapshot.stored_rows))
+        batches, shown = _batches_of(row), selection.counts.tolist()
         known = read_zones(row.zone_bounds)
-        zones = [0, *itertools.accumulate(map(zones_of, stored))]
+        zones = [0, *itertools.accumulate(zones_of(rows) for _, _, _, rows in batches)]
 
         def is_whole(number: int) -> bool:
-            return 0 < shown[number] == stored[number]
+            return bool(0 < shown[number] == batches[number][3])
 
         # The bytes are proven, so that pyarrow may read them, which takes a fraction of what decoding here does.
         with pa.ipc.open_file(pa.py_buffer(data)) as file:
             for whole, group in itertools.groupby(range(len(shown)), is_whole):
                 numbers = [number for number in group if shown[number]]
-                if whole and writer.statistics is not None:
-                    batches = functools.partial(
+                if not whole:
+                    for number in numbers:
+                        kept = np.flatnonzero(selection.mask(number))
+                        self._encode(purged_rows(file.get_batch(number), kept), codec)
+                    continue
+                start, end = numbers[0], numbers[-1] + 1
+                if writer.statistics is not None:
+                    columns = functools.partial(
                         map, lambda each: file.get_batch(each).columns, numbers
                     )
-                    writer.statistics.add_zones(
-                        known, zones[numbers[0]], zones[numbers[-1] + 1], batches
-                    )
-                for number in numbers:
-                    if whole:
-                        writer.write_batch(
-                            [data[offsets[number] : offsets[number] + lengths[number]]],
-                            metadata_length=metadata[number],
-                            body_length=lengths[number] - metadata[number],
-                            rows=shown[number],
-                            codec=codec,
-                        )
-                        continue
-                    kept = snapshot.kept(first + number)
-                    assert kept is not None  # it has lost rows
-                    self._encode(purged_rows(file.get_batch(number), kept), codec)
+                    writer.statistics.add_zones(known, zones[start], zones[end], columns)
+                writer.write_stored(data, batches[start:end], codec=codec)
         return sum(shown)
 
     def _note_zones(self, index: int) -> None:
@@ -140,25 +121,20 @@ class SegmentCopy:
         encoder = self._encoders.get(codec)
         if encoder is None:
             encoder = self._encoders[codec] = BatchEncoder(self._schema, compression=codec)
-        for frame in encoder.encode(batch):
-            head = memoryview(frame[0]).nbytes
-            length = sum(memoryview(piece).nbytes for piece in frame)
+        *dictionaries, last = encoder.encode(batch)
+        for frame in dictionaries:
+            head, body = _lengths_of(frame)
             header = read_message_header(memoryview(frame[0])[8:])
-            if header.type is MessageType.DICTIONARY_BATCH:
-                self._writer.write_dictionary(
-                    frame,
-                    metadata_length=head,
-                    body_length=length - head,
-                    dictionary_id=header.dictionary_batch().id,
-                )
-            else:
-                self._writer.write_batch(
-                    frame,
-                    metadata_length=head,
-                    body_length=length - head,
-                    rows=batch.num_rows,
-                    codec=codec,
-                )
+            self._writer.write_dictionary(
+                frame,
+                metadata_length=head,
+                body_length=body,
+                dictionary_id=header.dictionary_batch().id,
+            )
+        head, body = _lengths_of(last)
+        self._writer.write_batch(
+            last, metadata_length=head, body_length=body, rows=batch.num_rows, codec=codec
+        )
 
     def _unified(self, index: int, data: memoryview) -> int:
         """Copies a segment with dictionaries: its batches get one of each, for the whole file."""
@@ -177,6 +153,18 @@ class SegmentCopy:
             if batch.num_rows:
                 self._encode(batch, row.codecs or None)
         return table.num_rows
+
+
+def _batches_of(row: SegmentRow) -> list[list[int]]:
+    """Offset, metadata length, body length and rows of each batch."""
+    batches: list[list[int]] = np.frombuffer(row.batch_index, "<i8").reshape(-1, 4).tolist()
+    return batches
+
+
+def _lengths_of(frame: Sequence[Buffer]) -> tuple[int, int]:
+    """Of a message's metadata, which is its first piece, and of its body."""
+    metadata, *body = (memoryview(piece).nbytes for piece in frame)
+    return metadata, sum(body)
 
 
 def _proven(stored: StoredObject, row: SegmentRow) -> memoryview:

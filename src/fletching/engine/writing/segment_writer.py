@@ -9,7 +9,7 @@ batches stands once more (`metadata_index`).
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from crc32c import crc32c
@@ -31,6 +31,8 @@ CRC32C_KEY: Final = b"fletching.crc32c"
 _BATCH: Final = struct.Struct("<qqqq")
 _COMBINED_BYTES: Final = 256 << 10
 """From this length on, combining checksums takes less time than a second pass over the bytes."""
+_WRITTEN_BYTES: Final = 4 << 20
+"""Of stored messages so many bytes are written at once: the disk begins with them while others are copied."""
 _MAX_FOOTER_BYTES: Final = (1 << 31) - 1
 
 
@@ -116,6 +118,30 @@ class SegmentWriter:
         self._codecs.add(codec or "none")
         return self._message(frame)
 
+    def write_stored(
+        self, data: memoryview, batches: Iterable[Sequence[int]], *, codec: str | None
+    ) -> None:
+        """Appends record batch messages of another segment as they are: neighbours in one write.
+
+        Args:
+            data: all bytes of that segment, proven.
+            batches: offset, metadata length, body length and rows of each, as its batch index says.
+            codec: of their buffers.
+        """
+        start = end = 0
+        for offset, metadata_length, body_length, rows in batches:
+            if offset != end or offset - start >= _WRITTEN_BYTES:
+                self._write(data[start:end])
+                start = offset
+            end = offset + metadata_length + body_length
+            frame = [data[offset:end]]
+            self._batches.append((self._length, metadata_length, body_length, rows))
+            self._metadata_index.add(frame, metadata_length)
+            self.rows += rows
+            self._note(frame)
+        self._write(data[start:end])
+        self._codecs.add(codec or "none")
+
     def write_dictionary(
         self,
         frame: Sequence[Buffer],
@@ -129,6 +155,19 @@ class SegmentWriter:
         self._message(frame)
 
     def _message(self, frame: Sequence[Buffer]) -> int:
+        value, length = self._note(frame)
+        if self._write_queue is None:
+            self._sink.write_many(frame)
+        else:
+            self._write_queue.write_many(self._sink, frame, length)
+        return value
+
+    def _write(self, data: memoryview) -> None:
+        if data.nbytes:
+            self._sink.write_many([data])
+
+    def _note(self, frame: Sequence[Buffer]) -> tuple[int, int]:
+        """Counts a message in; its CRC32C and its length."""
         value = 0
         length = 0
         for piece in frame:
@@ -141,11 +180,7 @@ class SegmentWriter:
         else:
             self._extend_crc32c(frame)
         self._length += length
-        if self._write_queue is None:
-            self._sink.write_many(frame)
-        else:
-            self._write_queue.write_many(self._sink, frame, length)
-        return value
+        return value, length
 
     def _put(self, buffers: Sequence[Buffer]) -> None:
         self._extend_crc32c(buffers)
