@@ -75,10 +75,10 @@ def test_what_is_known_of_absent_keys_holds_whatever_becomes_of_their_segments(
     monkeypatch.setattr(key_runs, "slots_of", counted)
     rng = random.Random(8)
     with (
-        fletching.connect(tmp_path / "data", create=True) as one,
-        fletching.connect(tmp_path / "data") as other,
+        fletching.connect(tmp_path / "data", create=True) as client,
+        fletching.connect(tmp_path / "data") as second,
     ):
-        tables = [one.create_table("t", TEXTS, primary_key=["k"]), other.table("t")]
+        tables = [client.create_table("t", TEXTS, primary_key=["k"]), second.table("t")]
         model: dict[str, int] = {}
         states: dict[int, dict[str, int]] = {}
         new = iter(range(1, 1 << 20))

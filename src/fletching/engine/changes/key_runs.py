@@ -313,10 +313,10 @@ class KeyRun:
             result = self._find_few(near)
             return result[0] + low, *result[1:]
         slots = self._slots(near)
-        some = None if slots is None else sought.near(slots)
-        if some is not None and len(some) * _DENSE < entries:
-            result = self._find_few(wanted[some])
-            return some[result[0]], *result[1:]
+        doubtful = None if slots is None else sought.near(slots)
+        if doubtful is not None and len(doubtful) * _DENSE < entries:
+            result = self._find_few(wanted[doubtful])
+            return doubtful[result[0]], *result[1:]
         result = self._find_many(sought.part(low, high), start, end)
         return result[0] + low, *result[1:]
 

@@ -69,10 +69,10 @@ def slots_of(parts: Iterable[_U64], entries: int, last: int) -> KeySlots:
     taken = BitMap()
     weight = 0
     for part in parts:
-        some = taken_slots(part, shift)
-        taken |= some
-        weight += 2 * len(some)
-        weight += _CONTAINER_BYTES * min(1 + int(some.max() - some.min() >> 16), len(some))
+        more = taken_slots(part, shift)
+        taken |= more
+        weight += 2 * len(more)
+        weight += _CONTAINER_BYTES * min(1 + int(more.max() - more.min() >> 16), len(more))
     if 2 * len(taken) < entries:
         return KeySlots(shift, None, 0)
     return KeySlots(shift, taken, weight)

@@ -350,7 +350,7 @@ def _ascending(values: _U64) -> tuple[NDArray[np.int64], _U64]:
     packed.sort()
     packed &= below
     order = packed.view(np.int64)
-    ordered = values[order]
+    ordered = values.take(order)
     if spare < bits and (ordered[1:] < ordered[:-1]).any():
         seen = ((ordered - least) << np.uint64(spare)) & ~below
         alike = seen[1:] == seen[:-1]
