@@ -198,7 +198,7 @@ def random_numbers(count: int, seed: int) -> np.ndarray[tuple[int], np.dtype[np.
 
 
 def test_of_a_run_without_the_keys_hardly_anything_is_read_again() -> None:
-    count = 100_000
+    count = key_runs._SLOT_ENTRIES
     values = random_numbers(count, 1)
     stored: Any = ByRanges(bytes(encode_run(values, np.arange(count, dtype=np.uint32))))
     indexes = run_indexes()
@@ -216,7 +216,7 @@ def test_of_a_run_without_the_keys_hardly_anything_is_read_again() -> None:
 
 
 def test_slots_are_kept_where_there_is_room_and_most_keys_are_absent() -> None:
-    count = 20_000
+    count = key_runs._SLOT_ENTRIES
     values = random_numbers(count, 1)
     stored: Any = InMemory(bytes(encode_run(values, np.arange(count, dtype=np.uint32))))
     for room, wanted in ((1 << 10, random_numbers(count, 2)), (1 << 30, values)):
