@@ -1,4 +1,4 @@
-"""Nulls where a schema allows none, at every depth.
+"""Nulls where a schema allows none, at every depth; texts that are too long are looked for with them.
 
 Arrow's format carries nullability in the schema alone: nothing stops a writer from sending nulls in
 a column, struct field, list element or map value that is declared without. (Keys of maps are never
@@ -16,6 +16,7 @@ from fletching.errors import UsageError
 from fletching.ipc.type_tree import is_flat
 from fletching.protocol.types.conversion import map_entries
 from fletching.protocol.types.row_selection import plain_values
+from fletching.protocol.types.text_lengths import TextLengths
 
 __all__ = ["RequiredValues"]
 
@@ -27,9 +28,11 @@ class RequiredValues:
 
     def __init__(self, fields: Iterable[pa.Field]) -> None:
         """Takes the columns as the table declares them."""
+        columns = list(fields)
         self._wanted = [
-            (number, field) for number, field in enumerate(fields) if not _all_optional(field)
+            (number, field) for number, field in enumerate(columns) if not _all_optional(field)
         ]
+        self._lengths = TextLengths(columns)
 
     def check(self, column: Callable[[int], pa.Array]) -> None:
         """Checks a batch; of most tables no column has to be looked into.
@@ -40,12 +43,13 @@ class RequiredValues:
             column: the array of the schema's column of a number, or None if the data lacks it.
 
         Raises:
-            UsageError: a null where there may be none; names the place.
+            UsageError: a null where there may be none, or a text that is too long; names the place.
         """
         for number, field in self._wanted:
             array = column(number)
             if array is not None:
                 _check(array, field, field.name)
+        self._lengths.check(column)
 
 
 def _all_optional(field: pa.Field) -> bool:

@@ -1,0 +1,89 @@
+"""Texts that are longer than their CHAR or VARCHAR, at every depth.
+
+Arrow has one type for texts of every length. Characters count, and of a CHAR no blanks at the end. A text
+inside a null, as a field of a null struct, is none: nobody can see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fletching.errors import UsageError
+from fletching.protocol.types.arrow_types import ODPS_TYPE_KEY, odps_type_of_field
+from fletching.protocol.types.conversion import map_entries
+from fletching.protocol.types.odps_types import LENGTH_LIMITS, OdpsType, TypeCode
+from fletching.protocol.types.row_selection import plain_values
+
+__all__ = ["TextLengths"]
+
+
+class TextLengths:
+    """The columns of a schema whose texts have a limit, looked up once."""
+
+    def __init__(self, fields: Iterable[pa.Field]) -> None:
+        """Takes the columns as the table declares them; without metadata none has a limit."""
+        self._wanted = [
+            (number, field.name, kind)
+            for number, field in enumerate(fields)
+            if ODPS_TYPE_KEY in (field.metadata or {})
+            and _has_limit(kind := odps_type_of_field(field))
+        ]
+
+    def check(self, column: Callable[[int], pa.Array | None]) -> None:
+        """Checks a batch; see `RequiredValues.check`.
+
+        Raises:
+            UsageError: a text is too long; names the place.
+        """
+        for number, name, kind in self._wanted:
+            array = column(number)
+            if array is not None:
+                _check(array, kind, name)
+
+
+def _has_limit(kind: OdpsType) -> bool:
+    return any(each.code in LENGTH_LIMITS for each in kind.walk())
+
+
+def _check(array: pa.Array, kind: OdpsType, path: str) -> None:
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    array = plain_values(array)
+    if array.null_count == len(array):
+        return
+    if kind.code in LENGTH_LIMITS:
+        _check_texts(array, kind, path)
+    elif kind.code is TypeCode.STRUCT:
+        visible = array.filter(array.is_valid()) if array.null_count else array
+        numbers = {visible.type.field(i).name.casefold(): i for i in range(visible.type.num_fields)}
+        for child in kind.fields:
+            number = numbers.get(child.name.casefold())
+            if number is not None and _has_limit(child.type):
+                _check(visible.field(number), child.type, f"{path}.{child.name}")
+    elif kind.code is TypeCode.MAP:
+        entries = map_entries(array).flatten()
+        for i, (child, part) in enumerate(zip(kind.fields, ("key", "value"), strict=True)):
+            if _has_limit(child.type):
+                _check(entries.field(i), child.type, f"{path}.{part}")
+    else:
+        _check(array.flatten(), kind.fields[0].type, f"{path}.element")
+
+
+def _check_texts(array: pa.Array, kind: OdpsType, path: str) -> None:
+    if pa.types.is_string_view(array.type):
+        array = array.cast(pa.large_string())
+    if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
+        return  # it does not become a text as it is
+    limit = kind.length or 0
+    if (pc.max(pc.binary_length(array)).as_py() or 0) <= limit:
+        return  # a character has one byte or more
+    if kind.code is TypeCode.CHAR:
+        array = pc.utf8_rtrim(array, " ")
+    longest = pc.max(pc.utf8_length(array)).as_py() or 0
+    if longest > limit:
+        raise UsageError(
+            f"column {path!r} takes texts of up to {limit} characters, and the data has one of {longest}"
+        )
