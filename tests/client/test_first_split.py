@@ -117,6 +117,21 @@ def test_a_scan_of_one_split_is_one_request(filled: fletching.Table, watched: Wa
     assert watched.actions == [BOTH] * 3
 
 
+def test_a_request_is_encoded_once(
+    filled: fletching.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[Any] = []
+    encode = HttpTransport._encode
+
+    def noting(self: HttpTransport, request: Any) -> Any:
+        encoded.append(request)
+        return encode(self, request)
+
+    monkeypatch.setattr(HttpTransport, "_encode", noting)
+    assert filled.to_table().num_rows == 100
+    assert len(encoded) == 1
+
+
 @pytest.mark.parametrize("connections", [2, 4])
 def test_the_other_splits_are_asked_for(
     filled: fletching.Table, watched: Watched, connections: int

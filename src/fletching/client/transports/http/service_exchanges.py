@@ -255,9 +255,13 @@ class ServiceExchanges:
             return reply
         raise decode_error(reply.status, reply.headers, reply.read_all(FAULT_BYTES))
 
+    def _pool_here(self, attempt: RetrySequence) -> DirectPool | None:
+        """The connections to a service on this host; None where none is known, or wanted."""
+        return None if attempt.options.direct == "never" else self._same_host.pool
+
     def _exchange_here(self, parts: HttpRequest, attempt: RetrySequence) -> Reply | None:
         """The same at the socket of a service on this host; None where none is known, or it failed."""
-        pool = None if attempt.options.direct == "never" else self._same_host.pool
+        pool = self._pool_here(attempt)
         if pool is None:
             return None
         try:
