@@ -508,12 +508,12 @@ def test_a_write_is_repeated_under_one_trace_id(opened: Any) -> None:
 
 
 def test_what_may_not_be_repeated_is_not(opened: Any) -> None:
-    from fletching.protocol.messages.admin import DropTable
+    from fletching.protocol.messages.admin import RunStatement
 
     with ReplayPeer([Answer(cut=0)]) as peer:
         channel = Channel(opened(peer), CallOptions(), Timing(), None)
         with pytest.raises(ConnectionBrokenError):
-            channel.call(DropTable(table=TABLE))
+            channel.call(RunStatement(project="p", text="DROP TABLE t"))
         assert len(peer.requests) == 1
 
 
