@@ -1,4 +1,4 @@
-"""Nulls where a schema allows none, at every depth; texts that are too long are looked for with them.
+"""Nulls where a schema allows none, at every depth; values of a wrong length are looked for with them.
 
 Arrow's format carries nullability in the schema alone: nothing stops a writer from sending nulls in
 a column, struct field, list element or map value that is declared without. (Keys of maps are never
@@ -15,8 +15,8 @@ import pyarrow as pa
 from fletching.errors import UsageError
 from fletching.ipc.type_tree import is_flat
 from fletching.protocol.types.conversion import map_entries
+from fletching.protocol.types.declared_lengths import DeclaredLengths
 from fletching.protocol.types.row_selection import plain_values
-from fletching.protocol.types.text_lengths import TextLengths
 
 __all__ = ["RequiredValues"]
 
@@ -32,7 +32,7 @@ class RequiredValues:
         self._wanted = [
             (number, field) for number, field in enumerate(columns) if not _all_optional(field)
         ]
-        self._lengths = TextLengths(columns)
+        self._lengths = DeclaredLengths(columns)
 
     def check(self, column: Callable[[int], pa.Array]) -> None:
         """Checks a batch; of most tables no column has to be looked into.
@@ -43,7 +43,7 @@ class RequiredValues:
             column: the array of the schema's column of a number, or None if the data lacks it.
 
         Raises:
-            UsageError: a null where there may be none, or a text that is too long; names the place.
+            UsageError: a null where there may be none, or a value of a wrong length; names the place.
         """
         for number, field in self._wanted:
             array = column(number)

@@ -1,7 +1,7 @@
-"""Texts that are longer than their CHAR or VARCHAR, at every depth.
+"""Texts that are longer than their CHAR or VARCHAR, and lists that are no VECTOR of its length, at every depth.
 
-Arrow has one type for texts of every length. Characters count, and of a CHAR no blanks at the end. A text
-inside a null, as a field of a null struct, is none: nobody can see it.
+Arrow has one type for those of every length. Of texts characters count, and of a CHAR no blanks at the end. What
+is inside a null, as a field of a null struct, is not looked at: nobody can see it.
 """
 
 from __future__ import annotations
@@ -17,26 +17,28 @@ from fletching.protocol.types.conversion import map_entries
 from fletching.protocol.types.odps_types import LENGTH_LIMITS, OdpsType, TypeCode
 from fletching.protocol.types.row_selection import plain_values
 
-__all__ = ["TextLengths"]
+__all__ = ["DeclaredLengths"]
+
+_WITH_LENGTH = {*LENGTH_LIMITS, TypeCode.VECTOR}
 
 
-class TextLengths:
-    """The columns of a schema whose texts have a limit, looked up once."""
+class DeclaredLengths:
+    """The columns of a schema whose values have a length, looked up once."""
 
     def __init__(self, fields: Iterable[pa.Field]) -> None:
-        """Takes the columns as the table declares them; without metadata none has a limit."""
+        """Takes the columns as the table declares them; without metadata none has a length."""
         self._wanted = [
             (number, field.name, kind)
             for number, field in enumerate(fields)
             if ODPS_TYPE_KEY in (field.metadata or {})
-            and _has_limit(kind := odps_type_of_field(field))
+            and _has_length(kind := odps_type_of_field(field))
         ]
 
     def check(self, column: Callable[[int], pa.Array | None]) -> None:
         """Checks a batch; see `RequiredValues.check`.
 
         Raises:
-            UsageError: a text is too long; names the place.
+            UsageError: a text is too long, or a list too long or short; names the place.
         """
         for number, name, kind in self._wanted:
             array = column(number)
@@ -44,8 +46,8 @@ class TextLengths:
                 _check(array, kind, name)
 
 
-def _has_limit(kind: OdpsType) -> bool:
-    return any(each.code in LENGTH_LIMITS for each in kind.walk())
+def _has_length(kind: OdpsType) -> bool:
+    return any(each.code in _WITH_LENGTH for each in kind.walk())
 
 
 def _check(array: pa.Array, kind: OdpsType, path: str) -> None:
@@ -61,15 +63,26 @@ def _check(array: pa.Array, kind: OdpsType, path: str) -> None:
         numbers = {visible.type.field(i).name.casefold(): i for i in range(visible.type.num_fields)}
         for child in kind.fields:
             number = numbers.get(child.name.casefold())
-            if number is not None and _has_limit(child.type):
+            if number is not None and _has_length(child.type):
                 _check(visible.field(number), child.type, f"{path}.{child.name}")
     elif kind.code is TypeCode.MAP:
         entries = map_entries(array).flatten()
         for i, (child, part) in enumerate(zip(kind.fields, ("key", "value"), strict=True)):
-            if _has_limit(child.type):
+            if _has_length(child.type):
                 _check(entries.field(i), child.type, f"{path}.{part}")
+    elif kind.code is TypeCode.VECTOR:
+        _check_lists(array, kind, path)
     else:
         _check(array.flatten(), kind.fields[0].type, f"{path}.element")
+
+
+def _check_lists(array: pa.Array, kind: OdpsType, path: str) -> None:
+    lengths = pc.min_max(pc.list_value_length(array)).as_py()
+    for length in lengths.values():
+        if length != kind.length:
+            raise UsageError(
+                f"column {path!r} takes lists of {kind.length} elements, and the data has one of {length}"
+            )
 
 
 def _check_texts(array: pa.Array, kind: OdpsType, path: str) -> None:

@@ -1,4 +1,4 @@
-"""Texts that are longer than their CHAR or VARCHAR are refused, at every depth, and no others."""
+"""Texts that are longer than their CHAR or VARCHAR, and lists that are no VECTOR, are refused at every depth."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 
 from fletching.errors import UsageError
 from fletching.protocol.types.arrow_types import arrow_field
+from fletching.protocol.types.declared_lengths import DeclaredLengths
 from fletching.protocol.types.odps_types import parse_type
 from fletching.protocol.types.required_values import RequiredValues
-from fletching.protocol.types.text_lengths import TextLengths
 
 LONG, SHORT = "äöüß", "äöü"
 
 
 def check(kind: str, array: Any) -> None:
-    TextLengths([pa.field("other", pa.int8()), arrow_field("c", parse_type(kind))]).check(
+    DeclaredLengths([pa.field("other", pa.int8()), arrow_field("c", parse_type(kind))]).check(
         [None, array].__getitem__
     )
 
@@ -68,6 +68,19 @@ def test_every_encoding_of_texts(kind: Any) -> None:
     check("varchar(3)", of(SHORT, None, ""))
     with pytest.raises(UsageError, match="up to 3"):
         check("varchar(3)", of(SHORT, None, LONG))
+
+
+@pytest.mark.parametrize("list_of", [pa.list_, pa.large_list, lambda kind: pa.list_(kind, 2)])
+def test_a_vector_has_as_many_elements_as_it_says(list_of: Any) -> None:
+    array = pa.array([[1.0, 2.0], None, [3.0, None]], list_of(pa.float32()))
+    check("vector(float,2)", array)
+    with pytest.raises(
+        UsageError, match="'c' takes lists of 3 elements, and the data has one of 2"
+    ):
+        check("vector(float,3)", array)
+    check("array<vector(float,2)>", pa.array([[[1.0, 2.0]], [], None], pa.list_(array.type)))
+    with pytest.raises(UsageError, match=r"'c.element' takes lists of 1 elements"):
+        check("array<vector(float,1)>", pa.array([[[1.0, 2.0]]], pa.list_(array.type)))
 
 
 def test_blanks_at_the_end_of_a_char_do_not_count() -> None:
