@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tests.server.asgi_exchanges import Application, Message
+
 from fletching.errors import ConnectionBrokenError
-from fletching.server.http.asgi_bridge import Application, Message
 from fletching.server.http.exchange import Exchange
 
 

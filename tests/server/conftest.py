@@ -21,10 +21,10 @@ from urllib.parse import quote_plus, unquote, urlsplit
 import pyarrow as pa
 import pytest
 from tests.server.asgi_applications import answer_with_asgi
+from tests.server.asgi_exchanges import Application
 
 from fletching.engine.access.permissions import Grant, Permission
 from fletching.ipc import lowlevel
-from fletching.server.http.asgi_bridge import Application
 from fletching.server.http.exchange import Exchange
 from fletching.server.http.uvicorn_runner import Runner
 from fletching.server.server import Server

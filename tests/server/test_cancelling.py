@@ -23,6 +23,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 from tests.engine.blobs.conftest import IMAGE, SCHEMA, TABLE, Clock, Shop, frames
+from tests.server.asgi_exchanges import serve_over_asgi
 from tests.server.tunnel.conftest import ID_AND_TEXT, records, upserts
 
 from fletching.engine.engine import Engine
@@ -41,7 +42,7 @@ from fletching.protocol.messages.vocabulary import WriteMode
 from fletching.protocol.types.blob_type import blob
 from fletching.server.api.response_body import PlanSource
 from fletching.server.auth.key_ring import KeyRing, started_keys
-from fletching.server.http.app import create_app
+from fletching.server.http.app import answer_for
 from fletching.server.server_settings import ServerSettings
 from fletching.server.service import Service
 from fletching.server.workers import Job, Pool
@@ -90,7 +91,7 @@ class House:
         keys = KeyRing(started_keys({"a": "b"}), engine.access_keys, refresh_seconds=3600.0)
         keys.refresh()
         self.service = Service(engine, settings, keys)
-        self.app = create_app(self.service)
+        self.app = serve_over_asgi(answer_for(self.service), settings)
         self.jobs: set[Job[Any]] = set()
         self.sources: set[PlanSource] = set()
         self.numbers = iter(range(10_000))

@@ -1,7 +1,6 @@
 """The service: HTTP over the engine, and the server that runs it.
 
-``serve`` starts a server in a background thread; ``create_app`` gives an ASGI
-application, for a process that has a server already.
+``serve`` starts a server in a background thread.
 """
 
 from __future__ import annotations
@@ -11,17 +10,15 @@ from typing import TYPE_CHECKING, Any
 from fletching.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from fletching.server.http.app import create_app
     from fletching.server.server import Server
     from fletching.server.server_settings import ServerSettings
     from fletching.server.serving import serve
 
-__all__ = ["Server", "ServerSettings", "create_app", "serve"]
+__all__ = ["Server", "ServerSettings", "serve"]
 
 _HOMES = {
     "Server": "fletching.server.server",
     "ServerSettings": "fletching.server.server_settings",
-    "create_app": "fletching.server.http.app",
     "serve": "fletching.server.serving",
 }
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.server.asgi_exchanges import exchange_of
 
 from fletching.errors import (
     ConnectionBrokenError,
@@ -26,7 +27,6 @@ from fletching.ipc import Limits, Message, MessageDecoder
 from fletching.protocol.http.layers import table_body_decoder
 from fletching.server.api import ingest_endpoint
 from fletching.server.api.ingest_endpoint import DecoderSink, receive_ingest
-from fletching.server.http.asgi_bridge import exchange_of
 from fletching.server.request_limits import MemoryBudget
 from fletching.server.server_settings import ServerSettings
 from fletching.server.workers import Workers

@@ -13,12 +13,12 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.server.asgi_exchanges import exchange_of
 
 from fletching.engine.reading.read_plan import Computed, Extent, Literal, Piece, ReadPlan
 from fletching.errors import ConnectionBrokenError, CorruptObjectError, StorageError
 from fletching.server.api import response_body as streaming
 from fletching.server.api.response_body import PlanSource, PreparedReply, reply_with_plan
-from fletching.server.http.asgi_bridge import exchange_of
 from fletching.server.server_settings import ServerSettings
 from fletching.server.workers import Pool, Workers
 from fletching.wire.content_coding import ContentCoding

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.application_signatures import signed_by_application
+from tests.server.asgi_exchanges import exchange_of
 
 from fletching.engine.access.bearer_tokens import BearerClaim
 from fletching.engine.access.permissions import AccessKey
@@ -24,7 +25,6 @@ from fletching.protocol.http.signing import sign
 from fletching.server.auth.authentication import MAX_FAILING_PAIRS, Authenticator, FailureLimiter
 from fletching.server.auth.key_ring import KeyRing
 from fletching.server.auth.principal import Principal
-from fletching.server.http.asgi_bridge import exchange_of
 from fletching.server.http.exchange import Exchange
 from fletching.server.server_settings import ServerSettings
 

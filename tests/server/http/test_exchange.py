@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.server.asgi_exchanges import exchange_of
 
 from fletching.errors import ConnectionBrokenError, InvalidParameterError, PayloadTooLargeError
-from fletching.server.http.asgi_bridge import exchange_of
 from fletching.server.http.exchange import MAX_QUERY_FIELDS, Exchange
 from fletching.server.server_settings import ServerSettings
 

@@ -24,7 +24,6 @@ from fletching.server.api.blob_endpoints import handle_blob
 from fletching.server.api.dispatch import handle_storage
 from fletching.server.api.first_version import handle_first_version, is_first_version_path
 from fletching.server.console.console_routes import handle_console, is_console_path
-from fletching.server.http.asgi_bridge import Application, serve_over_asgi
 from fletching.server.http.connection import Answer
 from fletching.server.http.exchange import Exchange
 from fletching.server.metadata.log_view import handle_log_view, is_log_view_path
@@ -34,7 +33,7 @@ from fletching.server.plain.plain_routes import handle_plain, is_plain_path
 from fletching.server.service import Service
 from fletching.server.tunnel.tunnel_routes import handle_tunnel, is_tunnel_request
 
-__all__ = ["HEALTH_PATHS", "answer_for", "create_app", "handle_health"]
+__all__ = ["HEALTH_PATHS", "answer_for", "handle_health"]
 
 ALIVE = "/healthz"
 READY = "/readyz"
@@ -43,11 +42,6 @@ HEALTH_PATHS = frozenset({ALIVE, READY})
 
 logger = logging.getLogger("fletching.server")
 access_logger = logging.getLogger("fletching.access")
-
-
-def create_app(service: Service) -> Application:
-    """Makes the ASGI application of a service; its lifespan's end leaves the service open."""
-    return serve_over_asgi(answer_for(service), service.settings)
 
 
 def answer_for(service: Service) -> Answer:

@@ -1,4 +1,4 @@
-"""ASGI on both sides of an exchange: applications behind our connections, and we behind another server."""
+"""Applications of ASGI behind our connections, and exchanges whose messages a test makes itself."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import threading
 from typing import Any
 
 import pytest
+from tests.server.asgi_exchanges import serve_over_asgi
 from tests.server.conftest import Run, read_all, read_reply
 from tests.server.http.test_connection import echo, request
 
 from fletching.errors import ConnectionBrokenError, InvalidParameterError
-from fletching.server.http.asgi_bridge import exchange_of, serve_over_asgi
 from fletching.server.http.exchange import Exchange
 from fletching.server.server_settings import ServerSettings
 
@@ -122,7 +122,7 @@ def body(data: bytes, *, more: bool) -> dict[str, Any]:
     return {"type": "http.request", "body": data, "more_body": more}
 
 
-def test_behind_another_server_an_exchange_is_the_same() -> None:
+def test_an_exchange_reads_a_body_that_comes_in_pieces() -> None:
     async def answer(exchange: Exchange) -> None:
         data = await exchange.read_body()
         assert not await exchange.send_by_worker(None, None)  # type: ignore[arg-type]
@@ -140,7 +140,7 @@ def test_behind_another_server_an_exchange_is_the_same() -> None:
     assert exchange.body.content_length == 6
 
 
-def test_behind_another_server_slow_and_lost_clients_are_told_apart() -> None:
+def test_slow_and_lost_clients_are_told_apart() -> None:
     async def slow(exchange: Exchange) -> None:
         with pytest.raises(InvalidParameterError) as caught:
             await exchange.read_body()
@@ -153,32 +153,3 @@ def test_behind_another_server_slow_and_lost_clients_are_told_apart() -> None:
             await exchange.read_body()
 
     run([body(b"abc", more=True), {"type": "http.disconnect"}], lost)
-
-
-def test_lifespan_and_websockets() -> None:
-    async def converse(kind: str, messages: list[str]) -> list[str]:
-        sent: list[str] = []
-        incoming = iter([{"type": name} for name in messages])
-
-        async def receive() -> dict[str, Any]:
-            return next(incoming)
-
-        async def send(message: dict[str, Any]) -> None:
-            sent.append(message["type"])
-
-        async def never(exchange: Exchange) -> None:
-            raise AssertionError
-
-        await serve_over_asgi(never, ServerSettings())({"type": kind}, receive, send)
-        return sent
-
-    lifespan = asyncio.run(converse("lifespan", ["lifespan.startup", "lifespan.shutdown"]))
-    assert lifespan == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-    assert asyncio.run(converse("websocket", [])) == ["websocket.close"]
-
-
-def test_a_scope_without_a_client_or_a_length() -> None:
-    scope = {**SCOPE, "client": None, "headers": []}
-    exchange = exchange_of(scope, NOBODY, NOBODY, "r", ServerSettings())
-    assert exchange.peer == "-"
-    assert exchange.body.content_length is None

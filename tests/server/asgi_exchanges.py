@@ -1,6 +1,6 @@
-"""Our application under another server: a function that answers exchanges as an ASGI application.
+"""Exchanges without a connection: what a test says of a request, and hears of its reply, are ASGI's messages.
 
-For whoever runs the service inside a larger one. Under our own connections nothing goes through ASGI.
+A vocabulary that is at hand for both; the service itself has nothing to do with ASGI.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class _AsgiReply:
     async def write(self, view: memoryview) -> None:
         await self._send({"type": "http.response.body", "body": view, "more_body": True})
 
-    async def write_rest(self, view: memoryview) -> None:  # noqa: ARG002  see ``ReplyStream``
+    async def write_rest(self, view: memoryview) -> None:
         raise AssertionError("there is no direct sender")
 
     async def finish(self) -> None:
@@ -86,7 +86,7 @@ class _AsgiReply:
     async def socket_writer(self) -> SocketWriter | None:
         return None
 
-    def end_socket_writing(self, sender: SocketWriter) -> None:  # noqa: ARG002  see ``ReplyStream``
+    def end_socket_writing(self, sender: SocketWriter) -> None:
         raise AssertionError("there is no direct sender")
 
 
@@ -115,24 +115,9 @@ def exchange_of(
 def serve_over_asgi(
     answer: Callable[[Exchange], Awaitable[None]], settings: ServerSettings
 ) -> Application:
-    """An ASGI application that answers with a function of ours; its lifespan does nothing."""
+    """An application whose requests are answered by a function of ours."""
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
-        elif scope["type"] == "http":
-            await answer(exchange_of(scope, receive, send, new_request_id(), settings))
-        else:
-            await send({"type": "websocket.close", "code": 1003})
+        await answer(exchange_of(scope, receive, send, new_request_id(), settings))
 
     return app
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        if message["type"] == "lifespan.startup":
-            await send({"type": "lifespan.startup.complete"})
-        else:
-            await send({"type": "lifespan.shutdown.complete"})
-            return
