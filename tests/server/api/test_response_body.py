@@ -11,7 +11,7 @@ import lz4.frame
 import pyarrow as pa
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.server.asgi_exchanges import exchange_of
 
@@ -103,6 +103,17 @@ specs = st.lists(
 
 
 @given(specs, st.integers(1, 20000), st.booleans())
+# A literal that goes with the computed piece before it fills the group as well.
+@example(
+    [
+        ("computed", 2999, 3000),
+        ("literal", 0, 3000),
+        ("computed", 0, 6001),
+        ("literal", 0, 9000),
+    ],
+    2,
+    False,
+)
 def test_groups_are_the_plan_in_order_and_bounded(
     given_specs: list[Spec], group_bytes: int, cold: bool
 ) -> None:

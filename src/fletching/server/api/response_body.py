@@ -134,22 +134,25 @@ class PlanSource:
                 room -= piece.length
             else:
                 room -= self._compute(piece, group)
-                self._look_on(group)
+                room -= self._look_on(group)
                 if self.ended:
                     break
         return group
 
-    def _look_on(self, group: list[Buffer]) -> None:
+    def _look_on(self, group: list[Buffer]) -> int:
         """Takes a literal that follows computed batches, and finds out whether anything else does.
 
         So a reply that is whole has ended, and with that a length, however large its batches are.
-        Looking on computes nothing.
+        Looking on computes nothing. Returns the literal's length.
         """
+        taken = 0
         self._piece = next(self._pieces, None)
         if isinstance(self._piece, Literal):
             group.append(self._piece.data)
+            taken = self._piece.length
             self._piece = next(self._pieces, None)
         self.ended = self._piece is None
+        return taken
 
     def buffered_chunk(self) -> Sequence[Buffer]:
         """Returns more of the extent that was begun, if its pages are in memory; see ``BufferSource``."""
