@@ -88,7 +88,7 @@ def test_values_that_a_restore_brings_back_are_changes(table: Table, nested: boo
     # Whoever has the rows of that version has seen no values of the column.
     names = table.reload().schema.names
     seen = {row["a"]: row for row in table.scan().to_table().to_pylist()}
-    table.restore(whole)
+    report = table.restore(whole)
     for change in table.reload().changes(before).to_table().to_pylist():
         row = {name: change[name] for name in ("a", "b", "s")}
         if change["_change_type"] == "insert":
@@ -97,7 +97,8 @@ def test_values_that_a_restore_brings_back_are_changes(table: Table, nested: boo
             gone = seen.pop(row["a"])
             assert nested or {name: row[name] for name in names} == gone
     assert sorted(seen.values(), key=lambda row: row["a"]) == table.scan().to_table().to_pylist()
-    assert [each.version for each in table.watch(before, timeout=0)] == [before + 1]
+    # Upkeep may have made a version in between.
+    assert [each.version for each in table.watch(before, timeout=0)] == [report.version]
 
 
 def test_rows_that_went_with_fields_that_a_restore_took_are_in_the_feed(table: Table) -> None:
