@@ -107,3 +107,14 @@ def test_whoever_looks_for_nulls_looks_for_lengths() -> None:
     required.check([pa.array([SHORT])].__getitem__)
     with pytest.raises(UsageError, match="up to 3"):
         required.check([pa.array([LONG])].__getitem__)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_small_batches_are_looked_at_as_large_ones(kind: Any) -> None:
+    texts = pa.array(["abcd", "äöüß", "ab", None, ""], kind)
+    check("varchar(4)", texts)
+    check("varchar(3)", texts.slice(2))
+    check("varchar(3)", pa.array([None, None], kind))
+    for number in (0, 1):
+        with pytest.raises(UsageError, match="one of 4"):
+            check("varchar(3)", texts.slice(number, 1))
