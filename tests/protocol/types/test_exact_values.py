@@ -78,6 +78,23 @@ def test_numbers_between_integers(value: float) -> None:
             exact(small, pa.float32())
 
 
+@pytest.mark.parametrize(
+    "signalling",
+    [
+        np.array([0x7C01], np.uint16).view(np.float16),
+        np.array([0x7F800001], np.uint32).view(np.float32),
+        np.array([0x7FF0000000000001], np.uint64).view(np.float64),
+    ],
+    ids=["float16", "float32", "float64"],
+)
+def test_a_signalling_nan_is_a_nan_and_warns_of_nothing(signalling: Any) -> None:
+    array = pa.array(signalling)
+    for kind in (pa.float16(), pa.float32(), pa.float64()):
+        assert math.isnan(exact(array, kind)[0].as_py())
+    with pytest.raises(MisfitError):
+        exact(array, pa.int32())
+
+
 @given(st.integers(-(2**63), 2**63 - 1))
 def test_integers_as_floats(value: int) -> None:
     try:

@@ -50,7 +50,8 @@ def computed(array: pa.Array, target: pa.DataType, column: str) -> pa.Array:
 
 def _rounded(array: pa.Array, target: pa.DataType, column: str) -> pa.Array:
     values = pc.fill_null(array, 0.0).to_numpy()
-    with np.errstate(over="ignore"):
+    # Overflows are found below, and signalling NaNs stay NaN.
+    with np.errstate(over="ignore", invalid="ignore"):
         made = values.astype(target.to_pandas_dtype())
     if (np.isinf(made) & ~np.isinf(values)).any():
         raise InvalidArgumentError(f"column {column} would get a number beyond {target}")

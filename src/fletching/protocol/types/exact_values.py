@@ -182,13 +182,14 @@ def _rebuilt(values: pa.Array, like: pa.Array, target: pa.DataType) -> pa.Array:
     return pa.array(values, target, mask=mask)
 
 
+# Results are compared with what they were made of: numpy's warnings of overflows and signalling NaNs say no more.
+@np.errstate(over="ignore", invalid="ignore")
 def _between_floats(array: pa.Array, target: pa.DataType) -> pa.Array:
     """Integers as floats, floats as integers, floats as other floats."""
     values = _without_nulls(array)
     wanted = np.dtype(target.to_pandas_dtype())
     if values.dtype.kind == "f" and wanted.kind == "f":
-        with np.errstate(over="ignore"):
-            result = values.astype(wanted)
+        result = values.astype(wanted)
         wrong = (result.astype(np.float64) != values.astype(np.float64)) & ~np.isnan(values)
     elif values.dtype.kind == "f":
         wide = values.astype(np.float64)
@@ -196,8 +197,7 @@ def _between_floats(array: pa.Array, target: pa.DataType) -> pa.Array:
         wrong = ~inside
         result = np.where(inside, wide, 0).astype(wanted)
     else:
-        with np.errstate(over="ignore"):
-            result = values.astype(wanted)
+        result = values.astype(wanted)
         bound = 2 ** _MANTISSA_BITS[target.bit_width]
         if not len(values) or (int(values.min()) >= -bound and int(values.max()) <= bound):
             # Every integer up to there has its float.
