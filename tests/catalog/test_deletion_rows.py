@@ -21,6 +21,7 @@ from fletching.catalog.deletion_rows import (
     bitmap_of,
     decode_vector,
     deleted_by_partition,
+    deleted_counts,
     deleted_rows,
     deletions_of,
     every_deletion,
@@ -80,6 +81,10 @@ def test_each_version_shows_its_own(rows: Connection, stored: Stored) -> None:
     assert [row.rows for row in deletions_of(rows, [stored.segment], 2)[stored.segment]] == [2]
     assert len(all_deletions_of(rows, [stored.segment])[stored.segment]) == 2
     assert deletions_of(rows, [stored.segment + 1]) == {}
+    late = deletions_of(rows, [stored.segment], 3, after=2)[stored.segment]
+    assert [row.rows for row in late] == [1]
+    assert deletions_of(rows, [stored.segment], after=3) == {}
+    assert deleted_counts(rows, [stored.segment, stored.segment + 1]) == {stored.segment: 1}
     assert list(deleted_by_partition(rows, true()).values()) == [1]
 
 

@@ -29,6 +29,7 @@ from fletching.catalog.deletion_rows import (
     DeletionRow,
     bitmap_of,
     deleted_by_partition,
+    deleted_counts,
     deleted_rows,
     deletions_of,
     insert_deletions,
@@ -231,22 +232,22 @@ class Publication:
             RowsChangedError: a row has gone since the change was worked out.
         """
         current, moved = self._moved(chosen, strict=strict)
-        known = deletions_of(self._connection, [each.id for each in current])
+        ids = [each.id for each in current]
+        gone = deleted_counts(self._connection, ids)
+        late = deletions_of(self._connection, ids, after=self._read_version)
         removed: list[_Segment] = []
         added: list[tuple[int, str, bytes, BitMap]] = []
         total = 0
         for segment in current:
             rows = moved[segment.id]
-            before = known.get(segment.id, [])
-            late = [each for each in before if each.added_version > self._read_version]
-            if late:
-                overlap = rows & deleted_rows(self._connection, late)
+            if segment.id in late:
+                overlap = rows & deleted_rows(self._connection, late[segment.id])
                 if overlap and strict:
                     raise RowsChangedError("rows that the change chose were deleted meanwhile")
                 rows = rows - overlap
             if not rows:
                 continue
-            visible = segment.rows - sum(each.rows for each in before)
+            visible = segment.rows - gone[segment.id]
             total += len(rows)
             if len(rows) == visible:
                 removed.append(segment)
@@ -308,13 +309,13 @@ class Publication:
         """
         if not ids:
             return
-        known = deletions_of(self._connection, ids)
+        gone = deleted_counts(self._connection, ids)
         total = result = 0
         for segment in self._segments(ids):
             if segment.removed_version is not None:
                 continue
             result += 1
-            visible = segment.rows - sum(each.rows for each in known.get(segment.id, []))
+            visible = segment.rows - gone[segment.id]
             self._count(segment.partition, -visible, -segment.length, -1)
             total += visible
         if result != len(ids):
