@@ -41,6 +41,26 @@ def test_values_stand_in_the_order_of_the_rows() -> None:
     assert values("n", batch=many) == [list(range(50_000, 0, -1))]
 
 
+def test_an_order_that_duckdb_changes_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Evaluator._query_of
+
+    def turned(self: Evaluator, connection: Any) -> str:
+        return f'{plain(self, connection)} ORDER BY "fletching row" DESC'
+
+    monkeypatch.setattr(Evaluator, "_query_of", turned)
+    assert values("n * 2", "s") == [[6, 2, None, 4], ["c", "a", None, "b"]]
+
+
+def test_each_batch_may_have_other_types() -> None:
+    field = pa.field("n", pa.int64())
+    with Evaluator(["n"], [(field, "bigint")]) as evaluate:
+        (numbers,) = evaluate(pa.record_batch({"n": [1, 2]}))
+        # What a text takes is not what a number takes: a cast alone would make 2 of it.
+        (read,) = evaluate(pa.record_batch({"n": ["1.5", "4"]}))
+    assert numbers.to_pylist() == [1, 2]
+    assert [str(each.normalize()) for each in read.to_pylist()] == ["1.5", "4"]
+
+
 def test_rows_without_columns_are_rows() -> None:
     assert values("1 + 1", batch=BATCH.select([])) == [[2, 2, 2, 2]]
     assert values("n", batch=BATCH.slice(0, 0)) == [[]]

@@ -60,6 +60,7 @@ class Evaluator:
         self._expressions = expressions
         self._targets = targets
         self._connection: _Connection | None = None
+        self._query: tuple[pa.Schema, str] | None = None  # for rows of a schema
 
     def __enter__(self) -> Callable[[pa.RecordBatch], list[pa.Array]]:
         """Opens DuckDB, if there is something to evaluate; returns what evaluates a batch.
@@ -95,23 +96,34 @@ class Evaluator:
             _read_by_duckdb(name, column)
             for name, column in zip(batch.schema.names, batch.columns, strict=True)
         ]
-        # The rows' numbers bring them back in order, and are there where no column is needed.
+        # The rows' numbers tell the order, should DuckDB change it, and are there where no column is needed.
         rows = pa.Table.from_arrays([numbers, *arrays], names=[_ROW, *batch.schema.names])
-        chosen = ", ".join(f"{text} AS v{n}" for n, text in enumerate(self._expressions))
-        sql = f'SELECT {chosen}, "{_ROW}" FROM changed_rows'  # noqa: S608 - parsed and checked
         try:
             with self._connection as connection:
                 connection.register("changed_rows", rows)
-                taken = self._taken(connection.sql(sql).types)
-                result = connection.sql(
-                    f'SELECT {taken} FROM ({sql}) ORDER BY "{_ROW}"'  # noqa: S608 - likewise
-                ).to_arrow_table()
+                if self._query is None or not self._query[0].equals(rows.schema):
+                    self._query = rows.schema, self._query_of(connection)
+                result = connection.sql(self._query[1]).to_arrow_table()
                 connection.unregister("changed_rows")
         except duckdb.Error as error:
             raise InvalidArgumentError(
                 f"an expression cannot be evaluated: {str(error).splitlines()[0][:300]}"
             ) from error
-        return [column.combine_chunks() for column in result.columns]
+        *values, given = (column.combine_chunks() for column in result.columns)
+        order = given.to_numpy()
+        if (order[1:] < order[:-1]).any():
+            back = pa.array(np.argsort(order))
+            values = [array.take(back) for array in values]
+        return values
+
+    def _query_of(self, connection: DuckDBPyConnection) -> str:
+        """What evaluates the rows that are registered, and gives their numbers behind the values."""
+        chosen = ", ".join(f"{text} AS v{n}" for n, text in enumerate(self._expressions))
+        sql = f'SELECT {chosen}, "{_ROW}" FROM changed_rows'  # noqa: S608 - parsed and checked
+        if not self._targets:
+            return sql
+        taken = self._taken(connection.sql(sql).types)
+        return f'SELECT {taken}, "{_ROW}" FROM ({sql})'  # noqa: S608 - likewise
 
     def _taken(self, types: Sequence[DuckDBPyType]) -> str:
         """What columns take of the expressions' values, which are of these types."""
