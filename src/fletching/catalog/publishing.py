@@ -21,7 +21,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from pyroaring import BitMap
-from sqlalchemy import Connection, func, insert, literal, select, update
+from sqlalchemy import Connection, bindparam, func, insert, literal, select, update
 
 from fletching.caller import access_id
 from fletching.catalog.deletion_rows import (
@@ -367,6 +367,7 @@ class Publication:
         ).scalar_one()
         carried = BitMap()
         base = 0
+        bases: list[dict[str, int]] = []
         for segment, count in zip(replaced, kept, strict=True):
             segment.replaced_base, segment.replaced_version = base, self._read_version
             before = known.get(segment.id, [])
@@ -375,19 +376,21 @@ class Publication:
                 carried |= _relocated(
                     self._connection, segment, deleted_rows(self._connection, late)
                 )
-            self._connection.execute(
-                update(segments)
-                .where(segments.c.id == segment.id)
-                .values(
-                    removed_version=self.version,
-                    replaced_by=new_id,
-                    replaced_base=base,
-                    replaced_version=self._read_version,
-                )
-            )
+            bases.append({"replaced": segment.id, "base": base})
             visible = segment.rows - sum(each.rows for each in before)
             self._count(segment.partition, -visible, -segment.length, -1)
             base += count
+        self._connection.execute(
+            update(segments)
+            .where(segments.c.id == bindparam("replaced"))
+            .values(
+                removed_version=self.version,
+                replaced_by=new_id,
+                replaced_base=bindparam("base"),
+                replaced_version=self._read_version,
+            ),
+            bases,
+        )
         self._count(merged.partition, merged.rows - len(carried), merged.length, 1)
         if carried:
             insert_deletions(
