@@ -16,6 +16,7 @@ All references lead forward, so each is known as soon as the sizes are.
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -322,7 +323,6 @@ class BatchEncoder:
     later batch comes with another one. Not thread-safe.
 
     Attributes:
-        schema_message: the framed schema message, to be written first.
         end_of_stream: the marker to be written last: of 8 bytes, or of 4 in the legacy format.
     """
 
@@ -352,9 +352,7 @@ class BatchEncoder:
         self._newest: pa.RecordBatch | None = None
         self._before: pa.RecordBatch | None = None
         self._begin()
-        legacy = bool(options.use_legacy_format)
-        self.end_of_stream: bytes = END_OF_STREAM[4:] if legacy else END_OF_STREAM
-        self.schema_message: bytes = self._first_message()
+        self.end_of_stream: bytes = END_OF_STREAM[4 if options.use_legacy_format else 0 :]
 
     def _begin(self) -> None:
         self._sink = _Sink()
@@ -363,7 +361,9 @@ class BatchEncoder:
         )
         self._started = False
 
-    def _first_message(self) -> bytes:
+    @functools.cached_property
+    def schema_message(self) -> bytes:
+        """The framed schema message, to be written first."""
         if self._plain:
             return encode_schema(self._schema)
         # In the form that the options ask for: its prefix and its version.
