@@ -128,12 +128,18 @@ def test_a_locked_catalog_is_a_retryable_error(open_house: Any, tmp_path: Path) 
 
 @on_both_databases
 @pytest.mark.parametrize("committed", [True, False])
+@pytest.mark.parametrize("key", [(), ("id",)], ids=["rows", "keyed rows"])
 @in_a_folder
 def test_a_commit_of_which_nobody_knows_the_outcome(
-    house: Any, clock: Any, monkeypatch: pytest.MonkeyPatch, *, committed: bool
+    house: Any,
+    clock: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    key: tuple[str, ...],
+    *,
+    committed: bool,
 ) -> None:
     """The objects stay, for the rows may be there; a repetition finds out."""
-    house.create(SCHEMA)
+    house.create(pa.schema([SCHEMA.field(0).with_nullable(not key)]), primary_key=key)
     house.stream("default")
     house.engine.context.presence.ensure()
     house.engine.context.generations.ensure()

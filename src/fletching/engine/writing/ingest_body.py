@@ -272,6 +272,7 @@ class Body:
 
     def release(self) -> None:
         """Gives up every object without touching the store: from now on they are the catalog's."""
+        self._staged = []
         self.writer.release()
         if self._keyed is not None:
             self.deletes.release()
