@@ -77,6 +77,7 @@ both types and the first row that does not fit. None of the data is stored then.
 | floats and decimals | Do not mix, because hardly any value is both. NaN and infinities stay themselves among floats and are nothing else. |
 | moments | Equal as moments: `10:00:00.000` fits a column of seconds, `10:00:00.001` does not. A day becomes midnight in a timestamp without zone, and midnight becomes a day. A zone is never invented or dropped; another zone's name is the same moment. |
 | texts and bytes | Texts are their UTF-8 bytes, and bytes are text if they are UTF-8. A text has at most as many characters as its VARCHAR or CHAR, of which blanks at the end do not count in a CHAR. A list has exactly as many elements as its VECTOR. |
+| JSON | A text is one JSON value of any kind, a number or `null` as well, by RFC 8259, and is stored as it was written. Keys may come twice, and numbers have any size. No JSON are the empty text, NaN, infinities, comments, half of a surrogate pair, and values that nest deeper than 500. SQL's null is no value; `null` is one. |
 | layouts | Dictionaries, run-end encoding, views, offset widths and kinds of lists are not values: they change freely. An extension type is its storage. |
 | struct fields | Match by name in any case and order, at every depth. A missing field is null if it may be. A field that the table lacks, a misspelt one or a repeated one is refused. |
 | nulls | A null in a struct field, list element or map value that is declared NOT NULL is refused as in a column. |

@@ -14,6 +14,8 @@ from fletching.client import Table
 from fletching.engine.changes.row_writer import RowWriter
 from fletching.engine.writing import keyed_rows
 from fletching.errors import InvalidArgumentError
+from fletching.protocol.types.arrow_types import arrow_field
+from fletching.protocol.types.odps_types import parse_type
 
 SCHEMA = pa.schema([pa.field("k", pa.int64(), nullable=False), ("v", pa.string())])
 
@@ -68,7 +70,21 @@ def test_of_a_key_the_last_row_counts(new_table: MakeTable) -> None:
 def test_nulls_are_refused_where_there_may_be_none(new_table: MakeTable) -> None:
     table = new_table(SCHEMA)
     with pytest.raises(InvalidArgumentError, match="k"):
-        written(table, lambda writer: writer.write("[]", batch(1, None), None))
+        written(table, lambda writer: writer.write("[]", batch(1, None), None, new=[0, 1]))
+
+
+def test_values_that_were_stored_before_are_not_looked_at_again(new_table: MakeTable) -> None:
+    schema = pa.schema([("k", pa.int64()), arrow_field("v", parse_type("json"))])
+    table = new_table(schema)
+    rows = pa.record_batch([pa.array([1]), pa.array(["{"])], schema)
+
+    def work(writer: RowWriter) -> int:
+        writer.write("[]", rows, None, new=[0])
+        return sum(each.segment.rows for each in writer.finish())
+
+    assert written(table, work) == 1
+    with pytest.raises(InvalidArgumentError, match="takes JSON"):
+        written(table, lambda writer: writer.write("[]", rows, None, new=[1]))
 
 
 class Checker:

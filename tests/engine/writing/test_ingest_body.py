@@ -16,6 +16,8 @@ from fletching.errors import InvalidArgumentError, LimitExceededError, SchemaMod
 from fletching.ipc import lowlevel
 from fletching.protocol.messages.requests import WriteTable
 from fletching.protocol.messages.vocabulary import WriteMode
+from fletching.protocol.types.arrow_types import arrow_field
+from fletching.protocol.types.odps_types import parse_type
 
 SCHEMA = pa.schema([("id", pa.int64()), ("text", pa.string())])
 WORDS = pa.schema([("w", pa.dictionary(pa.int8(), pa.string()))])
@@ -240,6 +242,23 @@ def test_nulls_that_may_not_be_are_found_before_anything_is_stored(desk: Desk) -
     assert desk.house.object_keys() == set()
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.binary(), pa.dictionary(pa.int8(), pa.string())])
+def test_values_that_a_declared_type_lacks_are_found_in_whatever_comes(
+    desk: Desk, kind: Any
+) -> None:
+    desk.house.create(
+        pa.schema([arrow_field("j", parse_type("json")), arrow_field("v", parse_type("char(2)"))])
+    )
+    for j, v, message in (
+        ("{", "a", "'j' takes JSON"),
+        ("{}", "abc", "'v' takes texts of up to 2"),
+    ):
+        columns = {name: pa.array([text, text]).cast(kind) for name, text in (("j", j), ("v", v))}
+        with pytest.raises(InvalidArgumentError, match=message):
+            desk.take(batch(**columns))
+    assert desk.house.object_keys() == set()
+
+
 KEYED = pa.schema(
     [pa.field("k", pa.int64(), nullable=False), pa.field("v", pa.string(), nullable=False)]
 )
@@ -311,6 +330,17 @@ def test_what_only_deletes_needs_its_key_alone(desk: Desk) -> None:
         with pytest.raises(InvalidArgumentError, match=message):
             desk.take(wrong)
     assert desk.house.object_keys() == before
+
+
+def test_of_deleted_rows_the_key_alone_is_looked_at(desk: Desk) -> None:
+    kind = arrow_field("v", parse_type("json"))
+    desk.house.create(
+        pa.schema([pa.field("k", pa.int64(), nullable=False), kind]), primary_key=("k",)
+    )
+    stored = written(desk, desk.take(keyed([1, 2], ["{}", "{"], "UD")))
+    assert stored["[]", False] == [{"k": 1, "v": "{}"}]
+    with pytest.raises(InvalidArgumentError, match="'v' takes JSON"):
+        desk.take(keyed([1, 2], ["{}", "{"], "DU"))
 
 
 def test_cells_of_upserted_rows_are_checked_and_those_of_deleted_ones_are_not(desk: Desk) -> None:

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fletching.protocol.types.row_selection import filter_rows, plain_values, take_rows, true_rows
+from fletching.protocol.types.row_selection import (
+    distinct_values,
+    filter_rows,
+    first_row,
+    plain_values,
+    take_rows,
+    true_rows,
+)
 from fletching.testing.strategies import record_batches
 
 REE = pa.run_end_encoded(pa.int32(), pa.string())
@@ -101,3 +108,21 @@ def test_a_batch_without_columns_has_rows(gone: list[int]) -> None:
     kept = [row for row in range(32) if row not in gone]
     assert filter_rows(batch, pa.array([row in kept for row in range(32)])).num_rows == len(kept)
     assert take_rows(batch, pa.array(kept, pa.int64())).num_rows == len(kept)
+
+
+@pytest.mark.parametrize("name", ["dictionary", "runs", "numbers"])
+@pytest.mark.parametrize("start", [0, 1, 3, 4])
+def test_distinct_values_are_those_of_the_rows(name: str, start: int) -> None:
+    array = COLUMNS[name][start:]
+    assert set(distinct_values(array).to_pylist()) == set(array.to_pylist())
+
+
+def test_distinct_values_of_a_dictionary_of_views() -> None:
+    values = pa.array(["a" * 30, "b", None], pa.string_view())
+    array = pa.DictionaryArray.from_arrays(pa.array([2, 0, None, 0]), values)
+    assert set(distinct_values(array).to_pylist()) == {None, "a" * 30}
+
+
+@given(st.lists(st.booleans(), min_size=1).filter(any))
+def test_the_first_row_that_is_refused(refused: list[bool]) -> None:
+    assert first_row(pa.array(refused), lambda part: part.true_count) == refused.index(True)

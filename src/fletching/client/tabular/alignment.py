@@ -39,7 +39,8 @@ def aligned(stream: BatchStream, target: pa.Schema, *, fixed: Collection[str] = 
     """
     if not stream.schema.equals(target):
         _plan(stream.schema, target, fixed)
-    required = RequiredValues(target)
+    # Whether documents are JSON takes long to say, and the service says it before anything is stored.
+    required = RequiredValues(target, documents=False)
 
     def batches() -> Iterator[pa.RecordBatch]:
         for batch in stream.batches:
@@ -83,7 +84,7 @@ def align_batch(
             none at any depth, two columns of one name, or a value that the target's type lacks.
     """
     if required is None:
-        required = RequiredValues(target)
+        required = RequiredValues(target, documents=False)
     if batch.schema.equals(target):
         required.check(batch.column)
         return batch

@@ -261,18 +261,18 @@ class _Work:
         count: int,
         partition: str | None,
         codec: str | None,
-        assigned: Collection[int],
+        new: Collection[int],
     ) -> None:
         made = pa.RecordBatch.from_arrays(arrays[:count], schema=self._view.schema)
-        if partition is not None and not any(index >= count for index in assigned):
-            self._writer.write(partition, made, codec)
+        if partition is not None and not any(index >= count for index in new):
+            self._writer.write(partition, made, codec, new=new)
             return
         columns = self._view.table.partition_columns
         if not columns:
-            self._writer.write(_UNPARTITIONED, made, codec)
+            self._writer.write(_UNPARTITIONED, made, codec, new=new)
             return
         for result, chosen in by_partition(columns, arrays[count:]):
-            self._writer.write(result, take_rows(made, pa.array(chosen)), codec)
+            self._writer.write(result, take_rows(made, pa.array(chosen)), codec, new=new)
 
     def _insert(self, rows: pa.RecordBatch, columns: Mapping[int, int]) -> None:
         self._inserted.add(rows.columns[self._width :])
@@ -283,7 +283,8 @@ class _Work:
             else pa.nulls(rows.num_rows, known.field(at).type)
             for at in range(len(known.names))
         ]
-        self._write(arrays, len(self._view.schema), None, None, columns)
+        # Of a column that is not named the new value is null, which it may be or not.
+        self._write(arrays, len(self._view.schema), None, None, range(len(known.names)))
 
     def _value(self, rows: pa.RecordBatch, column: int, index: int) -> pa.Array:
         return self._view.computed_value(rows.column(column), index)

@@ -110,7 +110,8 @@ class RowUpdate:
         columns = view.scan_schema.columns
         count = len(view.schema)
         condition = view.filter(where)
-        moved = any(index >= count for index in (*self._plain, *self._computed))
+        assigned = {*self._plain, *self._computed}
+        moved = any(index >= count for index in assigned)
         # Partition values come with the rows where an expression may ask for them.
         projection = view.projection(range(len(columns.names)))
         gathered: dict[int, GatheredRows] = defaultdict(GatheredRows)
@@ -134,12 +135,13 @@ class RowUpdate:
                     made = pa.RecordBatch.from_arrays(arrays[:count], schema=view.schema)
                     codec = segment.codecs or None
                     if not moved:
-                        writer.write(segment.partition, made, codec)
+                        writer.write(segment.partition, made, codec, new=assigned)
                         continue
                     for partition, chosen in by_partition(
                         view.table.partition_columns, arrays[count:]
                     ):
-                        writer.write(partition, take_rows(made, pa.array(chosen)), codec)
+                        part = take_rows(made, pa.array(chosen))
+                        writer.write(partition, part, codec, new=assigned)
         staged = writer.finish()
         gone = {number: rows.bitmap() for number, rows in gathered.items()}
         draft = Draft(

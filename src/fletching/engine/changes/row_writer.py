@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Collection
 
 import numpy as np
 import pyarrow as pa
@@ -57,14 +58,28 @@ class RowWriter:
             seed = context.key_seed(table.id)
             self._keyed = KeyedRows(table.primary_key, seed, self._writer.queue)
 
-    def write(self, partition: str, batch: pa.RecordBatch, codec: str | None) -> None:
+    def write(
+        self,
+        partition: str,
+        batch: pa.RecordBatch,
+        codec: str | None,
+        *,
+        new: Collection[int] = (),
+    ) -> None:
         """Takes rows of one partition (the catalog's text).
 
+        Args:
+            partition: theirs.
+            batch: the rows.
+            codec: of the segments that they come from.
+            new: the numbers of the columns whose values were not stored before. The others are kept as they
+                are, also what an earlier release took and a column would not take now.
+
         Raises:
-            InvalidArgumentError: a null where there may be none.
+            InvalidArgumentError: a null where there may be none, or a value that its type lacks.
         """
         try:
-            self._required.check(batch.column)
+            self._required.check(lambda number: batch.column(number) if number in new else None)
         except UsageError as error:
             raise InvalidArgumentError(error.message) from error
         if self._checker is not None:

@@ -7,13 +7,13 @@ field counts as absent.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from fletching.errors import InvalidParameterError, PayloadTooLargeError
 from fletching.protocol.http.headers import lower_case
+from fletching.protocol.types.json_depth import json_depth
 
 __all__ = [
     "MAX_JSON_BYTES",
@@ -51,12 +51,6 @@ MAX_JSON_DEPTH = 64
 """How deep the JSON of a request may nest: no message of the protocol comes to a tenth of it, and how deep
 a parser goes by itself depends on the interpreter."""
 
-# Whatever begins a text also ends one, at the latest with the body: no start is tried in vain.
-_JSON_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
-# One level down is the byte 1, one up is -1.
-_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-
 
 def check_json_depth(body: bytes | memoryview) -> None:
     """Refuses JSON that nests deeper than `MAX_JSON_DEPTH`; whether it is JSON at all shows later.
@@ -64,13 +58,7 @@ def check_json_depth(body: bytes | memoryview) -> None:
     Raises:
         InvalidParameterError: it does.
     """
-    data = bytes(body)
-    if data.count(b"[") + data.count(b"{") <= MAX_JSON_DEPTH:
-        return
-    import numpy as np
-
-    brackets = _JSON_TEXT.sub(b"", data).translate(_STEPS, _NO_BRACKETS)
-    deepest = int(np.frombuffer(brackets, np.int8).cumsum(dtype=np.int32).max(initial=0))
+    deepest = json_depth(bytes(body), MAX_JSON_DEPTH)
     if deepest > MAX_JSON_DEPTH:
         raise InvalidParameterError(
             f"the body's JSON nests {deepest} deep, the limit is {MAX_JSON_DEPTH}"

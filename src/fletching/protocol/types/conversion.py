@@ -34,7 +34,7 @@ from fletching.errors import UsageError
 from fletching.ipc.constant_arrays import null_array
 from fletching.ipc.relabelling import relabelled
 from fletching.protocol.types.exact_values import Family, MisfitError, exact, family, related, ticks
-from fletching.protocol.types.row_selection import plain_values
+from fletching.protocol.types.row_selection import first_row, plain_values
 
 __all__ = [
     "Relation",
@@ -249,7 +249,7 @@ def convert(array: pa.Array, target: pa.DataType, column: str) -> pa.Array:
     try:
         return _convert(array, target, reply=False)
     except MisfitError as misfit:
-        row = _first_misfit(array, target)
+        row = first_row(array, lambda part: _misfits(part, target))
         raise UsageError(
             f"column {column!r} is {array.type} and cannot become {target}: "
             f"the value of row {row} {misfit}"
@@ -277,18 +277,12 @@ def convert_for_reply(array: pa.Array, sent: pa.DataType, column: str) -> pa.Arr
         ) from error
 
 
-def _first_misfit(array: pa.Array, target: pa.DataType) -> int:
-    """The number of the first row that does not convert, by halving: about as dear as two attempts."""
-    start, length = 0, len(array)
-    while length > 1:
-        half = length // 2
-        try:
-            _convert(array.slice(start, half), target, reply=False)
-        except MisfitError:
-            length = half
-        else:
-            start, length = start + half, length - half
-    return start
+def _misfits(array: pa.Array, target: pa.DataType) -> bool:
+    try:
+        _convert(array, target, reply=False)
+    except MisfitError:
+        return True
+    return False
 
 
 def _convert(array: pa.Array, target: pa.DataType, *, reply: bool) -> pa.Array:

@@ -1,4 +1,4 @@
-"""Nulls where a schema allows none, at every depth; values of a wrong length are looked for with them.
+"""Nulls where a schema allows none, at every depth; values that a declared type lacks are looked for with them.
 
 Arrow's format carries nullability in the schema alone: nothing stops a writer from sending nulls in
 a column, struct field, list element or map value that is declared without. (Keys of maps are never
@@ -15,8 +15,8 @@ import pyarrow as pa
 from fletching.errors import UsageError
 from fletching.ipc.type_tree import is_flat
 from fletching.protocol.types.conversion import map_entries
-from fletching.protocol.types.declared_lengths import DeclaredLengths
-from fletching.protocol.types.row_selection import plain_values
+from fletching.protocol.types.declared_rules import DeclaredRules
+from fletching.protocol.types.row_selection import distinct_values
 
 __all__ = ["RequiredValues"]
 
@@ -26,15 +26,15 @@ _types = pa.types
 class RequiredValues:
     """The fields of a schema that must have values, looked up once."""
 
-    def __init__(self, fields: Iterable[pa.Field]) -> None:
-        """Takes the columns as the table declares them."""
+    def __init__(self, fields: Iterable[pa.Field], *, documents: bool = True) -> None:
+        """Takes the columns as the table declares them; for ``documents`` see `DeclaredRules`."""
         columns = list(fields)
         self._wanted = [
             (number, field) for number, field in enumerate(columns) if not _all_optional(field)
         ]
-        self._lengths = DeclaredLengths(columns)
+        self._rules = DeclaredRules(columns, documents=documents)
 
-    def check(self, column: Callable[[int], pa.Array]) -> None:
+    def check(self, column: Callable[[int], pa.Array | None]) -> None:
         """Checks a batch; of most tables no column has to be looked into.
 
         Struct fields of the data are matched by name, so that columns can be checked as they came.
@@ -43,13 +43,13 @@ class RequiredValues:
             column: the array of the schema's column of a number, or None if the data lacks it.
 
         Raises:
-            UsageError: a null where there may be none, or a value of a wrong length; names the place.
+            UsageError: a null where there may be none, or a value that its type lacks; names the place.
         """
         for number, field in self._wanted:
             array = column(number)
             if array is not None:
                 _check(array, field, field.name)
-        self._lengths.check(column)
+        self._rules.check(column)
 
 
 def _all_optional(field: pa.Field) -> bool:
@@ -74,8 +74,7 @@ def _check(array: pa.Array, field: pa.Field, path: str) -> None:
     data_type = field.type
     while isinstance(data_type, pa.BaseExtensionType):
         data_type = data_type.storage_type
-    if _types.is_dictionary(array.type) or _types.is_run_end_encoded(array.type):
-        array = plain_values(array)
+    array = distinct_values(array)
     if _types.is_dictionary(data_type) or _types.is_run_end_encoded(data_type):
         data_type = data_type.value_type
     if not field.nullable and array.null_count:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,7 +12,15 @@ from numpy.typing import NDArray
 from fletching.ipc.constant_arrays import null_array
 from fletching.ipc.type_tree import is_flat
 
-__all__ = ["filter_rows", "filter_some", "plain_values", "take_rows", "true_rows"]
+__all__ = [
+    "distinct_values",
+    "filter_rows",
+    "filter_some",
+    "first_row",
+    "plain_values",
+    "take_rows",
+    "true_rows",
+]
 
 _THROUGH = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 """Types of the same values that pyarrow can take from. The detour copies the values twice."""
@@ -101,6 +111,33 @@ def plain_values(array: pa.Array) -> pa.Array:
             return _take(array.dictionary, array.indices)
         return _take(array.values, _rows_of_runs(array))
     return array
+
+
+def distinct_values(array: pa.Array) -> pa.Array:
+    """What a dictionary-encoded or run-end encoded array has in its rows, hardly anything twice; another itself.
+
+    A few bytes can stand for very many rows: these values take no more memory than the array.
+
+    Raises:
+        pyarrow.ArrowException: as `plain_values`.
+    """
+    if pa.types.is_dictionary(array.type):
+        return _take(array.dictionary, array.indices.unique())
+    if pa.types.is_run_end_encoded(array.type):
+        return array.values.slice(array.find_physical_offset(), array.find_physical_length())
+    return array
+
+
+def first_row(array: pa.Array, refused: Callable[[pa.Array], object]) -> int:
+    """The number of the first row of an array for which it is refused, by halving: about two looks at all of it."""
+    start, length = 0, len(array)
+    while length > 1:
+        half = length // 2
+        if refused(array.slice(start, half)):
+            length = half
+        else:
+            start, length = start + half, length - half
+    return start
 
 
 def _rows_of_runs(array: pa.RunEndEncodedArray) -> pa.Array:

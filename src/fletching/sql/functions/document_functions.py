@@ -78,6 +78,15 @@ def json_element(value: str, key: str | int) -> str:
     )
 
 
+def _json_parse(call: Call) -> str:
+    wrong = f"error({quoted('json_parse takes a text that is JSON; ask json_valid first')})"
+    return let(
+        ["j_"],
+        [call[0]],
+        f"CASE WHEN json_valid(j_) THEN j_ WHEN j_ IS NOT NULL THEN {wrong} END",
+    )
+
+
 def _from_json(call: Call) -> str:
     text = call.constant(1, "type")
     wanted = json_type(text)
@@ -168,7 +177,7 @@ DOCUMENT_FUNCTIONS: dict[str, Function] = {
     "json_array_length": Function(1, 1, "CAST(json_array_length({0}) AS INTEGER)", "int", "t"),
     "json_object": Function(2, None, "CAST(json_object({*}) AS VARCHAR)", "text"),
     "json_array": Function(1, None, "CAST(json_array({*}) AS VARCHAR)", "text"),
-    "json_parse": Function(1, 1, "CASE WHEN json_valid({0}) THEN {0} END", "text", "t"),
+    "json_parse": Function(1, 1, _json_parse, "text", "t"),
     "json_format": Function(1, 1, "{0}", "text", "t"),
     "from_json": Function(2, 2, _from_json, lambda _: SqlType(), "t"),
     "to_json": Function(1, 1, "CAST(to_json({0}) AS VARCHAR)", "text"),

@@ -1,4 +1,4 @@
-"""Texts that are longer than their CHAR or VARCHAR, and lists that are no VECTOR, are refused at every depth."""
+"""Texts that are too long for CHAR or VARCHAR or no JSON, and lists that are no VECTOR, are refused at every depth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from fletching.errors import UsageError
 from fletching.protocol.types.arrow_types import arrow_field
-from fletching.protocol.types.declared_lengths import DeclaredLengths
+from fletching.protocol.types.declared_rules import DeclaredRules
 from fletching.protocol.types.odps_types import parse_type
 from fletching.protocol.types.required_values import RequiredValues
 
@@ -17,7 +17,7 @@ LONG, SHORT = "äöüß", "äöü"
 
 
 def check(kind: str, array: Any) -> None:
-    DeclaredLengths([pa.field("other", pa.int8()), arrow_field("c", parse_type(kind))]).check(
+    DeclaredRules([pa.field("other", pa.int8()), arrow_field("c", parse_type(kind))]).check(
         [None, array].__getitem__
     )
 
@@ -118,3 +118,81 @@ def test_small_batches_are_looked_at_as_large_ones(kind: Any) -> None:
     for number in (0, 1):
         with pytest.raises(UsageError, match="one of 4"):
             check("varchar(3)", texts.slice(number, 1))
+
+
+JSON_KINDS = [
+    "json", "array<json>", "struct<a:json,b:bigint>", "map<json,bigint>", "map<bigint,json>", "array<array<json>>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", JSON_KINDS)
+def test_json_at_every_depth(kind: str) -> None:
+    def of(text: str) -> Any:
+        if kind == "array<array<json>>":
+            return pa.array([[], None, [[None, text]]])
+        return nested(kind.replace("json", "varchar(3)"), text)
+
+    check(kind, of('{"a":1}'))
+    with pytest.raises(
+        UsageError, match=r"column 'c.*' takes JSON, .* none \(.*byte 0\)\) in row [012]"
+    ):
+        check(kind, of("abc"))
+
+
+@pytest.mark.parametrize("kind", [pa.json_(), pa.list_(pa.json_()), pa.struct([("a", pa.json_())])])
+def test_json_that_arrow_declares_itself(kind: Any) -> None:
+    field = pa.field("c", kind)
+    storage = {"list": [["{}"], ["{"]], "struct": [{"a": "{}"}, {"a": "{"}]}
+    plain = pa.array(storage.get(str(kind).split("<")[0], ["{}", "{"]))
+    DeclaredRules([field]).check([plain[:1]].__getitem__)
+    with pytest.raises(UsageError, match=r"takes JSON, .* in row 1"):
+        DeclaredRules([field]).check([plain].__getitem__)
+
+
+def test_bytes_that_become_a_text_are_looked_at_as_one() -> None:
+    for array in (
+        pa.array([b"abcd"]),
+        pa.array([b"abcd"], pa.binary(4)),
+        pa.array([b"abcd"], pa.binary_view()),
+    ):
+        check("varchar(4)", array)
+        with pytest.raises(UsageError, match="one of 4"):
+            check("varchar(3)", array)
+        with pytest.raises(UsageError, match="takes JSON"):
+            check("json", array)
+    with pytest.raises(UsageError, match="cannot become"):
+        check("json", pa.array([b"\xff"]))
+
+
+def test_of_encoded_values_those_that_rows_have_count() -> None:
+    texts = pa.array(["{", "1", None])
+    check("json", pa.DictionaryArray.from_arrays(pa.array([1, None, 2, 1]), texts))
+    with pytest.raises(UsageError, match="in row 3"):
+        check("json", pa.DictionaryArray.from_arrays(pa.array([1, None, 2, 0]), texts))
+    runs = pa.RunEndEncodedArray.from_arrays([1000, 2000], ["1", "{"])
+    check("json", runs[:1000])
+    with pytest.raises(UsageError, match="in row 999"):
+        check("json", runs[1:1500])
+
+
+def test_few_bytes_that_stand_for_many_take_no_memory() -> None:
+    long = pa.array(["x" * (1 << 20)])
+    rows = 1 << 20  # a tebibyte, written out
+    check("varchar(65535)", pa.DictionaryArray.from_arrays(pa.nulls(rows, pa.int32()), long))
+    for array in (
+        pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int8()), long),
+        pa.RunEndEncodedArray.from_arrays(pa.array([rows], pa.int32()), long),
+    ):
+        with pytest.raises(UsageError, match="one of 1048576 in row 0"):
+            check("varchar(65535)", array)
+
+
+def test_documents_are_looked_into_where_it_is_asked_for() -> None:
+    fields = [
+        arrow_field("j", parse_type("json")),
+        arrow_field("s", parse_type("struct<v:varchar(1),j:json>")),
+    ]
+    rules = DeclaredRules(fields, documents=False)
+    rules.check([pa.array(["{"]), pa.array([{"v": "a", "j": "{"}])].__getitem__)
+    with pytest.raises(UsageError, match="up to 1 characters"):
+        rules.check([pa.array(["{"]), pa.array([{"v": "ab", "j": "{"}])].__getitem__)
