@@ -93,7 +93,7 @@ def test_deltas_are_written_if_asked_for() -> None:
 
 
 def test_bodies_are_written_from_where_they_are() -> None:
-    batch = numbers(1000)
+    batch = numbers(10_000)
     wanted = batch.column(0).buffers()[1].address
     seen = []
 
