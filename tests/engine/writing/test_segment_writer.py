@@ -10,6 +10,7 @@ from crc32c import crc32c
 
 from fletching.engine.writing import segment_writer
 from fletching.engine.writing.segment_writer import SegmentWriter
+from fletching.engine.writing.stored_batches import StoredBatches
 from fletching.ipc import lowlevel
 from fletching.objects.local import LocalStore
 from fletching.objects.write_behind import WriteBehindQueue
@@ -74,8 +75,17 @@ def test_stored_messages_become_what_they_are_one_by_one(
             frame, metadata_length=metadata, body_length=sum(body), rows=count, codec="lz4"
         )
     together = writer("together")
-    together.write_stored(memoryview(stored), batches, codec="lz4")
-    together.write_stored(memoryview(stored), [], codec="lz4")
+    spans = [(start, start + metadata + body) for start, metadata, body, _ in batches]
+    known = StoredBatches(
+        memoryview(stored),
+        [list(each) for each in batches],
+        [crc32c(stored[start:end]) for start, end in spans],
+        [crc32c(stored[:start]) for start, _ in spans],
+        [crc32c(stored[:end]) for _, end in spans],
+    )
+    together.write_stored(known, range(4), codec="lz4")
+    together.write_stored(known, range(4, 5), codec="lz4")
+    together.write_stored(known, range(5, 5), codec="lz4")
     expected, made = one_by_one.complete(), together.complete()
     one_by_one.commit()
     together.commit()

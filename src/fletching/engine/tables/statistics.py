@@ -198,16 +198,9 @@ class StatisticsBuilder:
         for each in self._columns:
             _, name, data_type = each
             entries = None if zones is None else zones.entries(name, first, end)
-            bounds = None if zones is None else zones.column(name, first, end)
+            bounds = None if entries is None else entries.bounds()
             # Of nulls it is not kept how many there are, and of a boolean only its number.
-            if (
-                entries is None
-                or bounds is None
-                or bounds.nulls
-                or bounds.lower is None
-                or bounds.upper is None
-                or pa.types.is_boolean(data_type)
-            ):
+            if entries is None or bounds is None or pa.types.is_boolean(data_type):
                 wanted.append(each)
                 continue
             entry = self._entries[name]

@@ -74,6 +74,16 @@ class Entries(NamedTuple):
     lower: list[Physical | None]
     upper: list[Physical | None]
 
+    def bounds(self) -> ColumnBounds | None:
+        """The bounds of all zones together; None unless each has some, and none has a null."""
+        kinds = set(self.flags)
+        if not kinds or any(flags & _NULLS_OR_BOUNDS != _EVERYWHERE for flags in kinds):
+            return None
+        lower = min(each for each in self.lower if each is not None)
+        upper = max(each for each in self.upper if each is not None)
+        unordered = any(flags & Known.UNORDERED for flags in kinds)
+        return ColumnBounds(lower, upper, nulls=False, values=True, unordered=unordered)
+
 
 class ZoneColumn:
     """Collects the bounds of one column."""
@@ -201,6 +211,7 @@ class _Record(msgspec.Struct, array_like=True):
 _RECORD = msgspec.msgpack.Decoder(_Record)
 _COLUMN = msgspec.msgpack.Decoder(_Column)
 _EVERYWHERE: Final = int(Known.VALUES | Known.LOWER | Known.UPPER)
+_NULLS_OR_BOUNDS: Final = int(Known.NULLS) | _EVERYWHERE
 
 
 class _Values:

@@ -16,21 +16,19 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from crc32c import crc32c
 from numpy.typing import NDArray
 from typing_extensions import Buffer
 
-from fletching.catalog.segment_rows import SegmentRow
 from fletching.engine.context import EngineContext
 from fletching.engine.reading.snapshot import Snapshot
 from fletching.engine.tables.zone_bounds import read_zones, zones_of
+from fletching.engine.upkeep.segment_proof import proven_batches
 from fletching.engine.writing.segment_writer import SegmentWriter
-from fletching.errors import CorruptObjectError
+from fletching.engine.writing.stored_batches import StoredBatches
 from fletching.ipc.array_tree import with_changed_children
 from fletching.ipc.encoding import BatchEncoder
 from fletching.ipc.metadata import read_message_header
 from fletching.ipc.type_tree import any_below
-from fletching.objects.store import StoredObject
 from fletching.protocol.types.row_selection import take_rows
 
 __all__ = ["SegmentCopy", "purged_rows"]
@@ -57,28 +55,28 @@ class SegmentCopy:
         row = self._snapshot.segments[index]
         stored = self._context.store.open(row.key)
         try:
-            data = _proven(stored, row)
+            batches = proven_batches(stored, row)
             if index not in self._snapshot.selections:
-                return self._whole(index, data)
+                return self._whole(index, batches)
             if row.dictionary_index:
-                return self._unified(index, data)
-            return self._batches(index, data)
+                return self._unified(index, batches.data)
+            return self._batches(index, batches)
         finally:
             stored.close()
 
-    def _whole(self, index: int, data: memoryview) -> int:
+    def _whole(self, index: int, stored: StoredBatches) -> int:
         """Copies all batches as they are, and what is known of them."""
         row = self._snapshot.segments[index]
-        self._writer.write_stored(data, _batches_of(row), codec=row.codecs or None)
+        self._writer.write_stored(stored, range(len(stored.index)), codec=row.codecs or None)
         self._note_zones(index)
         return row.rows
 
-    def _batches(self, index: int, data: memoryview) -> int:
+    def _batches(self, index: int, stored: StoredBatches) -> int:
         """Copies batch by batch: as they are, in part, or not at all."""
         writer = self._writer
         row, selection = self._snapshot.segments[index], self._snapshot.selections[index]
         codec = row.codecs or None
-        batches, shown = _batches_of(row), selection.counts.tolist()
+        batches, shown = stored.index, selection.counts.tolist()
         known = read_zones(row.zone_bounds)
         zones = [0, *itertools.accumulate(zones_of(rows) for _, _, _, rows in batches)]
 
@@ -86,7 +84,7 @@ class SegmentCopy:
             return bool(0 < shown[number] == batches[number][3])
 
         # The bytes are proven, so that pyarrow may read them, which takes a fraction of what decoding here does.
-        with pa.ipc.open_file(pa.py_buffer(data)) as file:
+        with pa.ipc.open_file(pa.py_buffer(stored.data)) as file:
             for whole, group in itertools.groupby(range(len(shown)), is_whole):
                 numbers = [number for number in group if shown[number]]
                 if not whole:
@@ -100,7 +98,7 @@ class SegmentCopy:
                         map, lambda each: file.get_batch(each).columns, numbers
                     )
                     writer.statistics.add_zones(known, zones[start], zones[end], columns)
-                writer.write_stored(data, batches[start:end], codec=codec)
+                writer.write_stored(stored, range(start, end), codec=codec)
         return sum(shown)
 
     def _note_zones(self, index: int) -> None:
@@ -155,33 +153,10 @@ class SegmentCopy:
         return table.num_rows
 
 
-def _batches_of(row: SegmentRow) -> list[list[int]]:
-    """Offset, metadata length, body length and rows of each batch."""
-    batches: list[list[int]] = np.frombuffer(row.batch_index, "<i8").reshape(-1, 4).tolist()
-    return batches
-
-
 def _lengths_of(frame: Sequence[Buffer]) -> tuple[int, int]:
     """Of a message's metadata, which is its first piece, and of its body."""
     metadata, *body = (memoryview(piece).nbytes for piece in frame)
     return metadata, sum(body)
-
-
-def _proven(stored: StoredObject, row: SegmentRow) -> memoryview:
-    """A segment's bytes, proven by length and checksum.
-
-    Raises:
-        CorruptObjectError: they are not what was written.
-    """
-    if stored.length != row.length:
-        raise CorruptObjectError(
-            f"segment {row.key} has {stored.length} bytes, not {row.length}", key=row.key
-        )
-    stored.load(0, stored.length)
-    data = stored.view(0, stored.length)
-    if crc32c(data) != row.crc32c:
-        raise CorruptObjectError(f"segment {row.key} fails its checksum", key=row.key)
-    return data
 
 
 _THROUGH = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
@@ -200,8 +175,16 @@ def purged_rows(batch: pa.RecordBatch, rows: NDArray[np.int64]) -> pa.RecordBatc
     taken = take_rows(batch, pa.array(rows))
     if not batch.num_columns:
         return taken
+    if not any(map(_may_share, batch.schema.types)):
+        return taken
     columns = [_alone(column) for column in taken.columns]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+@functools.lru_cache(256)  # of types, of which a table has few
+def _may_share(data_type: pa.DataType) -> bool:
+    """Whether arrays of a type, or what is below them, may share values: the others are alone as they are."""
+    return any_below(data_type, _shares)
 
 
 def _shares(data_type: pa.DataType) -> bool:
@@ -219,7 +202,7 @@ def _alone(array: pa.Array) -> pa.Array:
     data_type = array.type
     if isinstance(data_type, pa.BaseExtensionType):
         return pa.ExtensionArray.from_storage(data_type, _alone(array.storage))
-    if not any_below(data_type, _shares):
+    if not _may_share(data_type):
         return array
     through = _THROUGH.get(data_type)
     if through is not None:

@@ -9,7 +9,7 @@ batches stands once more (`metadata_index`).
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from crc32c import crc32c
@@ -18,6 +18,7 @@ from typing_extensions import Buffer
 from fletching.catalog.write_stream_rows import NewSegment
 from fletching.engine.tables.statistics import StatisticsBuilder
 from fletching.engine.writing.metadata_index import METADATA_KEY, MetadataIndex
+from fletching.engine.writing.stored_batches import StoredBatches
 from fletching.errors import LimitExceededError
 from fletching.hashing import crc32c_combine
 from fletching.ipc.file_writer import Block, encode_footer
@@ -118,29 +119,36 @@ class SegmentWriter:
         self._codecs.add(codec or "none")
         return self._message(frame)
 
-    def write_stored(
-        self, data: memoryview, batches: Iterable[Sequence[int]], *, codec: str | None
-    ) -> None:
+    def write_stored(self, stored: StoredBatches, wanted: range, *, codec: str | None) -> None:
         """Appends record batch messages of another segment as they are: neighbours in one write.
 
         Args:
-            data: all bytes of that segment, proven.
-            batches: offset, metadata length, body length and rows of each, as its batch index says.
+            stored: that segment.
+            wanted: which of its batches, one after the other.
             codec: of their buffers.
         """
-        start = end = 0
-        for offset, metadata_length, body_length, rows in batches:
-            if offset != end or offset - start >= _WRITTEN_BYTES:
-                self._write(data[start:end])
-                start = offset
+        first, start, end = wanted.start, 0, 0
+        for number in wanted:
+            offset, metadata_length, body_length, rows = stored.index[number]
+            if number > first and (offset != end or offset - start >= _WRITTEN_BYTES):
+                self._write_run(stored, first, number - 1)
+                first = number
+            start = stored.index[first][0]
+            position = self._length + offset - start
             end = offset + metadata_length + body_length
-            frame = [data[offset:end]]
-            self._batches.append((self._length, metadata_length, body_length, rows))
-            self._metadata_index.add(frame, metadata_length)
+            self._batches.append((position, metadata_length, body_length, rows))
+            self._metadata_index.add([stored.data[offset:end]], metadata_length)
+            self._message_crc32cs.append(stored.checksums[number])
             self.rows += rows
-            self._note(frame)
-        self._write(data[start:end])
-        self._codecs.add(codec or "none")
+        if wanted:
+            self._write_run(stored, first, wanted[-1])
+            self._codecs.add(codec or "none")
+
+    def _write_run(self, stored: StoredBatches, first: int, last: int) -> None:
+        run = stored.data[stored.index[first][0] : stored.end(last)]
+        self._crc32c = stored.checksum_behind(self._crc32c, first, last)
+        self._length += len(run)
+        self._sink.write_many([run])
 
     def write_dictionary(
         self,
@@ -155,19 +163,6 @@ class SegmentWriter:
         self._message(frame)
 
     def _message(self, frame: Sequence[Buffer]) -> int:
-        value, length = self._note(frame)
-        if self._write_queue is None:
-            self._sink.write_many(frame)
-        else:
-            self._write_queue.write_many(self._sink, frame, length)
-        return value
-
-    def _write(self, data: memoryview) -> None:
-        if data.nbytes:
-            self._sink.write_many([data])
-
-    def _note(self, frame: Sequence[Buffer]) -> tuple[int, int]:
-        """Counts a message in; its CRC32C and its length."""
         value = 0
         length = 0
         for piece in frame:
@@ -180,7 +175,11 @@ class SegmentWriter:
         else:
             self._extend_crc32c(frame)
         self._length += length
-        return value, length
+        if self._write_queue is None:
+            self._sink.write_many(frame)
+        else:
+            self._write_queue.write_many(self._sink, frame, length)
+        return value
 
     def _put(self, buffers: Sequence[Buffer]) -> None:
         self._extend_crc32c(buffers)
