@@ -1,5 +1,7 @@
 """Makes one call after the other fail: of the system on a folder's files, of a bucket, of a catalog.
 
+A catalog is a SQLite file or in PostgreSQL; the failures of PostgreSQL are its own and its driver's, made to happen.
+
 ``Calls`` counts what arrives at one of them. A run without a fault tells how many there are; then each of
 them can fail in turn, once or from there on, in whichever way such a call fails.
 """
@@ -10,6 +12,7 @@ import contextlib
 import errno
 import mmap
 import os
+import socket
 import sqlite3
 import sys
 import threading
@@ -22,7 +25,9 @@ import obstore
 import pytest
 from obstore.exceptions import GenericError
 from obstore.store import LocalStore as FolderBucket
+from sqlalchemy import exc
 from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.pool import QueuePool
 
 from fletching.objects import mappings, remote_store
 from fletching.objects.remote_store import RemoteStore
@@ -31,11 +36,13 @@ __all__ = [
     "BUCKET",
     "CATALOG",
     "FOLDER",
+    "POSTGRESQL",
     "Calls",
     "bucket_of",
     "failing_bucket",
     "failing_catalog",
     "failing_folder",
+    "failing_postgresql",
 ]
 
 
@@ -55,6 +62,8 @@ class Calls:
         self._at: int | None = None
         self._onwards = False
         self.counting = False
+        self.when_over: list[Callable[[], None]] = []
+        """What has still to happen when the faults are gone."""
         self._lock = threading.Lock()
 
     def begin(self, at: int | None = None, fault: str = "", *, onwards: bool = False) -> None:
@@ -68,6 +77,9 @@ class Calls:
         """The faults are gone, and nothing is counted."""
         with self._lock:
             self.counting = False
+        for finish in self.when_over:
+            finish()
+        self.when_over.clear()
 
     def arrive(self, name: str) -> str:
         """Which fault this call meets; empty for none."""
@@ -219,6 +231,126 @@ def failing_catalog(calls: Calls) -> Iterator[None]:
         for name in real:
             patch.setattr(DefaultDialect, name, failing(name))
         yield
+
+
+# --- statements, commits and connections of a catalog in PostgreSQL ----------------------------
+
+_REFUSED = {
+    "serialization failure": "40001",
+    "deadlock": "40P01",
+    "statement timeout": "57014",
+    "lock timeout": "55P03",
+    "no room": "53100",
+    "standby": "25006",
+}
+"""The SQLSTATE with which the server refuses a statement, or a commit, that it has not done."""
+
+POSTGRESQL = (
+    *_REFUSED, "shut down", "connection lost", "answer lost", "answer late", "no connection free", "interrupt",
+)  # fmt: skip
+"""How a statement, a commit or a connection fails. Of a lost answer the commit took effect, of a late one it will."""
+
+_GONE = {"shut down", "connection lost", "answer lost", "answer late"}
+"""After which nobody can connect, where it goes on."""
+
+LATE_SECONDS = 0.05
+"""How long a commit takes whose answer nobody waited for."""
+
+
+class _Postgres:
+    """Has what goes to PostgreSQL arrive at ``calls``."""
+
+    def __init__(self, calls: Calls) -> None:
+        import psycopg
+
+        self._calls = calls
+        self._driver = psycopg
+        self._execute = psycopg.Cursor.execute
+        self._commit = psycopg.Connection.commit
+        self._connect = psycopg.connect
+        self._check_out = QueuePool._do_get
+
+    def _fail(self, fault: str, connection: Any) -> None:
+        """Has the server, or the network, fail on a connection."""
+        if fault == "interrupt":
+            _raise(fault, "")
+        elif fault == "shut down":
+            self._execute(connection.cursor(), "SELECT pg_terminate_backend(pg_backend_pid())")
+        elif fault in _REFUSED:
+            refuse = f"DO $$ BEGIN RAISE 'injected' USING ERRCODE = '{_REFUSED[fault]}'; END $$"
+            self._execute(connection.cursor(), refuse)
+        elif fault in _GONE:
+            self._cut(connection)
+
+    def _cut(self, connection: Any) -> None:
+        """Ends the stream below a connection, and has the driver notice."""
+        with socket.socket(fileno=os.dup(connection.pgconn.socket)) as stream:
+            stream.shutdown(socket.SHUT_RDWR)
+        self._execute(connection.cursor(), "SELECT 1")
+
+    def _commit_late(self, connection: Any) -> None:
+        """Has a commit go on by itself while its connection is lost to who waits for it."""
+        going_on = self._connect(connection.info.dsn, password="")
+        going_on.pgconn, connection.pgconn = connection.pgconn, going_on.pgconn
+
+        def commit() -> None:
+            self._commit(going_on)
+            going_on.close()
+
+        timer = threading.Timer(LATE_SECONDS, commit)
+        timer.start()
+        self._calls.when_over.append(timer.join)
+        self._cut(connection)
+
+    def execute(self, cursor: Any, query: Any, *arguments: Any, **options: Any) -> Any:
+        text = query.decode() if isinstance(query, bytes) else str(query)
+        self._fail(self._calls.arrive(" ".join(text.split(None, 3)[:3])), cursor.connection)
+        return self._execute(cursor, query, *arguments, **options)
+
+    def commit(self, connection: Any) -> None:
+        if connection.info.transaction_status == self._driver.pq.TransactionStatus.IDLE:
+            self._commit(connection)
+            return
+        fault = self._calls.arrive("COMMIT")
+        if fault == "answer late":
+            self._commit_late(connection)
+        if fault == "answer lost":
+            self._commit(connection)
+        self._fail(fault, connection)
+        self._commit(connection)
+
+    def connect(self, *arguments: Any, **options: Any) -> Any:
+        if self._calls.arrive("CONNECT") in _GONE:
+            options["host"] = "/nowhere"
+        return self._connect(*arguments, **options)
+
+    def check_out(self, pool: Any) -> Any:
+        if self._calls.arrive("CHECK OUT") == "no connection free":
+            raise exc.TimeoutError("injected: QueuePool limit reached, connection timed out")
+        return self._check_out(pool)
+
+
+@contextlib.contextmanager
+def failing_postgresql(calls: Calls) -> Iterator[None]:
+    """Has every statement, commit and connection of a catalog in PostgreSQL arrive at ``calls``."""
+    failing = _Postgres(calls)
+    driver = failing._driver
+    with pytest.MonkeyPatch.context() as patch:
+        for kind, name, method in (
+            (driver.Cursor, "execute", failing.execute),
+            (driver.Connection, "commit", failing.commit),
+            (QueuePool, "_do_get", failing.check_out),
+        ):
+            patch.setattr(kind, name, _as_method(method))
+        patch.setattr(driver, "connect", failing.connect)
+        yield
+
+
+def _as_method(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(self: Any, *arguments: Any, **options: Any) -> Any:
+        return function(self, *arguments, **options)
+
+    return call
 
 
 # --- a bucket's requests ----------------------------------------------------------------------

@@ -37,6 +37,7 @@
     │   ├── InternalServerError     500
     │   ├── DamagedDataError        500  stored bytes are not what was written; repeating cannot help
     │   ├── ServiceUnavailableError 503  a fault that may pass: draining, catalog locked
+    │   │   └── OutcomeUnknownError      and the catalog did not say whether it has done it
     │   └── StorageFullError        507  no room for what was sent
     ├── TransportError              the exchange itself failed
     │   ├── ConnectError            no connection could be made
@@ -443,6 +444,12 @@ class ServiceUnavailableError(ServiceError):
     default_status = 503
     default_code = "ServiceUnavailable"
     retryable = True
+
+
+class OutcomeUnknownError(ServiceUnavailableError):
+    """The catalog failed while it committed: it was done or not. The same request with the same key finds out."""
+
+    default_code = "OutcomeUnknown"
 
 
 class StorageFullError(ServiceError):

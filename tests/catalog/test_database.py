@@ -23,6 +23,7 @@ import psycopg
 import pytest
 import sqlalchemy
 from sqlalchemy import insert, select
+from tests.failing_calls import Calls, failing_catalog, failing_postgresql
 
 from fletching.catalog import database as database_module
 from fletching.catalog.database import (
@@ -45,6 +46,7 @@ from fletching.errors import (
     CorruptObjectError,
     FletchingError,
     NotFoundError,
+    OutcomeUnknownError,
     ServiceUnavailableError,
     StorageError,
     StorageFullError,
@@ -262,6 +264,32 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
         open_catalog(path)
     with pytest.raises(StorageError):
         open_catalog(tmp_path / "none" / "catalog.sqlite")
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_commit_whose_answer_is_lost_is_none_that_was_refused(
+    any_database: Database, *, refused: bool
+) -> None:
+    failing, refusal = failing_postgresql, "serialization failure"
+    if any_database.is_sqlite:
+        failing, refusal = failing_catalog, "database is locked"
+    calls = Calls()
+
+    def write(name: str) -> None:
+        with any_database.write() as connection:
+            add(connection, name)
+
+    write("connected")
+    with failing(calls):
+        calls.begin()
+        write("counted")
+        calls.begin(calls.names.index("COMMIT"), refusal if refused else "answer lost")
+        with pytest.raises(ServiceUnavailableError) as caught:
+            write("failed")
+        calls.end()
+    assert calls.failed == ["COMMIT"]
+    assert isinstance(caught.value, OutcomeUnknownError) != refused
+    assert ("failed" in names(any_database)) != refused
 
 
 class BrokenError(Exception):

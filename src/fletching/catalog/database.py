@@ -38,6 +38,7 @@ from fletching.errors import (
     CorruptObjectError,
     FletchingError,
     MissingExtraError,
+    OutcomeUnknownError,
     ServiceUnavailableError,
     StorageError,
     StorageFullError,
@@ -227,6 +228,7 @@ class Database:
 
         Raises:
             ServiceUnavailableError: the catalog is locked by someone else for too long.
+            OutcomeUnknownError: whether the transaction took place was not to be learnt.
             StorageFullError: no room on its disk.
             StorageError: the database failed otherwise.
         """
@@ -248,17 +250,27 @@ class Database:
             connection.execution_options(
                 **{_WRITE: True, _DURABLE: durable, _WAIT_SECONDS: wait_seconds}
             )
-            with connection.begin():
-                if pins and not self._is_sqlite:
-                    commits = "on" if durable else "off"
-                    connection.exec_driver_sql(
-                        f"SELECT set_config('synchronous_commit', '{commits}', true),"
-                        f" pg_advisory_xact_lock_shared({PINNING_LOCK})"
-                    )
-                    connection.execution_options(**{HOLDS_SNAPSHOTS: True})
-                elif not durable and not self._is_sqlite:
-                    connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
-                yield connection
+            committing = False
+            try:
+                with connection.begin():
+                    if pins and not self._is_sqlite:
+                        commits = "on" if durable else "off"
+                        connection.exec_driver_sql(
+                            f"SELECT set_config('synchronous_commit', '{commits}', true),"
+                            f" pg_advisory_xact_lock_shared({PINNING_LOCK})"
+                        )
+                        connection.execution_options(**{HOLDS_SNAPSHOTS: True})
+                    elif not durable and not self._is_sqlite:
+                        connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
+                    yield connection
+                    committing = True
+            except exc.DBAPIError as error:
+                if not (committing and _may_be_done(error)):
+                    raise
+                raise OutcomeUnknownError(
+                    f"the catalog did not say whether it has done this: {_first_line(error.orig)};"
+                    " the same request with the same key finds out"
+                ) from error
 
     def _observed(self, kind: str) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if self.observe is None else self._timed(kind)
@@ -616,6 +628,15 @@ def translated_errors() -> Iterator[None]:
 
 def _damaged(error: Exception) -> CorruptObjectError:
     return CorruptObjectError(f"the catalog is damaged ({error}): restore it from a copy")
+
+
+def _may_be_done(error: exc.DBAPIError) -> bool:
+    """Whether a commit that failed like this may have taken place: the disk or the connection failed meanwhile."""
+    original = error.orig
+    if isinstance(original, sqlite3.Error):
+        return getattr(original, "sqlite_errorname", "").startswith("SQLITE_IOERR")
+    state = getattr(original, "sqlstate", None) or ""
+    return error.connection_invalidated or not state or state.startswith(("08", "57P"))
 
 
 def _translated(error: exc.DBAPIError) -> FletchingError:
