@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy
 from tests.guarded import hold, run_folder, shared_address
 
 if TYPE_CHECKING:
@@ -174,14 +175,25 @@ class Databases:
         self.template: str | None = None
         self._made: list[str] = []
 
-    def create(self, *, migrated: bool = True) -> str:
-        """The URL of a new database: an empty catalog, or nothing at all."""
-        if migrated and self.template is None:
-            self.template = self._template()
+    def create(self, *, migrated: bool = True, like: str | None = None) -> str:
+        """The URL of a new database: an empty catalog, nothing at all, or what is at another URL."""
+        if like is not None:
+            template = sqlalchemy.make_url(like).database
+        elif migrated:
+            template = self.template = self.template or self._template()
+        else:
+            template = "template1"
         name = f"test_{uuid.uuid4().hex[:16]}"
-        self._create(name, self.template if migrated else "template1")
+        self._create(name, template)
         self._made.append(name)
         return self.named(name)
+
+    def drop(self, url: str) -> None:
+        """Drops a database, which fails while somebody is connected to it."""
+        name = sqlalchemy.make_url(url).database
+        with admin(self.url) as connection:
+            connection.execute(f"DROP DATABASE {name}")
+        self._made.remove(str(name))
 
     def named(self, name: str) -> str:
         """The URL of a database."""

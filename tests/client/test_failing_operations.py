@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import logging
 import os
@@ -24,14 +25,18 @@ from tests.failing_calls import (
     BUCKET,
     CATALOG,
     FOLDER,
+    POSTGRESQL,
     Calls,
     bucket_of,
     failing_bucket,
     failing_catalog,
     failing_folder,
+    failing_postgresql,
 )
+from tests.postgresql import Databases, admin, programs
 from tests.processes import folder_in_memory
 
+from fletching.catalog.writer_rows import list_writers
 from fletching.client import Client, result
 from fletching.client.call_options import CallOptions
 from fletching.client.retry import Timing
@@ -40,7 +45,7 @@ from fletching.client.transports.embedded.embedded_transport import EmbeddedTran
 from fletching.engine.changes import attempts
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
-from fletching.errors import FletchingError, NoSuchTableError
+from fletching.errors import FletchingError, NoSuchTableError, OutcomeUnknownError, SettingsError
 from fletching.ipc.encoding import encode_schema
 from fletching.protocol.http.error_codec import to_service_error
 from fletching.protocol.messages.admin import AddColumns, CreateTable, DropTable
@@ -52,6 +57,9 @@ EVERY = os.environ.get("FLETCHING_TEST_EXHAUSTIVE", "")
 START = 1_800_000_000.0
 ROWS = pa.schema([("id", pa.int64()), ("text", pa.string())])
 TABLES = ("plain", "keyed", "parts", "pictures", "made", "gone")
+
+PATIENCE = 60.0
+"""Seconds until something that is still open counts as left behind."""
 
 State = dict[str, Any]
 
@@ -80,9 +88,21 @@ class House:
         return self.client.table(name)
 
 
+@dataclasses.dataclass(frozen=True)
+class Location:
+    """Where there are a catalog and objects: in a folder, or elsewhere."""
+
+    folder: Path
+    bucket: bool
+    """Whether the objects are asked for by requests."""
+    databases: dict[str, str] = dataclasses.field(default_factory=dict)
+    """URLs of PostgreSQL for the catalog and the one of a new folder; none where they are files."""
+
+
 @contextlib.contextmanager
-def house(folder: Path, *, bucket: bool) -> Iterator[House]:
-    """Opened over a folder; with ``bucket`` its objects are asked for by requests."""
+def house(location: Location) -> Iterator[House]:
+    """Opened over a location."""
+    folder = location.folder
     clock = Clock()
     is_new = not (folder / "server.key").exists()
 
@@ -91,10 +111,10 @@ def house(folder: Path, *, bucket: bool) -> Iterator[House]:
             folder / name,
             settings=EngineSettings(
                 retain_seconds=10.0, removed_seconds=10.0, busy_timeout_seconds=5.0,
-                compact_min_segments=2,
+                compact_min_segments=2, catalog_url=location.databases.get(name),
             ),
             clock=clock,
-            store=bucket_of(folder / f"bucket{name}") if bucket else None,
+            store=bucket_of(folder / f"bucket{name}") if location.bucket else None,
             create=is_new or bool(name),
         )  # fmt: skip
 
@@ -106,15 +126,15 @@ def house(folder: Path, *, bucket: bool) -> Iterator[House]:
         yield House(client, engine, clock, lambda name: opened(name).close())
 
 
-_dialects: list[Any] = []
+_dialects: dict[str, Any] = {}
 
 
 def share_compiled_statements(engine: Engine) -> None:
     """Has all engines compile each statement once: that takes longer than everything else here."""
     connections = engine.context.database._engine
-    _dialects.append(connections.dialect)
-    connections.dialect = _dialects[0]
-    connections._compiled_cache = _compiled.setdefault("all", connections._compiled_cache)
+    name = connections.dialect.name
+    connections.dialect = _dialects.setdefault(name, connections.dialect)
+    connections._compiled_cache = _compiled.setdefault(name, connections._compiled_cache)
 
 
 _compiled: dict[str, Any] = {}
@@ -259,18 +279,22 @@ OPERATIONS: dict[str, Callable[[House], Any]] = {
     "verify": lambda made: list(made.engine.verify()),
 }  # fmt: skip
 
+OPENING = {"open", "open a new folder"}
+"""Which nobody answers with a status: what is wrong is said to who starts a server."""
 IN_STEPS = {"drop partitions", "statements"}
 """Which may end half done: what is left is done when they are repeated."""
 
 
 # --- a case -----------------------------------------------------------------------------------
 
-STORES: dict[str, tuple[bool, tuple[str, ...]]] = {
-    "folder": (False, FOLDER),
-    "catalog": (False, CATALOG),
-    "bucket": (True, BUCKET),
-    "bucket of parts": (True, BUCKET),
+STORES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "folder": ("folder", FOLDER),
+    "catalog": ("folder", CATALOG),
+    "bucket": ("bucket", BUCKET),
+    "bucket of parts": ("bucket", BUCKET),
+    "postgresql": ("postgresql", POSTGRESQL),
 }
+"""Whose calls fail: over which template, and how."""
 
 
 @contextlib.contextmanager
@@ -291,45 +315,53 @@ def _failing(kind: str, calls: Calls, folder: Path) -> Iterator[None]:
     elif kind == "catalog":
         with failing_catalog(calls):
             yield
+    elif kind == "postgresql":
+        with failing_postgresql(calls):
+            yield
     else:
         with failing_bucket(calls, part_bytes=512 if kind == "bucket of parts" else None):
             yield
 
 
-STATUS = {
-    "EIO": 503,
-    "ENOSPC": 507,
-    "EMFILE": 503,
-    "disk I/O error": 503,
-    "database or disk is full": 507,
-    "database is locked": 503,
-    "refused": 503,
-    "answer lost": 503,
-}
-"""Which status a server answers of which fault."""
+NO_ROOM = {"ENOSPC", "database or disk is full", "no room"}
+"""Of which a server answers 507, and of every other fault 503."""
 
 
-@dataclasses.dataclass(frozen=True)
 class Template:
-    """A folder with the tables, to be copied, and what is in it."""
+    """A folder with the tables, to be copied, and what is in it.
 
-    folder: Path
-    bucket: bool
-    state: State
+    Attributes:
+        state: what is in it.
+    """
 
+    def __init__(self, folder: Path, kind: str, databases: Databases | None) -> None:
+        folder.mkdir()
+        self._databases = databases
+        made = {} if databases is None else {"": databases.create()}
+        self._location = Location(folder, kind != "folder", made)
+        with house(self._location) as opened:
+            prepare(opened)
+            self.state = state_of(opened)
+        # What is there by now stays: the looks for garbage after failures pass it by.
+        gc.collect()
+        gc.freeze()
 
-@contextlib.contextmanager
-def made_templates() -> Iterator[dict[bool, Template]]:
-    """With the objects in a folder, and in a bucket."""
-    with folder_in_memory() as memory:
-        result = {}
-        for bucket in (False, True):
-            folder = memory / f"template-{bucket}"
-            folder.mkdir()
-            with house(folder, bucket=bucket) as made:
-                prepare(made)
-                result[bucket] = Template(folder, bucket, state_of(made))
-        yield result
+    @contextlib.contextmanager
+    def copied(self, operation: str) -> Iterator[Location]:
+        """A copy of it for an operation; nobody has anything of it open at the end."""
+        with folder_in_memory() as memory:
+            location = dataclasses.replace(self._location, folder=memory / "data", databases={})
+            shutil.copytree(self._location.folder, location.folder)
+            if self._databases is not None:
+                location.databases[""] = self._databases.create(like=self._location.databases[""])
+                if operation == "open a new folder":
+                    location.databases["new"] = self._databases.create(migrated=False)
+            yield location
+            # DuckDB's own threads let go of what they scanned a moment after the statement has failed.
+            waiting.until(lambda: nothing_open_in(location.folder), PATIENCE)
+            for url in location.databases.values():
+                assert self._databases is not None
+                self._databases.drop(url)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -341,9 +373,17 @@ def _unlogged() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def templates() -> Iterator[dict[bool, Template]]:
-    with made_templates() as result:
-        yield result
+def template_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Template]]:
+    """The templates, each made when it is asked for first."""
+    with folder_in_memory() as memory:
+
+        @functools.cache
+        def template(kind: str) -> Template:
+            needed = kind == "postgresql"
+            databases = request.getfixturevalue("_databases") if needed else None
+            return Template(memory / kind, kind, databases)
+
+        yield template
 
 
 def nothing_open_in(folder: Path) -> bool:
@@ -386,45 +426,46 @@ def run_case(template: Template, case: Case, after: State | None = None) -> tupl
     """
     calls = Calls()
     work = OPERATIONS[case.operation]
-    with folder_in_memory() as memory:
-        folder = memory / "data"
-        shutil.copytree(template.folder, folder)
-        with failing(case.kind, calls, folder):
-            with house(folder, bucket=template.bucket) as made:
-                error: BaseException | None = None
-                calls.begin(case.at, case.fault, onwards=case.onwards)
-                try:
-                    work(made)
-                except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001 - looked at below
-                    error = caught
-                finally:
-                    calls.end()
-                check_error(case, error)
-                now = state_of(made)
-                if case.at is None:
-                    return calls.names, now
-                if error is None:
-                    assert now == after, "acknowledged, and not done"
-                elif now != template.state and case.operation not in IN_STEPS:
+    with template.copied(case.operation) as location, failing(case.kind, calls, location.folder):
+        with house(location) as made:
+            error: BaseException | None = None
+            calls.begin(case.at, case.fault, onwards=case.onwards)
+            try:
+                work(made)
+            except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001 - looked at below
+                error = caught
+            finally:
+                calls.end()
+            check_error(case, error)
+            for url in location.databases.values():
+                waiting.until(functools.partial(nothing_held_in, url), PATIENCE)
+            now = state_of(made)
+            if case.at is None:
+                return calls.names, now
+            if calls.failed[:1] == ["COMMIT"] and case.fault in LOST and error is not None:
+                assert isinstance(error, OutcomeUnknownError | SettingsError), repr(error)
+            if error is None:
+                assert now == after, "acknowledged, and not done"
+            else:
+                if now != template.state and case.operation not in IN_STEPS:
                     assert now == after, "half done"
                 check_stored(made)
-                if error is not None:
-                    work(made)
-                    assert state_of(made) == after, "repeated, and not done once"
-                    check_stored(made)
-                error = None  # it refers to what was open
-            with house(folder, bucket=template.bucket) as made:
-                # Once every lifetime is over, what the catalog does not need is gone.
-                for hours in (30, 60):
-                    made.clock.now = START + hours * 3_600
-                    made.engine.collect(force=True)
-                assert state_of(made) == after, "opened again, something else"
-                known = check_stored(made)
-                kept = {info.key for info in made.engine.context.store.list("tables")}
-                assert kept <= known, "objects without an owner"
-        # DuckDB's own threads let go of what they scanned a moment after the statement has failed.
-        waiting.until(lambda: nothing_open_in(folder))
+                work(made)
+                assert state_of(made) == after, "repeated, and not done once"
+            error = None  # it refers to what was open
+        with house(location) as made:
+            assert check_lasting(made) == after, "opened again, something else"
     return calls.names, now
+
+
+def nothing_held_in(url: str) -> bool:
+    """Whether no transaction goes on in a database of PostgreSQL, which would keep its locks."""
+    with admin(url) as connection:
+        held = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+        )
+        return held.fetchone()[0] == 0
 
 
 def check_error(case: Case, error: BaseException | None) -> None:
@@ -435,8 +476,29 @@ def check_error(case: Case, error: BaseException | None) -> None:
         assert error is None or isinstance(error, KeyboardInterrupt), repr(error)
     elif error is not None:
         assert isinstance(error, FletchingError), repr(error)
+        if case.operation in OPENING and isinstance(error, SettingsError):
+            return
         answered = to_service_error(error, "")
-        assert answered.http_status == STATUS[case.fault], (answered.http_status, repr(error))
+        status = 507 if case.fault in NO_ROOM else 503
+        assert answered.http_status == status, (answered.http_status, repr(error))
+        assert answered.retryable == (status == 503), repr(error)
+
+
+def check_lasting(made: House) -> State:
+    """Once every lifetime is over, what the catalog does not need is gone; returns what is there."""
+    store = made.engine.context.store
+    # What nobody knows is found in one pass, and goes in a later one.
+    for hours in (30, 60):
+        made.clock.now = START + hours * 3_600
+        made.engine.collect(force=True)
+        known = check_stored(made)
+        unknown = {info.key for info in store.list("tables")} - known
+        if not unknown:
+            break
+    assert not unknown, "objects without an owner"
+    with made.engine.context.database.read() as connection:
+        assert not list_writers(connection), "a writer that has ended is known"
+    return state_of(made)
 
 
 def check_stored(made: House) -> set[str]:
@@ -449,12 +511,17 @@ def check_stored(made: House) -> set[str]:
 TRANSFERS = {"write", "writev", "read", "preadv", "pread"}
 WRITING = {"open", "write", "writev", "fsync", "link", "rename", "mkdir"}
 READING = ("SELECT", "PRAGMA", "WITH")
+LOST = {"answer lost", "answer late"}
 
 
 def can_meet(fault: str, call: str) -> bool:
     """Whether a call can fail like this at all."""
+    if (call == "CHECK OUT") != (fault == "no connection free"):
+        return False
+    if call == "CONNECT":
+        return fault in {"connection lost", "shut down"}
     if call[:1].isupper():  # a statement
-        if fault == "answer lost":
+        if fault in LOST:
             return call == "COMMIT"
         return fault != "database or disk is full" or not call.startswith(READING)
     if fault == "short":
@@ -465,29 +532,44 @@ def can_meet(fault: str, call: str) -> bool:
 
 
 def cases_of(kind: str, operation: str, names: list[str]) -> list[Case]:
-    """For each call one way in which it fails, alone or with all that follow; of a short run two for all."""
+    """For each call one way in which it fails, alone or with all that follow, and each commit unanswered.
+
+    Of a short run one of the calls, and the commit of the longest transaction.
+    """
     draw = random.Random(f"{EVERY}/{kind}/{operation}")
-    cases = []
+    cases, unanswered, longest = [], [], 0
+    begun = 0
     for at, call in enumerate(names):
-        fault = draw.choice([each for each in STORES[kind][1] if can_meet(each, call)])
+        possible = [each for each in STORES[kind][1] if can_meet(each, call)]
+        fault = draw.choice([each for each in possible if call != "COMMIT" or each not in LOST])
         onwards = fault == "short" or (fault != "interrupt" and draw.random() < 0.5)
         cases.append(Case(kind, operation, fault, at, onwards))
-    return cases if EVERY else draw.sample(cases, min(2, len(cases)))
+        if call == "COMMIT":
+            lost = [Case(kind, operation, each, at) for each in possible if each in LOST]
+            if EVERY:
+                unanswered += lost
+            elif at - begun > longest:
+                unanswered, longest = [draw.choice(lost)], at - begun
+            begun = at
+    return [*(cases if EVERY else draw.sample(cases, min(1, len(cases)))), *unanswered]
 
 
-# A short run has each operation under one of the kinds.
+# A short run has each operation under one kind of catalog and one of store.
+HERE = programs() is not None
+SHORT = [("catalog", "bucket"), ("postgresql" if HERE else "catalog", "folder")]
+KINDS = [kind for kind in STORES if HERE or kind != "postgresql"]
 PAIRS = [
     (kind, operation)
     for number, operation in enumerate(OPERATIONS)
-    for kind in (STORES if EVERY else [["catalog", "folder", "bucket"][number % 3]])
+    for kind in (KINDS if EVERY else SHORT[number % 2])
 ]
 
 
 @pytest.mark.parametrize(("kind", "operation"), PAIRS)
 def test_an_operation_under_which_a_call_fails(
-    templates: dict[bool, Template], kind: str, operation: str
+    template_of: Callable[[str], Template], kind: str, operation: str
 ) -> None:
-    template = templates[STORES[kind][0]]
+    template = template_of(STORES[kind][0])
     names, after = run_case(template, Case(kind, operation))
     failures = []
     for case in cases_of(kind, operation, names):
