@@ -366,6 +366,7 @@ class OutputMapping:
                     self._lost[number] = held[index]
         self._same = stored.same or (stored.selected and self._indices == list(range(len(columns))))
         self._selected = stored.selected
+        self._names = None if stored.selected else _only_renamed(projection.schema, stored)
 
     def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows of a stored batch as the reply wants them.
@@ -377,6 +378,8 @@ class OutputMapping:
             return batch
         if self._selected:
             return batch.select(self._indices)
+        if self._names is not None:
+            return batch.select(self._indices).rename_columns(self._names)
         projection = self._projection
         count = len(projection.table.data)
         arrays: list[pa.Array] = []
@@ -392,6 +395,16 @@ class OutputMapping:
                     column = _known_fields(column, lost, known)
                 arrays.append(_converted(column, data_type, output.field.name))
         return pa.RecordBatch.from_arrays(arrays, schema=projection.schema)
+
+
+def _only_renamed(reply: pa.Schema, stored: SegmentColumns) -> list[str] | None:
+    """The names of the reply's columns, if these are stored columns with other names, and nothing else."""
+    chosen = [stored.schema.field(index) for index in stored.source if index is not None]
+    if len(chosen) != len(reply):
+        return None
+    fields = [field.with_name(name) for field, name in zip(chosen, reply.names, strict=True)]
+    renamed = pa.schema(fields, stored.schema.metadata)
+    return list(reply.names) if renamed.equals(reply, check_metadata=True) else None
 
 
 def _known_fields(column: pa.Array, ids: tuple[int, ...], known: frozenset[int]) -> pa.Array:
