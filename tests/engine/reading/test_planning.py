@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 from tests.engine.reading.conftest import checked_table
 
 from fletching import ipc
+from fletching.engine.reading import physical_projection, planning
+from fletching.engine.reading.computed_batches import BatchComputation
 from fletching.engine.reading.read_plan import Computed, Extent, Literal, run_checked
 from fletching.errors import CorruptObjectError
 from fletching.ipc import lowlevel
-from fletching.protocol.messages.changes import DeleteRows
+from fletching.protocol.messages.changes import DeleteRows, RenameColumn
 
 SCHEMA = pa.schema([("id", pa.int64()), ("text", pa.string()), ("value", pa.float64())])
 
@@ -235,6 +238,49 @@ def test_a_reply_has_a_length_where_few_batches_lost_rows(house: Any) -> None:
         plan = house.plan()
         assert (plan.length is not None) is known
         assert checked_table(plan).num_rows == house.describe().rows
+
+
+def test_a_renamed_column_has_another_name_and_nothing_else(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> Any:
+        raise AssertionError("no value is looked at")
+
+    house.create(SCHEMA)
+    house.append([batch(0, 200), batch(200, 200)])
+    (before, _) = house.plan().batches()
+    house.engine.call(RenameColumn(table=house.table, name="text", new_name="words"))
+    house.engine.call(DeleteRows(table=house.table, where="id % 7 = 3 AND id >= 200"))
+    monkeypatch.setattr(physical_projection, "convert_for_reply", refused)
+    plan = house.plan()
+    stored, left = plan.batches()
+    assert stored.schema.equals(plan.schema, check_metadata=True)
+    assert left.schema.equals(plan.schema, check_metadata=True)
+    assert stored.schema.names == ["id", "words", "value"]
+    assert stored["words"].buffers()[2].address == before["text"].buffers()[2].address
+    assert left["id"].to_pylist() == [n for n in range(200, 400) if n % 7 != 3]
+
+
+@pytest.mark.parametrize("helpers", [1, 2])
+def test_one_helper_is_not_asked_to_copy_what_is_left(
+    house: Any, monkeypatch: pytest.MonkeyPatch, helpers: int
+) -> None:
+    ahead: list[int] = []
+
+    def recorded(computations: Iterator[BatchComputation]) -> Iterator[pa.RecordBatch]:
+        for number, each in enumerate(computations):
+            ahead.append(number)
+            yield from each.batches()
+
+    monkeypatch.setattr(planning, "HELPERS", helpers)
+    monkeypatch.setattr(planning, "THREADS_BYTES", 1)
+    monkeypatch.setattr(planning, "computed_ahead", recorded)
+    house.create(SCHEMA)
+    house.append([batch(start, 200) for start in range(0, 1_000, 200)])
+    house.engine.call(DeleteRows(table=house.table, where="id % 7 = 3"))
+    rows = sum(each.num_rows for each in house.plan().batches())
+    assert rows == house.describe().rows
+    assert len(ahead) == (5 if helpers > 1 else 0)
 
 
 # --- faults ----------------------------------------------------------------------------------

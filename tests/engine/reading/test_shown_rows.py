@@ -96,6 +96,26 @@ def test_rows_that_are_taken(rows: set[int]) -> None:
     assert masked_rows(batch, mask).equals(result)
 
 
+@given(st.sets(st.integers(0, 699), max_size=40), st.booleans())
+def test_what_is_left_of_a_batch(gone: set[int], listed: bool) -> None:
+    # The second of two batches, so that rows of the segment are not those of the batch.
+    stored = np.array([100, 600], np.int64)
+    index = np.array([[0, 8, 8, count] for count in stored], "<i8").tobytes()
+    bitmap = BitMap(gone)
+    row = deletion(bitmap, batch_counts=batch_counts(index, bitmap))
+    kept = sorted(set(range(100, 700)) - gone)
+    batch = pa.record_batch({"n": range(100, 700), "s": [str(n) for n in range(100, 700)]})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shown_rows, "_LISTED_ROWS", 1 << 20 if listed else -1)
+        for selection in (
+            WithoutDeletions("k", stored, [row] if gone else [], lambda _: None),
+            OnlyRows(stored, BitMap(set(range(700)) - gone)),
+        ):
+            left = selection.left_of(1, batch)
+            assert left["n"].to_pylist() == kept
+            assert left["s"].to_pylist() == [str(n) for n in kept]
+
+
 def test_neighbours_are_not_copied() -> None:
     batch = pa.record_batch({"n": range(30)})
     assert take_rows(batch, np.arange(30)) is batch

@@ -18,7 +18,6 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 from fletching import ipc
@@ -30,10 +29,11 @@ from fletching.engine.reading.physical_projection import (
 from fletching.engine.reading.read_plan import Computed
 from fletching.engine.reading.row_filter import RowFilter
 from fletching.engine.reading.segment_reader import SegmentReader
-from fletching.engine.reading.shown_rows import masked_rows, take_rows
+from fletching.engine.reading.shown_rows import RowSelection, take_rows
 from fletching.errors import CorruptObjectError
 from fletching.ipc.dictionaries import has_dictionary
 from fletching.ipc.encoding import encode_batch
+from fletching.ipc.flat_batches import encode_flat_batch
 from fletching.ipc.message import END_OF_STREAM
 from fletching.ipc.metadata import MessageType
 
@@ -42,6 +42,7 @@ __all__ = [
     "GROUP_BYTES",
     "HELPERS",
     "BatchComputation",
+    "BatchRecipe",
     "Cut",
     "computed_ahead",
     "cut_rows",
@@ -213,6 +214,61 @@ def _has_dictionaries(schema: pa.Schema) -> bool:
     return any(has_dictionary(field.type) for field in schema)
 
 
+class BatchRecipe:
+    """What becomes of the batches of one segment: all that is the same for each, found out once.
+
+    Attributes:
+        reader: the segment.
+        columns: those of its columns that the reply or the filter needs, in order.
+        mapping: makes the reply's batches of them.
+    """
+
+    def __init__(
+        self,
+        reader: SegmentReader,
+        projection: PhysicalProjection,
+        partition: tuple[str, ...],
+        *,
+        max_rows: int | None = None,
+        max_bytes: int | None = None,
+        codec: str | None = None,
+        row_filter: RowFilter | None = None,
+    ) -> None:
+        """Looks at the schemas.
+
+        Args:
+            reader: the segment.
+            projection: the reply's columns.
+            partition: the values of the segment's partition columns.
+            max_rows: as in `ReadOptions`, like the others.
+            max_bytes: likewise.
+            codec: likewise.
+            row_filter: likewise.
+        """
+        self.reader = reader
+        self.max_rows = max_rows
+        self.max_bytes = max_bytes
+        self.codec = codec
+        self.row_filter = row_filter
+        self._partition = partition
+        version = reader.row.schema_version
+        projections = [projection] if row_filter is None else [projection, row_filter.projection]
+        self.columns = stored_columns(*projections, schema_version=version)
+        self.mapping = OutputMapping(projection, version, partition, self.columns)
+
+    @property
+    def cuts(self) -> bool:
+        """Whether batches may have to be cut."""
+        return self.max_rows is not None or self.max_bytes is not None
+
+    def chosen(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows that the filter chooses."""
+        if self.row_filter is None:
+            return batch
+        version = self.reader.row.schema_version
+        return self.row_filter.chosen(batch, version, self._partition, self.columns)
+
+
 @dataclasses.dataclass
 class BatchComputation:
     """What becomes of one stored batch. Thread-safe once it has been set up; decodes at most once.
@@ -220,31 +276,21 @@ class BatchComputation:
     The decoded batch lives as long as this or one of its pieces, so a reply holds one at a time.
 
     Attributes:
-        reader: the batch's segment.
-        projection: the reply's columns.
-        partition: the values of the segment's partition columns.
+        recipe: what is done.
         offset, end: the message in the segment, bytes.
         start_row, end_row: the wanted rows among those that the batch shows.
         stored_rows: how many rows the batch has.
-        mask: says for each of them whether it is shown; None for all.
-        max_rows, max_bytes, codec: as in `ReadOptions`.
-        row_filter: which of the wanted rows.
+        selection: which of them are shown, and the batch's number in it; None for all.
         known_cuts: what `cuts` was when the reply was measured.
     """
 
-    reader: SegmentReader
-    projection: PhysicalProjection
-    partition: tuple[str, ...]
+    recipe: BatchRecipe
     offset: int
     end: int
     start_row: int
     end_row: int
     stored_rows: int
-    mask: Callable[[], NDArray[np.bool_] | None] | None = None
-    max_rows: int | None = None
-    max_bytes: int | None = None
-    codec: str | None = None
-    row_filter: RowFilter | None = None
+    selection: tuple[RowSelection, int] | None = None
     known_cuts: Sequence[Cut] | None = None
 
     def __post_init__(self) -> None:
@@ -255,39 +301,28 @@ class BatchComputation:
     def _mapped(self) -> pa.RecordBatch:
         with self._lock:
             if self._made is None:
-                version = self.reader.row.schema_version
-                wanted = self._wanted(version)
-                batch = self.reader.decode(self.offset, self.end, wanted)
+                recipe = self.recipe
+                batch = recipe.reader.decode(self.offset, self.end, recipe.columns)
                 if batch.num_rows != self.stored_rows:
                     raise CorruptObjectError(
                         f"a record batch has {batch.num_rows} rows where the catalog has"
                         f" {self.stored_rows}",
-                        key=self.reader.row.key,
+                        key=recipe.reader.row.key,
                     )
-                mask = None if self.mask is None else self.mask()
-                if mask is not None:
-                    batch = self._shown(batch, mask)
+                if self.selection is not None:
+                    batch = self._shown(batch, *self.selection)
                 elif (self.start_row, self.end_row) != (0, batch.num_rows):
                     batch = batch.slice(self.start_row, self.end_row - self.start_row)
-                if self.row_filter is not None:
-                    batch = self.row_filter.chosen(batch, version, self.partition, wanted)
-                mapping = OutputMapping(self.projection, version, self.partition, wanted)
-                self._made = mapping.apply(batch)
+                self._made = recipe.mapping.apply(recipe.chosen(batch))
             return self._made
 
-    def _shown(self, batch: pa.RecordBatch, mask: NDArray[np.bool_]) -> pa.RecordBatch:
+    def _shown(self, batch: pa.RecordBatch, selection: RowSelection, number: int) -> pa.RecordBatch:
         """The wanted rows among those that are shown."""
-        if self.start_row == 0 and 2 * self.end_row > len(mask):
-            shown = masked_rows(batch, mask)
-            return shown.slice(0, self.end_row)
+        shown = int(selection.counts[number])
+        if self.start_row == 0 and 2 * self.end_row > shown:
+            return selection.left_of(number, batch).slice(0, self.end_row)
+        mask = selection.mask(number)
         return take_rows(batch, np.flatnonzero(mask)[self.start_row : self.end_row])
-
-    def _wanted(self, version: int) -> tuple[int, ...]:
-        """The segment's columns that the reply or the filter needs, in order."""
-        projections = [self.projection]
-        if self.row_filter is not None:
-            projections.append(self.row_filter.projection)
-        return stored_columns(*projections, schema_version=version)
 
     @property
     def _batch(self) -> pa.RecordBatch:
@@ -304,11 +339,25 @@ class BatchComputation:
         """The messages to be made: rows and lengths."""
         if self.known_cuts is not None:
             return self.known_cuts
-        return cut_rows(self._batch, max_rows=self.max_rows, max_bytes=self.max_bytes)
+        recipe = self.recipe
+        if self._uncut is not None:
+            length = sum(memoryview(part).nbytes for part in self._uncut)
+            return [Cut(0, self._batch.num_rows, length)]
+        return cut_rows(self._batch, max_rows=recipe.max_rows, max_bytes=recipe.max_bytes)
+
+    @functools.cached_property
+    def _uncut(self) -> list[Buffer] | None:
+        """The one message of all rows, where nothing is cut or compressed and the columns are flat."""
+        if self.recipe.cuts or self.recipe.codec is not None or not self._batch.num_rows:
+            return None
+        message = encode_flat_batch(self._batch)
+        if message is not None and self._batch.nbytes < _VIEWED_BYTES:
+            return [b"".join(message)]
+        return message
 
     def length(self) -> int | None:
         """Bytes of the messages; None if only making them tells."""
-        return None if self.codec is not None else encoded_length(self.cuts)
+        return None if self.recipe.codec is not None else encoded_length(self.cuts)
 
     @functools.cached_property
     def _groups(self) -> list[list[Cut]]:
@@ -319,11 +368,13 @@ class BatchComputation:
 
         Where rows are left out, nothing is computed before the first piece is run, whose length is not known.
         """
-        lazy = self.known_cuts is None and (self.row_filter is not None or self.mask is not None)
+        recipe = self.recipe
+        left_out = recipe.row_filter is not None or self.selection is not None
+        lazy = self.known_cuts is None and left_out
         number = 0
         # How many groups there are shows when the rows are chosen.
         while number == 0 or number < len(self._groups):
-            known = self.codec is None and not (lazy and number == 0)
+            known = recipe.codec is None and not (lazy and number == 0)
             yield Computed(
                 functools.partial(self._encode, number),
                 encoded_length(self._group(number)) if known else None,
@@ -334,12 +385,14 @@ class BatchComputation:
         return self._groups[number] if self._groups else ()
 
     def _encode(self, number: int) -> list[Buffer]:
-        return encode_cuts(self._batch, self._group(number), codec=self.codec)
+        if self._uncut is not None:
+            return self._uncut
+        return encode_cuts(self._batch, self._group(number), codec=self.recipe.codec)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows as record batches, cut but not encoded."""
         batch = self._batch
-        if self.max_rows is None and self.max_bytes is None:
+        if not self.recipe.cuts:
             if batch.num_rows:
                 yield batch
             return

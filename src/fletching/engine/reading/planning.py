@@ -26,7 +26,9 @@ from fletching.engine.reading.batch_strategies import (
     windows,
 )
 from fletching.engine.reading.computed_batches import (
+    HELPERS,
     BatchComputation,
+    BatchRecipe,
     Cut,
     computed_ahead,
     cut_rows,
@@ -194,38 +196,46 @@ class _Builder:
                 dictionaries = DictionaryChunks(reader, self.projection, first=first_one)
             yield strategy, first, end, reader, dictionaries
 
-    def _rows_of(self, batch: int) -> tuple[int, int]:
-        """Which of the rows that a batch shows are wanted."""
-        start = self.snapshot.row_start[batch]
-        end = self.snapshot.row_start[batch + 1]
-        return max(self.wanted.start - start, 0), min(self.wanted.end, end) - start
-
-    def _computation(self, reader: SegmentReader, batch: int) -> BatchComputation:
+    def _computations(
+        self, reader: SegmentReader, first: int, end: int
+    ) -> Iterator[BatchComputation]:
+        """What becomes of the batches of a run; looks up once what is the same for all of them."""
         snapshot, options = self.snapshot, self.options
-        if options.check is not None:
-            options.check()
-        offset = snapshot.offset[batch]
-        start, end = self._rows_of(batch)
-        hull = self._hulls.get(batch)
-        if hull is not None:
-            start = max(start, hull[0])
-            end = max(start, min(end, hull[1]))
-        return BatchComputation(
-            reader=reader,
-            projection=self.projection,
-            partition=snapshot.partition_of(batch),
-            offset=offset,
-            end=offset + snapshot.message_length[batch],
-            start_row=start,
-            end_row=end,
+        recipe = BatchRecipe(
+            reader,
+            self.projection,
+            snapshot.partition_of(first),
             max_rows=options.max_rows,
             max_bytes=options.max_bytes,
             codec=options.codec,
-            stored_rows=snapshot.stored_rows[batch],
-            mask=functools.partial(snapshot.mask, batch) if snapshot.is_dirty(batch) else None,
             row_filter=options.row_filter,
-            known_cuts=self._cut.get(batch),
         )
+        owner = snapshot.batch_segment[first]
+        selection = snapshot.selections.get(owner)
+        begin = snapshot.batches_of(owner)[0]
+        for window in windows(first, end):
+            offsets = snapshot.offset[window]
+            ends = (offsets + snapshot.message_length[window]).tolist()
+            starts = snapshot.row_start[window.start : window.stop + 1].tolist()
+            stored = snapshot.stored_rows[window].tolist()
+            for number, (offset, stop) in enumerate(zip(offsets.tolist(), ends, strict=True)):
+                if options.check is not None:
+                    options.check()
+                batch = window.start + number
+                shown = starts[number + 1] - starts[number]
+                start, hull_end = self._hulls.get(batch, (0, shown))
+                start = max(start, self.wanted.start - starts[number])
+                dirty = selection is not None and shown != stored[number]
+                yield BatchComputation(
+                    recipe=recipe,
+                    offset=offset,
+                    end=stop,
+                    start_row=start,
+                    end_row=max(start, min(hull_end, self.wanted.end - starts[number])),
+                    stored_rows=stored[number],
+                    selection=(selection, batch - begin) if selection and dirty else None,
+                    known_cuts=self._cut.get(batch),
+                )
 
     def _projection(self, reader: SegmentReader, batch: int) -> ColumnChunks:
         return ColumnChunks(reader, self.projection, self.snapshot.partition_of(batch))
@@ -271,8 +281,7 @@ class _Builder:
                     total += plan.length
                     self._planned[batch] = plan
             elif strategy is BatchStrategy.COMPUTE:
-                for batch in range(first, end):
-                    computation = self._computation(reader, batch)
+                for batch, computation in enumerate(self._computations(reader, first, end), first):
                     if skip:
                         skip -= computation.skip(skip)
                     length = computation.length()
@@ -320,8 +329,7 @@ class _Builder:
                 for offset, metadata_length, plan in plans:
                     yield from projection.pieces(offset, metadata_length, plan)
             else:
-                for batch in range(first, end):
-                    computation = self._computation(reader, batch)
+                for computation in self._computations(reader, first, end):
                     if skip:
                         skip -= computation.skip(skip)
                     yield from computation.pieces()
@@ -364,18 +372,22 @@ class _Builder:
                     pieces = self._projection(reader, first)
                     yield from pieces.batches(self.projected(reader, first, end))
                 continue
-            if not skip and self._worth_threads(first, end):
-                every = range(first, end)
-                yield from computed_ahead(self._computation(reader, batch) for batch in every)
+            if not skip and self._worth_threads(reader, first, end):
+                yield from computed_ahead(self._computations(reader, first, end))
                 continue
-            for batch in range(first, end):
-                computation = self._computation(reader, batch)
+            for computation in self._computations(reader, first, end):
                 if skip:
                     skip -= computation.skip(skip)
                 yield from computation.batches()
 
-    def _worth_threads(self, first: int, end: int) -> bool:
-        """Whether computed batches are many enough for threads, and small enough to be held."""
+    def _worth_threads(self, reader: SegmentReader, first: int, end: int) -> bool:
+        """Whether computed batches are many enough for threads, and small enough to be held.
+
+        To copy what is left of them waits for the memory alone. A reader with one other processor does that
+        sooner by itself: it finds in its own cache what it has just copied.
+        """
+        if HELPERS < 2 and self.options.row_filter is None and not reader.columns.converts:
+            return False
         sizes = self.snapshot.byte_start
         length = sizes[end] - sizes[first]
         largest = int(self.snapshot.message_length[first:end].max())

@@ -31,6 +31,9 @@ _PAIR_BYTES = 8
 _LISTED_ROWS = 1 << 20
 """Up to so many rows that a bitmap names, they are kept one by one, too: 4 MB, for less work per batch."""
 
+_FEW = 32
+"""Where fewer than one row of so many is gone, the bits of a mask are cleared one by one."""
+
 _SELECTION_BYTES = 1000  # the objects of one, whatever it selects
 _NAMED_BYTES = 8  # a row in a vector, in the bitmap that is made of it, and in a list
 
@@ -98,22 +101,47 @@ class RowSelection:
         shown.add_range(0, int(self._row_starts[-1]))
         return shown - self._named()
 
+    def _named_of(self, batch: int) -> tuple[NDArray[np.uint32], int]:
+        """The rows of a batch that the bitmap names, counted from its first, and how many rows it has."""
+        start, end = self._row_starts[batch : batch + 2].tolist()
+        named = self._between(start, end)
+        count = len(named) if self._names_shown else end - start - len(named)
+        if count != self.counts[batch]:
+            raise CorruptObjectError(
+                f"{count} rows of a batch are left where {int(self.counts[batch])} were counted"
+            )
+        return named - np.uint32(start), end - start
+
     def mask(self, batch: int) -> NDArray[np.bool_]:
         """For each row of a batch whether it is shown.
 
         Raises:
             CorruptObjectError: what says so is damaged, or is not as many as were counted.
         """
-        start, end = int(self._row_starts[batch]), int(self._row_starts[batch + 1])
-        named = self._between(start, end)
-        mask = np.full(end - start, not self._names_shown, dtype=bool)
-        mask[named - np.uint32(start)] = self._names_shown
-        count = len(named) if self._names_shown else end - start - len(named)
-        if count != int(self.counts[batch]):
-            raise CorruptObjectError(
-                f"{count} rows of a batch are left where {int(self.counts[batch])} were counted"
-            )
+        return self._mask_of(*self._named_of(batch))
+
+    def _mask_of(self, named: NDArray[np.uint32], rows: int) -> NDArray[np.bool_]:
+        mask = np.full(rows, not self._names_shown, dtype=bool)
+        mask[named] = self._names_shown
         return mask
+
+    def left_of(self, batch: int, stored: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows of a batch that are shown; errors as of `mask`.
+
+        Args:
+            batch: its number in the segment.
+            stored: its rows.
+        """
+        named, rows = self._named_of(batch)
+        if self._names_shown or not len(named) or named[0] == 0 or named[-1] == rows - 1:
+            return masked_rows(stored, self._mask_of(named, rows))
+        # Both ends stay and something between them goes, so what is left is not one run of neighbours.
+        if _FEW * len(named) < rows:
+            bits = np.full(-(-rows // 8), 0xFF, dtype=np.uint8)
+            np.bitwise_and.at(bits, named >> 3, ~(np.uint8(1) << (named & 7).astype(np.uint8)))
+        else:
+            bits = np.packbits(self._mask_of(named, rows), bitorder="little")
+        return filter_some(stored, _boolean_array(bits, rows), rows - len(named))
 
 
 class WithoutDeletions(RowSelection):
@@ -193,9 +221,12 @@ def masked_rows(batch: pa.RecordBatch, mask: NDArray[np.bool_]) -> pa.RecordBatc
     if mask[first : first + count].all():
         return batch.slice(first, count)
     # Packed by numpy, which takes a tenth of what pyarrow's own conversion does.
-    bits = pa.py_buffer(np.packbits(mask, bitorder="little"))
-    chosen = pa.Array.from_buffers(pa.bool_(), len(mask), [None, bits])
+    chosen = _boolean_array(np.packbits(mask, bitorder="little"), len(mask))
     return filter_some(batch, chosen, count)
+
+
+def _boolean_array(bits: NDArray[np.uint8], rows: int) -> pa.BooleanArray:
+    return pa.Array.from_buffers(pa.bool_(), rows, [None, pa.py_buffer(bits)])
 
 
 def take_rows(batch: pa.RecordBatch, rows: NDArray[np.int64]) -> pa.RecordBatch:
