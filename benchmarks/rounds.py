@@ -1,4 +1,4 @@
-"""Rounds: every contender once per round, the order alternated, so that a slow moment hits all alike."""
+"""Rounds: every contender once per round, in another order each time, so that nobody follows the same one always."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks import processes
 
-ROUND_SECONDS = 0.1
+ROUND_SECONDS = 0.2
 """A shorter run is repeated until a round has about so much, and the median counts: one run of 3 ms is mostly
 chance."""
 MAX_REPEATS = 50
@@ -137,11 +137,23 @@ def _compare(
     # caches into a state that no user's process has.
     gc.collect()
     gc.freeze()
-    order = list(range(len(contenders)))
     for number in range(rounds):
-        for place in order if number % 2 == 0 else reversed(order):
+        for place in turns(len(contenders), number):
             _measure(contenders[place], results[place])
     return results
+
+
+def turns(count: int, number: int) -> list[int]:
+    """The order of ``count`` contenders in a round.
+
+    What a contender leaves behind (the processor's caches, memory that is given back) is paid by whoever comes
+    next: in as many rounds as there are contenders, or twice as many if that number is odd, each comes
+    equally often behind each other one.
+    """
+    # A row of a balanced Latin square: 0, 1, n - 1, 2, n - 2, ..., each moved on by the round's number.
+    first = [(place + 1) // 2 if place % 2 else -(place // 2) for place in range(count)]
+    row = [(place + number) % count for place in first]
+    return row if number % 2 == 0 or count % 2 == 0 else row[::-1]
 
 
 def _repeats(contender: Contender, seconds: float) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import importlib
+import itertools
 import json
 import os
 import re
@@ -89,6 +91,16 @@ def made(benchmarks: Any, question: str, case: str, name: str, seconds: float) -
         client_peak_bytes=1,
         server_peak_bytes=1,
     )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6])
+def test_contenders_follow_each_other_equally_often(benchmarks: Any, count: int) -> None:
+    turns = importlib.import_module("benchmarks.rounds").turns
+    orders = [turns(count, number) for number in range(2 * count)]
+    assert all(sorted(order) == list(range(count)) for order in orders)
+    pairs = collections.Counter(pair for order in orders for pair in itertools.pairwise(order))
+    assert len(pairs) == count * (count - 1)
+    assert set(pairs.values()) <= {2}
 
 
 def test_ratios_are_larger_when_we_are_faster(benchmarks: Any) -> None:
