@@ -22,6 +22,13 @@ from fletching.connectors.reading_order import OrderedRows, ahead, take, with_co
 from fletching.connectors.sampling import Position
 
 
+@pytest.fixture(params=["at hand", "thread"])
+def _both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Items made where they are used, and by a thread from the first on."""
+    if request.param == "thread":
+        monkeypatch.setattr(reading_order, "LEAST_SAVED", 0)
+
+
 @given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=8), size=st.integers(1, 15))
 def test_batches_are_the_rows_in_order(lengths: list[int], size: int) -> None:
     numbers = itertools.count()
@@ -53,6 +60,7 @@ def _batches(rows: list[int]) -> Iterator[tuple[pa.Table, Position]]:
         start += count
 
 
+@pytest.mark.usefixtures("_both_ways")
 @pytest.mark.parametrize("content_bytes", [1, 100, 1 << 20])
 @pytest.mark.parametrize("ahead_of_use", [False, True])
 def test_each_batch_has_its_own_blobs(
@@ -85,12 +93,14 @@ def test_without_blobs_nothing_is_fetched() -> None:
     assert [blobs for _, _, blobs in result] == [{}, {}]
 
 
+@pytest.mark.usefixtures("_both_ways")
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_what_is_made_ahead_is_the_same(depth: int) -> None:
     items: list[Any] = [({"n": n}, Position(0, n)) for n in range(20)]
     assert list(ahead(iter(items), depth)) == items
 
 
+@pytest.mark.usefixtures("_both_ways")
 def test_an_error_of_the_source_is_raised_where_it_is_read() -> None:
     def source() -> Iterator[Any]:
         yield {"n": 1}, Position(0, 1)
@@ -102,7 +112,8 @@ def test_an_error_of_the_source_is_raised_where_it_is_read() -> None:
         next(items)
 
 
-def test_no_more_is_made_than_may_wait() -> None:
+def test_no_more_is_made_than_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading_order, "LEAST_SAVED", 0)
     made = 0
 
     def source() -> Iterator[Any]:
@@ -119,6 +130,58 @@ def test_no_more_is_made_than_may_wait() -> None:
             thread.join(600)
             assert not thread.is_alive()
     assert made <= 5 + 2 + 1
+
+
+class Clock:
+    """Seconds that a test says have gone by."""
+
+    def __init__(self) -> None:
+        self.computed = self.waited = 0.0
+
+    def perf_counter(self) -> float:
+        return self.computed + self.waited
+
+    def thread_time(self) -> float:
+        return self.computed
+
+
+@pytest.mark.parametrize(
+    ("computed", "waited", "used", "waits_alone", "first_by_thread"),
+    [
+        # Milliseconds for each item, and the first of forty that a thread makes.
+        (5, 0, 0, False, None),  # nothing to make it beside
+        (5, 0, 0.2, False, None),  # as long as handing it over takes
+        (0.2, 0, 50, False, None),
+        (5, 0, 50, False, 3),
+        (5, 0, 50, True, None),  # whoever uses it would compute as much later
+        (0, 5, 50, True, 3),
+        (5, 5, 1.2, True, 11),
+        (0, 50, 0, True, None),
+    ],
+)
+def test_a_thread_begins_where_it_saves_time(
+    computed: float,
+    waited: float,
+    used: float,
+    waits_alone: bool,
+    first_by_thread: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(reading_order, "time", clock)
+
+    def source() -> Iterator[tuple[int, bool]]:
+        for number in range(40):
+            clock.computed += computed / 1000
+            clock.waited += waited / 1000
+            yield number, threading.current_thread().name == "fletching-prefetch"
+
+    result = []
+    for each in ahead(source(), 2, waits_alone=waits_alone):
+        result.append(each)
+        clock.waited += used / 1000
+    first = 40 if first_by_thread is None else first_by_thread
+    assert result == [(number, number >= first) for number in range(40)]
 
 
 FAULTS = """

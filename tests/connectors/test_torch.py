@@ -7,6 +7,7 @@ import itertools
 import json
 import pickle
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.sql.random_predicates import evaluated
 import fletching
 from fletching.client import Client, Scan, Table
 from fletching.client.blobs import blob_access, contents_reader
+from fletching.connectors import reading_order
 from fletching.errors import UsageError, VersionNotFoundError
 from fletching.sql.predicates.predicate_compiler import compile_predicate
 from fletching.testing.contracts import ConnectorContract
@@ -548,16 +550,16 @@ def test_later_epochs_ask_for_no_blobs_until_the_dataset_is_closed(
     assert dataset._snapshot._reader is None
 
 
-def test_leaving_early_ends_the_thread(table: Table) -> None:
-    import threading
-
+def test_leaving_early_ends_the_thread(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading_order, "LEAST_SAVED", 0)
     reader = iter(FletchingDataset(table, 8, prefetch=2))
     next(reader)
+    threads = [each for each in threading.enumerate() if each.name == "fletching-prefetch"]
+    assert threads
     reader.close()  # type: ignore[attr-defined]
-    for thread in threading.enumerate():
-        if thread.name == "fletching-prefetch":
-            thread.join(600)
-            assert not thread.is_alive()
+    for thread in threads:
+        thread.join(600)
+        assert not thread.is_alive()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import functools
 import itertools
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -24,6 +25,10 @@ KEPT_BYTES = 31 << 20
 """The largest block that glibc learns from is below 32 MiB."""
 MOST_BATCHES = 256
 """Batches whose blobs are fetched at once, at most."""
+LEAST_SAVED = 0.01
+"""Seconds that a thread would have saved so far, for it to begin."""
+HANDING_OVER = 0.0002
+"""Seconds that an item takes from thread to thread, about."""
 
 
 _Item = TypeVar("_Item")
@@ -82,7 +87,8 @@ def with_contents(
         batches: rows, and the position after them.
         schema: of the rows.
         fetch: asks for the data that a column of references refers to.
-        ahead_of_use: a thread reads the rows of the next batches and asks for their blobs.
+        ahead_of_use: a thread reads the rows of the next batches and asks for their blobs, once it has
+            been waited for them.
     """
     columns = [field.name for field in schema if is_blob(field.type)]
     if not columns:
@@ -90,15 +96,15 @@ def with_contents(
         return
     keep_freed_memory()
     sizes = _Sizes()
-    for group, asked in ahead(_asked(batches, columns, fetch, sizes), int(ahead_of_use)):
+    for group, asked in ahead(
+        _asked(batches, columns, fetch, sizes), int(ahead_of_use), waits_alone=True
+    ):
         size = 0
         for rows, position in group:
             contents = {
                 name: list(itertools.islice(data, rows.num_rows)) for name, data in asked.items()
             }
-            size += sum(
-                len(each) for data in contents.values() for each in data if each is not None
-            )
+            size += sum(sum(map(len, filter(None, data))) for data in contents.values())
             yield rows, position, contents
         sizes.fitting = max(1, CONTENT_BYTES * len(group) // max(1, size))
 
@@ -122,11 +128,8 @@ def _asked(
     """Batches, some at a time, whose blobs have been asked for."""
     count = 1
     while group := list(itertools.islice(batches, count)):
-        asked = {}
-        for name in columns:
-            parts = [rows.column(name) for rows, _ in group]
-            chunks = [chunk for part in parts for chunk in part.chunks]
-            asked[name] = fetch(pa.chunked_array(chunks, parts[0].type))
+        whole = pa.concat_tables([rows for rows, _ in group])
+        asked = {name: fetch(whole.column(name)) for name in columns}
         yield group, asked
         # Not many more than last time: blobs that were small so far may grow.
         count = min(sizes.fitting, 4 * count, MOST_BATCHES)
@@ -145,11 +148,38 @@ def keep_freed_memory() -> None:
     bytes(KEPT_BYTES)
 
 
-def ahead(source: Iterator[_Item], depth: int) -> Iterator[_Item]:
-    """The same items, of which up to `depth` are made ahead of use by a thread."""
+def ahead(source: Iterator[_Item], depth: int, *, waits_alone: bool = False) -> Iterator[_Item]:
+    """The same items, of which up to `depth` are made ahead of use by a thread, once that saves time.
+
+    Items that are at hand are made where they are used: a thread has to hand each over, and runs no Python
+    beside its reader. So a thread begins only when making items while others are used would have
+    saved `LEAST_SAVED` seconds more than handing them over takes.
+
+    Args:
+        source: makes the items.
+        depth: how many; 0 for no thread at all.
+        waits_alone: only what the source waits for is time that a thread would save: what it computes
+            keeps whoever uses the items from computing.
+    """
     if depth < 1:
         yield from source
         return
+    saved = 0.0
+    while saved < LEAST_SAVED:
+        begun, computed = time.perf_counter(), time.thread_time()
+        try:
+            item = next(source)
+        except StopIteration:
+            return
+        made = time.perf_counter()
+        computed = time.thread_time() - computed if waits_alone else 0.0
+        yield item
+        overlap = min(made - begun - computed, time.perf_counter() - made)
+        saved = max(0.0, saved + overlap - HANDING_OVER)
+    yield from _by_thread(source, depth)
+
+
+def _by_thread(source: Iterator[_Item], depth: int) -> Iterator[_Item]:
     ready: queue.Queue[tuple[_Item | None, BaseException | None]] = queue.Queue(depth)
     left = threading.Event()
 

@@ -84,7 +84,8 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
         decode: for BLOB columns, what makes a value of the blob's bytes; without one, the bytes.
         fill_null: for columns of numbers, the value for null. Without one, nulls of a floating
             column are NaN, and those of others are refused.
-        prefetch: batches that are read ahead by a thread; 0 for none.
+        prefetch: batches that are made ahead by a thread, once that saves time: what is at hand is made
+            where it is used. 0 for no thread.
         chunk_rows: see `CHUNK_ROWS`.
         block_rows: rows permuted together, by default 16 chunks.
 
@@ -186,7 +187,11 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
         return self._read(order, self._remaining)
 
     def _read(self, order: EpochOrder, remaining: list[Interval]) -> Iterator[Batch]:
-        for batch, position in ahead(self._batches(order, remaining), self._prefetch):
+        # A worker's computing is beside the training already.
+        in_worker = get_worker_info() is not None
+        for batch, position in ahead(
+            self._batches(order, remaining), self._prefetch, waits_alone=in_worker
+        ):
             # Handed over from here on: a state taken by whoever gets the batch is without its rows.
             self._remaining = remaining = order.advanced(remaining, position)
             yield batch
@@ -375,10 +380,12 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
         reader = self._snapshot.opened()
         cut = self._cut(reader, order, share)
         schema, ahead_of_use = self._snapshot.schema, self._prefetch > 0
+        # Once for all batches: pyarrow makes a column's type anew while nobody has it.
+        fields = list(schema)
         for rows, position, blobs in with_contents(
             cut, schema, reader.blobs, ahead_of_use=ahead_of_use
         ):
-            yield from self._handed(rows, position, blobs)
+            yield from self._handed(fields, rows, position, blobs)
 
     def _cut(
         self, reader: SnapshotReader, order: EpochOrder, share: Sequence[Interval]
@@ -398,12 +405,20 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
             yield take(pending, held)
 
     def _handed(
-        self, rows: pa.Table, position: Position, blobs: Mapping[str, list[bytes | None]]
+        self,
+        fields: Sequence[pa.Field],
+        rows: pa.Table,
+        position: Position,
+        blobs: Mapping[str, list[bytes | None]],
     ) -> Iterator[tuple[Batch, Position]]:
-        values: Batch = {
-            field.name: self._column(field, rows.column(number), blobs.get(field.name))
-            for number, field in enumerate(rows.schema)
-        }
+        values: Batch = {}
+        for number, field in enumerate(fields):
+            contents = blobs.get(field.name)
+            values[field.name] = (
+                column_tensor(field, rows.column(number), self._fill_null.get(field.name))
+                if contents is None
+                else self._decoded(field.name, contents)
+            )
         if self._batch_size is not None:
             yield values, position
             return
@@ -438,15 +453,11 @@ class FletchingDataset(IterableDataset[Batch]):  # type: ignore[misc]  # torch i
             table = table.take(pa.array(order.permutation(block, table.num_rows)))
         return OrderedRows(table.slice(row, None if stop is None else stop - row), block, row)
 
-    def _column(
-        self, field: pa.Field, column: pa.ChunkedArray, blobs: list[bytes | None] | None
-    ) -> object:
-        if blobs is not None:
-            decode = self._decode.get(field.name)
-            if decode is None:
-                return Contents(blobs)
-            return stacked([None if each is None else decode(each) for each in blobs])
-        return column_tensor(field, column, self._fill_null.get(field.name))
+    def _decoded(self, name: str, contents: list[bytes | None]) -> object:
+        decode = self._decode.get(name)
+        if decode is None:
+            return Contents(contents)
+        return stacked([None if each is None else decode(each) for each in contents])
 
 
 def _states_in(value: object) -> Iterator[State]:

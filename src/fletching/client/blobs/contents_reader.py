@@ -8,9 +8,11 @@ and what has been in memory since its checksum was compared is not compared agai
 
 from __future__ import annotations
 
+import mmap
+import operator
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 from crc32c import crc32c
@@ -62,25 +64,44 @@ class ContentsReader:
         locations = BlobLocations.of(column)
         if locations is None:
             return self._asked(column)
-        packs = self._opened(locations.packs)
-        missing = [number for number, pack in enumerate(packs) if pack is None]
-        if missing and len(missing) == len(packs):
+        numbers: dict[bytes, list[int]] = {}
+        for number, name in enumerate(locations.packs):
+            numbers.setdefault(name, []).append(number)
+        packs = self._opened(numbers)
+        if not packs and numbers:
             return self._asked(column)
-        asked = self._asked(column.take(pa.array(missing, pa.int64()))) if missing else iter(())
+        missing = [number for name in numbers if name not in packs for number in numbers[name]]
+        asked: Iterator[bytes | None] = iter(())
+        if missing:
+            asked = self._asked(column.take(pa.array(sorted(missing), pa.int64())))
         self._account(sum(locations.lengths))
-        return self._read(column, locations, packs, _copiers(packs, locations), asked)
+        ends = list(map(operator.add, locations.starts, locations.lengths))
+        ranges = list(zip(locations.starts, ends, strict=True))
+        mappings = {}
+        for name, pack in packs.items():
+            mapping = pack.mapped([ranges[number] for number in numbers[name]])
+            if mapping is not None:
+                mappings[name] = mapping
+        if len(mappings) == len(numbers) and all(
+            max(ends[number] for number in numbers[name]) <= pack.length
+            and pack.checked.issuperset([locations.tokens[number] for number in numbers[name]])
+            for name, pack in packs.items()
+        ):
+            named = zip(locations.packs, ranges, strict=True)
+            return (mappings[name][start:end] for name, (start, end) in named)
+        return self._read(column, locations, packs, mappings, asked)
 
     def _read(
         self,
         column: pa.ChunkedArray,
         locations: BlobLocations,
-        packs: Sequence[OpenPack | None],
-        copiers: Mapping[OpenPack, Callable[[int, int], bytes]],
+        packs: Mapping[bytes, OpenPack],
+        mappings: Mapping[bytes, mmap.mmap],
         asked: Iterator[bytes | None],
     ) -> Iterator[bytes | None]:
-        for number, (pack, start, length, checksum, token) in enumerate(
+        for number, (name, start, length, checksum, token) in enumerate(
             zip(
-                packs,
+                locations.packs,
                 locations.starts,
                 locations.lengths,
                 locations.checksums,
@@ -88,29 +109,34 @@ class ContentsReader:
                 strict=True,
             )
         ):
+            pack = packs.get(name)
             if pack is None:
                 yield next(asked)
                 continue
+            mapping = mappings.get(name)
             try:
-                data = copiers[pack](start, length)
+                data = (
+                    pack.read(start, length) if mapping is None else mapping[start : start + length]
+                )
                 if len(data) == length and (token in pack.checked or crc32c(data) == checksum):
                     pack.checked.add(token)
                     yield data
                     continue
             except CorruptObjectError:
                 pass
-            self._forget(locations.packs[number])
+            self._forget(name)
             # The service has another copy of it, or says what is damaged.
             yield next(self._asked(column.slice(number, 1)))
 
     def _asked(self, column: pa.ChunkedArray) -> Iterator[bytes | None]:
         return contents_ahead(self._channel, self._project, column, replied=self._learn)
 
-    def _opened(self, names: Sequence[bytes]) -> list[OpenPack | None]:
+    def _opened(self, names: Collection[bytes]) -> dict[bytes, OpenPack]:
         with self._lock:
-            for name in set(names) & self._packs.keys():
+            there = {name: self._packs[name] for name in names if name in self._packs}
+            for name in there:
                 self._packs.move_to_end(name)
-            return [self._packs.get(name) for name in names]
+            return there
 
     def _account(self, count: int) -> None:
         """Bounds what of the packs is in the process's page tables, where it counts as its memory, or remembered."""
@@ -143,14 +169,3 @@ class ContentsReader:
     def _forget(self, name: bytes) -> None:
         with self._lock:
             self._packs.pop(name, None)
-
-
-def _copiers(
-    packs: Sequence[OpenPack | None], locations: BlobLocations
-) -> dict[OpenPack, Callable[[int, int], bytes]]:
-    """What copies blobs out of each pack that is open."""
-    by_pack: dict[OpenPack, list[tuple[int, int]]] = {}
-    for pack, start, length in zip(packs, locations.starts, locations.lengths, strict=True):
-        if pack is not None:
-            by_pack.setdefault(pack, []).append((start, start + length))
-    return {pack: pack.copier(ranges) for pack, ranges in by_pack.items()}

@@ -6,7 +6,7 @@ import contextlib
 import io
 import mmap
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from fletching.errors import CorruptObjectError
 
@@ -36,7 +36,7 @@ class OpenPack:
         self.length = length
         self.checked: set[bytes] = set()
         """What references tell of blobs that were compared with their checksums since the file changed, or
-        was not in memory: for who reads them to fill, and to look at. `copier` empties it."""
+        was not in memory: for who reads them to fill, and to look at. `mapped` empties it."""
 
     def read(self, start: int, length: int) -> bytes:
         """So many bytes from ``start`` on.
@@ -66,13 +66,12 @@ class OpenPack:
                 )
             received += count
 
-    def copier(self, ranges: Sequence[tuple[int, int]]) -> Callable[[int, int], bytes]:
-        """What copies some of half-open ranges, by a start and a length, in the way that is best for them all.
+    def mapped(self, ranges: Sequence[tuple[int, int]]) -> mmap.mmap | None:
+        """The mapping of the file where some of half-open ranges of it are in memory, else None: then `read` them.
 
-        What is in memory is copied out of a mapping, at half the cost of a read. Else the system is told to get
-        all of it, without waiting, and it is read then. Whether it is in memory is judged by some of it:
-        what was put together is there together, or not. A copy may be short where the file was
-        cut: compare it with its checksum.
+        To copy out of a mapping costs half of what a read does. What is not in memory the system is told to
+        get, without waiting. Whether it is there is judged by some of it: what was put together is there
+        together, or not. A slice may be short where the file was cut: compare it with its checksum.
         """
         step = max(1, len(ranges) // SAMPLES)
         status = os.fstat(self._descriptor)
@@ -83,20 +82,14 @@ class OpenPack:
             self._seen = seen
         if is_absent:
             self._advise(sorted(ranges))
-            return self.read
+            return None
         # To use a page behind the end of the file would be a fatal signal.
         if status.st_size < self.length:
-            return self.read
+            return None
         if self._mapping is None:
-            try:
+            with contextlib.suppress(OSError, ValueError):
                 self._mapping = mmap.mmap(self._descriptor, self.length, access=mmap.ACCESS_READ)
-            except (OSError, ValueError):
-                return self.read
-        return self._copy
-
-    def _copy(self, start: int, length: int) -> bytes:
-        assert self._mapping is not None
-        return self._mapping[start : start + length]
+        return self._mapping
 
     def unmap(self) -> None:
         """Takes the mapping's pages out of the process's account; they stay in memory, and are used again."""

@@ -35,6 +35,9 @@ _TOKEN = np.dtype(
     ]
 )
 _UNSIGNED_BYTES = _TOKEN.itemsize - _TOKEN["mac"].itemsize
+_UNSIGNED = np.dtype(
+    {"names": ["all"], "formats": [f"V{_UNSIGNED_BYTES}"], "itemsize": _TOKEN.itemsize}
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,10 +61,11 @@ class BlobLocations:
     @classmethod
     def of(cls, column: pa.ChunkedArray) -> BlobLocations | None:
         """Of a BLOB column without nulls; None where one of its cells is no reference as they are stored."""
-        text = b"".join(_text_of(chunk) or b"-" for chunk in column.chunks if len(chunk))
-        if len(text) != TEXT_BYTES * len(column):
-            return None
-        return cls._of_text(text)
+        if not len(column):
+            return cls([], [], [], [], [])
+        cells = column.combine_chunks()
+        text = _text_of(cells.storage if hasattr(cells, "storage") else cells)
+        return None if text is None else cls._of_text(text)
 
     @classmethod
     def _of_text(cls, text: bytes) -> BlobLocations | None:
@@ -80,10 +84,7 @@ class BlobLocations:
             (tokens["offset"] + tokens["metadata"]).tolist(),
             tokens["length"].tolist(),
             tokens["crc32c"].tolist(),
-            [
-                data[start : start + _UNSIGNED_BYTES]
-                for start in range(0, len(data), _TOKEN.itemsize)
-            ],
+            np.frombuffer(data, _UNSIGNED)["all"].tolist(),
         )
 
 
@@ -95,9 +96,8 @@ def pack_of(reference: str, start: int) -> bytes | None:
     return locations.packs[0] if locations is not None and locations.starts[0] == start else None
 
 
-def _text_of(chunk: pa.Array) -> bytes | None:
+def _text_of(cells: pa.Array) -> bytes | None:
     """The joined texts of cells that are all as long as a reference is."""
-    cells = chunk.storage if hasattr(chunk, "storage") else chunk
     if cells.type != pa.binary() or cells.null_count:
         return None
     _, ends, data = cells.buffers()
