@@ -149,6 +149,25 @@ def test_what_is_refused(data: bytes, status: int) -> None:
     assert caught.value.http_status == status
 
 
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b"nonsense\r\n\r\n", 1),
+        (b"GET / HTTP/9.9\r\nhost: x\r\n\r\n", 1),
+        (b"GET / HTTP/1.1\r\nhost : x\r\n\r\n", 2),
+        (b"GET / HTTP/1.1\r\nhost: x\r\na: 1\r\nsecret\x00name: 2\r\n\r\n", 4),
+        (b"GET / HTTP/1.1\r\nhost: x\r\n folded\r\n\r\n", 3),
+    ],
+)
+def test_a_refusal_names_the_line_and_what_is_expected(data: bytes, line: int) -> None:
+    with pytest.raises(InvalidParameterError) as caught:
+        parse_head(data)
+    assert f"line {line} of its head is wrong (" in caught.value.message
+    assert "expected METHOD TARGET HTTP/1.1" in caught.value.message
+    assert "Error" not in caught.value.message
+    assert "secret" not in caught.value.message
+
+
 def test_http_1_0_needs_no_host_and_is_not_kept() -> None:
     parsed = parse_head(head(b"connection: keep-alive", line=b"GET / HTTP/1.0", host=b""))
     assert not parsed.keep_alive

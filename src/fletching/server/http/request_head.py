@@ -7,6 +7,7 @@ bytes pass as another's request.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from urllib.parse import unquote
@@ -101,7 +102,11 @@ def parse_head(
     except httptools.HttpParserUpgrade:
         pass  # no other protocol is spoken here: the field is ignored (RFC 9110, 7.8)
     except httptools.HttpParserError as exc:
-        raise InvalidParameterError(f"not an HTTP/1.1 request: {type(exc).__name__}") from exc
+        detail = str(exc)[:100] or "it cannot be parsed"
+        raise InvalidParameterError(
+            f"not an HTTP/1.1 request: line {_wrong_line(data)} of its head is wrong ({detail}); expected"
+            " METHOD TARGET HTTP/1.1 in the first, then NAME: VALUE in each"
+        ) from exc
     if not fields.complete:
         raise InvalidParameterError("not an HTTP/1.1 request: its head has no end")
     version = parser.get_http_version()
@@ -131,6 +136,17 @@ def parse_head(
         scheme=scheme,
         client=client,
     )
+
+
+def _wrong_line(data: bytes) -> int:
+    """The number of the line, from 1, with which the parser gives up."""
+    parser = httptools.HttpRequestParser(_Fields())
+    number = 1
+    with contextlib.suppress(httptools.HttpParserError):
+        for line in data.split(b"\n"):
+            parser.feed_data(line + b"\n")
+            number += 1
+    return number
 
 
 def _target(method: str, target: bytes) -> tuple[bytes, bytes]:
