@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -18,8 +21,16 @@ from fletching.errors import (
     UsageError,
     WireError,
 )
+from fletching.wire.tunnel_columns import ColumnParser
 from fletching.wire.tunnel_layouts import varint
-from fletching.wire.tunnel_record_decoder import EXPANSION_FLOOR, RecordDecoder
+from fletching.wire.tunnel_record_decoder import (
+    EXPANSION_FLOOR,
+    EXPANSION_MOST,
+    MAX_ROW_BYTES,
+    RecordDecoder,
+    _allowed,
+)
+from fletching.wire.tunnel_rows import SLACK
 
 I64, BIN = pa.int64(), pa.binary()
 END = bytes.fromhex("80c0ff7f")
@@ -116,6 +127,45 @@ def test_elements_that_take_more_than_their_bytes_justify_are_refused() -> None:
     decoder.feed(body + END + b"\x00")
     with pytest.raises(LimitExceededError, match="justify"):
         decoder.finish()
+
+
+MANY = 1 << 19
+LONG_LISTS = {
+    "numbers": pa.ListArray.from_arrays([0, MANY], pa.array(np.arange(MANY) % 63)),
+    "nulls": pa.ListArray.from_arrays([0, 2 * MANY], pa.nulls(2 * MANY, I64)),
+    "truths": pa.ListArray.from_arrays([0, MANY // 4], pa.array(np.ones(MANY // 4, bool))),
+    "texts": pa.ListArray.from_arrays([0, MANY // 4], pa.array([b""] * (MANY // 4))),
+}
+
+
+@pytest.mark.parametrize("name", LONG_LISTS)
+def test_a_long_list_takes_no_more_memory_than_is_said(name: str) -> None:
+    """What numpy and Arrow hold while a row of one or two bytes an element is decoded."""
+    column = LONG_LISTS[name]
+    sent = encoded([layout(column.type)], [column])
+    decoder = RecordDecoder([layout(column.type)], decode_bytes=len(sent))
+    decoder.feed(sent)
+    pool = pa.default_memory_pool()
+    before = pool.bytes_allocated()
+    tracemalloc.start()
+    try:
+        arrays = decoder.decode()
+        taken = tracemalloc.get_traced_memory()[1] + pool.bytes_allocated() - before
+    finally:
+        tracemalloc.stop()
+    assert arrays is not None
+    assert arrays[0].equals(column)
+    assert taken <= max(decoder.need, 33 * len(sent))
+
+
+def test_however_long_a_row_is_its_lists_take_a_gibibyte_at_most() -> None:
+    assert _allowed(MAX_ROW_BYTES) == EXPANSION_MOST == 1 << 30
+    parser = ColumnParser(
+        np.zeros(SLACK, np.uint8), (layout(pa.list_(I64)),), _allowed(MAX_ROW_BYTES)
+    )
+    parser._check_elements(layout(I64), 1 << 25)
+    with pytest.raises(LimitExceededError, match="justify"):
+        parser._check_elements(layout(I64), (1 << 25) + 1)
 
 
 def test_a_row_that_comes_in_many_pieces_is_not_looked_at_for_each() -> None:

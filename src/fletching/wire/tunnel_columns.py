@@ -28,6 +28,8 @@ _SHORT = 64
 """Mean length of byte strings above which Arrow copies them faster, found by views."""
 _MANY = 256
 """Numbers of one list above which they are found at once, if none is null."""
+_BLOCK = 1 << 16
+"""Elements, or bytes of them, that a step is done for at a time."""
 _FEW = 64
 """Rows below which a step for each list element costs more in numpy than in Python."""
 
@@ -205,12 +207,25 @@ class ColumnParser:
         after = self._walk(child, counts, after, limit, sound, noted, nullable=nullable)
         here &= np.repeat(sound, counts)
         present = np.flatnonzero(here)
-        values, _, right = self._values(child, at[present], limits[present])
+        values, right = self._elements(child, at, limits, present)
         if not right.all():
             owner = np.repeat(np.arange(len(counts)), counts)[present]
             sound[owner[~right]] = False
         elements = values if len(present) == len(here) else _spread(values, here)
         return pa.array(offsets.astype(np.int32)), elements, after, sound
+
+    def _elements(
+        self, child: RecordLayout, at: Ints, limits: Ints, present: Ints
+    ) -> tuple[pa.Array, Mask]:
+        """Some elements and whether each is sound; of many at a time, as a step holds several times their size."""
+        parts = [
+            self._values(child, at[chosen], limits[chosen])
+            for chosen in np.split(present, range(_BLOCK, len(present), _BLOCK))
+        ]
+        if len(parts) == 1:
+            return parts[0][0], parts[0][2]
+        right = np.concatenate([each for _, _, each in parts])
+        return pa.concat_arrays([values for values, _, _ in parts]), right
 
     def _walk(  # noqa: PLR0917  # what it goes by, then what it notes
         self,
@@ -288,15 +303,19 @@ class ColumnParser:
             return end
         if child.kind is not Kind.INTEGER:
             return None
-        # A flag of 0 is one byte below 128, and a varint ends with the first of its own.
-        ends = np.flatnonzero(self._data[position:limit] < 0x80)[: 2 * count]
-        flags = np.concatenate([[0], ends[1:-1:2] + 1])
-        if len(ends) < 2 * count or (ends[::2] != flags).any():
-            return None
-        if self._data[position + flags].any():
-            return None
-        targets[:] = position + flags + 1
-        return position + int(ends[-1]) + 1
+        done = 0
+        while done < count:
+            data = self._data[position : min(limit, position + _BLOCK)]
+            # A flag of 0 is one byte below 128, and a varint ends with the first of its own.
+            ends = np.flatnonzero(data < 0x80)
+            ends = ends[: 2 * min(len(ends) // 2, count - done)]
+            flags = np.concatenate([[0], ends[1:-1:2] + 1])
+            if not len(ends) or (ends[::2] != flags).any() or data[flags].any():
+                return None
+            targets[done : done + len(flags)] = position + flags + 1
+            done += len(flags)
+            position += int(ends[-1]) + 1
+        return position
 
     def _skipped(self, layout: RecordLayout, position: Ints, limit: Ints) -> tuple[Ints, Mask]:
         """Where values end, and whether they do so within their limits."""
@@ -421,7 +440,9 @@ def _unzigzag(values: NDArray[np.uint64]) -> Ints:
 
 def _spread(values: pa.Array, here: Mask) -> pa.Array:
     """Values at the rows that have them, null at the others."""
-    targets = np.cumsum(here) - 1
+    if not len(values):
+        return pa.nulls(len(here), values.type)
+    targets = np.cumsum(here, dtype=np.int32) - 1
     return values.take(pa.array(targets, mask=~here))
 
 

@@ -50,6 +50,8 @@ EXPANSION = 32
 """How many times their length rows may take when they are decoded; from `EXPANSION_FLOOR` on. A null
 takes no byte, or one, in the stream, and its place in a column."""
 EXPANSION_FLOOR = 16 << 20
+EXPANSION_MOST = 1 << 30
+"""What rows take at most, however long they are."""
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -280,7 +282,7 @@ class RecordDecoder:
 
 
 def _allowed(length: int) -> int:
-    return max(EXPANSION_FLOOR, EXPANSION * length)
+    return min(max(EXPANSION_FLOOR, EXPANSION * length), EXPANSION_MOST)
 
 
 class _Rows(NamedTuple):
