@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
-from sqlalchemy import Connection
+from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+import sqlalchemy
+from sqlalchemy import Connection
+from tests.waiting import until
+
+from fletching.catalog.database import Database
 from fletching.catalog.namespace_rows import (
     drop_schema,
     ensure_project,
     ensure_schema,
+    hold_project,
     list_projects,
     list_schemas,
 )
@@ -35,3 +41,27 @@ def test_an_unknown_project_has_no_schemas(rows: Connection) -> None:
         with pytest.raises(NoSuchProjectError):
             call()
     assert list_projects(rows) == []
+
+
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"
+
+
+def test_of_two_who_make_a_project_at_once_the_later_finds_it(any_database: Database) -> None:
+    def make(connection: Connection) -> bool:
+        there = hold_project(connection, "Q")
+        ensure_project(connection, "Q", 1.0)
+        return there
+
+    def later() -> bool:
+        with any_database.write() as connection:
+            return make(connection)
+
+    with ThreadPoolExecutor(1) as pool:
+        with any_database.write() as connection:
+            there = hold_project(connection, "q")
+            second = pool.submit(later)
+            if connection.dialect.name == "postgresql":
+                waiting = sqlalchemy.text(WAITING)
+                until(lambda: second.done() or connection.execute(waiting).scalar_one() > 0)
+            there |= make(connection)
+        assert [there, second.result()] == [False, True]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from fletching.catalog.database import insert_unless_there
 from fletching.catalog.schema import projects, schemas
@@ -17,6 +17,9 @@ __all__ = [
     "list_projects",
     "list_schemas",
 ]
+
+_PROJECT_LOCKS = 19_371
+"""The first half of PostgreSQL's locks on names of projects that have no row; any number that nothing else uses."""
 
 
 def ensure_project(connection: Connection, project: str, now: float) -> None:
@@ -38,9 +41,19 @@ def check_project(connection: Connection, project: str) -> None:
 
 
 def hold_project(connection: Connection, project: str) -> bool:
-    """Whether there is a project; of several who change what has names in it, the later ones wait for the first."""
-    known = select(projects.c.name).where(projects.c.name_key == project.casefold())
-    return connection.execute(known.with_for_update()).first() is not None
+    """Whether there is a project; of several who change what has names in it, the later ones wait for the first.
+
+    So do those who ask for a project that is still to be made, and they find it when it is.
+    """
+    held = select(projects.c.name).where(projects.c.name_key == project.casefold())
+    held = held.with_for_update()
+    if connection.execute(held).first() is not None:
+        return True
+    if connection.dialect.name != "postgresql":
+        return False  # SQLite has one writer at a time
+    name = func.hashtext(project.casefold())
+    connection.execute(select(func.pg_advisory_xact_lock(_PROJECT_LOCKS, name)))
+    return connection.execute(held).first() is not None
 
 
 def ensure_schema(connection: Connection, project: str, schema: str, now: float) -> None:
