@@ -64,6 +64,16 @@ def test_long_numbers_are_noticed_wherever_they_stand(size: int, start: int, dig
     assert watched.closed
 
 
+@pytest.mark.parametrize(
+    "begin", [b"\xef", b"\xbb", b"\xbf", b"\xef\xbb", b"\xbb\xbf", b"\xef\xbf"]
+)
+def test_a_part_of_a_byte_order_mark_is_no_json(begin: bytes) -> None:
+    with pytest.raises(pa.ArrowInvalid, match="begins with a byte that is no UTF-8"):
+        LongNumbers(io.BytesIO(begin + b'{"a":1}\n')).read(1 << 20)
+    for whole in (b"", b"\xef\xbb\xbf"):
+        assert LongNumbers(io.BytesIO(whole + b"{}\n")).read(1 << 20) == whole + b"{}\n"
+
+
 TINY = (
     "1e-400",
     "-1E-400",

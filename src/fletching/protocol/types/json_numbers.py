@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Collection, Iterator
@@ -79,6 +80,12 @@ class LongNumbers(WatchedFile):
             if wide is not None:
                 raise pa.ArrowInvalid(
                     f"it looks like {wide[:6].upper()} text, and JSON lines are UTF-8"
+                )
+            mark = codecs.BOM_UTF8
+            if data[0] in mark and not mark.startswith(data[: len(mark)]):
+                # pyarrow's reader passes over any part of the mark.
+                raise pa.ArrowInvalid(
+                    "it begins with a byte that is no UTF-8, and JSON lines are UTF-8"
                 )
         self._look(data)
         text = self._before + data[:_LONG] if self._before else b""
