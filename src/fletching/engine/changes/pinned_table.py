@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,6 @@ from fletching.catalog.table_rows import TableRow
 from fletching.engine.changes.computed_values import computed
 from fletching.engine.changes.expression_rows import ExpressionFilter
 from fletching.engine.reading.batch_strategies import zones_of_batches
-from fletching.engine.reading.chunked_lists import ChunkedNumbers
 from fletching.engine.reading.computed_batches import worked_ahead
 from fletching.engine.reading.message_checks import MessageChecks
 from fletching.engine.reading.output_schema import AS_STORED, output_columns
@@ -50,6 +49,8 @@ _Made = TypeVar("_Made")
 _LISTED_ROWS = 1 << 20
 """How many chosen rows are listed one by one before they become part of a bitmap."""
 
+_KEPT_SEGMENTS = 8
+
 _TASK_BATCHES = 4
 _TASK_BATCHES_TAKEN = 2
 
@@ -65,6 +66,10 @@ class Matches:
 
     batch: int
     rows: NDArray[np.int64]
+
+
+_Take: TypeAlias = Callable[[tuple[int, ...]], pa.RecordBatch]
+"""Gives columns of the batch that was looked at, in the order of the segment's."""
 
 
 class _StoredBatch(NamedTuple):
@@ -237,13 +242,13 @@ class PinnedTable:
     def _matches_in(
         self, index: int, condition: RowFilter | ExpressionFilter | None
     ) -> Iterator[Matches]:
-        return self._worked_in(index, condition, lambda _reader, matches: matches, _TASK_BATCHES)
+        return self._worked_in(index, condition, lambda matches, _take: matches, _TASK_BATCHES)
 
     def _worked_in(
         self,
         index: int,
         condition: RowFilter | ExpressionFilter | None,
-        work: Callable[[SegmentReader, Matches], _Made],
+        work: Callable[[Matches, _Take], _Made],
         at_once: int,
     ) -> Iterator[_Made]:
         """What is made of the chosen rows of each batch of a segment that has some, in row order.
@@ -271,8 +276,12 @@ class PinnedTable:
         ]
 
         def made(few: Sequence[_StoredBatch]) -> list[_Made]:
-            result = (self._matches_of(reader, each, condition, columns) for each in few)
-            return [work(reader, matches) for matches in result if len(matches.rows)]
+            looked_at = ((each, self._matches_of(reader, each, condition, columns)) for each in few)
+            return [
+                work(matches, functools.partial(self._columns_of, reader, each, whole))
+                for each, (matches, whole) in looked_at
+                if len(matches.rows)
+            ]
 
         # A batch is too little work for a task, and in a small segment all of them are for a thread.
         tasks = (
@@ -289,13 +298,13 @@ class PinnedTable:
         stored: _StoredBatch,
         condition: RowFilter | ExpressionFilter | None,
         columns: tuple[int, ...],
-    ) -> Matches:
-        """The rows of a batch that are shown and chosen. Runs in threads."""
+    ) -> tuple[Matches, pa.RecordBatch | None]:
+        """The rows of a batch that are shown and chosen; all columns, not proven, if they came with it."""
         snapshot = self.snapshot
         if condition is None:
             kept = snapshot.kept(stored.batch)
-            return Matches(stored.batch, np.arange(stored.rows) if kept is None else kept)
-        decoded = reader.decode(stored.offset, stored.end, columns)
+            return Matches(stored.batch, np.arange(stored.rows) if kept is None else kept), None
+        decoded, whole = reader.decode_beside(stored.offset, stored.end, columns)
         self._check_rows(reader, decoded, stored.rows)
         dirty = stored.shown != stored.rows
         kept = None
@@ -308,9 +317,21 @@ class PinnedTable:
         mask = condition.mask(decoded, version, partition, columns)
         indices = np.arange(decoded.num_rows) if mask is None else true_rows(mask)
         if kept is not None:
-            return Matches(stored.batch, kept[indices])
+            return Matches(stored.batch, kept[indices]), whole
         shown = snapshot.mask(stored.batch) if dirty else None
-        return Matches(stored.batch, indices if shown is None else indices[shown[indices]])
+        return Matches(stored.batch, indices if shown is None else indices[shown[indices]]), whole
+
+    def _columns_of(
+        self,
+        reader: SegmentReader,
+        stored: _StoredBatch,
+        whole: pa.RecordBatch | None,
+        columns: tuple[int, ...],
+    ) -> pa.RecordBatch:
+        if whole is None:
+            return self._decode(reader, stored.batch, columns)
+        reader.prove(stored.offset, stored.end)
+        return whole if len(columns) == whole.num_columns else whole.select(list(columns))
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -350,13 +371,12 @@ class PinnedTable:
             mapping = OutputMapping(projection, segment.schema_version, partition, columns)
 
             def taken(
-                reader: SegmentReader,
                 matches: Matches,
+                take: _Take,
                 columns: tuple[int, ...] = columns,
                 mapping: OutputMapping = mapping,
             ) -> tuple[Matches, pa.RecordBatch]:
-                batch = self._decode(reader, matches.batch, columns)
-                return matches, mapping.apply(take_rows(batch, matches.rows))
+                return matches, mapping.apply(take_rows(take(columns), matches.rows))
 
             # Fewer, as the rows of all are in memory until they are used.
             yield from self._worked_in(index, condition, taken, _TASK_BATCHES_TAKEN)
@@ -448,25 +468,30 @@ class PinnedTable:
 
     def positions(self, matches: Matches) -> tuple[int, NDArray[np.uint32]]:
         """The segment's index in the snapshot, and the rows' numbers in the segment."""
-        snapshot = self.snapshot
-        index = snapshot.batch_segment[matches.batch]
-        return index, (matches.rows + self.first_row(matches.batch)).astype(np.uint32)
+        index = self.snapshot.batch_segment[matches.batch]
+        first, starts = self._starts(index)
+        return index, (matches.rows + starts[matches.batch - first]).astype(np.uint32)
 
     def batch_starts(self, index: int) -> NDArray[np.int64]:
         """The number, in the segment at an index, of each of its batches' first stored row."""
-        first, end = self.snapshot.batches_of(index)
-        stored = self.snapshot.stored_rows[first:end]
-        return np.cumsum(stored) - stored
+        return self._starts(index)[1]
 
     def first_row(self, batch: int) -> int:
         """The number, in its segment, of a batch's first stored row."""
-        first = self.snapshot.batches_of(self.snapshot.batch_segment[batch])[0]
-        starts = self._stored_start
-        return starts[batch] - starts[first]
+        first, starts = self._starts(self.snapshot.batch_segment[batch])
+        return int(starts[batch - first])
 
     @functools.cached_property
-    def _stored_start(self) -> ChunkedNumbers:
-        return ChunkedNumbers.totals_of(self.snapshot.stored_rows)
+    def _starts(self) -> Callable[[int], tuple[int, NDArray[np.int64]]]:
+        """The first batch of a segment, and its `batch_starts`: asked for with each batch."""
+        starts = functools.partial(_starts_of, self.snapshot)
+        return functools.lru_cache(_KEPT_SEGMENTS)(starts)  # eight bytes for each batch
+
+
+def _starts_of(snapshot: Snapshot, index: int) -> tuple[int, NDArray[np.int64]]:
+    first, end = snapshot.batches_of(index)
+    stored = snapshot.stored_rows[first:end]
+    return first, np.cumsum(stored) - stored
 
 
 def _in_groups(items: Iterable[_Item], count: int) -> Iterator[list[_Item]]:

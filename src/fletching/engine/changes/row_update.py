@@ -27,7 +27,7 @@ from fletching.protocol.types.row_selection import take_rows
 __all__ = ["RowUpdate", "by_partition"]
 
 
-_GROUP_ROWS = 1 << 16
+_GROUP_ROWS = 1 << 17
 _GROUP_BYTES = 8 << 20
 """Chosen rows that are worked on at once, so that memory does not grow with the table."""
 

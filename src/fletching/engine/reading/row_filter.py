@@ -314,10 +314,9 @@ class RowFilter:
             return pa.repeat(pa.scalar(False), batch.num_rows)
         seen = OutputMapping(self.projection, schema_version, partition, columns).apply(batch)
         condition = narrowed(condition, functools.partial(_extent, seen))
-        chosen = _evaluated(pa.Table.from_batches([seen]), [condition.expression]).column(0)
-        if chosen.null_count == 0 and pc.all(chosen).as_py():
-            return None
-        return chosen.combine_chunks()
+        evaluated = _evaluated(pa.Table.from_batches([seen]), [condition.expression])
+        chosen = evaluated.column(0).combine_chunks()
+        return None if chosen.true_count == len(chosen) else chosen
 
     def chosen(
         self,

@@ -189,21 +189,42 @@ class SegmentReader:
         Raises:
             CorruptObjectError: what stands there is not that message.
         """
+        return self.decode_beside(offset, end, columns)[0]
+
+    def decode_beside(
+        self, offset: int, end: int, columns: tuple[int, ...]
+    ) -> tuple[pa.RecordBatch, pa.RecordBatch | None]:
+        """What `decode` gives, and all columns where decoding them takes nothing more.
+
+        Whoever looks at values of the latter proves them before, see `prove`.
+        """
         if len(columns) == len(self.columns.schema):
-            return self._decode(offset, end)
+            whole = self._decode(offset, end)
+            return whole, whole
         if self.columns.has_dictionaries:
-            return self._decode(offset, end).select(list(columns))
+            whole = self._decode(offset, end)
+            return whole.select(list(columns)), whole
         # A part of the message: of the columns that are left out no byte is touched.
         try:
             if not self.row.codecs:
-                result = self._decode(offset, end, checked=False).select(list(columns))
+                whole = self._decode(offset, end, checked=False)
+                result = whole.select(list(columns))
             else:
+                whole = None
                 message = self._message(offset, end, checked=False)
                 result = self.columns.projected(columns).decode(message)
             self.columns.check_part(result, columns)
         except WireError as error:
             raise self._damaged(error) from error
-        return result
+        return result, whole
+
+    def prove(self, offset: int, end: int) -> None:
+        """Compares a message with its checksum, unless this process has.
+
+        Raises:
+            CorruptObjectError: it is not what was written.
+        """
+        self.object.view(offset, end)
 
     def _decode(self, offset: int, end: int, *, checked: bool = True) -> pa.RecordBatch:
         try:

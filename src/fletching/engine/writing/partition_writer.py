@@ -9,6 +9,7 @@ With dynamic partitions, which rows of a batch belong to which is found out firs
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Sequence
@@ -189,12 +190,12 @@ class PartitionWriter:
         opened.pending_rows = opened.pending_bytes = 0
         for codec, group in itertools.groupby(pending, key=lambda item: item[1]):
             batches = [batch for batch, _ in group]
-            try:
-                # Small pieces are copied into one batch: readers pay per batch for ever.
-                joined = [pa.concat_batches(batches)]
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-                joined = batches  # offsets would overflow, or a type that Arrow cannot join
-            for batch in joined:
+            if len(batches) > 1:
+                # Small pieces are copied into one batch: readers pay per batch for ever. Not where
+                # offsets would overflow, or Arrow cannot join a type.
+                with contextlib.suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                    batches = [pa.concat_batches(batches)]
+            for batch in batches:
                 self._encode(opened, batch, codec)
 
     def _encode(self, opened: OpenPartition, batch: pa.RecordBatch, codec: str | None) -> None:

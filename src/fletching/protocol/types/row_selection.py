@@ -86,7 +86,7 @@ def true_rows(mask: pa.BooleanArray) -> NDArray[np.int64]:
     """
     if not len(mask):
         return np.empty(0, dtype=np.int64)
-    values = pc.fill_null(mask, False)
+    values = pc.fill_null(mask, False) if mask.null_count else mask
     bits = np.frombuffer(values.buffers()[1], dtype=np.uint8)
     every = np.unpackbits(bits, count=values.offset + len(values), bitorder="little")
     return np.flatnonzero(every[values.offset :].view(np.bool_))
