@@ -17,6 +17,7 @@ import fletching
 from fletching.catalog.write_stream_rows import NewSegment
 from fletching.client import Table
 from fletching.engine.changes import key_runs, keyed_merge, run_encoding
+from fletching.engine.changes.key_runs import KeyRun
 from fletching.engine.changes.key_slots import KeySlots, slots_of
 from fletching.engine.changes.keyed_merge import _are_in
 from fletching.engine.writing import keyed_rows
@@ -107,6 +108,42 @@ def test_what_is_known_of_absent_keys_holds_whatever_becomes_of_their_segments(
             states[table.versions(limit=1)[0].version] = dict(model)
             assert content(tables[rng.randrange(2)].reload()) == model
     assert len(made) > 10
+
+
+@pytest.mark.parametrize("few", [False, True])
+def test_slots_of_a_write_are_known_to_the_next(
+    new_table: MakeTable, few: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_runs, "_SLOT_ENTRIES", 1)
+    if few:
+        monkeypatch.setattr(keyed_merge, "ENTRIES_AT_ONCE", 40)
+        monkeypatch.setattr(run_encoding, "BLOCK_ENTRIES", 2)
+    made: list[int] = []
+    kept: list[int] = []
+    keep = KeyRun.keep_slots
+
+    def counted(parts: Iterable[Any], entries: int, last: int) -> KeySlots:
+        made.append(entries)
+        return slots_of(parts, entries, last)
+
+    def compared(self: KeyRun, parts: Any) -> None:
+        keep(self, parts)
+        kept.append(self.count)
+        numbers = self.all().numbers
+        expected = slots_of([numbers], len(numbers), int(numbers[-1]))
+        slots = self._index.slots
+        assert slots is not None
+        assert (slots.shift, slots.taken) == (expected.shift, expected.taken)
+
+    monkeypatch.setattr(key_runs, "slots_of", counted)
+    monkeypatch.setattr(KeyRun, "keep_slots", compared)
+    table = new_table(TEXTS, primary_key=["k"])
+    for count in (100, 101, 102, 103):
+        keys = [f"{count} {number}" for number in range(count)]
+        table.append(pa.table({"k": keys, "v": range(count)}, TEXTS))
+    assert made == [100]
+    assert kept == [101, 102, 103]
+    assert len(content(table)) == 406
 
 
 def test_a_body_of_many_rows_holds_the_keys_of_some_at_a_time(

@@ -94,6 +94,10 @@ class Sought:
         before = np.repeat(np.cumsum(counts) - counts, counts)
         return np.repeat(start, counts) + np.arange(len(before)) - before
 
+    def known_slots(self, shift: int) -> BitMap | None:
+        """The slots that the numbers are in, if `near` has asked for them."""
+        return self._taken.get(shift)
+
     @property
     def slots(self) -> _Slots:
         """The table: 32 bytes for each number, 16 MiB at most."""

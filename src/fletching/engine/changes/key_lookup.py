@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pyroaring import BitMap
 from sqlalchemy import Connection
 
 from fletching.catalog.merged_run_rows import MergedRunRow, merged_runs_of
@@ -47,6 +48,7 @@ class Wanted:
         self.low = low
         self.high = high
         self._make = make
+        self._sought: Sought | None = None
 
     @classmethod
     def of(cls, numbers: NDArray[np.uint64]) -> Wanted:
@@ -59,15 +61,19 @@ class Wanted:
         """The numbers."""
         return self._make()
 
-    @functools.cached_property
-    def _sought(self) -> Sought:
-        return Sought(self.numbers)
-
     def among(
         self, run: KeyRun
     ) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.uint32] | None] | None:
         """The entries of a run that have some of them; None if none can have."""
-        return run.find(self._sought) if run.spans(self.low, self.high) else None
+        if not run.spans(self.low, self.high):
+            return None
+        if self._sought is None:
+            self._sought = Sought(self.numbers)
+        return run.find(self._sought)
+
+    def known_slots(self, shift: int) -> BitMap | None:
+        """The slots of the numbers, if some run was asked for these by them."""
+        return None if self._sought is None else self._sought.known_slots(shift)
 
 
 def open_merged(store: ObjectStore, row: MergedRunRow, indexes: RunIndexes | None = None) -> KeyRun:

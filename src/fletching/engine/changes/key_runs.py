@@ -22,16 +22,17 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
+from pyroaring import BitMap
 
 from fletching.catalog.segment_rows import SegmentRow
 from fletching.engine.cache import RecentlyUsed
 from fletching.engine.changes.block_search import Rows, Sought, common_indices, lower_bound
-from fletching.engine.changes.key_slots import KeySlots, slots_of
+from fletching.engine.changes.key_slots import KeySlots, joined_slots, slot_shift, slots_of
 from fletching.engine.changes.run_encoding import (
     BLOCK_ENTRIES,
     FIRST_FORMAT_ENTRY,
@@ -323,13 +324,9 @@ class KeyRun:
 
     def _slots(self, near: _U64) -> KeySlots | None:
         """The run's slots, which are made if it may have few of some numbers and there is room; else None."""
-        index, indexes = self._index, self._indexes
-        if index.slots is not None or indexes is None or index.entries < _SLOT_ENTRIES:
-            return index.slots
-        budget = indexes.budget
-        # What is kept does not make way for it, or each of too many would be made again for every change.
-        if budget.total + 3 * index.entries > budget.capacity:
-            return None
+        if not self._lacks_slots:
+            return self._index.slots
+        index = self._index
         sample = near[:: -(-len(near) // _SAMPLE)]
         if 2 * len(self._find_few(sample)[0]) > len(sample):
             return None
@@ -337,10 +334,32 @@ class KeyRun:
             self.between(start, min(start + _ENTRIES_AT_ONCE, index.entries)).numbers
             for start in range(0, index.entries, _ENTRIES_AT_ONCE)
         )
-        slots = slots_of(parts, index.entries, index.last_number)
-        self._index = dataclasses.replace(index, slots=slots)
-        indexes.put(self._file, self._index)
+        return self._keep(slots_of(parts, index.entries, index.last_number))
+
+    @property
+    def _lacks_slots(self) -> bool:
+        """Whether there are no slots yet, and room for them."""
+        index, indexes = self._index, self._indexes
+        if index.slots is not None or indexes is None or index.entries < _SLOT_ENTRIES:
+            return False
+        # What is kept does not make way for them, or each of too many would be made again for every change.
+        return indexes.budget.total + 3 * index.entries <= indexes.budget.capacity
+
+    def _keep(self, slots: KeySlots) -> KeySlots:
+        self._index = dataclasses.replace(self._index, slots=slots)
+        if self._indexes is not None:
+            self._indexes.put(self._file, self._index)
         return slots
+
+    @property
+    def slot_shift(self) -> int:
+        """The size of the run's slots."""
+        return slot_shift(self._index.entries, self._index.last_number)
+
+    def keep_slots(self, parts: Sequence[BitMap]) -> None:
+        """Keeps slots that somebody has made: of all entries, and of the run's size."""
+        if self._lacks_slots:
+            self._keep(joined_slots(filter(None, parts), self._index.entries, self.slot_shift))
 
     @property
     def range(self) -> tuple[int, int]:

@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-__all__ = ["KeySlots", "greatest_in_slots", "slot_shift", "slots_of", "taken_slots"]
+__all__ = [
+    "KeySlots",
+    "greatest_in_slots",
+    "joined_slots",
+    "slot_shift",
+    "slots_of",
+    "taken_slots",
+]
 
 _U64 = NDArray[np.uint64]
 
@@ -66,10 +73,14 @@ def slots_of(parts: Iterable[_U64], entries: int, last: int) -> KeySlots:
         last: the last of them.
     """
     shift = slot_shift(entries, last)
+    return joined_slots((taken_slots(part, shift) for part in parts), entries, shift)
+
+
+def joined_slots(parts: Iterable[BitMap], entries: int, shift: int) -> KeySlots:
+    """The slots of a run from those of its parts, none of which is empty."""
     taken = BitMap()
     weight = 0
-    for part in parts:
-        more = taken_slots(part, shift)
+    for more in parts:
         taken |= more
         weight += 2 * len(more)
         weight += _CONTAINER_BYTES * min(1 + int(more.max() - more.min() >> 16), len(more))

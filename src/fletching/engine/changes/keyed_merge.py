@@ -308,6 +308,10 @@ class KeyedMerge:
         for segment in visible_segments(connection, table_id, version, partitions, after=after):
             segments[segment.partition].append(segment)
         known: dict[int, BitMap] = {}
+        # The run of a single write has the numbers that are looked for, and no others.
+        single = len(self._staged) == 1 and not self._takes[0] and not self._without
+        own = self._open(0) if single and after is None else None
+        slots: list[BitMap | None] = []
         for folds in self._folds():
             mine = [segment for partition in folds for segment in segments[partition]]
             wanted = {partition: each.wanted for partition, each in folds.items()}
@@ -322,6 +326,11 @@ class KeyedMerge:
             }
             for hit in hits:
                 self._take(hit, folds[hit.segment.partition].winners, known[hit.segment.id])
+            if own is not None:
+                slots += [each.wanted.known_slots(own.slot_shift) for each in folds.values()]
+        made = [each for each in slots if each is not None]
+        if own is not None and made and len(made) == len(slots):
+            own.keep_slots(made)  # the next write is looked for in it
 
     def _take(self, hit: Located, winners: _Winners, gone: BitMap) -> None:
         """Notes the rows of a segment that winners replace or take away."""
