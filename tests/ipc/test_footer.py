@@ -9,7 +9,7 @@ from tests.ipc.file_shapes import shaped
 
 from fletching import ipc
 from fletching.errors import LimitExceededError, MalformedFrameError, TruncatedStreamError
-from fletching.ipc.footer import read_footer
+from fletching.ipc.footer import read_footer, read_footer_metadata
 from fletching.ipc.metadata import MetadataVersion
 from fletching.ipc.source import FileSource, MappedSource
 
@@ -50,6 +50,20 @@ def test_the_footer_may_be_as_long_as_the_limit() -> None:
         read_footer(source, 0, len(FILE), ipc.Limits(max_metadata_bytes=length - 1))
 
 
+def test_metadata_alone_is_that_of_the_footer() -> None:
+    for data in (FILE, file_of([], numbers(0).schema), shaped("old", [numbers(3)])):
+        source = MappedSource(data)
+        expected = read_footer(source, 0, len(data)).custom_metadata
+        assert read_footer_metadata(source, 0, len(data)) == expected
+    with pytest.raises(TruncatedStreamError):
+        read_footer_metadata(MappedSource(FILE), 0, len(FILE) - 1)
+    start, _ = footer_span(FILE)
+    damaged = bytearray(FILE)
+    damaged[start : start + 4] = b"\xff" * 4
+    with pytest.raises(MalformedFrameError):
+        read_footer_metadata(MappedSource(bytes(damaged)), 0, len(FILE))
+
+
 def test_a_footer_longer_than_the_first_read_is_read_whole() -> None:
     pairs = {b"long": bytes(200_000)}
     sink = io.BytesIO()
@@ -57,6 +71,7 @@ def test_a_footer_longer_than_the_first_read_is_read_whole() -> None:
         writer.write(numbers(3))
         writer.close(pairs)
     data = sink.getvalue()
+    assert read_footer_metadata(FileSource(io.BytesIO(data)), 0, len(data)) == pairs
     for before in (b"", b"junk" * 9):
         opened = ipc.open_file(io.BytesIO(before + data), len(before))
         assert opened.custom_metadata == pairs

@@ -30,7 +30,7 @@ from fletching.ipc.recognition import HEAD_BYTES, looks_like
 from fletching.ipc.schema_header import SchemaHeader, read_schema_header
 from fletching.ipc.source import Source
 
-__all__ = ["Blocks", "Footer", "not_a_file", "read_footer"]
+__all__ = ["Blocks", "Footer", "not_a_file", "read_footer", "read_footer_metadata"]
 
 _BLOCK: Final = np.dtype(
     {
@@ -123,6 +123,28 @@ def read_footer(
         MalformedFrameError: not an Arrow file, or a footer that points outside it.
         LimitExceededError: a footer above the metadata limit.
     """
+    view, start = _find_footer(source, offset, length, limits)
+    try:
+        return _parse_footer(view, start - offset, length, limits)
+    except WireError as error:
+        raise relocated(error, start) from None
+
+
+def read_footer_metadata(
+    source: Source, offset: int, length: int, limits: Limits = DEFAULT_LIMITS
+) -> dict[bytes, bytes]:
+    """The footer's custom metadata alone, which takes a fraction of the time; errors as of `read_footer`."""
+    view, start = _find_footer(source, offset, length, limits)
+    try:
+        return dict(read_key_values(root_table(view), 4, limits))
+    except WireError as error:
+        raise relocated(error, start) from None
+
+
+def _find_footer(
+    source: Source, offset: int, length: int, limits: Limits
+) -> tuple[memoryview, int]:
+    """The footer's flatbuffer, and where it starts."""
     if length < 8 + _TAIL_BYTES:
         head = bytes(source.view(offset, offset + length))
         if length and not MAGIC.startswith(head[: len(MAGIC)]):
@@ -171,10 +193,7 @@ def read_footer(
         if start >= tail_start
         else source.view(start, end - _TAIL_BYTES)
     )
-    try:
-        return _parse_footer(view, start - offset, length, limits)
-    except WireError as error:
-        raise relocated(error, start) from None
+    return view, start
 
 
 def not_a_file(head: bytes, offset: int) -> WireError:

@@ -21,7 +21,7 @@ import functools
 import itertools
 import threading
 from array import array
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
@@ -33,7 +33,7 @@ from fletching.engine.cache import Budget, RecentlyUsed
 from fletching.engine.writing.metadata_index import METADATA_KEY, decode_index, parse_entry
 from fletching.engine.writing.segment_writer import CRC32C_KEY
 from fletching.errors import CorruptObjectError, WireError
-from fletching.ipc.footer import Footer, read_footer
+from fletching.ipc.footer import read_footer
 from fletching.ipc.limits import Limits
 from fletching.ipc.message import MAGIC
 from fletching.objects.remote_object import HeldObject
@@ -80,13 +80,13 @@ class SegmentTail:
         return 40 * len(self.checksums) + sum(len(each) for each in self.metadata or ())
 
 
-def checksums_of(footer: Footer) -> list[int]:
-    """The CRC32C of each message in file order, the schema message first.
+def checksums_of(metadata: Mapping[bytes, bytes]) -> list[int]:
+    """The CRC32C of each message in file order, the schema message first, from a footer's custom metadata.
 
     Raises:
         ValueError, KeyError: the footer has none.
     """
-    text = footer.custom_metadata[CRC32C_KEY].decode("ascii")
+    text = metadata[CRC32C_KEY].decode("ascii")
     return [int(text[i : i + 8], 16) for i in range(0, len(text), 8)]
 
 
@@ -133,9 +133,9 @@ def _read(stored: StoredObject, row: SegmentRow) -> SegmentTail:
     wanted = _LEAST_BYTES + _BYTES_PER_BATCH * (len(row.batch_index) // 32)
     try:
         source = _TailSource(stored, max(stored.length - wanted, 0))
-        footer = read_footer(source, 0, stored.length, FOOTER_LIMITS)
-        checksums = checksums_of(footer)
-        entry = footer.custom_metadata.get(METADATA_KEY)
+        metadata = read_footer(source, 0, stored.length, FOOTER_LIMITS).custom_metadata
+        checksums = checksums_of(metadata)
+        entry = metadata.get(METADATA_KEY)
     except CorruptObjectError:
         raise
     except (WireError, ValueError, KeyError) as error:
@@ -158,7 +158,8 @@ def recorded_checksums(stored: StoredObject) -> list[int]:
     Raises:
         FletchingError, ValueError, KeyError: the footer cannot be read, or has none.
     """
-    return checksums_of(read_footer(_ReadSource(stored), 0, stored.length, FOOTER_LIMITS))
+    footer = read_footer(_ReadSource(stored), 0, stored.length, FOOTER_LIMITS)
+    return checksums_of(footer.custom_metadata)
 
 
 class _ReadSource:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -79,8 +79,11 @@ class Entries(NamedTuple):
         kinds = set(self.flags)
         if not kinds or any(flags & _NULLS_OR_BOUNDS != _EVERYWHERE for flags in kinds):
             return None
-        lower = min(each for each in self.lower if each is not None)
-        upper = max(each for each in self.upper if each is not None)
+        # Each is there, as the flags say.
+        lower, upper = (
+            min(cast("list[Physical]", self.lower)),
+            max(cast("list[Physical]", self.upper)),
+        )
         unordered = any(flags & Known.UNORDERED for flags in kinds)
         return ColumnBounds(lower, upper, nulls=False, values=True, unordered=unordered)
 
@@ -144,13 +147,15 @@ class ZoneColumn:
     @property
     def size(self) -> int:
         """About how many bytes it takes."""
-        texts = sum(len(each) for each in (*self.lower, *self.upper) if isinstance(each, str))
-        return 17 * len(self.flags) + texts
+        size = 17 * len(self.flags)
+        if str in {*map(type, self.lower), *map(type, self.upper)}:
+            size += sum(len(each) for each in (*self.lower, *self.upper) if isinstance(each, str))
+        return size
 
     def stored(self) -> _Column | None:
         """What is written; None if it says nothing that could be asked, or has values of no known form."""
         flags = bytes(self.flags)
-        present = {type(each) for each in (*self.lower, *self.upper) if each is not None}
+        present = {*map(type, self.lower), *map(type, self.upper)} - {type(None)}
         if not present:
             # Where the nulls are may be worth keeping alone.
             return _Column(flags, "", b"", b"") if len(set(flags)) > 1 else None

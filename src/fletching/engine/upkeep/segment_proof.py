@@ -14,7 +14,8 @@ from fletching.catalog.segment_rows import SegmentRow
 from fletching.engine.reading.message_checks import FOOTER_LIMITS, checksums_of
 from fletching.engine.writing.stored_batches import StoredBatches
 from fletching.errors import CorruptObjectError, WireError
-from fletching.ipc.footer import read_footer
+from fletching.ipc.footer import read_footer_metadata
+from fletching.ipc.source import MappedSource
 from fletching.objects.store import StoredObject
 
 __all__ = ["proven_batches"]
@@ -50,20 +51,6 @@ def proven_batches(stored: StoredObject, row: SegmentRow) -> StoredBatches:
     return StoredBatches(data, index, _checksums(data, row), before, after)
 
 
-class _Bytes:
-    """A segment's bytes as a source of the IPC room."""
-
-    mapped = True
-
-    def __init__(self, data: memoryview) -> None:
-        self._data = data
-        self.length = len(data)
-
-    def view(self, start: int, end: int) -> memoryview:
-        """Bytes ``start`` to ``end``."""
-        return self._data[start:end]
-
-
 def _checksums(data: memoryview, row: SegmentRow) -> list[int]:
     """The CRC32C of each record batch message, from the footer of proven bytes.
 
@@ -71,7 +58,9 @@ def _checksums(data: memoryview, row: SegmentRow) -> list[int]:
         CorruptObjectError: the footer has none, or others than the catalog's messages.
     """
     try:
-        checksums = checksums_of(read_footer(_Bytes(data), 0, len(data), FOOTER_LIMITS))
+        checksums = checksums_of(
+            read_footer_metadata(MappedSource(data), 0, len(data), FOOTER_LIMITS)
+        )
     except (WireError, ValueError, KeyError) as error:
         raise CorruptObjectError(
             f"the footer of segment {row.key} cannot be read: {error}", key=row.key
