@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -12,12 +13,12 @@ from pathlib import Path
 SHARED = Path("/dev/shm")
 
 
-def memory_or_disk() -> Path | None:
-    """Where folders are made, as ``tempfile`` takes it: in memory where that is possible.
+def memory_or_disk(needed_bytes: int = 0) -> Path | None:
+    """Where folders are made, as ``tempfile`` takes it: in memory where that is possible, and has so much room.
 
     A killed process loses nothing that it has written; only a power cut would.
     """
-    return SHARED if SHARED.is_dir() else None
+    return SHARED if SHARED.is_dir() and shutil.disk_usage(SHARED).free >= needed_bytes else None
 
 
 @contextlib.contextmanager
