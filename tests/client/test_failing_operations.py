@@ -281,6 +281,8 @@ OPERATIONS: dict[str, Callable[[House], Any]] = {
 
 OPENING = {"open", "open a new folder"}
 """Which nobody answers with a status: what is wrong is said to who starts a server."""
+DECIDED = {"update", "delete", "merge", "insert overwrite", "create table as", "rename partition"}
+"""Of which the service itself finds out whether a commit was made that was not answered."""
 IN_STEPS = {"drop partitions", "statements"}
 """Which may end half done: what is left is done when they are repeated."""
 
@@ -444,6 +446,9 @@ def run_case(template: Template, case: Case, after: State | None = None) -> tupl
                 return calls.names, now
             if calls.failed[:1] == ["COMMIT"] and case.fault in LOST and error is not None:
                 assert isinstance(error, OutcomeUnknownError | SettingsError), repr(error)
+            answer_lost = case.fault == "answer lost" and calls.failed == ["COMMIT"]
+            if answer_lost and case.operation in DECIDED:
+                assert (error is None) == (now == after), repr(error)
             if error is None:
                 assert now == after, "acknowledged, and not done"
             else:
