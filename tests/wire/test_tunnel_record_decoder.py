@@ -29,6 +29,7 @@ from fletching.wire.tunnel_record_decoder import (
     MAX_ROW_BYTES,
     RecordDecoder,
     _allowed,
+    _Part,
 )
 from fletching.wire.tunnel_rows import SLACK
 
@@ -181,6 +182,23 @@ def test_a_row_that_comes_in_many_pieces_is_not_looked_at_for_each() -> None:
     assert tries < 12
     decoder.finish()
     assert [part[0].to_pylist() for part in decoder.batches()] in ([[text]], [])
+
+
+def test_a_long_row_is_gone_over_once_for_each_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Value by value, which takes a microsecond each."""
+    looked: list[int] = []
+    real = _Part._scalar_end
+
+    def counted(part: _Part, view: bytes, position: int) -> int:
+        looked.append(position)
+        return real(part, view, position)
+
+    monkeypatch.setattr(_Part, "_scalar_end", counted)
+    sent = encoded([layout(pa.list_(I64))], [pa.array([list(range(5000))])])
+    decoder = RecordDecoder([layout(pa.list_(I64))], decode_bytes=1000)
+    decoder.feed(sent[:1000])
+    assert decoder.decode() is None
+    assert looked == [0]
 
 
 # --- what is asked of it ------------------------------------------------------------------------

@@ -315,6 +315,7 @@ class _Part:
         self._parsed: list[pa.Array] | None = None
         self.end = 0  # where the last complete row ends
         self.cut = False  # whether there are as many rows as there may be
+        self._incomplete = False  # whether what follows is known to begin as a row
 
     def rows(self) -> _Rows:
         """The rows that are complete, in order.
@@ -348,7 +349,7 @@ class _Part:
             self.end = int(following[-1])
         else:
             result = self._chained(candidates, following, sound)
-        if not self.cut:
+        if not (self.cut or self._incomplete):
             self._check_rest()
         return result
 
@@ -371,6 +372,7 @@ class _Part:
                     end = self._scalar_end(view, position)
                     after = take_varint(view, end + 4, self._length)[1]
                 except IncompleteRowError:
+                    self._incomplete = True
                     break
             row_starts.append(position)
             row_ends.append(end)
