@@ -166,6 +166,17 @@ def test_the_same_frame_has_the_same_token(client: Client) -> None:
     assert read_table(table, npartitions=2)._name != first._name
 
 
+def test_views_in_lists_and_run_ends_are_read(client: Client) -> None:
+    views = pa.array([["a" * 20, None], None], pa.list_(pa.string_view()))
+    ends = pa.array(["a", "a"], pa.run_end_encoded(pa.int32(), pa.string()))
+    rows = pa.table({"views": views, "ends": ends})
+    table = client.create_table("odd", rows.schema)
+    table.append(rows)
+    schema = pa.schema([("views", pa.list_(pa.string())), ("ends", pa.string())])
+    frame = read_table(table, npartitions=2).compute()
+    assert sorted_rows(arrow(frame, schema)) == sorted_rows(rows)
+
+
 def test_another_service_and_another_client_are_not_taken_for_it(tmp_path: Path) -> None:
     for name in ("one", "two"):
         with fletching.connect(tmp_path / name, project="demo", create=True) as client:

@@ -32,7 +32,11 @@ from torch.utils.data import DataLoader  # noqa: E402  # after the skip
 
 from fletching.connectors.torch import FletchingDataset  # noqa: E402
 
-pytestmark = pytest.mark.engines
+pytestmark = [
+    pytest.mark.engines,
+    # What PyTorch 2.4 says of itself whenever a tensor is unpickled.
+    pytest.mark.filterwarnings("ignore:You are using `torch.load`:FutureWarning"),
+]
 
 ROWS = 1000
 

@@ -12,7 +12,7 @@ from fletching.client import CommitMessage, Scan, Table
 from fletching.client.argument_checks import whole_number
 from fletching.client.reading.planned_scan import plan
 from fletching.client.writing.write_session import WriteSession
-from fletching.connectors.narrowing import missing, narrowed, scan_of, without_views
+from fletching.connectors.narrowing import missing, narrowed, plain_layouts, scan_of
 from fletching.connectors.task_writes import abort_quietly, begin, commit, write_attempt
 from fletching.errors import UsageError
 
@@ -135,4 +135,4 @@ class _Ranges:
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
-    return without_views(table).to_pandas(types_mapper=pd.ArrowDtype)
+    return plain_layouts(table).to_pandas(types_mapper=pd.ArrowDtype)

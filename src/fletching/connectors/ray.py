@@ -16,7 +16,7 @@ from fletching.client import CommitMessage, Scan, Table
 from fletching.client.reading.expressions import pushdown
 from fletching.client.reading.planned_scan import plan
 from fletching.client.writing.write_session import WriteSession
-from fletching.connectors.narrowing import missing, narrowed, scan_of, without_views
+from fletching.connectors.narrowing import missing, narrowed, plain_layouts, scan_of
 from fletching.connectors.task_writes import abort_quietly, begin, commit, write_attempt
 from fletching.errors import UsageError
 from fletching.protocol.types.arrow_types import narrowest
@@ -162,7 +162,7 @@ class TableDatasource(Datasource):  # type: ignore[misc]  # Ray is not there to 
         expression = None if predicate is None else predicate.to_pyarrow()
         whole = self._scan.schema
         wanted = list(whole.names) if columns is None else columns
-        schema = without_views(
+        schema = plain_layouts(
             pa.schema([whole.field(name) for name in wanted]).empty_table()
         ).schema
         tasks = []
@@ -205,11 +205,11 @@ class _Range:
         with source.session() as session:
             for batch in session.rows(self.start, self.end).to_batches():
                 kept = batch if residual is None else batch.filter(residual)
-                yield without_views(pa.Table.from_batches([kept.select(wanted)]))
+                yield plain_layouts(pa.Table.from_batches([kept.select(wanted)]))
                 sent = True
             if not sent:
                 # An empty block of the right columns: Ray takes the dataset's schema from blocks.
-                yield without_views(session.schema.empty_table().select(wanted))
+                yield plain_layouts(session.schema.empty_table().select(wanted))
 
 
 class TableDatasink(Datasink[CommitMessage]):  # type: ignore[misc]  # likewise
