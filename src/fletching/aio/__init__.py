@@ -43,7 +43,7 @@ from fletching.aio.async_objects import (
 )
 from fletching.aio.pending_calls import AsyncItems, AsyncObject, Pending, in_thread
 from fletching.client.call_options import ConnectOptions
-from fletching.client.cancellation import Cancellation
+from fletching.client.cancellation import Cancellation, opening
 from fletching.client.retry import Timing
 from fletching.types import DEFAULT_SCHEMA
 
@@ -99,10 +99,10 @@ def connect(
     async def connected() -> AsyncClient:
         pool = ThreadPoolExecutor(MOST_CALLS, thread_name_prefix="fletching-aio")
         scope = Cancellation()
-        opened = await in_thread(
-            pool,
-            scope,
-            lambda: blocking.connect(
+
+        def opened() -> blocking.Client:
+            opening.set(scope)
+            return blocking.connect(
                 url_or_path,
                 project,
                 access_id=access_id,
@@ -116,8 +116,12 @@ def connect(
                 read_only=read_only,
                 timing=timing,
                 **options,
-            ),
-        )
-        return AsyncClient(opened, pool, scope)
+            )
+
+        try:
+            return AsyncClient(await in_thread(pool, scope, opened), pool, scope)
+        except BaseException:
+            pool.shutdown(wait=False)
+            raise
 
     return Pending(connected())

@@ -454,8 +454,10 @@ class AsyncClient(AsyncObject, of=blocking.Client):
     async def close(self) -> None:
         """Closes the client: what other tasks wait for ends with `OperationCancelledError`."""
         # Not in the pool, whose threads may all be waiting for what this ends.
-        await asyncio.to_thread(self._wrapped.close)
-        self._pool.shutdown(wait=False)
+        try:
+            await asyncio.to_thread(self._wrapped.close)
+        finally:
+            self._pool.shutdown(wait=False)
 
     async def __aenter__(self) -> Self:
         return self

@@ -21,12 +21,13 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast
 
 from fletching.client.cancellation import LEAVE_SECONDS, Cancellation
 from fletching.client.transports.channel import Channel
+from fletching.errors import FletchingError, OperationCancelledError
 
 __all__ = ["AsyncItems", "AsyncObject", "Pending", "copied", "in_thread", "own_scope"]
 
@@ -182,8 +183,8 @@ class AsyncObject:
     # --- contexts
 
     async def __aenter__(self) -> Self:
-        """As the blocking object is entered."""
-        await in_thread(self._pool, self._scope, self._wrapped.__enter__)
+        """As the blocking object is entered, which asks nobody."""
+        self._wrapped.__enter__()
         return self
 
     async def __aexit__(
@@ -245,17 +246,20 @@ async def in_thread(pool: ThreadPoolExecutor, scope: Cancellation, call: Callabl
             raise StopAsyncIteration from exc
 
     try:
-        future = asyncio.get_running_loop().run_in_executor(pool, run)
+        job = pool.submit(run)
     except RuntimeError:
         scope.check()  # the pool of a closed client takes no calls
         raise
+    future = asyncio.wrap_future(job)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         scope.cancel("the task was cancelled")
         future.add_done_callback(_looked_at)
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait({future}, timeout=LEAVE_SECONDS)
+        if not job.cancel():  # it has begun
+            job.add_done_callback(_left)
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({future}, timeout=LEAVE_SECONDS)
         raise
 
 
@@ -263,6 +267,27 @@ def _looked_at(future: asyncio.Future[Any]) -> None:
     """Takes a result that nobody waits for any more, so that its error is not reported as lost."""
     if not future.cancelled():
         future.exception()
+
+
+def _left(job: Future[Any]) -> None:
+    """Leaves what a call has opened here that nobody waits for any more, as a block is left that was cancelled.
+
+    Sessions are the service's, and expire there.
+    """
+    opened: Any = None if job.exception() else job.result()
+    if not hasattr(opened, "close"):
+        return
+
+    def leave() -> None:
+        error = OperationCancelledError("the task was cancelled")
+        with contextlib.suppress(FletchingError):
+            if hasattr(opened, "__exit__"):
+                opened.__exit__(type(error), error, None)
+            else:
+                opened.close()
+
+    # Not in the loop, which may be where this is called, nor in the pool, which may be closed.
+    threading.Thread(target=leave, name="fletching-leave", daemon=True).start()
 
 
 def own_scope(channel: Channel) -> tuple[Channel, Cancellation]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from fletching.client.call_options import CallOptions, ConnectOptions
+from fletching.client.cancellation import Cancellation, opening
 from fletching.client.client import Client
 from fletching.client.credentials import Credentials, SessionCredentials
 from fletching.client.profiles import Profile, Profiles
@@ -291,8 +292,10 @@ def connect(
     channel = Channel(reopen.transport(create=begins), changed, timing or Timing(), reopen)
     client = Client(channel, project, schema=schema)
     if begins:
+        scope = opening.get() or Cancellation()
         try:
-            client.create_project(if_not_exists=True)
+            with scope.interrupting(channel.transport.cancellation.cancel):
+                client.create_project(if_not_exists=True)
         except BaseException:
             client.close()
             raise

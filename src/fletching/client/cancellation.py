@@ -8,13 +8,14 @@ raises within a moment instead of after its timeout.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 
 from fletching.errors import OperationCancelledError
 
-__all__ = ["LEAVE_SECONDS", "Cancellation", "join_within"]
+__all__ = ["LEAVE_SECONDS", "Cancellation", "join_within", "opening"]
 
 LEAVE_SECONDS = 0.15
 """How long leaving waits for threads that were cancelled. They end within microseconds; one that the
@@ -114,6 +115,12 @@ class Cancellation:
             release()
             raise
         return release
+
+
+opening: contextvars.ContextVar[Cancellation | None] = contextvars.ContextVar(
+    "opening", default=None
+)
+"""Under what a client is being opened, which nobody has yet who could close it."""
 
 
 def join_within(threads: Iterable[threading.Thread], seconds: float = LEAVE_SECONDS) -> None:

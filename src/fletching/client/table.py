@@ -398,7 +398,7 @@ def _watch(
             # The service may be starting again: whoever waits goes on waiting.
             if timeout is not None and time.monotonic() - waited_since >= timeout:
                 raise
-            time.sleep(0.5)
+            channel.cancellation.wait(0.5)
             continue
         for each in page.versions:
             changed = _changes_between(channel, info_at, name, each.version - 1, each.version)
@@ -412,4 +412,4 @@ def _watch(
             return
         if time.monotonic() - began < min(left, 0.2):
             # Too many wait at the service for this one to be held.
-            time.sleep(0.2)
+            channel.cancellation.wait(0.2)

@@ -82,6 +82,7 @@ class BlobStreamWriter(io.RawIOBase):
 
     def __init__(self, channel: Channel, request: WriteBlob) -> None:
         super().__init__()
+        self._status = BlobStatus.FAILED  # until there is something that can be broken off
         self._channel = channel
         check_field_types(request)
         self._request = request
@@ -89,8 +90,9 @@ class BlobStreamWriter(io.RawIOBase):
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._reply: BlobReferences | None = None
         self._error: BaseException | None = None
-        self._status = BlobStatus.RUNNING
         self._cancellation = Cancellation(channel.cancellation)
+        self._release = self._cancellation.register(self._wake)
+        self._status = BlobStatus.RUNNING
         self._sequence = channel.sequence(self._cancellation)
         self._thread = threading.Thread(target=self._send, name="fletching-blob", daemon=True)
         self._thread.start()
@@ -109,6 +111,8 @@ class BlobStreamWriter(io.RawIOBase):
             # Keep taking, so that a write never waits for a thread that has ended.
             while not self._cancellation.cancelled and self._queue.get() is not None:
                 pass
+        finally:
+            self._release()
 
     def _take(self) -> Buffer | None:
         chunk = self._queue.get()
@@ -159,6 +163,7 @@ class BlobStreamWriter(io.RawIOBase):
             chunk = view[start : start + _CHUNK_BYTES]
             if self._error is not None:
                 self._fail()
+            self._cancellation.check()
             self._queue.put(chunk)
             self._md5.update(chunk)
         self.size += view.nbytes
@@ -198,13 +203,15 @@ class BlobStreamWriter(io.RawIOBase):
         if self._status is BlobStatus.RUNNING:
             self._status = BlobStatus.ABORTED
             self._cancellation.cancel("the blob upload was broken off")
-            # Wakes a thread that waits for the next chunk; one that sends finds its connection ended.
-            with contextlib.suppress(queue.Empty):
-                while True:
-                    self._queue.get_nowait()
-            with contextlib.suppress(queue.Full):
-                self._queue.put_nowait(None)
             join_within([self._thread])
+
+    def _wake(self) -> None:
+        """Ends the wait for the next chunk, or for room for it; what sends finds its connection ended."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._queue.get_nowait()
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(None)
 
     def close(self) -> None:
         """Breaks the upload off if it is not finished; idempotent."""

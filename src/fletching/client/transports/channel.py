@@ -31,7 +31,7 @@ from fletching.protocol.messages.requests import (
 )
 from fletching.protocol.messages.responses import ReadSession
 
-__all__ = ["Channel", "is_repeatable", "patience"]
+__all__ = ["Channel", "is_left", "is_repeatable", "patience"]
 
 _LAST_WORDS: OptionChanges = {
     "timeouts": {"connect": 5.0, "first_byte": 30.0, "idle": 30.0},
@@ -43,13 +43,14 @@ _PATIENT_SECONDS = 2.0
 """How long an error waits for that, so that it has usually happened when the error arrives."""
 
 
+def is_left(error: type[BaseException]) -> bool:
+    """Whether an exception of this type says that somebody stopped waiting: by Ctrl-C, or by cancelling."""
+    return not issubclass(error, Exception) or issubclass(error, OperationCancelledError)
+
+
 def patience(error: type[BaseException] | None) -> float:
     """How long whoever leaves by an exception of this type waits for what ends there."""
-    if error is None or (
-        issubclass(error, Exception) and not issubclass(error, OperationCancelledError)
-    ):
-        return _PATIENT_SECONDS
-    return LEAVE_SECONDS
+    return LEAVE_SECONDS if error is not None and is_left(error) else _PATIENT_SECONDS
 
 
 def is_repeatable(request: Request) -> bool:
