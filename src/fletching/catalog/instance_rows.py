@@ -77,6 +77,22 @@ def update_instance(connection: Connection, row: InstanceRow) -> None:
     )
 
 
+def replace_instance(connection: Connection, known: InstanceRow, row: InstanceRow) -> bool:
+    """Begins an instance anew in the place of what is known of it; False if that has changed."""
+    result = connection.execute(
+        update(instances)
+        .where(
+            instances.c.id == known.id,
+            instances.c.ended_at == known.ended_at,
+            instances.c.created_at == known.created_at,
+            instances.c.server == known.server,
+        )
+        .values(**dataclasses.asdict(row))
+        .returning(instances.c.id)
+    )
+    return result.first() is not None
+
+
 def ask_to_cancel(connection: Connection, instance_id: str) -> bool:
     """Asks whoever runs an instance to end it; False if it has ended."""
     result = connection.execute(

@@ -14,7 +14,7 @@ import pyarrow as pa
 from fletching.client.cancellation import Cancellation
 from fletching.client.progress import ProgressLike, progress_meter
 from fletching.client.retry import RetrySequence
-from fletching.client.transports.channel import Channel, patience
+from fletching.client.transports.channel import Channel, is_left, patience
 from fletching.client.transports.transport import BatchSource
 from fletching.errors import (
     FletchingError,
@@ -63,22 +63,38 @@ def run_statements(channel: Channel, project: str, schema: str, text: str) -> Re
         ServiceError: one of them failed; those before it are done.
         TransportError: no answer within the retry budget.
     """
-    made = new_instance_id(time.time())
     request = RunStatement(
         project=project,
         schema=schema,
         text=text,
         wait_seconds=_FIRST_SECONDS,
-        instance_id=made,
+        instance_id=new_instance_id(time.time()),
     )
+    sequence = channel.sequence()
+    while True:
+        state = _ended(channel, request)
+        if state.error is None:
+            return Result(channel, project, state)
+        status, code, message = state.error
+        body = msgspec.json.encode({"Code": code, "Message": message})
+        # Statements that a failure of the service ended are run again under their id, which changes nothing
+        # twice.
+        error = decode_error(status, {"x-odps-request-id": state.instance_id}, body)
+        sequence.wait(error, repeatable=True)
+
+
+def _ended(channel: Channel, request: RunStatement) -> StatementState:
+    """What statements have come to, once they have ended; leaving the wait cancels them."""
+    project, schema = request.project, request.schema
     try:
         state = channel.call(request)
-    except Exception:
-        raise
-    except BaseException:
-        # Interrupted before there was an answer: the service may only be about to hear of them.
-        cancel = CancelStatement(instance_id=made, project=project, schema=schema)
-        channel.on_leaving(functools.partial(_cancel_unanswered, request=cancel))
+    except BaseException as error:
+        if is_left(type(error)):
+            # Before there was an answer: the service may only be about to hear of them.
+            cancel = CancelStatement(
+                instance_id=request.instance_id, project=project, schema=schema
+            )
+            channel.on_leaving(functools.partial(_cancel_unanswered, request=cancel))
         raise
     try:
         while state.running:
@@ -93,11 +109,7 @@ def run_statements(channel: Channel, project: str, schema: str, text: str) -> Re
         cancel = CancelStatement(instance_id=state.instance_id, project=project, schema=schema)
         channel.on_leaving(lambda last: last.call(cancel), patience(type(error)))
         raise
-    if state.error is not None:
-        status, code, message = state.error
-        body = msgspec.json.encode({"Code": code, "Message": message})
-        raise decode_error(status, {"x-odps-request-id": state.instance_id}, body)
-    return Result(channel, project, state)
+    return state
 
 
 def _cancel_unanswered(channel: Channel, request: CancelStatement) -> None:
@@ -166,7 +178,7 @@ class Result:
                 session_id=self.instance_id,
                 offset=row,
             )
-            cancellation = Cancellation(self._channel.transport.cancellation)
+            cancellation = Cancellation(self._channel.cancellation)
             source = self._channel.retrying(
                 functools.partial(self._read, request), repeatable=True, cancellation=cancellation
             )

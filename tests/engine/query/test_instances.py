@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pytest
+from tests.engine.conftest import on_both_databases
 
 from fletching.catalog.instance_rows import insert_instance
 from fletching.engine.query.instances import Instances
@@ -16,12 +18,15 @@ from fletching.engine.query.result_segments import KEPT_SECONDS
 from fletching.engine.reading.read_calls import Reading
 from fletching.errors import (
     ConflictError,
+    FletchingError,
     InvalidArgumentError,
     NoPermissionError,
     NotFoundError,
     ServiceUnavailableError,
+    StorageError,
+    ThrottledError,
 )
-from fletching.protocol.messages.admin import TablePage, new_instance_id
+from fletching.protocol.messages.admin import DropTable, ListTables, TablePage, new_instance_id
 from fletching.protocol.messages.requests import (
     CreateInstanceReadSession,
     GetInstanceReadSession,
@@ -327,3 +332,80 @@ def test_pruned_segments_are_not_opened(house: Any, instances: Instances) -> Non
         assert opened == []
     finally:
         type(store).open = original
+
+
+class Failing:
+    """Verbs of an engine whose tables cannot be changed for a while, and wait until they say so."""
+
+    def __init__(self, verbs: Any, error: FletchingError) -> None:
+        self._verbs, self._error = verbs, error
+        self.refuses, self.goes_on = True, threading.Event()
+        self.refusals = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._verbs, name)
+
+    def call(self, request: Any) -> Any:
+        if self.refuses and isinstance(request, DropTable):
+            assert self.goes_on.wait(600)
+            self.refusals += 1
+            raise self._error
+        return self._verbs.call(request)
+
+
+@on_both_databases
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (ServiceUnavailableError("locked"), True),
+        (StorageError("the disk does not answer"), True),
+        (ThrottledError("too many"), True),
+        (NoPermissionError("not with this key"), True),
+        (InvalidArgumentError("no such thing"), False),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_what_passes_is_no_outcome_of_statements_that_are_repeated(
+    house: Any, instances: Instances, error: FletchingError, passes: bool
+) -> None:
+    context = house.engine.context
+    reading = Reading(
+        context.database, context.store, clock=context.clock, settings=context.settings
+    )
+    verbs = Failing(instances._verbs, error)
+    failing: Any = Instances(context, verbs, reading, None)
+    text = "create table t (n bigint); insert into t values (1); drop table t; create table u (n bigint)"
+    made = new_instance_id(house.clock())
+    # It takes longer than whoever asked for it waits, who then asks what came of it.
+    assert not failing.run(text, HERE, instance_id=made, wait_seconds=0.0).ended_at
+    verbs.goes_on.set()
+    assert failing.wait("demo", made, 600.0).ended_at
+    assert failing.state(failing.get("demo", made)).error is not None
+    # As long as that lasts a repetition meets it, and it may be repeated by another server.
+    for asked in (failing, instances):
+        with contextlib.suppress(type(error)):
+            assert not asked.run(text, HERE, instance_id=made).succeeded or passes
+        if not passes:
+            assert verbs.refusals == 1
+    assert verbs.refusals == 1 + passes
+    row = instances.get("demo", made)
+    assert (row.succeeded, instances.state(row).error is None) == (passes, passes)
+    names = [each.table.name for each in house.engine.call(ListTables(project="demo")).tables]
+    assert names == (["u"] if passes else ["t"])
+    # What has come of them once and for all is not done again.
+    assert instances.run(text, HERE, instance_id=made).ended_at == row.ended_at
+    failing.close()
+
+
+def test_statements_that_ended_with_their_process_are_run_again(
+    house: Any, instances: Instances
+) -> None:
+    made = new_instance_id(house.clock())
+    row = instances.run("show tables", HERE)
+    left = dataclasses.replace(row, id=made, ended_at=0.0, succeeded=False, selection=None)
+    with house.engine.context.database.write() as connection:
+        insert_instance(connection, left)
+    assert not instances.run("show tables", HERE, instance_id=made).ended_at
+    house.clock.advance(house.engine.context.settings.sql_seconds + 1000)
+    assert instances.run("show tables", HERE, instance_id=made).succeeded
+    assert instances.get("demo", made).succeeded

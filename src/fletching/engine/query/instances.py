@@ -170,8 +170,8 @@ class Instances:
             source: what the client submitted, kept for it as it is.
             instance_id: by default a new one. Statements that are known by it already are not run
                 again, if they are the same ones of the same owner: their row is what is returned. Where it is
-                not known what came of them, they are run again, and rows that they have changed are not
-                changed again.
+                not known what came of them, or the service failed and not they, they are run again, and rows
+                that they have changed are not changed again.
             flags: what is set before the first statement, as by SET.
 
         Raises:
@@ -181,12 +181,14 @@ class Instances:
             ConflictError: other statements have the instance's id.
             ServiceUnavailableError, StorageFullError: the catalog cannot keep the outcome.
         """
+        known = None
         if instance_id is not None:
             known = self._known(instance_id, namespace.project, wait_seconds)
             if known is not None:
                 if (known.statement, known.owner, known.kind) != (statement, owner, kind):
                     raise ConflictError(f"other statements have the id {instance_id}")
-                return known
+                if not self._may_do_better(known):
+                    return known
         self._outcomes.check_room()
         started = self._context.clock()
         run = RunningStatements(
@@ -206,10 +208,19 @@ class Instances:
                 server=self._context.store.writer,
             )
         )
+        if known is not None:
+            if not self._outcomes.begin_again(known, run.row):
+                return self.get(namespace.project, run.row.id)
+            run.kept = True
         work = functools.partial(
             self._execute, run, namespace, authorize or _allow, visible or _everything, flags
         )
-        self._running.begin(run, work)
+        try:
+            self._running.begin(run, work)
+        except FletchingError:
+            if known is not None:
+                self._outcomes.keep(known, new=False)
+            raise
         try:
             return run.future.result(wait_seconds)
         except FutureTimeoutError:
@@ -240,6 +251,12 @@ class Instances:
             raise ConflictError(f"other statements have the id {instance_id}")
         return row
 
+    def _may_do_better(self, row: InstanceRow) -> bool:
+        """Whether statements that are known have ended with what is no outcome of theirs."""
+        row = self._ended_with_its_process(row)
+        error = selection_of(row).error if row.ended_at and not row.succeeded else None
+        return error is not None and not _is_outcome(error[0])
+
     def _keep_running(self, run: RunningStatements) -> InstanceRow:
         """Keeps a statement that goes on, so that it can be asked for."""
         # Who asks for it through another server must find that this one lives.
@@ -248,8 +265,9 @@ class Instances:
             if run.ended is not None:
                 return run.ended
             if not run.future.done():
-                self._outcomes.keep(run.row, new=True)
-                run.kept = True
+                if not run.kept:
+                    self._outcomes.keep(run.row, new=True)
+                    run.kept = True
                 self._running.keep(run)
                 return run.row
         return run.future.result()
@@ -289,7 +307,7 @@ class Instances:
             refusal, cancelled = ConflictError(error.message, code="Cancelled"), True
         except FletchingError as error:
             refusal = to_service_error(error, run.row.id)
-            if refusal.http_status in {401, 403} or refusal.http_status >= 500:
+            if not _is_outcome(refusal.http_status):
                 refused = error
         except RecursionError:
             # Of whatever goes into a tree's depth; the statement is at fault, not the service.
@@ -536,6 +554,11 @@ class Instances:
             InvalidArgumentError: an offset or column outside the result.
         """
         return self._results.read(self.get(request.project, request.instance_id), request)
+
+
+def _is_outcome(status: int) -> bool:
+    """Whether a failure is the statement's own. Others are the service's or the key's, and may pass."""
+    return status < 500 and status not in {401, 403, 429}
 
 
 def _everything(response: TablePage) -> TablePage:

@@ -22,6 +22,7 @@ from fletching.catalog.instance_rows import (
     find_instance,
     insert_instance,
     list_instances,
+    replace_instance,
     update_instance,
 )
 from fletching.engine.waiting_rows import QUICK_SECONDS, WaitingRows
@@ -101,6 +102,17 @@ class Outcomes:
             else:
                 return
         self._waiting.put(row, new=new)
+
+    def begin_again(self, known: InstanceRow, row: InstanceRow) -> bool:
+        """Keeps a row that runs in place of one that is known; False if that is not what is known any more.
+
+        Raises:
+            ServiceUnavailableError, StorageError: the catalog cannot be written.
+        """
+        if self._waiting.find(row.id) is not None:
+            return False
+        with self._database.write(wait_seconds=QUICK_SECONDS) as connection:
+            return replace_instance(connection, known, row)
 
     # --- finding -----------------------------------------------------------------------------
 
