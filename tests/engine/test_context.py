@@ -73,12 +73,12 @@ def test_objects_go_with_a_block_that_raises_and_stay_with_a_commit_that_does(
     write = database.write
 
     @contextlib.contextmanager
-    def lost(_self: Any, **options: Any) -> Iterator[Any]:
+    def lost(**options: Any) -> Iterator[Any]:
         with write(**options) as connection:
             yield connection
         raise error("the answer is lost")
 
-    monkeypatch.setattr(type(database), "write", lost)
+    monkeypatch.setattr(database, "write", lost)
     with pytest.raises(error, match="lost"), context.recording([second]):
         pass
     assert house.object_keys() == {second}

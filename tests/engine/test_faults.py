@@ -157,7 +157,7 @@ def test_a_commit_of_which_nobody_knows_the_outcome(
         raise StorageError("the connection broke in mid-commit")
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(database), "write", lambda _self, **options: unsure(**options))
+        patch.setattr(database, "write", unsure)
         with pytest.raises(StorageError, match="mid-commit"):
             house.write(ids(1), "default", retry_trace_id="once")
     assert len(house.object_keys()) == 1

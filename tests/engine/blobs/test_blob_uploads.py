@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from tests.engine.blobs.conftest import IMAGE, TABLE, Shop, frames
 
-from fletching.catalog.database import Database
 from fletching.engine.upkeep.verify import Verification
 from fletching.errors import (
     ChecksumMismatchError,
@@ -336,18 +335,18 @@ class TestRefusals:
         )
         upload.accept([b"x"])
         database = shop.engine.context.database
-        plain = Database.write
+        plain = database.write
 
         @contextlib.contextmanager
-        def failing(_: Any, **more: Any) -> Iterator[Any]:
-            with plain(database, **more) as connection:
+        def failing(**more: Any) -> Iterator[Any]:
+            with plain(**more) as connection:
                 yield connection
                 if not commits:
                     raise StorageError("the disk is gone")
             raise StorageError("the answer is lost")
 
         with monkeypatch.context() as patch:
-            patch.setattr(Database, "write", failing)
+            patch.setattr(database, "write", failing)
             with pytest.raises(StorageError):
                 upload.finish()
         upload.abort()

@@ -205,16 +205,16 @@ def test_what_only_looked_never_waits_for_the_disk(
 ) -> None:
     database = house.engine.context.database
     writes: list[str] = []
-    original = type(database).write
+    original = database.write
 
-    def counting(self: Any, **options: Any) -> Any:
+    def counting(**options: Any) -> Any:
         if options.get("durable", True):
             writes.append(threading.current_thread().name)
-        return original(self, **options)
+        return original(**options)
 
     instances = house.engine.instances
     instances.run("select 1", HERE)  # which cleans up, once in a while
-    monkeypatch.setattr(type(database), "write", counting)
+    monkeypatch.setattr(database, "write", counting)
     for text in ("select count(*) c from t", "select a.n from t a, t b where b.n < 20"):
         row = instances.run(text, HERE)
         assert row.succeeded
@@ -277,19 +277,19 @@ def test_what_is_done_is_not_told_to_have_failed_because_it_could_not_be_kept(
     house: House, monkeypatch: pytest.MonkeyPatch, error: Exception, shared: bool
 ) -> None:
     database = house.engine.context.database
-    original = type(database).write
+    original = database.write
     failing = [True]
 
     @contextlib.contextmanager
-    def write(self: Any, **options: Any) -> Any:
-        with original(self, **options) as connection:
+    def write(**options: Any) -> Any:
+        with original(**options) as connection:
             yield connection
             if failing and "wait_seconds" in options:
                 raise error
 
     monkeypatch.setattr(waiting_rows, "_FAILURE_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(house.engine.instances._outcomes, "_shared", lambda: shared)
-    monkeypatch.setattr(type(database), "write", write)
+    monkeypatch.setattr(database, "write", write)
     row = house.engine.instances.run("insert into t values (1)", HERE)
     assert row.succeeded
     assert house.engine.instances.get("demo", row.id) == row

@@ -318,7 +318,7 @@ def test_a_change_whose_commit_was_not_answered_is_not_told_to_have_failed(
     write = database.write
 
     @contextlib.contextmanager
-    def lost(_self: Any, **options: Any) -> Iterator[Any]:
+    def lost(**options: Any) -> Iterator[Any]:
         if options:
             with write(**options) as connection:
                 yield connection
@@ -331,7 +331,7 @@ def test_a_change_whose_commit_was_not_answered_is_not_told_to_have_failed(
 
     def attempt(self: Any, *arguments: Any) -> Any:
         with monkeypatch.context() as patch:
-            patch.setattr(type(database), "write", lost)
+            patch.setattr(database, "write", lost)
             return work(self, *arguments)
 
     monkeypatch.setattr(Attempts, "_attempt", attempt)
