@@ -97,3 +97,13 @@ def test_what_takes_another_writer(column: pa.Array) -> None:
 def test_many_columns_and_none_take_another_writer() -> None:
     assert encode_flat_batch(pa.record_batch({str(n): [n] for n in range(16)})) is None
     assert encode_flat_batch(pa.record_batch({"n": [1]}).select([])) is None
+
+
+def test_bytes_behind_the_offsets_are_left_out() -> None:
+    """A writer may have counted any number of bytes into the buffer."""
+    offsets = pa.array([0, 1, 3], pa.int32()).buffers()[1].to_pybytes()[:12] + b"rest!"
+    text = pa.StringArray.from_buffers(2, pa.py_buffer(offsets), pa.py_buffer(b"abc"))
+    whole = pa.record_batch([text], ["t"])
+    message = encode_flat_batch(whole)
+    assert message is not None
+    assert read_back(message, whole.schema)["t"].to_pylist() == ["a", "bc"]

@@ -73,10 +73,13 @@ def _parts(column: pa.Array) -> Sequence[memoryview] | None:
         return valid, _view(others[0])[start * width : (start + rows) * width]
     offsets, values = map(_view, others)
     wide = _types.is_large_string(data_type) or _types.is_large_binary(data_type)
-    known = offsets.cast("q" if wide else "i")
-    if start or len(known) <= rows or known[0] != 0:
+    needed = (rows + 1) * (8 if wide else 4)
+    if start or len(offsets) < needed:
         return None
-    return valid, offsets[: (rows + 1) * known.itemsize], values[: known[rows]]
+    # Whatever stands behind them, of which there may be any number of bytes.
+    offsets = offsets[:needed]
+    known = offsets.cast("q" if wide else "i")
+    return None if known[0] else (valid, offsets, values[: known[rows]])
 
 
 def _view(buffer: pa.Buffer | None) -> memoryview:
