@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import pickle
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from fletching.client import Client, Table
 
 torch = pytest.importorskip("torch")
 
+from fletching.connectors import training_snapshot  # noqa: E402  # after the skip
 from fletching.connectors.training_snapshot import SnapshotReader, TrainingSnapshot, agreed  # noqa: E402  # after the skip
 
 pytestmark = pytest.mark.engines
@@ -103,11 +105,15 @@ def test_a_carried_one_reads_other_versions_without_it_too(
     assert open_sessions() == before
 
 
-def test_it_is_kept_when_half_of_its_time_is_over(
-    table: Table, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("ahead", "kept_after"),
+    [(0, 3600), (30 * 86400, 60), (-30 * 86400, 3600)],
+    ids=["right", "ahead", "behind"],
+)
+def test_it_is_kept_whatever_the_clock_here_says(
+    table: Table, monkeypatch: pytest.MonkeyPatch, ahead: int, kept_after: int
 ) -> None:
     snapshot = TrainingSnapshot(table.scan(["id"]))
-    reader = SnapshotReader(snapshot.session)
     refreshed: list[object] = []
 
     def refresh(self: Any) -> Any:
@@ -115,10 +121,16 @@ def test_it_is_kept_when_half_of_its_time_is_over(
         return self
 
     monkeypatch.setattr(type(snapshot.session), "refresh", refresh)
-    reader.rows([(0, 1)])
-    assert refreshed == []
-    later = time.time() + 13 * 3600
-    monkeypatch.setattr(time, "time", lambda: later)
+    here = time.time() + ahead
+    passed = [0.0]
+    began = time.monotonic()
+    clock = SimpleNamespace(time=lambda: here, monotonic=lambda: began + passed[0])
+    monkeypatch.setattr(training_snapshot, "time", clock)
+    reader = SnapshotReader(snapshot.session)
+    for passed[0] in (0.0, kept_after - 1.0):
+        reader.rows([(0, 1)])
+        assert refreshed == []
+    passed[0] = kept_after + 1.0
     reader.rows([(0, 1)])
     assert refreshed == [snapshot.session]
 

@@ -147,14 +147,14 @@ class SnapshotReader:
 
     def __init__(self, session: ReadSession) -> None:
         self._session = session
-        self._renew_at = _half_time(session)
+        self._renew_at = _next_renewal(session)
         self._contents = ContentsReader(session.channel, session.table.project)
 
     def rows(self, ranges: Sequence[tuple[int, int]]) -> pa.Table:
         """The rows of half-open ranges, one after the other."""
-        if time.time() > self._renew_at:
+        if time.monotonic() > self._renew_at:
             self._session.refresh()
-            self._renew_at = _half_time(self._session)
+            self._renew_at = _next_renewal(self._session)
         parts = [self._session.rows(start, end).to_table() for start, end in ranges]
         return pa.concat_tables(parts) if parts else self._session.schema.empty_table()
 
@@ -163,10 +163,18 @@ class SnapshotReader:
         return self._contents.ahead(column)
 
 
-def _half_time(session: ReadSession) -> float:
-    expires_at = session.expires_at
-    now = time.time()
-    return float("inf") if expires_at is None else now + (expires_at - now) / 2
+_RENEWAL_SECONDS = (60.0, 3600.0)
+"""A session is kept at the half of its time, and not sooner or later than this: it ends by the service's clock, from
+which the one here may be days away."""
+
+
+def _next_renewal(session: ReadSession) -> float:
+    """When a session is kept for another while, on the clock that only moves forward."""
+    if session.expires_at is None:
+        return float("inf")
+    left = session.expires_at - time.time()
+    soonest, latest = _RENEWAL_SECONDS
+    return time.monotonic() + (min(left / 2, latest) if left > 0 else soonest)
 
 
 def agreed(rank: int | None, make: Callable[[], TrainingSnapshot]) -> TrainingSnapshot:

@@ -4,6 +4,7 @@ import errno
 import json
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -198,3 +199,26 @@ def test_bytes_that_were_no_text_do_not_break_the_reply() -> None:
 def test_messages_are_bounded() -> None:
     fault = encode_error(errors.InvalidArgumentError("x" * 10_000), "r")
     assert len(fault.body) < 3000
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        (
+            "max_interval_date:900000,expire_date:2026-01-01T02:00:00.000Z,now_date:2026-01-01T00:00:00.000Z",
+            "this machine's clock is 2:00:00 ahead of the service's",
+        ),
+        (
+            "max_interval_date:900000,expire_date:2025-12-30T00:00:00.000Z,now_date:2026-01-01T00:00:00.000Z",
+            "this machine's clock is 2 days, 0:00:00 behind the service's",
+        ),
+        ("max_interval_date:1,expire_date:soon,now_date:later", "max_interval_date:1,"),
+        ("max_interval_date:1,expire_date:2026-01-01,now_date:2026-01-01T00:00:00Z", "max_"),
+        ("another service's words", "another service's words"),
+    ],
+)
+def test_people_are_told_how_far_clocks_differ(message: str, says: str) -> None:
+    body = msgspec.json.encode({"Code": "RequestTimeTooSkewed", "Message": message})
+    error = decode_error(400, {}, body)
+    assert error.message.startswith(says)
+    assert message in error.message

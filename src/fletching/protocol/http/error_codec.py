@@ -11,6 +11,7 @@ raised. Clients that do not know it ignore it.
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import errno
 import html
 import re
@@ -207,6 +208,8 @@ def decode_error(
     message = parsed.get("Message") or f"the service answered {status}"
     request_id = fields.get(header_names.REQUEST_ID) or parsed.get("RequestId") or None
     kind = _BY_NAME.get(parsed.get("Type", "")) or _kind_of(status, code)
+    if kind is errors.RequestTimeTooSkewedError:
+        message = _with_difference(message)
     error = kind(
         message[:MAX_MESSAGE],
         http_status=status,
@@ -220,6 +223,26 @@ def decode_error(
             message[:MAX_MESSAGE], http_status=status, code=code, request_id=request_id
         )
     return error
+
+
+_TWO_CLOCKS = re.compile(r"max_interval_date:[0-9]+,expire_date:([^,]+),now_date:([^,]+)")
+
+
+def _with_difference(message: str) -> str:
+    """Says to people what the two moments of a refused date, which programs take apart, mean."""
+    match = _TWO_CLOCKS.fullmatch(message)
+    if match is None:
+        return message
+    try:
+        here, there = map(dt.datetime.fromisoformat, match.groups())
+        difference = here - there
+    except (ValueError, TypeError):  # of another layout, or without a zone
+        return message
+    side = "behind" if difference < dt.timedelta() else "ahead of"
+    return (
+        f"this machine's clock is {abs(difference)} {side} the service's: set both by the same time"
+        f" service ({message})"
+    )
 
 
 def _kind_of(status: int, code: str | None) -> type[ServiceError]:
