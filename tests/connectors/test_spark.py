@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import random
@@ -17,6 +18,7 @@ import pytest
 from tests.connectors.changed_tables import changed_table, random_condition
 
 from fletching.client import Client, Scan, Table
+from fletching.client.reading.planned_scan import plan
 from fletching.errors import FletchingError, UsageError
 from fletching.testing.connector_contract import Change
 from fletching.testing.contracts import ENGINE_ROWS, ConnectorContract, sorted_rows
@@ -26,6 +28,7 @@ pyspark = pytest.importorskip("pyspark", minversion="4.0")
 if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
     pytest.skip("Spark needs Java 17, and there is none", allow_module_level=True)
 
+from fletching.connectors import spark as spark_connector  # noqa: E402
 from fletching.connectors.spark import FletchingDataSource, register, spark_schema  # noqa: E402
 from fletching.connectors.spark_sinks import OpenEpochs  # noqa: E402
 
@@ -442,6 +445,19 @@ def test_random_conditions_are_answered_as_over_rows_of_spark_s_own(
     assert read is not None
     wanted = [tuple(row) for answer in expected for row in answer]
     assert sorted(tuple(row) for row in read.collect()) == sorted(wanted)
+
+
+@pytest.mark.parametrize(
+    ("mebibytes", "tasks"), [(0, 1), (63, 1), (64, 2), (256, 2), (257, 3), (1024, 8)]
+)
+def test_tasks_are_as_large_as_those_of_files(
+    client: Client, monkeypatch: pytest.MonkeyPatch, mebibytes: int, tasks: int
+) -> None:
+    table = TestContract().made(client)
+    planned = dataclasses.replace(plan(table.scan()), byte_size=mebibytes << 20)
+    monkeypatch.setattr(spark_connector, "plan", lambda _scan: planned)
+    source = FletchingDataSource({**options(table), "path": "t"})
+    assert len(source.reader(source.schema()).partitions()) == tasks
 
 
 def test_partitions(session: Any, client: Client) -> None:

@@ -18,7 +18,7 @@ pushdown           ``true``: conditions of the query go to the service first; fo
 versionAsOf        a version's number, or a tag's name
 readChangeFeed     ``true``: the rows that versions inserted and deleted, instead of a version's rows
 startingVersion    with the change feed, and for streams: after this version
-numPartitions      read tasks; one for each 64 MiB by default
+numPartitions      read tasks; by default one for each 128 MiB, and two from 64 MiB on
 idempotencyKey     of a write: a repetition with the same key changes nothing
 =================  ==============================================================================
 
@@ -75,8 +75,10 @@ except ImportError as error:
 
 __all__ = ["FletchingDataSource", "register", "spark_schema"]
 
-PARTITION_BYTES = 64 << 20
-"""About so many stored bytes make a read task, unless their number is given."""
+PARTITION_BYTES = 128 << 20
+"""About so many stored bytes make a read task, unless their number is given: as of a file of Spark's own."""
+LEAST_BYTES = 32 << 20
+"""A task of fewer takes longer to start than to read them; two of so many are read beside each other."""
 
 
 def register(session: SparkSession) -> None:
@@ -151,7 +153,8 @@ class _Reader(spark.DataSourceReader):  # type: ignore[misc]
     def partitions(self) -> Sequence[_Range]:
         """Ranges of rows of about equal length."""
         planned = self._planned()
-        count = self._count or max(1, -(-planned.byte_size // PARTITION_BYTES))
+        size = planned.byte_size
+        count = self._count or max(1, min(2, size // LEAST_BYTES), -(-size // PARTITION_BYTES))
         bounds = [planned.row_count * part // count for part in range(count + 1)]
         return [_Range(start, end) for start, end in itertools.pairwise(bounds)]
 
