@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -168,3 +169,42 @@ main.run()
         [sys.executable, "-c", program], text=True, check=False, capture_output=True
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "so far\n", "closed")
+
+
+def test_an_interrupted_command_does_not_wait_for_a_reader_that_has_stopped() -> None:
+    """What stdout does not take is dropped: flushing it would wait for the same reader again."""
+    program = """
+import sys
+from fletching.cli import main
+def interrupted():
+    sys.stdout = open(1, "w", buffering=1 << 20)
+    print("x" * 500_000)
+    raise KeyboardInterrupt
+main._run = interrupted
+main.run()
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.wait(600) == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_told_to_end_takes_back_what_is_unfinished(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    program = f"""
+import os
+from fletching.cli import main
+from fletching.cli.output_files import writing
+def half_done():
+    with writing("out.csv", replace=False) as file:
+        file.write(b"half")
+        os.kill(os.getpid(), {int(number)})
+    return 0
+main._run = half_done
+main.run()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, text=True, check=False, capture_output=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", "")
+    assert list(tmp_path.iterdir()) == []

@@ -9,8 +9,11 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from fletching.errors import (
@@ -25,7 +28,11 @@ from fletching.errors import (
 __all__ = ["main", "run"]
 
 OK, FAILED, USAGE, LOGIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 4, 130, 141
+STOPPED = frozenset({INTERRUPTED, 128 + signal.SIGTERM, 128 + signal.SIGHUP})
 """Exit codes; `fletching.cli.output.ExitCode` names them for the commands."""
+
+_FLUSH_SECONDS = 0.15
+"""How long a command that was stopped waits for stdout to take what it has printed."""
 
 _EXTRA_OF = {
     "alembic": "server",
@@ -63,6 +70,12 @@ def main() -> None:
         code = _run()
     except KeyboardInterrupt:
         code = INTERRUPTED
+    if code in STOPPED:
+        # Whoever reads stdout may have stopped, too: nobody waits for that again.
+        flushing = threading.Thread(target=_stdout_takes, daemon=True)
+        flushing.start()
+        flushing.join(_FLUSH_SECONDS)
+        sys.exit(code)
     if not code:
         try:
             sys.stdout.flush()
@@ -84,17 +97,29 @@ def run() -> None:
     command has failed. If they come while the interpreter ends, that thread aborts the process: there is no
     interpreter then that it could hand them to, and no way to stop it before. So nothing is left to end.
 
-    Nor is anything where somebody has interrupted the command: what it had opened is closed by then, and taking
+    Nor is anything where somebody has stopped the command: what it had opened is closed by then, and taking
     the interpreter apart, with all that was imported, takes longer than everything before it.
+
+    SIGTERM and SIGHUP stop it as Ctrl-C does: what is unfinished is taken back before it ends.
     """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one, and that stays
+            signal.signal(number, _stop)
     try:
         main()
     except SystemExit as ended:
         reads_text = not {"pyarrow._csv", "pyarrow._json"}.isdisjoint(sys.modules)
-        if ended.code == INTERRUPTED or (ended.code and reads_text):
+        if ended.code in STOPPED or (ended.code and reads_text):
             sys.stderr.flush()
             os._exit(ended.code if isinstance(ended.code, int) else FAILED)
         raise
+    except KeyboardInterrupt:
+        os._exit(INTERRUPTED)  # once more, while it was ending
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    """Leaves the command where it is, as by an exception of the main thread."""
+    raise SystemExit(128 + number)
 
 
 def _run() -> int:

@@ -48,7 +48,7 @@ connections; `--wait 60` waits for a server that is starting.
 | 2 | the command line is invalid |
 | 3 | a comparison or verification found a difference |
 | 4 | the access key is not accepted: log in |
-| 130 | interrupted |
+| 130, 143, 129 | stopped by Ctrl-C, SIGTERM or SIGHUP; no half-written file is left |
 | 141 | the reader of the output closed it before its end |
 """
 
