@@ -10,11 +10,12 @@ import random
 from collections.abc import Sequence
 
 import pyarrow as pa
-from tests.sql.random_predicates import Writer, rows
+from tests.sql.random_predicates import Writer, evaluated, rows
 
-from fletching.client import Client, Table
+from fletching.client import Client, Scan, Table
+from fletching.sql.predicates.predicate_compiler import compile_predicate
 
-__all__ = ["changed_table", "random_condition"]
+__all__ = ["changed_table", "random_condition", "random_scan"]
 
 _LATER = pa.field("later", pa.float64())
 
@@ -78,3 +79,25 @@ def random_condition(rand: random.Random, table: Table, unknown: Sequence[str] =
     if "day" in table.scan().schema.names and rand.random() < 0.5:
         text = f"({text}) AND day = 'd{rand.randint(1, 2)}'"
     return text
+
+
+def random_scan(rand: random.Random, table: Table, rows: pa.Table) -> tuple[Scan, pa.Table]:
+    """A scan with a condition, as text or as an expression, or with a limit, and the rows that it has.
+
+    With a limit these are the whole table's, of which the scan has that many.
+
+    Args:
+        rand: decides which.
+        table: of `changed_table`.
+        rows: its rows.
+    """
+    kind = rand.randrange(4)
+    if kind == 0:
+        return table.scan(), rows
+    if kind == 1:
+        return table.scan(limit=rand.randint(0, rows.num_rows + 1)), rows
+    text = random_condition(rand, table)
+    fields = {field.name: field for field in rows.schema}
+    compiled = compile_predicate(text, fields).expression
+    kept = rows.filter(pa.array(evaluated(rows, compiled), pa.bool_()))
+    return table.scan(filter=text if kind == 2 else compiled), kept

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import operator
+import random
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.connectors.changed_tables import changed_table, random_scan
 
 from fletching.client import Client, Scan, Table
 from fletching.errors import UsageError
 from fletching.testing.connector_contract import Change
-from fletching.testing.contracts import ENGINE_ROWS, ConnectorContract
+from fletching.testing.contracts import ENGINE_ROWS, ConnectorContract, sorted_rows
 
 ray = pytest.importorskip("ray")
 pytest.importorskip("ray.data")
@@ -177,3 +180,58 @@ def test_refusals(client: Client) -> None:
         write_table(table, ray.data.range(1))
     with pytest.raises(UsageError, match="not a str"):
         read_table("t")  # type: ignore[arg-type]
+
+
+LITERALS: dict[str, list[Any]] = {
+    "i": [0, 1, -128], "big": [2**53 + 1, -(2**63), 0], "x": [0.0, -0.0, 0.1, math.nan, math.inf],
+    "f": [0.5, -1.5], "s": ["", "a%", "O'B"], "b": [True], "later": [0.0, 0.5], "day": ["d1"],
+    "bin": [b"", b"\x00\xff"],
+}  # fmt: skip
+
+
+def chosen(rand: random.Random, depth: int, names: list[str]) -> Any:
+    """A random condition of Ray's."""
+    if depth and rand.random() < 0.7:
+        first = chosen(rand, depth - 1, names)
+        if rand.random() < 0.3:
+            return ~first
+        second = chosen(rand, depth - 1, names)
+        return first & second if rand.random() < 0.5 else first | second
+    name = rand.choice(names)
+    kind = rand.randrange(5)
+    if kind == 0:
+        return col(name).is_null()
+    if kind == 1:
+        return col(name).is_not_null()
+    if kind == 2:
+        return col(name).is_in(rand.sample(LITERALS[name], 1))
+    return OPERATORS[rand.choice(list(OPERATORS))](col(name), rand.choice(LITERALS[name]))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_random_conditions_columns_and_limits_are_answered_as_by_pyarrow(
+    client: Client, seed: int
+) -> None:
+    rand = random.Random(f"{seed} {random.randrange(10**6)}")
+    table, rows = changed_table(client, rand, "t")
+    known = [name for name in LITERALS if name in rows.column_names]
+    for _ in range(4):
+        scan, expected = random_scan(rand, table, rows)
+        dataset = read_table(scan, override_num_blocks=rand.randint(1, 3))
+        if scan.limit is None and rand.random() < 0.8:
+            condition = chosen(rand, 2, known)
+            dataset = dataset.filter(expr=condition)
+            expected = expected.filter(condition.to_pyarrow())
+        columns = ["id", *rand.sample([name for name in rows.column_names if name != "id"], 2)]
+        dataset = dataset.select_columns(columns)
+        limits = [] if scan.limit is None else [scan.limit]
+        if rand.random() < 0.3:
+            limits.append(rand.randint(0, 10))
+            dataset = dataset.limit(limits[-1])
+        schema = pa.schema([rows.schema.field(name) for name in columns])
+        result = sorted_rows(arrow(dataset, schema))
+        whole = sorted_rows(expected.select(columns))
+        # With a limit, any of the rows, each once.
+        assert len(result) == min([len(whole), *limits]), (scan, columns, limits)
+        assert set(result) <= set(whole), (scan, columns)
+        assert len(set(result)) == len(result), (scan, columns)
