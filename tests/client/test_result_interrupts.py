@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import threading
 import time
 from pathlib import Path
@@ -12,7 +13,12 @@ import pytest
 
 import fletching
 from fletching.errors import ConflictError, InvalidParameterError, NotFoundError, ServiceError
-from fletching.protocol.messages.admin import GetStatement, RunStatement, new_instance_id
+from fletching.protocol.messages.admin import (
+    GetStatement,
+    RunStatement,
+    StatementState,
+    new_instance_id,
+)
 
 LONG = "select count(*) from t a, t b, t c, t d, t e where a.n + b.n + c.n + d.n + e.n = -1"
 
@@ -85,3 +91,33 @@ def test_ids_of_another_form_are_refused(opened: Any) -> None:
     for id_ in ("x", "../../a", "1" * 29 + "g", "20260101000000000ABCDEF123456"):
         with pytest.raises((InvalidParameterError, ServiceError), match="17 digits"):
             opened.channel.call(RunStatement(project="demo", text="select 1", instance_id=id_))
+
+
+@pytest.mark.parametrize("opened", ["embedded"], indirect=True)
+@pytest.mark.parametrize(
+    ("status", "code", "runs"), [(503, "ServiceUnavailable", 2), (400, "InvalidArgument", 1)]
+)
+def test_statements_are_run_again_under_their_id_where_the_service_failed(
+    opened: Any, status: int, code: str, runs: int
+) -> None:
+    ids: list[str] = []
+    original = opened.channel.call
+
+    def failing_once(_self: Any, request: Any) -> Any:
+        state = original(request)
+        ids.append(request.instance_id)
+        error = (status, code, "not now")
+        return (
+            StatementState(instance_id=state.instance_id, error=error) if len(ids) == 1 else state
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(opened.channel), "call", failing_once)
+        expected = (
+            contextlib.nullcontext() if runs == 2 else pytest.raises(ServiceError, match="not now")
+        )
+        with expected:
+            assert opened.sql("insert into t values (-7)").affected_rows == 1
+    assert len(ids) == runs
+    assert len(set(ids)) == 1
+    assert opened.sql("select count(*) c from t where n = -7").to_pylist() == [{"c": 1}]
