@@ -21,6 +21,7 @@ from fletching.errors import (
     NoSuchPartitionError,
     NotFoundError,
     ServiceUnavailableError,
+    StorageError,
     VersionNotFoundError,
 )
 from fletching.protocol.messages.admin import DescribeTable
@@ -268,6 +269,41 @@ def test_a_repetition_deletes_no_rows_that_the_first_request_made_visible(
         return draft
 
     monkeypatch.setattr(RowMerge, "work", late)
+    assert house.engine.call(request) == first[0]
+    assert first[0].rows_updated == 1
+    assert content(house) == [1, 1, 2, 2, 3, 3, 4]
+    assert [item for item in house.engine.verify() if item.problems] == []
+
+
+def test_a_refused_commit_deletes_no_rows_that_the_same_request_made_visible(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report that is found then is of another commit, which saw another version."""
+    session = house.session("pt=a")
+    house.stream(session)
+    house.write(pa.record_batch({"n": [4]}), session)
+    house.close(session)
+    request = MergeRows(
+        table=T, session_id=session, on=("n",), when_not_matched=None, idempotency_key="once"
+    )
+    database = house.engine.context.database
+    write = database.write
+    first: list[Any] = []
+
+    @contextlib.contextmanager
+    def refused(**options: Any) -> Iterator[Any]:
+        if options:  # pinning a version
+            with write(**options) as connection:
+                yield connection
+            return
+        with database.trial() as connection:
+            yield connection
+        monkeypatch.setattr(database, "write", write)
+        house.append(pa.record_batch({"n": [4]}), "pt=a")
+        first.append(house.engine.call(request))
+        raise StorageError("the disk is gone")
+
+    monkeypatch.setattr(database, "write", refused)
     assert house.engine.call(request) == first[0]
     assert first[0].rows_updated == 1
     assert content(house) == [1, 1, 2, 2, 3, 3, 4]

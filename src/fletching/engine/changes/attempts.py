@@ -69,7 +69,8 @@ class Draft:
         cleared: partitions (the catalog's text) that go whole, as they are at the commit; None for
             the whole table.
         added: segments that come, durable; this change's own to delete if it fails.
-        staged: segments that come from a write session, which owns them until the commit.
+        staged: segments that come from a write session, which owns them until the commit; those of which
+            no row came are deleted after it.
         absent: by key, rows of ``added`` and ``staged`` that never become visible.
         updated: how many of the rows that come are in the place of one that goes.
         sources: keys of the segments whose rows the added ones have, for the blobs they refer to;
@@ -240,6 +241,11 @@ class Attempts:
             report = self._commit(connection, request, intent, view, draft)
             faultpoints.reach("change.committing")
         faultpoints.reach("change.done")
+        # Only of a commit that is known to be this one: to another of the same change, which may have read another
+        # version, rows may have been of use.
+        context.delete_objects(
+            each.key for each in draft.staged if len(draft.absent.get(each.key, ())) == each.rows
+        )
         return report
 
     def _commit(
@@ -257,6 +263,7 @@ class Attempts:
         known = replayed(connection, table.id, request.idempotency_key, intent)
         if known is not None:
             self._context.delete_objects(segment.key for segment in draft.added)
+            draft.staged = ()
             return known
         check_unchanged(connection, table, request.if_version)
         if table.schema_version != view.table.schema_version:

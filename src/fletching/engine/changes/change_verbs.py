@@ -155,33 +155,10 @@ class Changes:
         operation: str,
         work: Callable[[PinnedTable], Draft],
     ) -> Changed:
-        """Makes a change that ends a session, and deletes what the session leaves."""
+        """Makes a change that ends a session."""
         if operation not in _OPERATIONS:
             raise InvalidArgumentError(f"{operation[:100]!r} is not an operation")
-        unused: list[str] = []
-
-        def noted(view: PinnedTable) -> Draft:
-            draft = work(view)
-            end = draft.finish
-            unused.clear()
-
-            def ended(connection: Connection, publication: Publication) -> None:
-                if end is not None:
-                    end(connection, publication)
-                # Only of the change that is made: to a repetition that finds it made, another version may
-                # have shown rows as unused that are visible now.
-                unused[:] = [
-                    each.key
-                    for each in draft.staged
-                    if len(draft.absent.get(each.key, ())) == each.rows
-                ]
-
-            draft.finish = ended
-            return draft
-
-        report = self._attempts.make(request, intent_of(request, operation), noted)
-        self._context.delete_objects(unused)
-        return report
+        return self._attempts.make(request, intent_of(request, operation), work)
 
     def truncate(self, request: TruncateTable) -> Changed:
         """Deletes every row, or every row of some partitions, whatever came in meanwhile.
