@@ -28,8 +28,9 @@ from fletching.errors import (
 __all__ = ["main", "run"]
 
 OK, FAILED, USAGE, LOGIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 4, 130, 141
-STOPPED = frozenset({INTERRUPTED, 128 + signal.SIGTERM, 128 + signal.SIGHUP})
 """Exit codes; `fletching.cli.output.ExitCode` names them for the commands."""
+STOPPED = frozenset({INTERRUPTED, 128 + signal.SIGTERM, 128 + signal.SIGHUP})
+"""Those of commands that somebody has stopped."""
 
 _FLUSH_SECONDS = 0.15
 """How long a command that was stopped waits for stdout to take what it has printed."""

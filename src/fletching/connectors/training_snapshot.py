@@ -164,8 +164,8 @@ class SnapshotReader:
 
 
 _RENEWAL_SECONDS = (60.0, 3600.0)
-"""A session is kept at the half of its time, and not sooner or later than this: it ends by the service's clock, from
-which the one here may be days away."""
+"""A session is kept at the half of its time, within the latter at the latest, and each of the former where it seems
+to have ended: it does by the service's clock, from which the one here may be days away."""
 
 
 def _next_renewal(session: ReadSession) -> float:
@@ -173,8 +173,8 @@ def _next_renewal(session: ReadSession) -> float:
     if session.expires_at is None:
         return float("inf")
     left = session.expires_at - time.time()
-    soonest, latest = _RENEWAL_SECONDS
-    return time.monotonic() + (min(left / 2, latest) if left > 0 else soonest)
+    often, latest = _RENEWAL_SECONDS
+    return time.monotonic() + (min(left / 2, latest) if left > 0 else often)
 
 
 def agreed(rank: int | None, make: Callable[[], TrainingSnapshot]) -> TrainingSnapshot:
