@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -223,7 +224,7 @@ def postgresql() -> Iterator[str | None]:
     try:
         from tests.postgresql import PostgresServer
 
-        server = PostgresServer()
+        server = PostgresServer(Path(tempfile.gettempdir()))  # on the disk that commits wait for
     except (ImportError, RuntimeError) as error:
         print(f"without PostgreSQL: {error}", file=sys.stderr)
         yield None

