@@ -853,6 +853,7 @@ def test_a_folder_whose_opening_was_cancelled_is_not_left_open(tmp_path: Path) -
         steps = 1
         while not asyncio.run(main(steps)):
             steps += 1
-        until(lambda: {*map(id, closed)} == {*map(id, opened)})
+        # One whose project was not made in time is closed where it was opened, and nobody gets it.
+        until(lambda: {*map(id, closed)} >= {*map(id, opened)})
     until(lambda: not _threads())
     assert steps > 1
