@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 from tests.client.conftest import FakeTransport
 
+from fletching.client.blobs.blob_streams import BlobStreamReader
 from fletching.client.transports.channel import Channel
 from fletching.client.transports.stream_files import StreamReader, StreamWriter
-from fletching.errors import UsageError
+from fletching.errors import OperationCancelledError, UsageError
 from fletching.protocol.messages.requests import ReadTable, WriteTable
 from fletching.types import TableName
 
@@ -108,3 +109,22 @@ def test_what_is_closed_before_is_broken_off(channel: Channel, transport: FakeTr
     assert sink.calls == ["abort"]
     with pytest.raises(UsageError, match="closed before"):
         writer.finish()
+
+
+def test_files_whose_request_could_not_be_sent_are_closed() -> None:
+    """Whatever the garbage collector closes must not fail for what was never there."""
+
+    class Cancelled:
+        def sequence(self) -> None:
+            raise OperationCancelledError("the task was cancelled")
+
+    channel: Any = Cancelled()
+    for kind, arguments in (
+        (StreamWriter, (WriteTable(table=T, session_id="s", stream_id="0"),)),
+        (BlobStreamReader, ("p", [])),
+    ):
+        made: Any = kind.__new__(kind)
+        with pytest.raises(OperationCancelledError):
+            made.__init__(channel, *arguments)
+        assert made.closed
+        made.close()

@@ -325,8 +325,11 @@ class BlobStreamReader(io.RawIOBase):
     def __init__(self, channel: Channel, project: str, references: Sequence[object]) -> None:
         """Sends the request; errors as for `BlobDataIterator`."""
         super().__init__()
-        sequence = channel.sequence()
-        self._source = open_events(channel, project, references, sequence)
+        try:
+            self._source = open_events(channel, project, references, channel.sequence())
+        except BaseException:
+            super().close()  # there is nothing to end
+            raise
         self._events = iter(self._source)
         self._header = BlobHeader()
         self._length: int | None = None

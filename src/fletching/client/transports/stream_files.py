@@ -88,9 +88,13 @@ class StreamWriter(io.RawIOBase):
 
     def __init__(self, channel: Channel, request: WriteTable) -> None:
         super().__init__()
-        check_field_types(request)
-        sequence = channel.sequence()
-        self._sink = channel.transport.open_write(request, sequence)
+        try:
+            check_field_types(request)
+            sequence = channel.sequence()
+            self._sink = channel.transport.open_write(request, sequence)
+        except BaseException:
+            super().close()  # there is nothing to break off
+            raise
         self._result: WriteResult | None = None
 
     def writable(self) -> bool:
