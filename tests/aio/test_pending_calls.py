@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import inspect
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ import pytest
 
 import fletching
 import fletching.aio
+from fletching.aio.pending_calls import AsyncItems
+from fletching.client.cancellation import Cancellation
 from fletching.errors import OperationCancelledError
 from fletching.testing.replay import Answer, ReplayPeer
 
@@ -242,3 +246,32 @@ def test_the_end_of_an_iterator_crosses_the_thread(tmp_path: Path) -> None:
                     await reader.read_next_batch()
 
     asyncio.run(main())
+
+
+def test_items_whose_first_call_could_not_begin_are_closed() -> None:
+    """All threads of the pool are busy while the task is cancelled."""
+    free = threading.Event()
+
+    def rows() -> Generator[int, None, None]:
+        yield from (1, 2)
+
+    items = rows()
+
+    async def main(pool: ThreadPoolExecutor) -> None:
+        async def read() -> None:
+            async for _ in AsyncItems[int](items, pool, Cancellation()):
+                pass
+
+        pool.submit(free.wait)
+        task = asyncio.create_task(read())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert inspect.getgeneratorstate(items) == inspect.GEN_CLOSED
+
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            asyncio.run(main(pool))
+        finally:
+            free.set()

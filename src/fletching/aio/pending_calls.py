@@ -204,7 +204,12 @@ class AsyncItems(AsyncObject, Generic[_I]):
     async def __aiter__(self) -> AsyncGenerator[_I, None]:
         """The items of the blocking object; leaving early ends what is waited for."""
         target, scope = self._scoped()
-        items = await in_thread(self._pool, scope, lambda: iter(target))
+        # What has begun is not left to a call that a cancellation may keep from being made.
+        items = (
+            target
+            if isinstance(target, Generator)
+            else await in_thread(self._pool, scope, lambda: iter(target))
+        )
         # A call that was cancelled may go on for a moment, and an iterator takes one call at a time.
         used = threading.Lock()
 

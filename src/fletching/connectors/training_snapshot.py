@@ -16,7 +16,8 @@ import torch
 from fletching.client import Scan, Table
 from fletching.client.blobs.contents_reader import ContentsReader
 from fletching.client.reading.planned_scan import plan
-from fletching.client.reading.read_session import ReadSession, release_quietly
+from fletching.client.reading.read_session import ReadSession
+from fletching.client.reading.row_ends import release_quietly
 from fletching.errors import UsageError
 
 __all__ = ["SnapshotReader", "TrainingSnapshot", "agreed"]

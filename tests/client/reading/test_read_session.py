@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import pickle
-import types
-from collections.abc import Generator
 from typing import Any
 
 import pyarrow as pa
@@ -11,8 +9,6 @@ import pytest
 
 import fletching
 from fletching.client import ReadSession
-from fletching.client.reading import read_session as module
-from fletching.client.reading.read_session import first_rows, released
 from fletching.errors import ExpiredSessionError, UsageError
 
 
@@ -202,52 +198,3 @@ def test_equal_splits_are_equal_everywhere(table: fletching.Table) -> None:
         assert mine.__dask_tokenize__() == other.__dask_tokenize__()
         assert len(mine.locations) == 1
     assert len({*session.splits(3), *again.splits(3)}) == 3
-
-
-class Source:
-    """Three batches of four rows, and how far they were taken."""
-
-    def __init__(self) -> None:
-        self.taken = 0
-        self.closed = False
-
-    def batches(self) -> Generator[pa.RecordBatch, None, None]:
-        try:
-            for start in (0, 4, 8):
-                self.taken += 1
-                yield pa.record_batch({"n": list(range(start, start + 4))})
-        finally:
-            self.closed = True
-
-
-@pytest.mark.parametrize(
-    ("limit", "taken"), [(None, 3), (0, 0), (1, 1), (4, 1), (5, 2), (12, 3), (99, 3)]
-)
-def test_no_more_is_taken_than_the_limit_needs(limit: int | None, taken: int) -> None:
-    source = Source()
-    result = [n for batch in first_rows(source.batches(), limit) for n in batch["n"].to_pylist()]
-    assert result == list(range(12))[:limit]
-    assert source.taken == taken
-    assert source.closed == bool(taken)
-
-
-def test_whoever_leaves_ends_the_source_and_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    ended: list[str] = []
-    left: list[Any] = []
-
-    def release(channel: Any, table: None, session_id: str) -> None:
-        ended.append(session_id)
-        left.append(channel)
-
-    monkeypatch.setattr(module, "release_quietly", release)
-    nothing: Any = None
-    # Whoever leaves early does not wait for the service: that is asked through another channel.
-    channel: Any = types.SimpleNamespace(on_leaving=lambda work: work("last"))
-    source = Source()
-    batches = released(first_rows(source.batches(), 5), channel, nothing, "session")
-    next(batches)
-    assert not ended
-    batches.close()
-    assert (ended, source.closed) == (["session"], True)
-    assert sum(b.num_rows for b in released(source.batches(), channel, nothing, "next")) == 12
-    assert (ended, left) == (["session", "next"], ["last", channel])

@@ -5,11 +5,13 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 import fletching
 from fletching.client.reading.parallel import read_in_order
 from fletching.client.reading.scan import Scan
+from fletching.client.transports.channel import Channel
 from fletching.errors import (
     ConflictError,
     InvalidArgumentError,
@@ -48,6 +50,52 @@ def test_a_scan_returns_what_was_written_in_order(filled: fletching.Table) -> No
     assert ids(table) == list(range(300))
     assert table["text"].to_pylist() == [f"row {i}" for i in range(300)]
     assert table["pt"].to_pylist() == [day for day in DAYS for _ in range(100)]
+
+
+class Reply:
+    """The rows that came with a session."""
+
+    def __init__(self, rows: Any) -> None:
+        self.rows, self.closed = rows, False
+
+    def __iter__(self) -> Any:
+        return iter(self.rows)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rows, name)
+
+    def close(self) -> None:
+        self.closed = True
+        self.rows.close()
+
+
+@pytest.mark.parametrize("read", [
+    lambda table: table.scan().to_batches(),
+    lambda table: table.scan().to_batches(progress=lambda _: None),
+    lambda table: table.scan().to_reader(),
+    lambda table: table.scan(filter=pc.utf8_length(pc.field("text")) > 0).to_batches(),
+])  # fmt: skip
+@pytest.mark.parametrize("client", ["http"], indirect=True)
+def test_what_a_scan_has_begun_ends_with_rows_that_nobody_asked_for(
+    filled: fletching.Table, monkeypatch: pytest.MonkeyPatch, read: Any
+) -> None:
+    """The call begins the read: its connection is not left to the garbage collector."""
+    replies: list[Reply] = []
+    plain = Channel.open_session
+
+    def noting(*arguments: Any) -> Any:
+        session, rows = plain(*arguments)
+        replies.append(Reply(rows))
+        return session, replies[-1]
+
+    monkeypatch.setattr(Channel, "open_session", noting)
+    rows = read(filled)
+    assert [each.closed for each in replies] == [False]
+    rows.close()
+    del rows
+    assert [each.closed for each in replies] == [True]
+    assert len(ids(filled.scan().to_reader())) == 300
+    assert [each.closed for each in replies] == [True, True]
 
 
 def test_all_ways_of_reading_agree(filled: fletching.Table) -> None:

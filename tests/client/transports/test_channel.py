@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 import pytest
-from tests.client.conftest import FakeTransport
+from tests.client.conftest import FakeSource, FakeTransport
 
 from fletching.client.transports.channel import Channel, is_repeatable
 from fletching.errors import ConnectionBrokenError, ProtocolError
 from fletching.protocol.messages import admin, changes
-from fletching.protocol.messages.requests import CommitWriteSession, Request, WriteTable
+from fletching.protocol.messages.requests import (
+    CommitWriteSession,
+    CreateReadSession,
+    Request,
+    WriteTable,
+)
 from fletching.protocol.messages.responses import Done
 from fletching.types import PartitionSpec, TableName
 
@@ -90,6 +96,16 @@ def test_a_reply_of_another_kind_is_the_service_s_mistake(
     assert channel.call(admin.DropTable(table=T)) == Done()
     with pytest.raises(ProtocolError, match="DescribeTable with Done, not TableInfo"):
         channel.call(admin.DescribeTable(table=T))
+
+
+def test_rows_that_came_with_a_wrong_reply_are_closed(
+    channel: Channel, transport: FakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = FakeSource(pa.schema([]), [])
+    monkeypatch.setattr(transport, "open_session", lambda *_: (Done(), rows))
+    with pytest.raises(ProtocolError, match="CreateReadSession with Done"):
+        channel.open_session(CreateReadSession(table=T))
+    assert rows.closed
 
 
 def test_options_are_replaced_in_a_copy(channel: Channel) -> None:

@@ -14,7 +14,7 @@ import time
 
 import pyarrow as pa
 
-from fletching.client.reading.read_session import release_quietly
+from fletching.client.reading.row_ends import release_quietly
 from fletching.client.reading.scan import Scan, session_of
 from fletching.client.transports.channel import Channel, Reopening
 from fletching.errors import FletchingError, UsageError

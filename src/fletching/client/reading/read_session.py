@@ -6,24 +6,22 @@ splits in every process, as many as are asked for.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import functools
 import hashlib
 import itertools
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self, TypedDict
 
 import msgspec
 import pyarrow as pa
 
 from fletching.client.argument_checks import names_of, whole_number
-from fletching.client.call_options import OptionChanges
 from fletching.client.cancellation import Cancellation
 from fletching.client.reading.parallel import read_in_order
 from fletching.client.reading.readable import OpenedRows, Readable
 from fletching.client.reading.residual import Residual
 from fletching.client.reading.resume_token import ResumeToken
+from fletching.client.reading.row_ends import release_quietly
 from fletching.client.reading.session_statistics import (
     PartitionBounds,
     SessionStatistics,
@@ -34,19 +32,17 @@ from fletching.client.reading.session_statistics import (
 from fletching.client.reading.split import Split, SplitList
 from fletching.client.table_schemas import scan_schema
 from fletching.client.transports.channel import Channel, Reopening, patience
-from fletching.errors import FletchingError, UsageError
+from fletching.errors import ConflictError, ReadTimeoutError, UsageError
 from fletching.protocol.messages.requests import GetReadSession
 from fletching.protocol.messages.responses import ReadSession as ReadSessionReply
+from fletching.protocol.messages.vocabulary import SessionStatus
 from fletching.protocol.types.arrow_types import narrowest
 from fletching.types import PartitionSpec, TableName
 
-__all__ = ["ReadSession", "first_rows", "release_quietly", "released"]
+__all__ = ["ReadSession", "prepared"]
 
-_LAST_WORDS: OptionChanges = {
-    "timeouts": {"connect": 5.0, "first_byte": 10.0, "idle": 10.0},
-    "retry": {"budget_seconds": 0.0},
-}
-"""Options of a release that nobody waits for: what it cannot say, the session's expiry says."""
+_READY_SECONDS = 600.0
+"""How long a session may stay in preparation; ours is ready at once."""
 
 MOST_SPLITS = 1_000_000
 
@@ -428,43 +424,29 @@ def _reopened(reopen: Reopening, reply: ReadSessionReply, described: _Described)
     return ReadSession(reopen(), reply, **described)
 
 
-def release_quietly(channel: Channel, table: TableName, session_id: str) -> None:
-    """Gives a session's snapshot up at the end of what used it, whatever that came to.
+def prepared(channel: Channel, table: TableName, session: ReadSessionReply) -> ReadSessionReply:
+    """Waits while the service prepares a session, as the real one may.
 
-    Sent outside of the scope that was cancelled, where that is how it ended. A client that is closed,
-    or a service that does not answer, lets the session expire by itself.
+    Raises:
+        ReadTimeoutError: it takes too long.
+        ConflictError: the session has failed.
     """
-    last = dataclasses.replace(channel.changed(**_LAST_WORDS), scope=None)
-    with contextlib.suppress(FletchingError):
-        last.call(GetReadSession(table=table, session_id=session_id, release=True))
-
-
-def first_rows(
-    batches: Generator[pa.RecordBatch, None, None], limit: int | None
-) -> Generator[pa.RecordBatch, None, None]:
-    """The first ``limit`` rows; ends the source with itself."""
-    remaining = limit
-    try:
-        while remaining is None or remaining > 0:
-            batch = next(batches, None)
-            if batch is None:
-                return
-            if remaining is not None:
-                batch = batch.slice(0, remaining)
-                remaining -= batch.num_rows
-            yield batch
-    finally:
-        batches.close()
-
-
-def released(
-    batches: Generator[pa.RecordBatch, None, None], channel: Channel, table: TableName, session: str
-) -> Generator[pa.RecordBatch, None, None]:
-    """The same batches; with their end, or with whoever leaves them, the session ends."""
-    try:
-        yield from batches
-    except BaseException:
-        # Left early, or failed: a service that is silent now keeps nobody.
-        channel.on_leaving(functools.partial(release_quietly, table=table, session_id=session))
-        raise
-    release_quietly(channel, table, session)
+    sequence, waited = channel.sequence(), 0.0
+    while session.status is SessionStatus.INIT:
+        if waited >= _READY_SECONDS:
+            raise ReadTimeoutError(
+                f"read session {session.session_id} is still in preparation after {waited:.0f} s"
+            )
+        sequence.pause(1.0)
+        waited += 1.0
+        look = GetReadSession(
+            table=table,
+            session_id=session.session_id,
+            with_token=session.session_token is not None,
+        )
+        session = channel.call(look)
+    if session.status is not SessionStatus.NORMAL:
+        raise ConflictError(
+            f"read session {session.session_id} is {session.status}: {session.message}"
+        )
+    return session

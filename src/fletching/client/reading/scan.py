@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol, Unpack
 
 import msgspec
@@ -15,18 +15,20 @@ from fletching.client.call_options import OptionChanges
 from fletching.client.cancellation import Cancellation
 from fletching.client.html_views import html_view
 from fletching.client.progress import ProgressLike
+from fletching.client.reading.arrow_reader import ArrowReader
 from fletching.client.reading.filter_text import filter_text
 from fletching.client.reading.parallel import read_in_order
-from fletching.client.reading.read_session import ReadSession, first_rows, released
+from fletching.client.reading.read_session import ReadSession, prepared
 from fletching.client.reading.readable import OpenedRows, Readable
 from fletching.client.reading.residual import Residual
 from fletching.client.reading.resume_token import ResumeToken
+from fletching.client.reading.row_ends import first_rows, left_with, released
 from fletching.client.reading.session_statistics import partition_bounds, partition_of
 from fletching.client.reading.split import Split, SplitList
 from fletching.client.table_schemas import scan_schema
 from fletching.client.transports.channel import Channel
 from fletching.client.transports.transport import BatchSource
-from fletching.errors import ConflictError, ReadTimeoutError, UsageError
+from fletching.errors import UsageError
 from fletching.protocol.messages.requests import (
     ArrowOptions,
     CreateReadSession,
@@ -35,7 +37,7 @@ from fletching.protocol.messages.requests import (
 )
 from fletching.protocol.messages.responses import ReadSession as ReadSessionReply
 from fletching.protocol.messages.session_details import SessionDetails
-from fletching.protocol.messages.vocabulary import SessionStatus, SplitMode
+from fletching.protocol.messages.vocabulary import SplitMode
 from fletching.protocol.types.arrow_types import narrowest
 from fletching.types import PartitionSpec, TableName
 
@@ -43,9 +45,6 @@ __all__ = ["Scan", "ScannedTable", "session_of"]
 
 _LEAST_SPLIT_BYTES = 8 << 20
 """A smaller part is read in less time than it takes to ask for it over a long way."""
-
-_READY_SECONDS = 600.0
-"""How long a session may stay in preparation; ours is ready at once."""
 
 
 class ScannedTable(Protocol):
@@ -361,15 +360,17 @@ class Scan(Readable):
     def _session(self, split_options: SplitOptions, **more: bool) -> ReadSessionReply:
         """A session; ``more`` are fields of the request that say what else its reply is to have."""
         request = msgspec.structs.replace(self._session_request(split_options), **more)
-        return self._ready(request.table, self.channel.call(request))
+        return prepared(self.channel, request.table, self.channel.call(request))
 
     def _begun_session(
-        self, split_options: SplitOptions, cancellation: Cancellation
-    ) -> tuple[ReadSessionReply, BatchSource | None]:
-        """A session, with the reply to the first read of it, where one request gives both."""
+        self, split_options: SplitOptions, cancellation: Cancellation, begun: list[BatchSource]
+    ) -> ReadSessionReply:
+        """A session; ``begun`` gets the reply to the first read of it, where one request gives both."""
         request = self._session_request(split_options)
         session, rows = self.channel.open_session(request, cancellation)
-        return self._ready(request.table, session), rows
+        if rows is not None:
+            begun.append(rows)
+        return prepared(self.channel, request.table, session)
 
     def _session_request(self, split_options: SplitOptions) -> CreateReadSession:
         data_columns, partition_columns = self._wanted()
@@ -388,28 +389,6 @@ class Scan(Readable):
             # A version's number means nothing in another table of the name.
             table_id="" if pinned is None else self.table.table_id,
         )
-
-    def _ready(self, name: TableName, session: ReadSessionReply) -> ReadSessionReply:
-        """Waits while the service prepares the session, as the real one may."""
-        sequence, waited = self.channel.sequence(), 0.0
-        while session.status is SessionStatus.INIT:
-            if waited >= _READY_SECONDS:
-                raise ReadTimeoutError(
-                    f"read session {session.session_id} is still in preparation after {waited:.0f} s"
-                )
-            sequence.pause(1.0)
-            waited += 1.0
-            look = GetReadSession(
-                table=name,
-                session_id=session.session_id,
-                with_token=session.session_token is not None,
-            )
-            session = self.channel.call(look)
-        if session.status is not SessionStatus.NORMAL:
-            raise ConflictError(
-                f"read session {session.session_id} is {session.status}: {session.message}"
-            )
-        return session
 
     def _wanted(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The data columns and partition columns to read; ((), ()) means all."""
@@ -435,10 +414,19 @@ class Scan(Readable):
             schema = pa.schema([wide.schema.field(index) for index in range(count)])
             kept = self.residual.rows(wide.batches, schema.names)
             return OpenedRows(schema, first_rows(kept, self.limit))
+        begun: list[BatchSource] = []
+        try:
+            return self._opened_rows(begun)
+        except BaseException:
+            for each in begun:
+                each.close()
+            raise
+
+    def _opened_rows(self, begun: list[BatchSource]) -> OpenedRows:
+        """A read that has begun; ``begun`` gets what of it nobody has taken yet."""
         channel = self.channel
         # All connections of this scan, so that leaving it ends what any of them waits for.
         cancellation = Cancellation(channel.cancellation)
-        rows_begun: BatchSource | None = None
         if self.limit is not None and self.filter is None:
             session = self._session(SplitOptions(split_mode=SplitMode.ROW_OFFSET, split_number=1))
             rows = min(session.record_count, self.limit)
@@ -453,15 +441,17 @@ class Scan(Readable):
                 # Splits are read one after the other, so that dividing would be work for nothing.
                 options = SplitOptions(split_mode=SplitMode.PARALLELISM, split_number=1)
             if self.filter is None or self._connections == 1:
-                session, rows_begun = self._begun_session(options, cancellation)
+                session = self._begun_session(options, cancellation, begun)
             else:
                 # Rows that are hard to find in the first split must not keep the others waiting.
                 session = self._session(options)
             ranges = [{"index": index} for index in range(session.splits_count)]
         splits = self._split_list(session, ranges)
-        openers = [functools.partial(split.scan_reader, cancellation) for split in splits]
-        if rows_begun is not None:
-            openers[0] = functools.partial(splits[0].scan_reader, cancellation, rows_begun)
+        openers: list[Callable[[], ArrowReader]] = [
+            functools.partial(split.scan_reader, cancellation) for split in splits
+        ]
+        if begun:
+            openers[0] = lambda: splits[0].scan_reader(cancellation, begun.pop())
         parallel = not (self.filter and self.limit is not None)
         batches = read_in_order(
             openers,
@@ -472,7 +462,7 @@ class Scan(Readable):
         known = None if self.filter is not None else max(session.record_count, 0)
         if known is not None and self.limit is not None:
             known = min(known, self.limit)
-        rows_read = first_rows(batches, self.limit)
+        rows_read = left_with(first_rows(batches, self.limit), begun)
         if self._releases:
             rows_read = released(rows_read, channel, self.table.full_name, session.session_id)
         return OpenedRows(self._schema_of(session), rows_read, known)

@@ -175,7 +175,12 @@ class Channel:
             repeatable=is_repeatable(request),
             cancellation=cancellation,
         )
-        return _expected(request, response), rows
+        try:
+            return _expected(request, response), rows
+        except ProtocolError:
+            if rows is not None:
+                rows.close()
+            raise
 
     def retrying(
         self,
