@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import pickle
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
 
 import fletching
+from fletching.client.stored_table import microseconds
 from fletching.client.table_schemas import table_schemas
 from fletching.errors import (
     AlreadyExistsError,
@@ -160,3 +163,22 @@ def test_a_table_travels(client: fletching.Client) -> None:
     copy = pickle.loads(pickle.dumps(table))
     copy.append({"id": [1], "text": ["a"]})
     assert table.count_rows() == 1
+
+
+def test_a_moment_is_one_whatever_its_zone_and_needs_one() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    twice = dt.datetime(2026, 10, 25, 2, 30, tzinfo=berlin)  # the clocks are set back at three
+    utc = dt.datetime(2026, 10, 25, 0, 30, tzinfo=dt.UTC)
+    assert microseconds(twice) == microseconds(utc)
+    assert microseconds(twice.replace(fold=1)) == microseconds(utc) + 3_600_000_000
+    assert microseconds(utc.astimezone(ZoneInfo("Asia/Kathmandu"))) == microseconds(utc)
+
+    class Nowhere(dt.tzinfo):
+        def utcoffset(self, _moment: dt.datetime | None) -> None:
+            return None
+
+        dst = tzname = utcoffset
+
+    for naive in (dt.datetime(2026, 10, 25), utc.replace(tzinfo=Nowhere())):  # noqa: DTZ001
+        with pytest.raises(UsageError, match="a moment needs a time zone"):
+            microseconds(naive)

@@ -29,6 +29,9 @@ def acquire_lease(
 ) -> int | None:
     """Takes or extends a lease in a ``write`` transaction.
 
+    One that ends later than if it were renewed now was taken by a clock that has been set back since: it ends
+    then, unless its holder renews it.
+
     Returns:
         The lease's number, from 1 up; None if someone else has it.
     """
@@ -39,6 +42,8 @@ def acquire_lease(
         .with_for_update()
     ).one()
     if row.holder != holder and row.holder and row.expires_at > now:
+        if row.expires_at > now + seconds:
+            renew_lease(connection, name, int(row.number), now=now, seconds=seconds)
         return None
     number = int(row.number) if row.holder == holder else int(row.number) + 1
     connection.execute(

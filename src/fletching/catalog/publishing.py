@@ -108,7 +108,13 @@ class Publication:
         self._connection = connection
         self._table = table
         self._operation = operation
-        self._now = now
+        before = find_version(connection, table.id, table.version)
+        # Clocks of several servers differ, and may be set back; the order of versions does not.
+        self._committed_us = max(
+            int(now * 1_000_000), 0 if before is None else before.committed_us + 1
+        )
+        # And nothing of the version, a partition's last change say, is older than the version before.
+        self._now = max(now, self._committed_us / 1_000_000)
         self._data_change = data_change
         self._read_version = table.version if read_version is None else read_version
         self._schema_version = table.schema_version
@@ -557,17 +563,12 @@ class Publication:
         rows, length, count = (
             sum(total[number] for total in self._totals.values()) for number in range(3)
         )
-        before = find_version(connection, table.id, table.version)
-        committed = int(self._now * 1_000_000)
-        if before is not None:
-            # Clocks of several servers differ, and may be set back; the order of versions does not.
-            committed = max(committed, before.committed_us + 1)
         connection.execute(
             _INSERT_VERSION,
             {
                 "table_id": table.id,
                 "version": self.version,
-                "committed_us": committed,
+                "committed_us": self._committed_us,
                 "operation": self._operation,
                 "data_change": self._data_change,
                 "schema_version": self._schema_version,

@@ -30,15 +30,11 @@ class UpkeepRun:
 
 
 def record_run(connection: Connection, run: UpkeepRun) -> None:
-    """Puts a run in the place of an earlier one of its task; one that ended later stays."""
+    """Puts a run that has ended just now in the place of the one before of its task."""
     values = dataclasses.asdict(run) | {"problems": json.dumps(run.problems)}
     if insert_unless_there(connection, upkeep_runs, **values):
         return
-    connection.execute(
-        update(upkeep_runs)
-        .where(upkeep_runs.c.task == run.task, upkeep_runs.c.ended_at <= run.ended_at)
-        .values(**values)
-    )
+    connection.execute(update(upkeep_runs).where(upkeep_runs.c.task == run.task).values(**values))
 
 
 def last_runs(connection: Connection) -> dict[str, UpkeepRun]:

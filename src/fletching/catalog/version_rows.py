@@ -29,6 +29,7 @@ __all__ = [
     "check_readable",
     "find_change",
     "find_version",
+    "horizon_at",
     "last_version_before",
     "list_tags",
     "list_versions",
@@ -294,6 +295,17 @@ def last_version_before(connection: Connection, table_id: str, moment_us: int) -
             table_versions.c.table_id == table_id, table_versions.c.committed_us <= moment_us
         )
     ).scalar()
+
+
+def horizon_at(connection: Connection, table: TableRow, moment_us: int, now_us: int) -> int:
+    """The oldest readable version of a locked table once those that were replaced until a moment are forgotten.
+
+    Until a moment that is not past, that is all but the newest, also where the times of versions are still to
+    come, because the clock has been set back.
+    """
+    if moment_us >= now_us:
+        return table.version
+    return max(table.oldest_version, last_version_before(connection, table.id, moment_us) or 0)
 
 
 def raise_horizon(connection: Connection, table: TableRow, version: int) -> int:

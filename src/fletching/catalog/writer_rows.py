@@ -20,6 +20,7 @@ from fletching.catalog.schema import writers
 __all__ = [
     "WriterRow",
     "forget_writer_row",
+    "hear_now",
     "known_writers",
     "list_writers",
     "lives",
@@ -82,6 +83,11 @@ def silent_writers(connection: Connection, *, silent_since: float) -> frozenset[
         select(writers.c.id).where(writers.c.seen_at <= silent_since).with_for_update()
     )
     return frozenset(rows.scalars())
+
+
+def hear_now(connection: Connection, now: float) -> None:
+    """Says of writers that were seen later than now that it was now: the clock has been set back since."""
+    connection.execute(update(writers).where(writers.c.seen_at > now).values(seen_at=now))
 
 
 def lives(connection: Connection, writer: str, *, silent_since: float) -> bool:

@@ -500,7 +500,7 @@ def microseconds(moment: dt.datetime) -> int:
     """
     if not isinstance(moment, dt.datetime):
         raise UsageError(f"a moment is an aware datetime, not {type(moment).__name__}")
-    if moment.tzinfo is None:
+    if moment.utcoffset() is None:
         raise UsageError(
             "a moment needs a time zone: datetime.now(timezone.utc), not datetime.now()"
         )

@@ -197,7 +197,8 @@ class Table(ChangingTable):
         Tags and open read sessions keep their versions.
 
         Args:
-            older_than: an aware moment, or how long ago.
+            older_than: an aware moment, or how long ago by the service's clock; what has been replaced at all is
+                older than ``timedelta(0)``.
             dry_run: say what would go, and keep it.
 
         Returns:
@@ -208,13 +209,18 @@ class Table(ChangingTable):
             UsageError: a moment without a time zone, or less than no time ago.
             ServiceError, TransportError: as for `reload`.
         """
+        age_us = None
         if isinstance(older_than, dt.timedelta):
             if older_than < dt.timedelta():
                 raise UsageError(f"versions cannot be older than {older_than}: give how long ago")
+            age_us = older_than // dt.timedelta(microseconds=1)
             older_than = dt.datetime.now(dt.UTC) - older_than
         reply = self.channel.call(
             messages.ExpireVersions(
-                table=self.full_name, older_than_us=microseconds(older_than), dry_run=dry_run
+                table=self.full_name,
+                older_than_us=microseconds(older_than),
+                age_us=age_us,
+                dry_run=dry_run,
             )
         )
         return {

@@ -25,6 +25,7 @@ from fletching.catalog.leases import release_leases_of
 from fletching.catalog.writer_rows import (
     WriterRow,
     forget_writer_row,
+    hear_now,
     list_writers,
     lives,
     missing_writers,
@@ -166,9 +167,14 @@ class Presence:
         Raises:
             StorageError: the catalog failed.
         """
-        since = self._clock() - DEAD_SECONDS
+        now = self._clock()
+        since = now - DEAD_SECONDS
         with self._database.read() as connection:
-            silent = {row.id for row in list_writers(connection) if row.seen_at <= since}
+            rows = list_writers(connection)
+        if any(row.seen_at > now + DEAD_SECONDS for row in rows):
+            with self._database.write(durable=False) as connection:
+                hear_now(connection, now)
+        silent = {row.id for row in rows if row.seen_at <= since}
         died = frozenset(silent) - self._buried
         if not died:
             self._buried = frozenset(silent)

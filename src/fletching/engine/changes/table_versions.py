@@ -159,14 +159,16 @@ class History:
     def expire(self, request: ExpireVersions) -> Expired:
         """Raises the horizon to the version that was the newest at a moment, and forgets the rest."""
         context = self._context
+        now_us = int(context.clock() * 1_000_000)
+        moment_us = request.older_than_us if request.age_us is None else now_us - request.age_us
         if request.dry_run:
             with context.database.trial() as connection:
-                return self._expire(connection, request)[0]
+                return self._expire(connection, request, moment_us, now_us)[0]
         total = Expired(oldest_version=0)
         more = True
         while more:
             with context.database.write() as connection:
-                step, keys, more = self._expire(connection, request)
+                step, keys, more = self._expire(connection, request, moment_us, now_us)
             context.delete_objects(keys)
             total = Expired(
                 oldest_version=step.oldest_version,
@@ -177,10 +179,11 @@ class History:
         return total
 
     @staticmethod
-    def _expire(connection: Connection, request: ExpireVersions) -> tuple[Expired, list[str], bool]:
+    def _expire(
+        connection: Connection, request: ExpireVersions, moment_us: int, now_us: int
+    ) -> tuple[Expired, list[str], bool]:
         table = lock_table(connection, get_table(connection, request.table).id)
-        newest = version_rows.last_version_before(connection, table.id, request.older_than_us)
-        horizon = max(table.oldest_version, newest or 0)
+        horizon = version_rows.horizon_at(connection, table, moment_us, now_us)
         versions = 0
         if horizon > table.oldest_version:
             versions = version_rows.raise_horizon(connection, table, horizon)

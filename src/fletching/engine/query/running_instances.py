@@ -209,7 +209,7 @@ def ended_with_its_process(context: EngineContext, row: InstanceRow) -> Instance
 
 def _is_dead(context: EngineContext, row: InstanceRow) -> bool:
     """Whether the server that ran an instance is known to be dead."""
-    if not row.server or row.created_at > context.clock() - DEAD_SECONDS:
+    if not row.server or 0 <= context.clock() - row.created_at < DEAD_SECONDS:
         return False
     with context.database.read() as connection:
         return context.presence.is_dead(connection, row.server)

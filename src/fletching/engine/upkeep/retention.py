@@ -55,7 +55,7 @@ from fletching.catalog.partition_rows import remove_partition
 from fletching.catalog.publishing import publish
 from fletching.catalog.segment_rows import decode_partition
 from fletching.catalog.table_rows import table_by_id
-from fletching.catalog.version_rows import last_version_before, raise_horizon
+from fletching.catalog.version_rows import horizon_at, raise_horizon
 from fletching.catalog.writer_rows import known_writers, remove_silent_writers
 from fletching.engine.context import EngineContext
 from fletching.engine.identity import SEGMENT_PREFIX, check_identity
@@ -338,8 +338,9 @@ class Retention:
         table = table_by_id(connection, table_id, lock=True)
         if table is None or table.dropped_at is not None:
             return [], []
-        horizon = last_version_before(connection, table_id, int((now - seconds) * 1_000_000))
-        horizon = max(table.oldest_version, horizon or 0)
+        horizon = horizon_at(
+            connection, table, int((now - seconds) * 1_000_000), int(now * 1_000_000)
+        )
         if horizon > table.oldest_version:
             raise_horizon(connection, table, horizon)
         faultpoints.reach("retention.horizon")

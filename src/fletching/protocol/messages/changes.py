@@ -197,9 +197,13 @@ class DropTag(TableRequest[TagList], frozen=True, kw_only=True):
 
 
 class ExpireVersions(TableRequest[Expired], frozen=True, kw_only=True):
-    """Makes versions that were replaced before a moment unreadable, and forgets what only they show."""
+    """Makes versions that were replaced before a moment unreadable, and forgets what only they show.
+
+    With ``age_us`` the moment is so long ago by the service's clock; earlier releases go by ``older_than_us`` alone.
+    """
 
     older_than_us: int
+    age_us: int | None = None
     dry_run: bool = False
 
 
