@@ -54,6 +54,7 @@ __all__ = [
     "insert_unless_there",
     "is_postgres",
     "look_at_catalog",
+    "steady_seconds",
     "translated_errors",
 ]
 
@@ -399,25 +400,25 @@ class _ServerClock:
         self._offset = 0.0
 
     def __call__(self) -> float:
-        now = _steady()
+        now = steady_seconds()
         if self._asked_at is None or now - self._asked_at > CLOCK_SECONDS:
             try:
-                before = _steady()
+                before = steady_seconds()
                 with self._database.read() as connection:
                     server_time = connection.execute(
                         sqlalchemy.text("SELECT extract(epoch FROM clock_timestamp())")
                     ).scalar_one()
-                now = _steady()
+                now = steady_seconds()
                 self._offset = float(server_time) - (before + now) / 2
                 self._asked_at = now
             except FletchingError:
                 # Counting on is right for a while; a catalog that is away shows elsewhere.
                 if self._asked_at is None:
                     raise
-        return _steady() + self._offset
+        return steady_seconds() + self._offset
 
 
-def _steady() -> float:
+def steady_seconds() -> float:
     """Seconds that nobody sets, and that a host counts while it sleeps, where it can: it wakes an hour later."""
     if sys.platform == "linux":
         return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from sqlalchemy import Connection
 
 from fletching.catalog.database import Database
+from fletching.engine.ages import AgeClock
 from fletching.engine.changes.key_runs import RunIndexes, run_indexes
 from fletching.engine.engine_settings import EngineSettings
 from fletching.engine.generations import Generations
@@ -34,16 +35,21 @@ class EngineContext:
     server_key: bytes
     """32 secret bytes of this data folder: the key of blob references and of stored secrets."""
     presence: Presence
+    steady: Clock
+    """Seconds that nobody sets."""
     read_only: bool = False
     """Whether nothing may change; see ``fletching.engine.read_only``."""
     run_indexes: RunIndexes = dataclasses.field(default_factory=run_indexes)
     """What this process knows of key runs: where to look in them, and what of them is proven."""
     generations: Generations = dataclasses.field(init=False)
     """Whether the catalog is the newest one of the objects."""
+    age_clock: AgeClock = dataclasses.field(init=False)
+    """The time by which things are old enough to be deleted; anything else goes by ``clock``."""
 
     def __post_init__(self) -> None:
         """Makes what the catalog and the objects have together."""
         object.__setattr__(self, "generations", Generations(self.database, self.store))
+        object.__setattr__(self, "age_clock", AgeClock(self.clock, self.steady))
 
     @property
     def answers_alone(self) -> bool:

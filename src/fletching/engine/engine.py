@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 
 from fletching import faultpoints
-from fletching.catalog.database import Database
+from fletching.catalog.database import Database, steady_seconds
 from fletching.catalog.identity_rows import IdentityRow, find_identity
 from fletching.catalog.namespace_rows import ensure_project, list_projects
 from fletching.catalog.table_rows import TableRow
@@ -133,6 +133,7 @@ class Engine:
         *,
         settings: EngineSettings | None = None,
         clock: Clock | None = None,
+        steady: Clock | None = None,
         store: ObjectStore | None = None,
         create: bool = True,
         adopt: bool = False,
@@ -149,6 +150,8 @@ class Engine:
                 unless the settings put them elsewhere; None if they put all of them.
             settings: see ``EngineSettings``; by default what the environment says.
             clock: seconds since the epoch; by default the time that all who share the catalog go by.
+            steady: seconds that nobody sets, by which it shows that a clock was; by default the machine's,
+                or ``clock``, which is never doubted then.
             store: an object store to use instead; closed with the engine, and the caller's if there is none.
             create: whether a folder in which nothing of ours is yet becomes a data folder. False is
                 for whoever only looks.
@@ -178,18 +181,20 @@ class Engine:
             parts.check_complete(look, create=create, adopt=adopt)
             key = parts.server_key()
             database = parts.open_catalog()
+            steady = steady or clock or steady_seconds
             clock = clock or database.clock()
             if store is None:
                 store = opened = parts.open_store()
             presence = Presence(database, store, clock)
             context = EngineContext(
-                database, store, settings, clock, key, presence, read_only=read_only
+                database, store, settings, clock, key, presence, steady, read_only=read_only
             )
             with (
                 reaching("catalog", settings.catalog_url),
                 reaching("object store", settings.objects_url),
             ):
                 check_clock(context)
+                context.age_clock()  # from here on it is noticed when the clock is set
                 match_identity(context, look, adopt=adopt)
                 # From here on: what an opening makes for the first time is not a place to count.
                 faultpoints.arm_from_environment()

@@ -343,7 +343,7 @@ class Instances:
 
     def _clean(self) -> None:
         """Forgets, once in a while, what nobody can ask for any more."""
-        now = self._context.clock()
+        now = self._context.steady()
         with self._lock:
             if now - self._cleaned_at < _CLEANING_SECONDS:
                 return
@@ -352,7 +352,7 @@ class Instances:
         # failed because old ones could not be forgotten: another statement cleans.
         try:
             with self._context.database.write(wait_seconds=_CLEANING_PATIENCE) as connection:
-                forget_instances(connection, now - KEPT_SECONDS)
+                forget_instances(connection, self._context.age_clock() - KEPT_SECONDS)
             forget_results(self._context)
         except FletchingError as error:
             logger.info("old statements are forgotten later: %s", error)

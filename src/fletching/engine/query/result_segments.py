@@ -240,7 +240,7 @@ def forget_results(context: EngineContext, *, dry_run: bool = False) -> list[Obj
 
     Cost: a listing of what is kept. What the store refuses now is found again by the next look.
     """
-    before = context.clock() - KEPT_SECONDS
+    before = context.age_clock() - KEPT_SECONDS
     old: list[ObjectInfo] = []
     with contextlib.suppress(StorageError):
         old += (info for info in context.store.list(RESULTS_PREFIX) if _moment(info.key) < before)

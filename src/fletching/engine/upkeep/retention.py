@@ -27,7 +27,8 @@ results              of statements, a day after
 Rows go first, in one transaction each, then the objects; a crash in between makes orphans.
 
 Whether a writer lives is never a matter of clocks: a folder knows by locks, an object store by rows
-of the catalog without which nothing is recorded. Ages are by the catalog's clock. Before orphans are deleted,
+of the catalog without which nothing is recorded. Ages are by the catalog's clock, as far as
+``fletching.engine.ages`` believes it. Before orphans are deleted,
 catalog and store are compared once more, their generations too (``fletching.engine.generations``: an old copy of
 a catalog knows too little), and a *fuse* holds: where more of the objects are orphans than is likely
 (``FUSE_SHARE``), the catalog is more likely wrong than the objects, and nothing is deleted until a person says so.
@@ -233,7 +234,7 @@ class Retention:
         # In one transaction, since what one step forgets may be what another waits for.
         with self._context.database.trial() as connection:
             for step in steps:
-                collected += step(connection, self._context.clock())[0]
+                collected += step(connection, self._context.age_clock())[0]
         result, refused = self.orphans(dry_run=True, force=force)
         result += self._unfinished_uploads(dry_run=True)
         result += self._old_results(dry_run=True)
@@ -252,7 +253,7 @@ class Retention:
                 while full:
                     with context.database.write() as connection:
                         lease.check(connection)
-                        result, keys = step(connection, context.clock())
+                        result, keys = step(connection, context.age_clock())
                     faultpoints.reach("retention.forgotten")
                     context.delete_objects(keys)
                     collected += result
@@ -417,7 +418,7 @@ class Retention:
         context = self._context
         store = context.store
         dead, living = self._writers(dry_run=dry_run)
-        before = context.clock() - context.settings.orphan_seconds
+        before = context.age_clock() - context.settings.orphan_seconds
         total = 0
         result: list[ForgottenObject] = []
         batch: list[ForgottenObject] = []
@@ -470,7 +471,7 @@ class Retention:
         if not dry_run:
             # Whoever looks for the dead lives, also if this process has slept until now.
             context.presence.renew()
-            since = context.clock() - SILENT_SECONDS
+            since = context.age_clock() - SILENT_SECONDS
             with context.database.write() as connection:
                 dead = remove_silent_writers(connection, silent_since=since)
         with context.database.read() as connection:
@@ -497,7 +498,7 @@ class Retention:
     def _ripe(self, candidates: Sequence[ForgottenObject], dry_run: bool) -> list[ForgottenObject]:
         """Those of unknown writers that have been orphans for long enough."""
         context = self._context
-        now = context.clock()
+        now = context.age_clock()
         keys = [item.key for item in candidates]
         with context.database.trial() if dry_run else context.database.write() as connection:
             noted = collecting.noted_orphans(connection)
