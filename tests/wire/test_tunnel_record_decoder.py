@@ -22,7 +22,7 @@ from fletching.errors import (
     WireError,
 )
 from fletching.wire.tunnel_columns import ColumnParser
-from fletching.wire.tunnel_layouts import varint
+from fletching.wire.tunnel_layouts import MOMENT_TYPE, RecordLayout, record_tag, varint
 from fletching.wire.tunnel_record_decoder import (
     EXPANSION_FLOOR,
     EXPANSION_MOST,
@@ -31,6 +31,7 @@ from fletching.wire.tunnel_record_decoder import (
     _allowed,
     _Part,
 )
+from fletching.wire.tunnel_records import RecordEncoder
 from fletching.wire.tunnel_rows import SLACK
 
 I64, BIN = pa.int64(), pa.binary()
@@ -82,6 +83,38 @@ def test_garbage_is_refused_with_our_errors(data: bytes) -> None:
 def test_what_is_wrong_is_said(sent: bytes, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         decoded(THREE, sent)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "as_if"),
+    [
+        (layout(pa.bool_()), "02", "01"),  # the checksum covers what it would be read as
+        (layout(MOMENT_TYPE), "02 80a8d6b907", "02 00"),  # a whole second of nanoseconds
+        (layout(MOMENT_TYPE), "02 01", "02 00"),  # less than none
+        (layout(pa.map_(I64, I64)), "00 01 01", "00 00"),  # a value without a key
+        (layout(I64), "80808080808080808002", "00"),  # bit 64
+    ],
+)
+def test_a_checksum_does_not_make_a_value_of_what_is_none(
+    kind: RecordLayout, value: str, as_if: str
+) -> None:
+    tag = record_tag(1, kind)
+    row = tag + bytes.fromhex(as_if) + END
+    assert decoded([kind], stream_of([kind], row)) is not None
+    with pytest.raises(MalformedFrameError):
+        decoded([kind], stream_of([kind], row).replace(row, tag + bytes.fromhex(value) + END))
+
+
+def stream_of(table: list[RecordLayout], row: bytes) -> bytes:
+    """A stream of one row, with the checksums of what it is read as."""
+    column, _ = ColumnParser(
+        np.frombuffer(row + bytes(SLACK), np.uint8), tuple(table), 1 << 20
+    ).columns(np.array([0]), np.array([len(row) - len(END)]))
+    encoder = RecordEncoder(table)
+    sent = bytes(
+        encoder.encode([array.cast(each.type) for array, each in zip(column, table, strict=True)])
+    )
+    return sent + encoder.finish()
 
 
 def test_a_value_beyond_its_column() -> None:

@@ -26,8 +26,6 @@ Mask = NDArray[np.bool_]
 _ELEMENT_BYTES = 24  # an element's place, its row's end, and whether it is there
 _SHORT = 64
 """Mean length of byte strings above which Arrow copies them faster, found by views."""
-_MANY = 256
-"""Numbers of one list above which they are found at once, if none is null."""
 _BLOCK = 1 << 16
 """Elements, or bytes of them, that a step is done for at a time."""
 _FEW = 64
@@ -273,11 +271,6 @@ class ColumnParser:
                 offsets, at, here = noted
                 targets = at[offsets[row] + step : offsets[row + 1]]
                 there = here[offsets[row] + step : offsets[row + 1]]
-                if len(targets) > _MANY:
-                    end = self._note_numbers(child, int(after[row]), int(limit[row]), targets)
-                    if end is not None:
-                        there[:], after[row] = True, end
-                        continue
             try:
                 after[row] = skip_elements(
                     child, view, int(after[row]), int(limit[row]), targets, there, nullable=nullable
@@ -285,37 +278,6 @@ class ColumnParser:
             except (IncompleteRowError, MalformedFrameError):
                 sound[row] = False
         return after
-
-    def _note_numbers(
-        self, child: RecordLayout, position: int, limit: int, targets: Ints
-    ) -> int | None:
-        """Notes where the numbers of one long list stand, and says where it ends.
-
-        None if that must be found one by one, since some are null or they are no numbers.
-        """
-        count = len(targets)
-        if child.kind in {Kind.FLOAT, Kind.DOUBLE}:
-            width = 5 if child.kind is Kind.FLOAT else 9
-            end = position + width * count
-            if end > limit or self._data[position:end:width].any():
-                return None
-            targets[:] = np.arange(position + 1, end, width)
-            return end
-        if child.kind is not Kind.INTEGER:
-            return None
-        done = 0
-        while done < count:
-            data = self._data[position : min(limit, position + _BLOCK)]
-            # A flag of 0 is one byte below 128, and a varint ends with the first of its own.
-            ends = np.flatnonzero(data < 0x80)
-            ends = ends[: 2 * min(len(ends) // 2, count - done)]
-            flags = np.concatenate([[0], ends[1:-1:2] + 1])
-            if not len(ends) or (ends[::2] != flags).any() or data[flags].any():
-                return None
-            targets[done : done + len(flags)] = position + flags + 1
-            done += len(flags)
-            position += int(ends[-1]) + 1
-        return position
 
     def _skipped(self, layout: RecordLayout, position: Ints, limit: Ints) -> tuple[Ints, Mask]:
         """Where values end, and whether they do so within their limits."""

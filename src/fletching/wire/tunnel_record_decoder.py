@@ -428,10 +428,23 @@ class _Part:
         return (values & np.uint64(0xFFFFFFFF)).astype(np.uint32)
 
     def columns(self, rows: _Rows) -> list[pa.Array]:
-        """The values of rows that are known to parse."""
+        """The values of rows whose ends are known.
+
+        Raises:
+            MalformedFrameError: a row holds what is no value of its column.
+        """
         if self._parsed is not None:
             return self._parsed
-        return self._fields.columns(rows.starts, rows.ends)[0]
+        columns, sound = self._fields.columns(rows.starts, rows.ends)
+        if not sound.all():
+            # Its end was found by the places of its values alone.
+            raise MalformedFrameError(
+                "a row of the record stream holds what is no value of its column",
+                layer=LAYER,
+                offset=self._offset + int(rows.starts[np.argmin(sound)]),
+                expected="flags of 0 or 1, nanoseconds below a second, maps with a value for each key",
+            )
+        return columns
 
 
 def _row_ends(data: Bytes, length: int) -> Ints:

@@ -10,6 +10,7 @@ from typing import Any
 
 from fletching.errors import MalformedFrameError
 from fletching.wire.tunnel_layouts import LAYER, Kind, RecordLayout
+from fletching.wire.tunnel_long_lists import MANY, skip_many
 
 __all__ = ["IncompleteRowError", "skip_elements", "skip_value", "take_varint"]
 
@@ -34,7 +35,9 @@ def take_varint(view: bytes, position: int, limit: int) -> tuple[int, int]:
             raise MalformedFrameError(
                 "a varint of more than ten bytes", layer=LAYER, offset=position - 1
             )
-    return value & 0xFFFFFFFFFFFFFFFF, position
+    if value >> 64:
+        raise MalformedFrameError("a varint of more than 64 bits", layer=LAYER, offset=position - 1)
+    return value, position
 
 
 def skip_value(layout: RecordLayout, view: bytes, position: int, limit: int) -> int:
@@ -102,7 +105,10 @@ def skip_elements(  # noqa: PLR0917  # what it notes comes in the order of what 
         MalformedFrameError: one is no element of this layout.
     """
     count = at if isinstance(at, int) else len(at)
-    for index in range(count):
+    done = 0
+    if count > MANY:
+        done, position = skip_many(layout, view, position, limit, at, here, nullable=nullable)
+    for index in range(done, count):
         if position >= limit:
             raise IncompleteRowError
         flag = view[position]
