@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from tests.engine.conftest import House, ManualClock, in_a_folder
 
+from fletching.catalog.leases import find_note
 from fletching.catalog.writer_rows import known_writers
 from fletching.engine.ages import DOUBT_SECONDS, TOLERANCE_SECONDS, AgeClock
 from fletching.engine.engine import Engine
@@ -207,14 +208,88 @@ def test_a_clock_that_was_put_right_counts_after_a_day(house: House, clock: SetC
         house.engine.instances.get("demo", made["statement"])
 
 
+@pytest.fixture
+def boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What tells one start of the machine from another."""
+    path = tmp_path / "boot_id"
+    path.write_text("first\n")
+    monkeypatch.setattr("fletching.engine.ages._BOOT_ID", path)
+    return path
+
+
 @in_a_folder
-def test_a_process_that_starts_with_the_clock_believes_it(
-    house: House, clock: SetClock, tmp_path: Path
+def test_a_process_that_starts_meanwhile_doubts_it_as_well(
+    boot: Path, house: House, clock: SetClock, tmp_path: Path
+) -> None:
+    def collected() -> dict[str, int]:
+        with Engine.open(tmp_path / "data", clock=clock, steady=clock.steady) as later:
+            return later.collect().counts()
+
+    settled(house)
+    house.engine.collect()
+    clock.ahead = 365 * DAY
+    assert collected() == {}
+    clock.advance(1800.0)  # in all, and not for each process
+    assert collected() == {}
+    clock.advance(DOUBT_SECONDS - 1800.0)
+    assert "removed segment" in collected()
+
+
+@in_a_folder
+@pytest.mark.parametrize("known", ["another\n", None])
+def test_after_a_start_of_the_machine_the_clock_is_believed(
+    boot: Path, house: House, clock: SetClock, tmp_path: Path, known: str | None
 ) -> None:
     settled(house)
+    house.engine.collect()
     clock.ahead = 365 * DAY
+    boot.unlink()
+    if known is not None:
+        boot.write_text(known)
     with Engine.open(tmp_path / "data", clock=clock, steady=clock.steady) as later:
         assert "removed segment" in later.collect().counts()
+
+
+@in_a_folder
+def test_a_person_may_say_that_the_clock_is_right(
+    boot: Path, house: House, clock: SetClock, tmp_path: Path
+) -> None:
+    settled(house)
+    house.engine.collect()
+    clock.ahead = 365 * DAY
+    with Engine.open(tmp_path / "data", clock=clock, steady=clock.steady) as later:
+        assert later.collect().counts() == {}
+        tried = later.collect(dry_run=True, force=True)
+        assert "removed segment" in tried.counts()
+        assert later.collect(force=True).collected == tried.collected
+    with Engine.open(tmp_path / "data", clock=clock, steady=clock.steady) as later:
+        assert later.context.age_clock() == clock()
+
+
+def test_a_clock_that_a_caller_gives_is_believed(
+    boot: Path, house: House, clock: SetClock, tmp_path: Path
+) -> None:
+    house.engine.collect()
+    with Engine.open(tmp_path / "data", clock=lambda: clock() + DAY) as other:
+        assert other.context.age_clock() == clock() + DAY
+
+
+def test_what_is_believed_is_kept_when_it_changes(
+    boot: Path, house: House, clock: SetClock
+) -> None:
+    def note() -> str | None:
+        with house.engine.context.database.read() as connection:
+            return find_note(connection, "clock")
+
+    notes = [note()]
+    for ahead in (0.0, 1.0, 40.0, DAY, DAY, 0.0):
+        clock.ahead = ahead
+        house.engine.collect()
+        notes.append(note())
+    assert notes[0] is None
+    assert notes[1] == notes[2] == notes[6]
+    assert notes[4] == notes[5]
+    assert len(set(notes)) == 4
 
 
 @in_a_folder

@@ -16,8 +16,10 @@ from fletching.catalog.schema import leases
 
 __all__ = [
     "acquire_lease",
+    "find_note",
     "forget_lease",
     "holds_lease",
+    "keep_note",
     "release_lease",
     "release_leases_of",
     "renew_lease",
@@ -97,3 +99,17 @@ def release_leases_of(connection: Connection, holders: Collection[str]) -> None:
 def forget_lease(connection: Connection, name: str) -> None:
     """Removes a lease whose work cannot come again."""
     connection.execute(delete(leases).where(leases.c.name == name))
+
+
+# --- notes: rows that nobody holds, whose holder is what is noted ---
+
+
+def find_note(connection: Connection, name: str) -> str | None:
+    """What was noted under a name; None if nothing was."""
+    return connection.execute(select(leases.c.holder).where(leases.c.name == name)).scalar()
+
+
+def keep_note(connection: Connection, name: str, text: str) -> None:
+    """Notes a text in the place of the one before."""
+    insert_unless_there(connection, leases, name=name, holder="", expires_at=0.0, number=0)
+    connection.execute(update(leases).where(leases.c.name == name).values(holder=text))

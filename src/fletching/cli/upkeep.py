@@ -123,7 +123,9 @@ def gc(
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="Delete objects that the catalog does not know however many they are."
+            "--force",
+            help="Delete objects that the catalog does not know however many they are, and believe a clock"
+            " that was set forward.",
         ),
     ] = False,
     json_output: JsonOutput = False,

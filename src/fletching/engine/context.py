@@ -49,7 +49,9 @@ class EngineContext:
     def __post_init__(self) -> None:
         """Makes what the catalog and the objects have together."""
         object.__setattr__(self, "generations", Generations(self.database, self.store))
-        object.__setattr__(self, "age_clock", AgeClock(self.clock, self.steady))
+        # A clock that a caller gives is never doubted: what others have noted of theirs does not count for it.
+        database = None if self.steady is self.clock else self.database
+        object.__setattr__(self, "age_clock", AgeClock(self.clock, self.steady, database))
 
     @property
     def answers_alone(self) -> bool:

@@ -167,12 +167,14 @@ class Retention:
 
         Args:
             dry_run: find out by the same transactions, and undo them.
-            force: believe in orphans however many they are.
+            force: believe in orphans however many they are, and the clock whatever it says.
             progress: told how many steps are done, and of how many; not of a trial.
 
         Raises:
             StorageError: the store or catalog failed; what was done until then stays done.
         """
+        if force:
+            self._context.age_clock.believe()
         steps: tuple[Step, ...] = (
             self._write_sessions,
             self._ended_sessions,
@@ -247,6 +249,8 @@ class Retention:
         with hold_lease(context, LEASE) as lease:
             if lease is None:
                 return RetentionReport(False, skipped="another process is collecting")
+            context.age_clock()
+            context.age_clock.keep()
             for done, step in enumerate(steps):
                 progress(done, total)
                 full = True
