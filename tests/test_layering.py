@@ -117,6 +117,26 @@ def test_pure_rooms_touch_no_clock_thread_socket_or_system(path: Path) -> None:
     assert not roots & FORBIDDEN_IN_PURE_ROOMS
 
 
+# What the host's own clock is asked for where everything else goes by the catalog's.
+HOST_CLOCK = {
+    "catalog/database": "the catalog's clock, where it is a file of this host",
+    "engine/start_checks": "the difference between both",
+    "engine/query/sealed_connections": "the age of a folder of this host",
+}
+
+
+def test_the_catalog_and_the_engine_ask_no_clock_of_the_host() -> None:
+    asking = {
+        path.relative_to(SOURCE).with_suffix("").as_posix()
+        for room in ("catalog", "engine")
+        for path in (SOURCE / room).rglob("*.py")
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node) in {"time.time", "time.time_ns", "dt.datetime.now", "dt.date.today"}
+    }
+    assert asking == HOST_CLOCK.keys()
+
+
 def test_rooms_of_sql_import_only_along_their_arrows() -> None:
     for path in modules():
         if path.parent.parent == SOURCE / "sql":

@@ -147,6 +147,19 @@ def test_how_long_ago_is_by_the_clock_of_the_service(
         assert table.expire_versions(dt.timedelta(days=1))["oldest_version"] == 2
 
 
+def test_any_number_is_a_moment(house: Any) -> None:
+    house.create(BATCH.schema)
+    house.append(BATCH)
+    assert at(house, 10**30) == 1
+    with pytest.raises(VersionNotFoundError, match="nothing is known of table"):
+        at(house, -(10**30))
+    every = house.engine.call(ListVersions(table=house.table, before=10**30)).versions
+    assert [info.version for info in every] == [1, 0]
+    assert house.engine.call(ListVersions(table=house.table, before=-(10**30))).versions == ()
+    ages = ExpireVersions(table=house.table, older_than_us=0, age_us=10**30)
+    assert house.engine.call(ages).oldest_version == 0
+
+
 # --- who is at what ---
 
 

@@ -44,6 +44,7 @@ __all__ = [
 
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MOST = (1 << 63) - 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -124,6 +125,11 @@ def refuse_version(table: TableRow, version: int) -> NoReturn:
     )
 
 
+def _comparable(number: int) -> int:
+    """A number that a database takes, and that compares with what is in a column as the one given does."""
+    return max(min(number, _MOST), -_MOST)
+
+
 def _moment_text(moment_us: int) -> str:
     try:
         moment = _EPOCH + dt.timedelta(microseconds=moment_us)
@@ -138,11 +144,7 @@ def version_at(connection: Connection, table: TableRow, moment_us: int) -> int:
     Raises:
         VersionNotFoundError: the table is younger, or that version is gone.
     """
-    version = connection.execute(
-        select(func.max(table_versions.c.version)).where(
-            table_versions.c.table_id == table.id, table_versions.c.committed_us <= moment_us
-        )
-    ).scalar()
+    version = last_version_before(connection, table.id, moment_us)
     if version is None or version < table.oldest_version:
         first = find_version(connection, table.id, table.oldest_version)
         since = "" if first is None else f", of {_moment_text(first.committed_us)}"
@@ -151,7 +153,7 @@ def version_at(connection: Connection, table: TableRow, moment_us: int) -> int:
             f" version that can be read is {table.oldest_version}{since}",
             limit=table.oldest_version,
         )
-    return int(version)
+    return version
 
 
 def list_versions(
@@ -160,7 +162,7 @@ def list_versions(
     """Versions that are known, newest first, below ``before``."""
     statement = select(*_COLUMNS).where(table_versions.c.table_id == table_id)
     if before is not None:
-        statement = statement.where(table_versions.c.version < before)
+        statement = statement.where(table_versions.c.version < _comparable(before))
     rows = connection.execute(statement.order_by(table_versions.c.version.desc()).limit(limit))
     return [VersionRow(*row) for row in rows]
 
@@ -289,10 +291,11 @@ def remember_change(
 
 
 def last_version_before(connection: Connection, table_id: str, moment_us: int) -> int | None:
-    """The version that was the newest at a moment; None if none is known."""
+    """The version that was the newest at a moment, any number of microseconds; None if none is known."""
     return connection.execute(
         select(func.max(table_versions.c.version)).where(
-            table_versions.c.table_id == table_id, table_versions.c.committed_us <= moment_us
+            table_versions.c.table_id == table_id,
+            table_versions.c.committed_us <= _comparable(moment_us),
         )
     ).scalar()
 
