@@ -9,14 +9,18 @@ import json
 import types
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from fletching.cli.head import print_rows
+from fletching.cli.main import _say
 from fletching.cli.output import (
     bytes_figure,
     count_figure,
     counted,
     print_json,
     print_table,
+    print_text,
     progress,
     say,
     tsv_line,
@@ -122,3 +126,37 @@ def test_a_bar_is_drawn_on_a_terminal_and_names_are_no_markup(
     with progress("t[red]x", 10) as task:
         task.add(5)
     assert "[############------------] t[red]x: 5 of 10 rows" in terminal.getvalue()
+
+
+HOSTILE = "a\x1b[2J\x9b2J\r\x07\u202eb"
+COMMANDS = ("\x1b[2J", "\x9b", "\r", "\x07", "\u202e")
+
+
+def test_what_others_wrote_commands_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    stdout, stderr = Terminal(), Terminal()
+    monkeypatch.setattr("sys.stdout", stdout)
+    monkeypatch.setattr("sys.stderr", stderr)
+    say(f"{HOSTILE}\nnext")
+    _say(f"{HOSTILE}\nnext")
+    print_text(f"{HOSTILE}\nnext")
+    print_table(["column"], [[HOSTILE]], caption=HOSTILE)
+    print_json({"text": HOSTILE})
+    print_rows(pa.table({"text": [HOSTILE]}), as_json=True)
+    printed = stdout.getvalue() + stderr.getvalue()
+    assert not [each for each in COMMANDS if each in printed]
+    assert printed.count("\nnext\n") == 2
+    assert "next\x1b[0m\n" in printed  # the colours of errors are ours
+    lines = [line for line in printed.splitlines() if line.startswith("{")]
+    assert [json.loads(line) for line in lines] == [{"text": HOSTILE}] * 2
+    with progress(HOSTILE) as task:
+        task.add(1)
+    assert "\x1b[2J" not in stderr.getvalue()
+
+
+def test_programs_get_what_others_wrote_as_it_is(capsys: Any) -> None:
+    print_text(HOSTILE)
+    print_json({"text": HOSTILE})
+    print_table(["column"], [[HOSTILE]])
+    printed = capsys.readouterr().out
+    assert printed.startswith(HOSTILE)
+    assert printed.count("\u202e") == 3

@@ -8,18 +8,17 @@ become ``\xNN``, so that a cell cannot command the terminal.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
 
+from fletching.cli.output import printable
 from fletching.protocol.types.json_values import json_values
 
 __all__ = [
     "Column",
     "grid_lines",
-    "printable",
     "shown_columns",
     "shown_value",
     "tsv_columns",
@@ -33,8 +32,6 @@ CUT_WIDTH = 30
 """What a column gets when not all fit as wide as they are."""
 LONG_CELL = 4096
 """Characters of a cell that are looked at; no screen shows more of one."""
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class Column(NamedTuple):
@@ -116,17 +113,6 @@ def _text_of(value: object) -> str | None:
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     return str(value)
-
-
-def printable(text: str) -> str:
-    """The text on one line, with control characters spelt out."""
-    return _CONTROL.sub(
-        lambda match: {"\n": r"\n", "\t": r"\t", "\r": r"\r"}.get(
-            match[0],
-            f"\\x{ord(match[0]):02x}" if ord(match[0]) < 256 else f"\\u{ord(match[0]):04x}",
-        ),
-        text,
-    )
 
 
 def width_of(text: str) -> int:

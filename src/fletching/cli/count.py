@@ -91,13 +91,13 @@ def describe(
     if as_json:
         print_json({"table": table, "rows": rows, "columns": [each.as_dict() for each in result]})
         return
-    from fletching.cli.cells import printable, shown_value
+    from fletching.cli.cells import shown_value
 
     print_table(
         ["column", "type", "nulls", "least", "most", "mean", "bytes"],
         [
             (
-                printable(each.name),
+                each.name,
                 str(each.type),
                 count_figure(each.nulls),
                 shown_value(each.least, each.type),

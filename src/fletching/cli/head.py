@@ -11,7 +11,7 @@ import typer
 from fletching.cli.cli_options import Columns, OnlyPartition, Rows, TableArgument, placed
 from fletching.cli.location import Location
 from fletching.cli.named_tables import AsOf, columns_named, table_as_of
-from fletching.cli.output import say, tsv_line
+from fletching.cli.output import print_json_text, say, tsv_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +53,7 @@ def print_rows(
         from fletching.protocol.types.json_values import json_lines
 
         for batch in rows.to_batches():
-            sys.stdout.write(json_lines(batch).decode())
+            print_json_text(json_lines(batch).decode())
         return
     from fletching.cli.cells import grid_lines, shown_columns, tsv_columns, vertical_lines
 

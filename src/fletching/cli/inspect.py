@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fletching.cli.cli_options import JsonOutput
-from fletching.cli.output import ExitCode, console, print_json
+from fletching.cli.output import ExitCode, console, print_json, printable
 from fletching.cli.output_files import may_write, writing
 from fletching.errors import UsageError
 from fletching.human_figures import human_bytes, human_count
@@ -97,7 +97,7 @@ def render(report: Inspection, name: str, out: Console, *, every: bool = False) 
     for problem in report.problems:
         style = "bold red" if problem.severity == "error" else "yellow"
         text = Text(f"{problem.severity}", style=style)
-        text.append(f" at {problem.offset}: {problem.text}", style="default")
+        text.append(printable(f" at {problem.offset}: {problem.text}"), style="default")
         out.print(text, soft_wrap=True)
     out.print(_verdict(report))
 
@@ -113,7 +113,7 @@ def _verdict(report: Inspection) -> Text:
 
 
 def _line(out: Console, text: str) -> None:
-    out.print(Text(text), soft_wrap=True)
+    out.print(Text(printable(text)), soft_wrap=True)
 
 
 def _part(part: PartReport, out: Console, *, every: bool, verified: bool) -> None:
@@ -222,7 +222,7 @@ def _columns(part: PartReport, out: Console, *, every: bool) -> None:
     for name, data_type, (nulls, stored, uncompressed) in shown:
         table.add_row(
             Text(_clip(name, 40)),
-            Text(data_type),
+            Text(printable(data_type)),
             human_count(nulls),
             human_count(stored),
             f"{stored / whole:.1%}",
@@ -234,9 +234,5 @@ def _columns(part: PartReport, out: Console, *, every: bool) -> None:
 
 
 def _clip(text: str, length: int) -> str:
-    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return (
-        printable
-        if len(printable) <= length
-        else printable[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"
-    )
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return shown if len(shown) <= length else shown[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"

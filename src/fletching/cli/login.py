@@ -12,7 +12,7 @@ import typer
 
 from fletching.cli.cli_options import JsonOutput, placed
 from fletching.cli.location import Location
-from fletching.cli.output import counted, print_json, say
+from fletching.cli.output import counted, print_json, print_text, say
 from fletching.errors import FletchingError, NoPermissionError, NoSuchProjectError, UsageError
 
 __all__ = ["login", "logout", "status"]
@@ -151,7 +151,7 @@ def status(location: Location, as_json: JsonOutput = False) -> None:
     if as_json:
         print_json(document)
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in _lines(document)))
+        print_text("\n".join(_lines(document)))
     if failure is not None:
         raise failure
 

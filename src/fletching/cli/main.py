@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from fletching.cli.output import printable
 from fletching.errors import (
     FletchingError,
     IdentityError,
@@ -191,7 +192,7 @@ def _stdout_takes() -> bool:
 
 
 def _say(error: object) -> None:
-    text = f"error: {error}"
+    text = printable(f"error: {error}", lines=True)
     if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
         text = f"\x1b[31m{text}\x1b[0m"
     sys.stderr.write(text + "\n")

@@ -1,4 +1,9 @@
-"""How commands speak: results to stdout (tables for people, TSV and JSON for programs), the rest to stderr."""
+"""How commands speak: results to stdout (tables for people, TSV and JSON for programs), the rest to stderr.
+
+What is printed comes from others: names, comments, values, errors of the service. On a terminal and on
+stderr its control characters are spelt out, so that none of it can command the terminal. Files and pipes
+get results as they are.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ import datetime as dt
 import decimal
 import enum
 import json
+import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,7 +33,10 @@ __all__ = [
     "count_figure",
     "counted",
     "print_json",
+    "print_json_text",
     "print_table",
+    "print_text",
+    "printable",
     "progress",
     "say",
     "tsv_line",
@@ -53,9 +62,41 @@ def console() -> Console:
     return Console(file=sys.stdout, highlight=False)
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal obeys instead of showing it, the two-way controls of Unicode among it."""
+_SPELT = {"\n": r"\n", "\t": r"\t", "\r": r"\r"}
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """The text with control characters spelt out: on one line, or with its own lines and tabs."""
+
+    def spelt(match: re.Match[str]) -> str:
+        character = match[0]
+        if lines and character in "\n\t":
+            return character
+        code = ord(character)
+        return _SPELT.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+
+    return _CONTROL.sub(spelt, text)
+
+
 def say(text: object) -> None:
     """Prints a line of diagnostics on stderr."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(printable(str(text), lines=True) + "\n")
+
+
+def print_text(text: str) -> None:
+    """Prints lines on stdout."""
+    sys.stdout.write((printable(text, lines=True) if sys.stdout.isatty() else text) + "\n")
+
+
+def print_json_text(text: str) -> None:
+    """Prints JSON on stdout; on a terminal with those control characters escaped that it may hold."""
+    if sys.stdout.isatty():
+        text = _CONTROL.sub(
+            lambda match: match[0] if match[0] == "\n" else f"\\u{ord(match[0]):04x}", text
+        )
+    sys.stdout.write(text)
 
 
 def counted(count: int, noun: str) -> str:
@@ -96,7 +137,7 @@ def _plain(value: object) -> object:
 def print_json(document: object) -> None:
     """Prints one JSON document on stdout."""
     text = json.dumps(document, default=_plain, ensure_ascii=False, allow_nan=False)
-    sys.stdout.write(text + "\n")
+    print_json_text(text + "\n")
 
 
 _TSV = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
@@ -140,10 +181,11 @@ def print_table(
         )
     for row in rows:
         # Text, not markup: a cell may hold brackets, as timestamp[us] does.
-        table.add_row(*(Text(cell.text if isinstance(cell, Figure) else cell) for cell in row))
+        texts = (cell.text if isinstance(cell, Figure) else cell for cell in row)
+        table.add_row(*(Text(printable(text, lines=True)) for text in texts))
     console().print(table)
     if caption:
-        sys.stdout.write(caption + "\n")
+        print_text(caption)
 
 
 @contextlib.contextmanager
@@ -160,7 +202,7 @@ def progress(
     """
     from fletching.client.progress import ProgressMeter, drawn_progress
 
-    meter = ProgressMeter((lambda _: None) if quiet else drawn_progress(), name, unit)
+    meter = ProgressMeter((lambda _: None) if quiet else drawn_progress(), printable(name), unit)
     meter.total = total
     try:
         yield meter

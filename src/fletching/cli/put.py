@@ -15,7 +15,7 @@ from fletching.cli.cli_options import JsonOutput, Overwrite, TableArgument, Targ
 from fletching.cli.input_files import InputFile, input_files
 from fletching.cli.location import Location
 from fletching.cli.named_tables import filled_table, find_table, names_of
-from fletching.cli.output import counted, print_json, progress, say
+from fletching.cli.output import counted, print_json, printable, progress, say
 from fletching.cli.tabular import FileFormat, Opened, ReadOptions, open_batches
 from fletching.errors import AlreadyExistsError, NoSuchProjectError, NoSuchTableError, UsageError
 from fletching.human_figures import human_bytes
@@ -168,7 +168,7 @@ def put(
                     task.add(batch.num_rows, batch.nbytes)
                 source = next(opened, None)
                 if source is not None:
-                    task.restart(sources.name, source.rows)
+                    task.restart(printable(sources.name), source.rows)
 
     with location.open(create=create) as client:
         target = _existing(client, table, create=create)

@@ -13,7 +13,7 @@ import typer
 from fletching.cli.cli_options import placed
 from fletching.cli.head import JsonRows, Vertical, print_rows
 from fletching.cli.location import Location
-from fletching.cli.output import counted, progress, say
+from fletching.cli.output import counted, print_text, progress, say
 from fletching.cli.output_files import is_free, may_write
 from fletching.cli.sql_prompt import run_prompt
 from fletching.cli.tabular import FileFormat, format_of, write_batches
@@ -140,7 +140,7 @@ def _show(
 def _tell(result: Result, started: float) -> None:
     """What a statement without rows did."""
     if result.text:
-        sys.stdout.write(result.text.rstrip("\n") + "\n")
+        print_text(result.text.rstrip("\n"))
     seconds = f" in {time.perf_counter() - started:.2f} s"
     if result.affected_rows is not None:
         say(counted(result.affected_rows, "row") + " changed" + seconds)
