@@ -560,6 +560,7 @@ def test_going_back_from_the_colours_stays_here(browser: Browser) -> None:
         ("//evil.example/", "/console/"),
         ("https://evil.example/", "/console/"),
         ("/\\evil.example", "/console/"),
+        ("http://[", "/console/"),
         ("/a\r\nset-cookie: x", "/console/"),
     ):
         reply = browser("/theme", form | {"back": back})

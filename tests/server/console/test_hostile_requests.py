@@ -277,3 +277,13 @@ def test_more_columns_than_a_page_holds_are_paged(browser: Browser) -> None:
     assert "Columns before" in page
     assert "More columns" not in page
     assert browser(f"{path}?column=1000").status == 200  # there are none: the first ones
+
+
+def test_comments_do_not_act_on_a_page(server: Server, browser: Browser) -> None:
+    access_id, secret = server.access_key
+    with fletching.connect(server.url, access_id=access_id, access_key=secret) as client:
+        client.create_table("remarked", "id BIGINT", comment="<b>\u202e\x1b]0;x\x07remark")
+    text = browser("/tables/demo/default/remarked").text
+    assert "&lt;b&gt;" in text
+    assert "remark</p>" in text
+    assert not {"\u202e", "\x1b", "\x07"} & set(text)

@@ -40,6 +40,7 @@ def test_a_form_s_value_is_the_session_s() -> None:
         ({"origin": "http://here"}, True),
         ({"origin": "http://there"}, False),
         ({"origin": "null"}, False),
+        ({"origin": "http://["}, False),  # no address at all
         ({"origin": "http://out", "x_forwarded_host": "out"}, True),
         ({"sec_fetch_site": "cross-site"}, False),
         ({"sec_fetch_site": "same-site"}, False),

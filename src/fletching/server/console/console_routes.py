@@ -27,7 +27,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from fletching.errors import (
     FletchingError,
@@ -131,9 +131,8 @@ async def _theme(visit: Visit) -> None:
     theme, back = form.get("theme", ""), form.get("back", "")
     theme = theme if theme in THEMES else THEMES[0]
     # A path of the console, and nothing else.
-    parts = urlsplit(back)
     safe = back.startswith("/") and not back.startswith("//") and "\\" not in back
-    path = back if safe and not parts.netloc and not parts.scheme and back.isprintable() else "/"
+    path = back if safe and back.isprintable() else "/"
     kept = f"{THEME_COOKIE}={theme}; Path={visit.pages.address('')}; Max-Age=31536000; SameSite=Lax"
     await visit.pages.go(path, headers={"set-cookie": kept})
 

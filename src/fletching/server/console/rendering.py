@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from fletching.human_figures import human_bytes, human_count
+from fletching.server.console.page_cells import clean
 from fletching.server.console.static_files import static_address
 from fletching.server.http.exchange import Exchange
 
@@ -94,7 +95,9 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(size=human_bytes, moment=_moment, count=human_count, span=_span)
+    made.filters.update(
+        clean=clean, size=human_bytes, moment=_moment, count=human_count, span=_span
+    )
     return made
 
 
