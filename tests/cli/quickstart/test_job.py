@@ -12,6 +12,7 @@ import pytest
 import fletching
 from fletching.cli.quickstart.job import STREAMS, Meter, Mismatch, Step, move_table
 from fletching.cli.quickstart.sources import Load, Source
+from fletching.client.writing.arrow_writer import ArrowWriter
 
 SCHEMA = pa.schema([("a", pa.int64()), ("b", pa.string())])
 
@@ -48,6 +49,20 @@ def test_every_step_moves_all_rows(tmp_path: Path) -> None:
         "read 1 of 2 columns", "compare columns",
     ]  # fmt: skip
     assert {step.rows for step in steps} == {50}
+
+
+def test_a_stream_that_cannot_be_closed_ends_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(writer: ArrowWriter) -> None:
+        raise fletching.FletchingError("not closed")
+
+    monkeypatch.setattr(ArrowWriter, "close", refuse)
+    with (
+        fletching.connect(tmp_path / "data", create=True) as client,
+        pytest.raises(fletching.FletchingError, match="not closed"),
+    ):
+        list(move_table(client, source(batches), lambda *_: None))
 
 
 def test_what_a_stream_refuses_ends_the_job(tmp_path: Path) -> None:

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import itertools
+import threading
+import types
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from tests.waiting import until
 
 import fletching
-from fletching.errors import UsageError
+from fletching.client.writing.batch_writer import append_rows
+from fletching.errors import ServiceUnavailableError, UsageError
 
 SCHEMA = pa.schema([("n", pa.int64()), ("s", pa.string())])
 
@@ -78,6 +83,36 @@ def test_data_that_does_not_fit_leaves_nothing(table: fletching.Table, streams: 
     assert table.count_rows() == 0
     with pytest.raises(UsageError):
         table.append(batches(1), streams=0)
+
+
+class Writer:
+    """A stream that takes every batch and fails when it is closed."""
+
+    schema = SCHEMA
+
+    def __init__(self, *, fails: bool) -> None:
+        self.fails = fails
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, batch: pa.RecordBatch) -> None: ...
+
+    def cancel(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None:
+        if self.fails:
+            raise ServiceUnavailableError("not closed")
+
+
+@pytest.mark.parametrize("failing", [(0,), (1,), (2,), (0, 1, 2)])
+def test_streams_that_cannot_be_closed_fail_the_whole(failing: tuple[int, ...]) -> None:
+    """No stream waits for batches that went to one that had failed, nor that one for more."""
+    made = itertools.count()
+    session: Any = types.SimpleNamespace(writer=lambda: Writer(fails=next(made) in failing))
+    with pytest.raises(ServiceUnavailableError, match="not closed"):
+        append_rows(session, batches(20), 3)
+    until(lambda: not [each for each in threading.enumerate() if "fletching-write-" in each.name])
 
 
 def test_large_batches_are_cut_into_bodies(table: fletching.Table) -> None:

@@ -149,14 +149,15 @@ def _write(session: WriteSession, load: Load, meter: Meter) -> None:
     failures: list[BaseException] = []
 
     def drain(index: int) -> None:
+        fed = iter(queues[index].get, None)  # ends for good with its None
         try:
             with session.writer(f"stream-{index}") as writer:
-                while (batch := queues[index].get()) is not None:
+                for batch in fed:
                     writer.write(batch)
                     meter.count(batch)
         except BaseException as exc:  # noqa: BLE001  # handed to the caller's thread, which raises it
             failures.append(exc)
-            while queues[index].get() is not None:  # keep the feeder from blocking for ever
+            for _ in fed:  # keep the feeder from blocking for ever
                 pass
 
     threads = [threading.Thread(target=drain, args=(i,), daemon=True) for i in range(STREAMS)]

@@ -50,14 +50,16 @@ def _deal(session: WriteSession, data: object, streams: int, meter: ProgressMete
     writers = [session.writer() for _ in range(streams)]
 
     def drain(number: int) -> None:
+        # Ends for good with the one None that is this thread's: another's must be left for that.
+        dealt = iter(waiting.get, None)
         try:
             with writers[number] as writer:
-                while (batch := waiting.get()) is not None:
+                for batch in dealt:
                     writer.write(batch)
         except BaseException as exc:  # noqa: BLE001  # raised in the caller's thread, below
             errors.append(exc)
             # Keep taking, so that the thread that deals never waits for a stream that has ended.
-            while waiting.get() is not None:
+            for _ in dealt:
                 pass
 
     threads = [
