@@ -27,6 +27,7 @@ from fletching.errors import VersionNotFoundError
 from fletching.objects.remote_store import RemoteStore
 from fletching.protocol.messages.admin import DescribeTable, ListPartitions
 from fletching.protocol.messages.changes import AlterTable, ExpireVersions, ListVersions
+from fletching.protocol.messages.requests import GetReadSession
 
 DAY = 86_400.0
 BATCH = pa.record_batch({"n": [1]})
@@ -158,6 +159,27 @@ def test_any_number_is_a_moment(house: Any) -> None:
     assert house.engine.call(ListVersions(table=house.table, before=-(10**30))).versions == ()
     ages = ExpireVersions(table=house.table, older_than_us=0, age_us=10**30)
     assert house.engine.call(ages).oldest_version == 0
+
+
+def test_sessions_of_a_clock_that_was_ahead_last_until_they_are_ended(
+    house: Any, clock: Any
+) -> None:
+    house.create(BATCH.schema)
+    house.append(BATCH)
+    clock.advance(30 * DAY)
+    released, refreshed = house.open_read(), house.open_read()
+    write = house.session()
+    clock.advance(-30 * DAY)
+    house.append(BATCH, overwrite=True)
+    clock.advance(20 * DAY)
+    house.engine.collect()
+    assert house.read_session(released).num_rows == 1
+    for session, how in ((released, {"release": True}), (refreshed, {"refresh": True})):
+        house.engine.call(GetReadSession(table=house.table, session_id=session, **how))
+    house.abort(write)
+    clock.advance(2 * DAY)
+    counts = house.engine.collect().counts()
+    assert (counts["read session"], counts["removed segment"]) == (2, 1)
 
 
 # --- who is at what ---
