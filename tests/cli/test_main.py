@@ -63,6 +63,22 @@ def test_what_stdout_does_not_take_is_a_failure(folder: Path, words: tuple[str, 
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_text_that_the_encoding_of_stdout_does_not_have_is_a_failure(folder: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = run("sql", "select 'caf\u00e9'", "--at", folder, stdout=subprocess.PIPE, env=environment)
+    assert done.returncode == ExitCode.FAILED
+    assert done.stderr.startswith("error: '\\xe9' cannot be written as ascii; PYTHONIOENCODING")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_name_that_is_no_text_is_spelt_out(tmp_path: Path) -> None:
+    file = tmp_path / os.fsdecode(b"a\xff.arrow")
+    file.write_bytes(b"ARROW1")
+    done = run("inspect", file, stdout=subprocess.PIPE)
+    assert done.returncode == ExitCode.DIFFERENT
+    assert "a\\udcff.arrow: 6 bytes" in done.stdout
+
+
 def test_a_key_that_does_not_belong_to_the_catalog_is_a_wrong_setting(folder: Path) -> None:
     done = run("verify", folder, env=dict(os.environ) | {"FLETCHING_SERVER_KEY": "ab" * 32})
     assert done.returncode == ExitCode.USAGE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -78,7 +79,7 @@ def _read(file: str) -> Buffer:
         raise UsageError(f"{file} is not a file")
     if path.stat().st_size == 0:
         return b""
-    with pa.memory_map(file) as mapped:
+    with pa.memory_map(os.fsencode(file)) as mapped:
         data: Buffer = mapped.read_buffer()
         return data
 

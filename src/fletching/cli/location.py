@@ -289,17 +289,16 @@ class Location:
         Raises:
             ConnectError: nobody did within the time.
         """
-        parts = urlsplit(self.at)
-        if urllib.request.getproxies().get(parts.scheme) and not urllib.request.proxy_bypass(
-            parts.hostname or ""
-        ):
-            return  # the proxy is what listens; what is behind it shows with the first request
         try:
+            parts = urlsplit(self.at)
             host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+            (host or "").encode("idna")  # as the look-up of its name does
         except ValueError as exc:
-            raise UsageError(f"{self.at} has no port: {exc}") from exc
+            raise UsageError(f"{self.at} is no address: {exc}") from exc
         if not host:
             raise UsageError(f"{self.at} names no host")
+        if urllib.request.getproxies().get(parts.scheme) and not urllib.request.proxy_bypass(host):
+            return  # the proxy is what listens; what is behind it shows with the first request
         seconds = self._wait_seconds
         deadline = time.monotonic() + seconds
         while True:

@@ -68,6 +68,8 @@ def main() -> None:
     closed pipe is noticed here at the latest, and is the command's failure.
     """
     _replace_closed_streams()
+    if sys.stdout.isatty() and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it
     try:
         code = _run()
     except KeyboardInterrupt:
@@ -164,6 +166,10 @@ def _run() -> int:
             + (" 'fletching[server]'" if _EXTRA_OF[package] == "cli" else "")
         )
         return USAGE
+    except UnicodeEncodeError as exc:
+        cure = "" if exc.encoding == "utf-8" else "; PYTHONIOENCODING=utf-8 writes every text"
+        _say(f"{exc.object[exc.start : exc.end][:20]!r} cannot be written as {exc.encoding}{cure}")
+        return FAILED
     except io.UnsupportedOperation:
         _say("cannot write standard output: it is closed")
         return FAILED

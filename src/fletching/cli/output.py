@@ -62,8 +62,9 @@ def console() -> Console:
     return Console(file=sys.stdout, highlight=False)
 
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""What a terminal obeys instead of showing it, the two-way controls of Unicode among it."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal obeys instead of showing it, the two-way controls of Unicode among it; and
+halves of surrogate pairs, which stand for bytes of names that are no text."""
 _SPELT = {"\n": r"\n", "\t": r"\t", "\r": r"\r"}
 
 
