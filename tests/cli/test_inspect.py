@@ -84,6 +84,8 @@ def test_damage_has_its_own_exit_code(
     empty.write_bytes(b"")
     assert run(monkeypatch, capsys, str(empty))[0] == 3
     assert run(monkeypatch, capsys, str(path.with_name("absent")))[0] == 2
+    # A device has no end: all of it would be kept in memory.
+    assert run(monkeypatch, capsys, "/dev/zero")[0] == 2
 
 
 def test_standard_input(

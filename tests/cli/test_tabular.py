@@ -143,6 +143,15 @@ def test_pipes_of_every_format(tmp_path: Path) -> None:
         writer.join()
 
 
+@pytest.mark.parametrize("file_format", [FileFormat.PARQUET, FileFormat.ARROW])
+def test_devices_are_not_copied_to_their_end(file_format: FileFormat) -> None:
+    with (
+        pytest.raises(UsageError, match="/dev/zero is not a file or pipe"),
+        open_batches("/dev/zero", file_format),
+    ):
+        pass
+
+
 def test_options_of_csv(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes("id;name;n\n1;M\xfcller;NA\n2;;5\n".encode("latin-1"))

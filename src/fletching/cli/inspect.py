@@ -73,10 +73,11 @@ def _read(file: str) -> Buffer:
     if file == "-":
         return sys.stdin.buffer.read()
     path = Path(file)
-    if path.exists() and not path.is_file() and not path.is_dir():
-        return path.read_bytes()  # a pipe: it cannot be mapped
+    if path.is_fifo():
+        return path.read_bytes()  # it cannot be mapped
     if not path.is_file():
-        raise UsageError(f"{file} is not a file")
+        # A device is not: some have no end, and everything is looked at in memory.
+        raise UsageError(f"{file} is not a file or pipe")
     if path.stat().st_size == 0:
         return b""
     with pa.memory_map(os.fsencode(file)) as mapped:

@@ -196,6 +196,9 @@ def _seekable(path: str, stack: contextlib.ExitStack) -> str:
     """The path of a file with these bytes that can be sought: the file itself, or a spool of them."""
     if path != "-" and _compression(path) is None and Path(path).is_file():
         return path
+    if path != "-" and (Path(path).is_char_device() or Path(path).is_block_device()):
+        # Some have no end, and all of it would be kept.
+        raise UsageError(f"{path} is not a file or pipe")
     source = _source(path, stack)
     # Its name goes with the block; nothing is left of it.
     spool = stack.enter_context(tempfile.NamedTemporaryFile(prefix="fletching-"))  # noqa: SIM115  # as above
