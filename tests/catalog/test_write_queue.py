@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from tests.waiting import until
 
 from fletching.catalog.database import Database
 from fletching.errors import InvalidArgumentError, ServiceUnavailableError, StorageError
@@ -48,9 +49,14 @@ class Writers:
     def add(
         self, number: int, body: Callable[[], object] = lambda: None, *, shares: bool = True
     ) -> None:
+        """Starts a thread; one that shares has its turn, or waits for it, when this returns."""
+        begun = threading.Event()
+        waiting = self._waiting()
+
         def run() -> None:
             try:
                 with self.database.write(shares=shares) as connection:
+                    begun.set()
                     connection.execute(INSERT, {"n": number})
                     body()
             except BaseException as error:  # noqa: BLE001  # looked at by the test
@@ -60,13 +66,17 @@ class Writers:
 
         self.threads.append(threading.Thread(target=run))
         self.threads[-1].start()
+        if shares:
+            until(lambda: begun.is_set() or number in self.outcomes or self._waiting() > waiting)
+
+    def _waiting(self) -> int:
+        queue = self.database._queue
+        assert queue is not None
+        return queue._sharing
 
     def wait_until(self, sharing: int) -> None:
         """Returns once so many wait for their turn."""
-        queue = self.database._queue
-        assert queue is not None
-        while queue._sharing < sharing:
-            threading.Event().wait(0.001)
+        until(lambda: self._waiting() >= sharing)
 
     def join(self) -> None:
         for thread in self.threads:
