@@ -164,5 +164,4 @@ async def _balance(port: int, servers: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     asyncio.run(_balance(int(sys.argv[1]), [int(each) for each in sys.argv[2:]]))
