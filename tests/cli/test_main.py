@@ -207,8 +207,11 @@ main.run()
 def test_a_command_that_is_told_to_end_takes_back_what_is_unfinished(
     tmp_path: Path, number: signal.Signals
 ) -> None:
+    # Tests that run under nohup inherit that SIGHUP is ignored, and so would this program.
     program = f"""
 import os
+import signal
+signal.signal({int(number)}, signal.SIG_DFL)
 from fletching.cli import main
 from fletching.cli.output_files import writing
 def half_done():
