@@ -15,7 +15,15 @@ from tests.waiting import until
 from fletching.engine.cache import RecentlyUsed
 from fletching.engine.engine import Engine
 from fletching.engine.engine_settings import EngineSettings
-from fletching.errors import ExpiredSessionError, NotFoundError, ServiceUnavailableError
+from fletching.errors import (
+    ExpiredSessionError,
+    FletchingError,
+    NotFoundError,
+    OutcomeUnknownError,
+    ServiceUnavailableError,
+    StorageError,
+    StorageFullError,
+)
 from fletching.protocol.messages.changes import Expired, ExpireVersions, TruncateTable
 from fletching.protocol.messages.requests import GetReadSession
 
@@ -73,6 +81,38 @@ def test_versions_that_are_forgotten_by_hand_stay_for_a_statement_that_reads_the
     assert expired.objects == 0
     assert house.read_session(session).equals(DATA)
     house.engine._reading.unpin([table])
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["one process", "several processes"])
+@pytest.mark.parametrize("failure", [OutcomeUnknownError, StorageError, StorageFullError])
+def test_a_catalog_that_fails_when_versions_are_let_go_hears_of_it_later(
+    house: House, monkeypatch: pytest.MonkeyPatch, failure: type[FletchingError], at_once: bool
+) -> None:
+    table, session = pinned(house)
+    database = house.engine.context.database
+    write = database.write
+    failed: list[Any] = []
+
+    def failing(**options: Any) -> Any:
+        if failed:
+            return write(**options)
+        failed.append(options)
+        raise failure("the catalog is away")
+
+    if at_once:
+        monkeypatch.setattr(house.engine._reading._sessions, "_patience", None)
+    monkeypatch.setattr(database, "write", failing)
+    house.engine._reading.unpin([table])
+
+    def expires_at() -> float:
+        with database.read() as connection:
+            result = connection.exec_driver_sql(
+                "SELECT expires_at FROM read_sessions WHERE id = ?", (session,)
+            )
+            return float(result.scalar_one())
+
+    until(lambda: expires_at() == house.clock.now)
+    assert failed
 
 
 def test_sessions_open_are_read_and_refreshed_without_the_lock(house: House, folder: Path) -> None:

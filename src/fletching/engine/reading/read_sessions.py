@@ -58,6 +58,7 @@ from fletching.errors import (
     InvalidArgumentError,
     NotFoundError,
     ServiceUnavailableError,
+    StorageError,
     StorageFullError,
 )
 from fletching.protocol.messages.requests import CreateReadSession, GetReadSession
@@ -286,7 +287,10 @@ class ReadSessions:
         return self._open(requests, self._begin)
 
     def end(self, sessions: Sequence[OpenSession]) -> None:
-        """Lets their versions go: the sessions have expired from now on."""
+        """Lets their versions go: the sessions have expired from now on.
+
+        A catalog that fails here makes no failure of what has been read or done: it is told later.
+        """
         if not sessions:
             return
         now = self._clock()
@@ -294,7 +298,11 @@ class ReadSessions:
         def ended(connection: Connection) -> list[bool]:
             return [extend_read_session(connection, each.row.id, now) for each in sessions]
 
-        if self._write(ended, self._patience) is None:
+        try:
+            written = self._write(ended, self._patience) is not None
+        except (ServiceUnavailableError, StorageError, StorageFullError):
+            written = False
+        if not written:
             for session in sessions:
                 self._waiting.put(dataclasses.replace(session.row, expires_at=now), new=False)
 
