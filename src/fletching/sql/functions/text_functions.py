@@ -91,7 +91,14 @@ def _substring_index(call: Call) -> str:
 
 
 def _trim(call: Call) -> str:
-    return f"{call.name.lower()}({', '.join(call.arguments)})"
+    """Without letters it takes blanks alone, where DuckDB takes every space of Unicode."""
+    letters = call[1] if len(call) == 2 else "' '"
+    return f"{call.name.lower().removeprefix('b')}({call[0]}, {letters})"
+
+
+def _backwards(text: str) -> str:
+    """Its characters from the last to the first; DuckDB's own keeps accents behind their letters."""
+    return f"array_to_string(list_reverse(string_split({text}, '')), '')"
 
 
 _LENGTHS = "(list_sum(list_transform(list_slice({}, 1, n_), lambda q_: length(q_))) + (n_ - 1) * length(w_))"
@@ -113,9 +120,10 @@ def _instr(call: Call) -> str:
             "CASE WHEN s_ = 0 THEN NULL WHEN instr(substring(t_, s_), w_) = 0 THEN 0"
             " ELSE instr(substring(t_, s_), w_) + s_ - 1 END"
         )
-    parts = "string_split(reverse(substring(t_, 1, length(t_) + s_ + length(w_))), reverse(w_))"
+    before = "substring(t_, 1, length(t_) + s_ + length(w_))"
+    parts = f"string_split({_backwards(before)}, {_backwards('w_')})"
     backward = (
-        f"CASE WHEN len({parts}) <= n_ THEN 0 ELSE length(substring(t_, 1, length(t_) + s_ + length(w_)))"
+        f"CASE WHEN len({parts}) <= n_ THEN 0 ELSE length({before})"
         f" - {_LENGTHS.format(parts)} - length(w_) + 1 END"
     )
     if re.fullmatch(r"\d+", start):
@@ -485,7 +493,7 @@ def _length(call: Call) -> str:
 
 
 def _reverse(call: Call) -> str:
-    return f"{'list_reverse' if call.kind(0) == 'array' else 'reverse'}({call[0] if call.kind(0) == 'array' else call.text(0)})"
+    return f"list_reverse({call[0]})" if call.kind(0) == "array" else _backwards(call.text(0))
 
 
 _UPPER = Function(1, 1, "upper({0})", "text", "t")
@@ -524,7 +532,7 @@ TEXT_FUNCTIONS: dict[str, Function] = {
     "trim": Function(1, 2, _trim, "text", "t"),
     "ltrim": Function(1, 2, _trim, "text", "t"),
     "rtrim": Function(1, 2, _trim, "text", "t"),
-    "btrim": Function(1, 2, lambda c: f"trim({', '.join(c.arguments)})", "text", "t"),
+    "btrim": Function(1, 2, _trim, "text", "t"),
     "lpad": Function(2, 3, _pad, "text", "twt"),
     "rpad": Function(2, 3, _pad, "text", "twt"),
     "repeat": Function(2, 2, _repeat, "text", "tw"),

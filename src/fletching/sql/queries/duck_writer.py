@@ -444,13 +444,13 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
         return f"CAST(date_part({quoted(expression.name.lower())}, {text}) AS INTEGER)"
 
     def trim_sql(self, expression: exp.Expr) -> str:
-        """TRIM, also with a side."""
+        """TRIM, also with a side; of blanks, where DuckDB's without letters is of every space of Unicode."""
         side = {"LEADING": "ltrim", "TRAILING": "rtrim"}.get(
             str(expression.args.get("position")), "trim"
         )
         letters = expression.args.get("expression")
         value = f"CAST({self.sql(expression, 'this')} AS VARCHAR)"
-        return f"{side}({value}{'' if letters is None else ', ' + self.sql(letters)})"
+        return f"{side}({value}, {quoted(' ') if letters is None else self.sql(letters)})"
 
 
 _LONGEST = {code.name: length for code, length in LENGTH_LIMITS.items()}
