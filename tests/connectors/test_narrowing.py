@@ -12,14 +12,7 @@ import pytest
 
 import fletching
 from fletching.client import Table
-from fletching.connectors.narrowing import (
-    filtered_batches,
-    missing,
-    narrowed,
-    plain_layouts,
-    scan_of,
-    table_of,
-)
+from fletching.connectors.narrowing import filtered_batches, missing, narrowed, scan_of, table_of
 from fletching.errors import MissingExtraError, UsageError
 
 ROWS = pa.table(
@@ -113,33 +106,3 @@ def test_what_to_install_is_said() -> None:
     error = missing("ray", ImportError("No module named 'ray'"))
     assert isinstance(error, MissingExtraError)
     assert "pip install 'fletching[ray]'" in str(error)
-
-
-def test_views_and_run_ends_become_plain() -> None:
-    views = pa.list_(pa.string_view())
-    odd = pa.table(
-        {
-            "a": pa.array(["x", None], pa.string_view()),
-            "b": pa.array([b"y", b""], pa.binary_view()),
-            "c": pa.array([["x"], None], views),
-            "d": pa.array([[("k", {"v": "x"})], None], pa.map_(pa.string_view(), INNER)),
-            "e": pa.array(["x", "x"], pa.run_end_encoded(pa.int32(), pa.string())),
-            "f": pa.array([[b"x"], None], pa.list_(pa.binary_view(), 1)),
-            "g": pa.array([["x"], None], pa.large_list(pa.string_view())),
-        }
-    )
-    plain = plain_layouts(odd)
-    assert plain.schema.types == [
-        pa.string(),
-        pa.binary(),
-        pa.list_(pa.string()),
-        pa.map_(pa.string(), pa.struct([("v", pa.string())])),
-        pa.string(),
-        pa.list_(pa.binary(), 1),
-        pa.large_list(pa.string()),
-    ]
-    assert plain.to_pylist() == odd.to_pylist()
-    assert plain_layouts(ROWS) is ROWS
-
-
-INNER = pa.struct([("v", pa.string_view())])

@@ -13,16 +13,11 @@ import pyarrow as pa
 
 from fletching.client.cancellation import Cancellation
 from fletching.client.progress import ProgressLike, progress_meter
+from fletching.client.reading.readable import polars_frame
 from fletching.client.retry import RetrySequence
 from fletching.client.transports.channel import Channel, is_left, patience
 from fletching.client.transports.transport import BatchSource
-from fletching.errors import (
-    FletchingError,
-    NotFoundError,
-    TransportError,
-    TruncatedStreamError,
-    UsageError,
-)
+from fletching.errors import FletchingError, NotFoundError, TransportError, TruncatedStreamError
 from fletching.ipc import messages
 from fletching.ipc.batches import BatchDecoder
 from fletching.protocol.http.error_codec import decode_error
@@ -207,7 +202,8 @@ class Result:
 
     def to_table(self, *, progress: ProgressLike = None) -> pa.Table:
         """The rows as one ``pyarrow.Table`` in memory; ``progress`` as of `to_batches`."""
-        return pa.Table.from_batches(list(self.to_batches(progress=progress)), self.schema)
+        batches = list(self.to_batches(progress=progress))
+        return pa.Table.from_batches(batches, self.schema) if batches else self.schema.empty_table()
 
     def to_pandas(self, /, *, progress: ProgressLike = None, **options: object) -> pd.DataFrame:
         """The rows as a pandas DataFrame; options as of ``pyarrow.Table.to_pandas``."""
@@ -217,15 +213,9 @@ class Result:
         """The rows as a polars DataFrame; ``progress`` as of `to_batches`.
 
         Raises:
-            UsageError: polars is not installed.
+            MissingExtraError: polars is not installed.
         """
-        try:
-            import polars as pl
-        except ImportError as error:
-            raise UsageError("to_polars needs polars: pip install polars") from error
-        result = pl.from_arrow(self.to_table(progress=progress))
-        assert isinstance(result, pl.DataFrame)
-        return result
+        return polars_frame(self.to_table(progress=progress))
 
     def to_pylist(self) -> list[dict[str, object]]:
         """The rows as Python values."""

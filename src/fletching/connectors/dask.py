@@ -11,8 +11,9 @@ import pyarrow as pa
 from fletching.client import CommitMessage, Scan, Table
 from fletching.client.argument_checks import whole_number
 from fletching.client.reading.planned_scan import plan
+from fletching.client.tabular.plain_layouts import plain_layouts
 from fletching.client.writing.write_session import WriteSession
-from fletching.connectors.narrowing import missing, narrowed, plain_layouts, scan_of
+from fletching.connectors.narrowing import missing, narrowed, scan_of
 from fletching.connectors.task_writes import abort_quietly, begin, commit, write_attempt
 from fletching.errors import UsageError
 

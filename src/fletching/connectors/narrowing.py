@@ -15,14 +15,12 @@ import pyarrow.compute as pc
 
 from fletching.client import Scan, Table
 from fletching.client.reading.expressions import pushdown
-from fletching.client.tabular.alignment import align_batch
 from fletching.errors import MissingExtraError, UsageError
 
 __all__ = [
     "filtered_batches",
     "missing",
     "narrowed",
-    "plain_layouts",
     "scan_of",
     "table_of",
 ]
@@ -151,36 +149,3 @@ def missing(engine: str, error: ImportError) -> MissingExtraError:
     return MissingExtraError(
         f"{engine} is not installed: pip install 'fletching[{engine}]' ({error})"
     )
-
-
-def plain_layouts(table: pa.Table) -> pa.Table:
-    """The same values without views and run-end encoding, also inside nested columns.
-
-    For engines that have no operations on those. A batch of more than 2 GiB of text is refused.
-    """
-    schema = pa.schema([field.with_type(_plain(field.type)) for field in table.schema])
-    if schema.equals(table.schema):
-        return table
-    batches = [align_batch(batch, schema) for batch in table.to_batches()]
-    return pa.Table.from_batches(batches, schema)
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    types = pa.types
-    if types.is_string_view(kind):
-        return pa.string()
-    if types.is_binary_view(kind):
-        return pa.binary()
-    if types.is_run_end_encoded(kind):
-        return _plain(kind.value_type)
-    if types.is_struct(kind):
-        return pa.struct([each.with_type(_plain(each.type)) for each in kind])
-    if types.is_map(kind):
-        return pa.map_(_plain(kind.key_type), _plain(kind.item_type), kind.keys_sorted)
-    if types.is_fixed_size_list(kind):
-        return pa.list_(kind.value_field.with_type(_plain(kind.value_type)), kind.list_size)
-    if types.is_list(kind):
-        return pa.list_(kind.value_field.with_type(_plain(kind.value_type)))
-    if types.is_large_list(kind):
-        return pa.large_list(kind.value_field.with_type(_plain(kind.value_type)))
-    return kind

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from fletching.client import CommitMessage, Scan, Table
 from fletching.client.reading.expressions import pushdown
 from fletching.client.reading.planned_scan import plan
+from fletching.client.tabular.plain_layouts import plain_layouts
 from fletching.client.writing.write_session import WriteSession
-from fletching.connectors.narrowing import missing, narrowed, plain_layouts, scan_of
+from fletching.connectors.narrowing import missing, narrowed, scan_of
 from fletching.connectors.task_writes import abort_quietly, begin, commit, write_attempt
 from fletching.errors import UsageError
 from fletching.protocol.types.arrow_types import narrowest

@@ -6,10 +6,11 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 import fletching
-from fletching.errors import MissingExtraError
+from fletching.errors import MissingExtraError, UsageError
 
 
 @pytest.fixture
@@ -70,6 +71,39 @@ def test_what_is_not_installed_is_named(
         filled.scan().to_pandas()
     with pytest.raises(MissingExtraError, match="pip install polars"):
         filled.scan().to_polars()
+
+
+def test_layouts_that_the_frames_do_not_know(client: fletching.Client) -> None:
+    rows = pa.table(
+        {
+            "runs": pc.run_end_encode(pa.array(["a", "a", None])),
+            "lists": pa.array([[1], None, [2, 3]], pa.list_view(pa.int64())),
+        }
+    )
+    table = client.create_table("layouts", rows)
+    wanted = rows.to_pydict()
+    assert table.scan().to_polars().to_dict(as_series=False) == wanted
+    frame = table.scan().to_pandas()
+    assert frame["runs"].to_list()[:2] == ["a", "a"]
+    assert [None if each is None else list(each) for each in frame["lists"]] == wanted["lists"]
+    # pyarrow would end the process where such columns have no chunk.
+    nothing = table.scan(filter="lists IS NOT NULL AND lists IS NULL")
+    assert {column.num_chunks for column in nothing.to_table().columns} == {1}
+    assert len(nothing.to_pandas()) == len(nothing.to_polars()) == 0
+    query = client.sql("SELECT lists FROM layouts WHERE FALSE")
+    assert {column.num_chunks for column in query.to_table().columns} == {1}
+
+
+def test_types_that_polars_does_not_know(client: fletching.Client) -> None:
+    table = client.create_table("odd", pa.schema([("a", pa.decimal256(76, 3))]))
+    table.append({"a": [None]})
+    with pytest.raises(UsageError, match="polars cannot hold these rows: "):
+        table.scan().to_polars()
+
+
+def test_values_that_pandas_cannot_take(filled: fletching.Table) -> None:
+    with pytest.raises(UsageError, match="pandas cannot hold these rows: Needed to copy"):
+        filled.scan().to_pandas(zero_copy_only=True)
 
 
 def test_notebooks_show_what_is_known(client: fletching.Client) -> None:

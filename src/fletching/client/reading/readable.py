@@ -10,13 +10,17 @@ import pyarrow as pa
 
 from fletching.client.progress import ProgressLike, progress_meter
 from fletching.client.reading.number_frame import fill_frame, holds_numbers
-from fletching.errors import MissingExtraError
+from fletching.client.tabular.plain_layouts import plain_layouts
+from fletching.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-__all__ = ["OpenedRows", "Readable"]
+__all__ = ["OpenedRows", "Readable", "polars_frame"]
+
+_NO_FORM = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
+"""What pyarrow raises for values that it cannot convert."""
 
 
 class OpenedRows(NamedTuple):
@@ -33,8 +37,28 @@ class OpenedRows(NamedTuple):
     rows: int | None = None
 
     def table(self) -> pa.Table:
-        """The rows in memory."""
-        return pa.Table.from_batches(list(self.batches), schema=self.schema)
+        """The rows in memory; columns without rows have a chunk, which pyarrow needs to convert some."""
+        batches = list(self.batches)
+        return pa.Table.from_batches(batches, self.schema) if batches else self.schema.empty_table()
+
+
+def polars_frame(table: pa.Table) -> pl.DataFrame:
+    """A table as polars' data frame, without the layouts that polars does not know.
+
+    Raises:
+        MissingExtraError: polars is not installed.
+        UsageError: it has no such type.
+    """
+    try:
+        import polars as pl
+    except ImportError as exc:
+        raise MissingExtraError("to_polars needs polars: pip install polars") from exc
+    try:
+        frame = pl.from_arrow(plain_layouts(table, text_views=True))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, *_NO_FORM) as exc:
+        raise UsageError(f"polars cannot hold these rows: {exc}") from exc
+    assert isinstance(frame, pl.DataFrame)  # which a table becomes; an array would be a series
+    return frame
 
 
 class Readable(abc.ABC):
@@ -92,6 +116,7 @@ class Readable(abc.ABC):
 
         Raises:
             MissingExtraError: pandas is not installed.
+            UsageError: it has no such type or value.
         """
         try:
             import pandas as pd  # noqa: F401  # asked for before anything is read
@@ -101,13 +126,14 @@ class Readable(abc.ABC):
         if opened.rows and not options and holds_numbers(opened.schema):
             return fill_frame(opened.schema, opened.batches, opened.rows)
         # The table is nobody else's, so that its columns' memory may go as they are converted. pyarrow
-        # makes no blocks of their own of extension types that pandas does not know, nor of runs.
-        split = not any(
-            isinstance(kind, pa.BaseExtensionType) or pa.types.is_run_end_encoded(kind)
-            for kind in opened.schema.types
-        )
+        # makes no blocks of their own of extension types that pandas does not know.
+        split = not any(isinstance(kind, pa.BaseExtensionType) for kind in opened.schema.types)
         chosen: dict[str, object] = {"split_blocks": split, "self_destruct": True, **options}
-        return opened.table().to_pandas(**chosen)
+        table = opened.table()
+        try:
+            return plain_layouts(table, text_views=True).to_pandas(**chosen)
+        except _NO_FORM as exc:
+            raise UsageError(f"pandas cannot hold these rows: {exc}") from exc
 
     def to_polars(self, *, progress: ProgressLike = None) -> pl.DataFrame:
         """The rows as a polars data frame in memory; nothing is copied that polars can share.
@@ -116,14 +142,9 @@ class Readable(abc.ABC):
 
         Raises:
             MissingExtraError: polars is not installed.
+            UsageError: it has no such type.
         """
-        try:
-            import polars as pl
-        except ImportError as exc:
-            raise MissingExtraError("to_polars needs polars: pip install polars") from exc
-        frame = pl.from_arrow(self.to_table(progress=progress))
-        assert isinstance(frame, pl.DataFrame)  # which a table becomes; an array would be a series
-        return frame
+        return polars_frame(self.to_table(progress=progress))
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """The rows for any library that takes Arrow's C stream."""
