@@ -15,6 +15,7 @@ from fletching.client.cancellation import Cancellation
 from fletching.client.progress import ProgressLike, progress_meter
 from fletching.client.reading.readable import polars_frame
 from fletching.client.retry import RetrySequence
+from fletching.client.tabular.alignment import joined
 from fletching.client.transports.channel import Channel, is_left, patience
 from fletching.client.transports.transport import BatchSource
 from fletching.errors import FletchingError, NotFoundError, TransportError, TruncatedStreamError
@@ -202,8 +203,7 @@ class Result:
 
     def to_table(self, *, progress: ProgressLike = None) -> pa.Table:
         """The rows as one ``pyarrow.Table`` in memory; ``progress`` as of `to_batches`."""
-        batches = list(self.to_batches(progress=progress))
-        return pa.Table.from_batches(batches, self.schema) if batches else self.schema.empty_table()
+        return joined(self.to_batches(progress=progress), self.schema)
 
     def to_pandas(self, /, *, progress: ProgressLike = None, **options: object) -> pd.DataFrame:
         """The rows as a pandas DataFrame; options as of ``pyarrow.Table.to_pandas``."""

@@ -11,6 +11,7 @@ import pyarrow as pa
 from fletching.client import CommitMessage, Scan, Table
 from fletching.client.argument_checks import whole_number
 from fletching.client.reading.planned_scan import plan
+from fletching.client.tabular.alignment import joined
 from fletching.client.tabular.plain_layouts import plain_layouts
 from fletching.client.writing.write_session import WriteSession
 from fletching.connectors.narrowing import missing, narrowed, scan_of
@@ -55,7 +56,7 @@ def read_table(source: Table | Scan, *, npartitions: int | None = None) -> dask.
     return dask.dataframe.from_map(
         reader,
         list(itertools.pairwise(bounds)),
-        meta=_frame(scan.schema.empty_table()),
+        meta=_frame(joined([], scan.schema)),
         label="fletching",
         enforce_metadata=False,
     )

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from fletching.client import Scan, Table
 from fletching.client.reading.expressions import pushdown
 from fletching.errors import MissingExtraError, UsageError
+from fletching.protocol.types.row_selection import matching_rows
 
 __all__ = [
     "filtered_batches",
@@ -124,7 +125,7 @@ def _remaining(
     with contextlib.closing(scan.to_batches()) as batches:
         for batch in batches:
             _check_declared(scan, batch.schema, declared)
-            kept = batch if residual is None else batch.filter(residual)
+            kept = batch if residual is None else matching_rows(batch, residual)
             yield kept if kept.schema.names == wanted else kept.select(wanted)
 
 

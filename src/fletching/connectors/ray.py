@@ -15,12 +15,14 @@ import pyarrow.compute as pc
 from fletching.client import CommitMessage, Scan, Table
 from fletching.client.reading.expressions import pushdown
 from fletching.client.reading.planned_scan import plan
+from fletching.client.tabular.alignment import joined
 from fletching.client.tabular.plain_layouts import plain_layouts
 from fletching.client.writing.write_session import WriteSession
 from fletching.connectors.narrowing import missing, narrowed, scan_of
 from fletching.connectors.task_writes import abort_quietly, begin, commit, write_attempt
 from fletching.errors import UsageError
 from fletching.protocol.types.arrow_types import narrowest
+from fletching.protocol.types.row_selection import matching_rows
 
 if TYPE_CHECKING:
     from ray.data.datasource import WriteResult
@@ -163,9 +165,7 @@ class TableDatasource(Datasource):  # type: ignore[misc]  # Ray is not there to 
         expression = None if predicate is None else predicate.to_pyarrow()
         whole = self._scan.schema
         wanted = list(whole.names) if columns is None else columns
-        schema = plain_layouts(
-            pa.schema([whole.field(name) for name in wanted]).empty_table()
-        ).schema
+        schema = plain_layouts(joined([], pa.schema([whole.field(name) for name in wanted]))).schema
         tasks = []
         for start, end in itertools.pairwise(bounds):
             unknown = expression is not None or self._scan.filters
@@ -205,12 +205,12 @@ class _Range:
         sent = False
         with source.session() as session:
             for batch in session.rows(self.start, self.end).to_batches():
-                kept = batch if residual is None else batch.filter(residual)
+                kept = batch if residual is None else matching_rows(batch, residual)
                 yield plain_layouts(pa.Table.from_batches([kept.select(wanted)]))
                 sent = True
             if not sent:
                 # An empty block of the right columns: Ray takes the dataset's schema from blocks.
-                yield plain_layouts(session.schema.empty_table().select(wanted))
+                yield plain_layouts(joined([], session.schema).select(wanted))
 
 
 class TableDatasink(Datasink[CommitMessage]):  # type: ignore[misc]  # likewise

@@ -18,6 +18,7 @@ from fletching.client.blobs.contents_reader import ContentsReader
 from fletching.client.reading.planned_scan import plan
 from fletching.client.reading.read_session import ReadSession
 from fletching.client.reading.row_ends import release_quietly
+from fletching.client.tabular.alignment import joined
 from fletching.errors import UsageError
 
 __all__ = ["SnapshotReader", "TrainingSnapshot", "agreed"]
@@ -157,7 +158,7 @@ class SnapshotReader:
             self._session.refresh()
             self._renew_at = _next_renewal(self._session)
         parts = [self._session.rows(start, end).to_table() for start, end in ranges]
-        return pa.concat_tables(parts) if parts else self._session.schema.empty_table()
+        return pa.concat_tables(parts) if parts else joined([], self._session.schema)
 
     def blobs(self, column: pa.ChunkedArray) -> Iterator[bytes | None]:
         """What the references of a column refer to."""

@@ -74,9 +74,11 @@ def test_what_is_not_installed_is_named(
 
 
 def test_layouts_that_the_frames_do_not_know(client: fletching.Client) -> None:
+    runs = pc.run_end_encode(pa.array(["a", "a", None]))
     rows = pa.table(
         {
-            "runs": pc.run_end_encode(pa.array(["a", "a", None])),
+            "inside": pa.StructArray.from_arrays([runs], ["runs"]),
+            "runs": runs,
             "lists": pa.array([[1], None, [2, 3]], pa.list_view(pa.int64())),
         }
     )
@@ -90,6 +92,8 @@ def test_layouts_that_the_frames_do_not_know(client: fletching.Client) -> None:
     nothing = table.scan(filter="lists IS NOT NULL AND lists IS NULL")
     assert {column.num_chunks for column in nothing.to_table().columns} == {1}
     assert len(nothing.to_pandas()) == len(nothing.to_polars()) == 0
+    chosen = table.scan(filter=pc.equal(pc.add(pc.list_value_length(pc.field("lists")), 0), 1))
+    assert chosen.to_table().to_pylist() == rows.slice(0, 1).to_pylist()
     query = client.sql("SELECT lists FROM layouts WHERE FALSE")
     assert {column.num_chunks for column in query.to_table().columns} == {1}
 

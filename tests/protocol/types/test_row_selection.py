@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from fletching.protocol.types.row_selection import (
     distinct_values,
     filter_rows,
     first_row,
+    matching_rows,
     plain_values,
     take_rows,
     true_rows,
@@ -67,6 +69,17 @@ def test_rows_of_every_type(name: str) -> None:
     assert several.column(0).to_pylist() == [
         values[row % 4] for row, keep in enumerate(mask) if keep
     ]
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_rows_of_every_type_that_match_an_expression(name: str) -> None:
+    column = COLUMNS[name]
+    numbers = pa.array([n if n % 3 else None for n in range(len(column))])
+    batch = pa.record_batch([column, numbers], names=["a", "n"])
+    kept = matching_rows(batch, pc.field("n") > 1)
+    assert kept.to_pylist() == [row for row in batch.to_pylist() if (row["n"] or 0) > 1]
+    with pytest.raises(pa.ArrowException):
+        matching_rows(batch, pc.field("n") > "text")
 
 
 @pytest.mark.parametrize("name", COLUMNS)

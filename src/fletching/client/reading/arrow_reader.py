@@ -12,7 +12,7 @@ import pyarrow as pa
 from fletching.client.cancellation import Cancellation
 from fletching.client.reading.resume_token import ResumeToken
 from fletching.client.retry import RetrySequence
-from fletching.client.tabular.alignment import align_batch, empty_batch
+from fletching.client.tabular.alignment import align_batch, empty_batch, joined
 from fletching.client.transports.channel import Channel
 from fletching.client.transports.transport import BatchSource
 from fletching.errors import (
@@ -117,7 +117,7 @@ class ArrowReader:
     def read_all(self) -> pa.Table:
         """The remaining rows as a table."""
         schema = self.schema
-        return pa.Table.from_batches(list(self), schema=schema)
+        return joined(self, schema)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         return self

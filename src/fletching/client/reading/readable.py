@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from fletching.client.progress import ProgressLike, progress_meter
 from fletching.client.reading.number_frame import fill_frame, holds_numbers
+from fletching.client.tabular.alignment import joined
 from fletching.client.tabular.plain_layouts import plain_layouts
 from fletching.errors import MissingExtraError, UsageError
 
@@ -37,9 +38,8 @@ class OpenedRows(NamedTuple):
     rows: int | None = None
 
     def table(self) -> pa.Table:
-        """The rows in memory; columns without rows have a chunk, which pyarrow needs to convert some."""
-        batches = list(self.batches)
-        return pa.Table.from_batches(batches, self.schema) if batches else self.schema.empty_table()
+        """The rows in memory."""
+        return joined(self.batches, self.schema)
 
 
 def polars_frame(table: pa.Table) -> pl.DataFrame:

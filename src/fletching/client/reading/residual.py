@@ -17,7 +17,9 @@ import pyarrow.compute as pc
 
 from fletching.client.reading.expressions import pushdown
 from fletching.client.reading.filter_text import filter_text
+from fletching.client.tabular.alignment import empty_batch
 from fletching.errors import UsageError
+from fletching.protocol.types.row_selection import matching_rows
 
 __all__ = ["Residual", "divided"]
 
@@ -60,7 +62,7 @@ class Residual:
         try:
             for batch in batches:
                 try:
-                    kept = batch.filter(expression)
+                    kept = matching_rows(batch, expression)
                 except pa.ArrowException as error:
                     raise UsageError(f"the filter cannot be evaluated: {error}") from error
                 if kept.num_rows:
@@ -89,7 +91,7 @@ def divided(
     columns = schema()
     try:
         parts = pushdown(condition, columns)
-        columns.empty_table().filter(condition)
+        matching_rows(empty_batch(columns), condition)
     except (pa.ArrowException, TypeError) as error:
         raise UsageError(f"the filter is no condition on these columns: {error}") from error
     if parts.residual is None:

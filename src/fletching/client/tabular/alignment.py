@@ -18,7 +18,15 @@ from fletching.protocol.types.constant_columns import scalar_of_text
 from fletching.protocol.types.conversion import column_plan, convert
 from fletching.protocol.types.required_values import RequiredValues
 
-__all__ = ["align_batch", "aligned", "empty_batch", "resized", "size_of", "with_constants"]
+__all__ = [
+    "align_batch",
+    "aligned",
+    "empty_batch",
+    "joined",
+    "resized",
+    "size_of",
+    "with_constants",
+]
 
 MAX_CONVERTED_BYTES = 1 << 30
 """Bytes of a batch that are converted at once. Texts of 64-bit offsets then fit 32-bit ones."""
@@ -56,6 +64,15 @@ def empty_batch(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(
         [null_array(field.type, 0) for field in schema], schema=schema
     )
+
+
+def joined(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """Batches as a table, each of whose columns has a chunk, also where there is no batch.
+
+    pyarrow ends the process where some columns without a chunk are converted, and its own
+    ``empty_table`` knows fewer types.
+    """
+    return pa.Table.from_batches(list(batches) or [empty_batch(schema)], schema)
 
 
 def _plan(source: pa.Schema, target: pa.Schema, fixed: Collection[str]) -> tuple[int | None, ...]:

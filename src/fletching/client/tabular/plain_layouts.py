@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from fletching.client.tabular.alignment import align_batch
+from fletching.client.tabular.alignment import align_batch, joined
 
 __all__ = ["plain_layouts"]
 
@@ -24,8 +24,7 @@ def plain_layouts(table: pa.Table, *, text_views: bool = False) -> pa.Table:
     )
     if schema.equals(table.schema):
         return table
-    batches = [align_batch(batch, schema) for batch in table.to_batches()]
-    return pa.Table.from_batches(batches, schema) if batches else schema.empty_table()
+    return joined((align_batch(batch, schema) for batch in table.to_batches()), schema)
 
 
 def _plain(kind: pa.DataType, text_views: bool) -> pa.DataType:

@@ -17,6 +17,7 @@ __all__ = [
     "filter_rows",
     "filter_some",
     "first_row",
+    "matching_rows",
     "plain_values",
     "take_rows",
     "true_rows",
@@ -45,6 +46,25 @@ def take_rows(batch: pa.RecordBatch, rows: pa.Array) -> pa.RecordBatch:
     except pa.ArrowNotImplementedError:
         columns = [_take(column, rows) for column in batch.columns]
         return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def matching_rows(batch: pa.RecordBatch, expression: pc.Expression) -> pa.RecordBatch:
+    """The rows for which an expression is true.
+
+    Raises:
+        pyarrow.ArrowException: as `take_rows`; or the expression cannot be evaluated on the batch.
+    """
+    try:
+        return batch.filter(expression)
+    except pa.ArrowNotImplementedError:
+        # Imported here because it imports pandas, which takes longer than opening a folder.
+        from pyarrow import acero
+
+        rows = acero.TableSourceNodeOptions(pa.Table.from_batches([batch]))
+        mask = acero.ProjectNodeOptions([expression], ["mask"])
+        steps = [acero.Declaration("table_source", rows), acero.Declaration("project", mask)]
+        found = acero.Declaration.from_sequence(steps).to_table(use_threads=False)
+        return filter_rows(batch, found["mask"].combine_chunks())
 
 
 def filter_rows(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
