@@ -522,3 +522,24 @@ def test_pieces_are_as_large_as_may_be_held(
     monkeypatch.setattr("fletching.client.reading.scan.read_in_order", spy)
     assert table.with_options(**options).scan().to_table().num_rows == 32 << 17
     assert abs(counts[0] - chunks) <= 1
+
+
+def test_filters_leave_moments_inside_columns_in_their_units(client: fletching.Client) -> None:
+    first = -62_135_596_800_000_000  # the year 1, which nanoseconds do not reach
+    kind = pa.struct([("at", pa.timestamp("us")), ("n", pa.int64())])
+    rows = pa.table(
+        {
+            "id": [1, 2],
+            "st": pa.array([{"at": first, "n": 1}, None], kind),
+            "li": pa.array([[first], None], pa.list_(pa.timestamp("us"))),
+        }
+    )
+    table = client.create_table("moments", rows)
+    for condition, wanted in (
+        ("st.n = 1", [1]),
+        ("st.at < '1500-01-01'", [1]),
+        ("st.at = '0001-01-01'", [1]),
+        ("st IS NULL", [2]),
+        ("li IS NOT NULL", [1]),
+    ):
+        assert table.scan(["id"], filter=condition).to_table()["id"].to_pylist() == wanted

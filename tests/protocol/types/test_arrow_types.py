@@ -171,6 +171,15 @@ def test_reply_units_follow_the_request() -> None:
     assert reply_type(moment, **units) == pa.timestamp("s")
     stored = pa.field("t", pa.timestamp("us"))
     assert reply_type(stored, timestamp_unit=None, datetime_unit=None) == pa.timestamp("us")
+    for nested in (
+        pa.struct([("a", pa.timestamp("us")), ("b", pa.map_(pa.string(), pa.timestamp("s")))]),
+        pa.list_(pa.list_(pa.timestamp("ms"))),
+    ):
+        kept = reply_type(pa.field("n", nested), timestamp_unit=None, datetime_unit=None)
+        assert kept == nested
+    odd = pa.list_view(pa.dictionary(pa.int8(), pa.timestamp("us")))
+    kept = reply_type(pa.field("n", odd), timestamp_unit=None, datetime_unit=None)
+    assert kept == pa.list_(pa.timestamp("us"))
     assert reply_type(pa.field("l", pa.list_(pa.timestamp("ns")))) == pa.list_(pa.timestamp("ns"))
 
 

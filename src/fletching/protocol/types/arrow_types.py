@@ -37,6 +37,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from fletching.errors import UsageError
+from fletching.ipc.type_tree import with_children
 from fletching.protocol.messages.vocabulary import TimeUnit
 from fletching.protocol.types.blob_type import blob, is_blob
 from fletching.protocol.types.odps_types import (
@@ -328,6 +329,16 @@ def narrowest(fields: Iterable[pa.Field]) -> str:
     return str(min(fields, key=width).name)
 
 
+def _in_stored_units(sent: pa.DataType, stored: pa.DataType) -> pa.DataType:
+    """A reply's type with the units of moments, at every depth, in which they are stored."""
+    if pa.types.is_dictionary(stored) or pa.types.is_run_end_encoded(stored):
+        stored = stored.value_type
+    if pa.types.is_timestamp(sent):
+        return pa.timestamp(stored.unit, sent.tz) if pa.types.is_timestamp(stored) else sent
+    inner = iter([stored.field(index).type for index in range(stored.num_fields)])
+    return with_children(sent, lambda child: _in_stored_units(child, next(inner)))
+
+
 def reply_type(
     field: pa.Field,
     *,
@@ -337,14 +348,15 @@ def reply_type(
     """The Arrow type in which an ODPS client expects a stored column.
 
     Equal to the field's own type when the column can be sent as stored. A unit of None keeps the
-    stored unit where the column itself is a timestamp, and falls back to the default inside nested
-    types of another layout.
+    stored unit where the column itself is a timestamp. Inside nested types both have to be None.
 
     Raises:
         UsageError: the column's type has no ODPS type.
     """
     odps_type = odps_type_of_field(field)
     stored = field.type
+    if timestamp_unit is datetime_unit is None:
+        return _in_stored_units(arrow_type(odps_type, plain_blobs=True), stored)
     if pa.types.is_timestamp(stored):
         stored_unit = next(unit for unit in TimeUnit if unit.arrow == stored.unit)
         timestamp_unit = timestamp_unit or stored_unit

@@ -63,8 +63,8 @@ def matching_rows(batch: pa.RecordBatch, expression: pc.Expression) -> pa.Record
         rows = acero.TableSourceNodeOptions(pa.Table.from_batches([batch]))
         mask = acero.ProjectNodeOptions([expression], ["mask"])
         steps = [acero.Declaration("table_source", rows), acero.Declaration("project", mask)]
-        found = acero.Declaration.from_sequence(steps).to_table(use_threads=False)
-        return filter_rows(batch, found["mask"].combine_chunks())
+        evaluated = acero.Declaration.from_sequence(steps).to_table(use_threads=False)
+        return filter_rows(batch, evaluated["mask"].combine_chunks())
 
 
 def filter_rows(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
