@@ -80,6 +80,7 @@ def test_layouts_that_the_frames_do_not_know(client: fletching.Client) -> None:
             "inside": pa.StructArray.from_arrays([runs], ["runs"]),
             "runs": runs,
             "lists": pa.array([[1], None, [2, 3]], pa.list_view(pa.int64())),
+            "texts": pa.array([["a"], None, []], pa.list_(pa.string_view())),
         }
     )
     table = client.create_table("layouts", rows)
@@ -87,7 +88,8 @@ def test_layouts_that_the_frames_do_not_know(client: fletching.Client) -> None:
     assert table.scan().to_polars().to_dict(as_series=False) == wanted
     frame = table.scan().to_pandas()
     assert frame["runs"].to_list()[:2] == ["a", "a"]
-    assert [None if each is None else list(each) for each in frame["lists"]] == wanted["lists"]
+    for name in ("lists", "texts"):
+        assert [None if each is None else list(each) for each in frame[name]] == wanted[name]
     # pyarrow would end the process where such columns have no chunk.
     nothing = table.scan(filter="lists IS NOT NULL AND lists IS NULL")
     assert {column.num_chunks for column in nothing.to_table().columns} == {1}

@@ -23,8 +23,6 @@ ODD = pa.table(
     },
     metadata={"a": "b"},
 )
-TEXTS = {"a", "b", "c", "d", "f", "g", "h"}
-"""The columns with views of texts and binaries."""
 
 
 def test_views_and_run_ends_become_plain() -> None:
@@ -50,12 +48,8 @@ def test_views_and_run_ends_become_plain() -> None:
 def test_views_of_texts_may_stay() -> None:
     kept = plain_layouts(ODD, text_views=True)
     assert kept.to_pylist() == ODD.to_pylist()
-    assert kept.schema.field("h").type == pa.list_(pa.string_view())
-    changed = {
-        name for name in ODD.schema.names if kept.schema.field(name) != ODD.schema.field(name)
-    }
-    assert changed - TEXTS == {"e", "i", "j"}
-    assert changed & TEXTS == {"h"}
+    assert kept.schema.types[:2] == ODD.schema.types[:2]
+    assert kept.schema.types[2:] == plain_layouts(ODD).schema.types[2:]
 
 
 def test_without_rows_every_column_has_a_chunk() -> None:

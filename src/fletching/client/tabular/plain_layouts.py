@@ -16,10 +16,14 @@ def plain_layouts(table: pa.Table, *, text_views: bool = False) -> pa.Table:
 
     Args:
         table: the rows.
-        text_views: leaves views of texts and binaries as they are.
+        text_views: leaves columns of texts and binaries that are views as they are.
     """
+    kept = (pa.string_view(), pa.binary_view()) if text_views else ()
     schema = pa.schema(
-        [field.with_type(_plain(field.type, text_views)) for field in table.schema],
+        [
+            field if field.type in kept else field.with_type(_plain(field.type))
+            for field in table.schema
+        ],
         table.schema.metadata,
     )
     if schema.equals(table.schema):
@@ -27,18 +31,18 @@ def plain_layouts(table: pa.Table, *, text_views: bool = False) -> pa.Table:
     return joined((align_batch(batch, schema) for batch in table.to_batches()), schema)
 
 
-def _plain(kind: pa.DataType, text_views: bool) -> pa.DataType:
+def _plain(kind: pa.DataType) -> pa.DataType:
     types = pa.types
 
     def inside(field: pa.Field) -> pa.Field:
-        return field.with_type(_plain(field.type, text_views))
+        return field.with_type(_plain(field.type))
 
-    if types.is_string_view(kind) and not text_views:
+    if types.is_string_view(kind):
         return pa.string()
-    if types.is_binary_view(kind) and not text_views:
+    if types.is_binary_view(kind):
         return pa.binary()
     if types.is_run_end_encoded(kind):
-        return _plain(kind.value_type, text_views)
+        return _plain(kind.value_type)
     if types.is_struct(kind):
         return pa.struct([inside(each) for each in kind])
     if types.is_map(kind):
