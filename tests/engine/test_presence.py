@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.postgresql import Databases
+from tests.postgresql import Databases, admin
 from tests.seaweedfs import ObjectStorage
 
 from fletching.catalog.instance_rows import InstanceRow, insert_instance
@@ -32,6 +32,37 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+SET_FORWARD = """
+CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz VOLATILE LANGUAGE sql
+    AS $$ SELECT pg_catalog.clock_timestamp() + interval '40 seconds' $$
+"""
+
+
+def test_servers_that_asked_for_the_time_before_and_after_it_was_set_live_for_each_other(
+    postgresql: Databases, s3: ObjectStorage
+) -> None:
+    url = postgresql.create()
+    settings = EngineSettings(catalog_url=url, objects_url=s3.create(), server_key="ab" * 32)
+    with admin(url) as database, contextlib.ExitStack() as stack:
+        name = database.info.dbname
+        database.execute(f"ALTER DATABASE {name} SET search_path = public, pg_catalog")
+        first = stack.enter_context(Engine.open(None, settings=settings))
+        first.join("first", "")
+        database.execute(SET_FORWARD)
+        other = stack.enter_context(Engine.open(None, settings=settings))
+        assert other.context.clock() > first.context.clock() + DEAD_SECONDS
+        other.join("other", "")
+        died: list[bool] = []
+        other.context.presence.on_death = lambda: died.append(True)
+        first.context.presence.beat()
+        with hold_lease(first.context, "work") as lease:
+            assert lease is not None
+            other.context.presence.beat()
+            with hold_lease(other.context, "work") as taken:
+                assert taken is None
+        assert died == []
 
 
 @pytest.fixture

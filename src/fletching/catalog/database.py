@@ -116,6 +116,7 @@ class Database:
         self._queue = WriteQueue(self._begun) if self._is_sqlite else None
         self._closed = threading.Event()
         self._timeline = _Timeline()
+        self._server_clock = _ServerClock(self)
         event.listen(engine, "checkin", _closing_when(self._closed))
         if not self._is_sqlite:
             event.listen(engine, "connect", self._timeline.look)
@@ -169,9 +170,14 @@ class Database:
         """The time that everybody who shares this catalog goes by, in seconds since the epoch.
 
         Of SQLite that is the host's clock; of PostgreSQL the database server's, asked for once a
-        minute and counted on from there, so that nobody's own clock matters.
+        minute, and by ``ask_time``, and counted on from there, so that nobody's own clock matters.
         """
-        return time.time if self._is_sqlite else _ServerClock(self)
+        return time.time if self._is_sqlite else self._server_clock
+
+    def ask_time(self, connection: Connection) -> None:
+        """Sets ``clock`` by the database server: whose clock was set is not to be taken for another's silence."""
+        if not self._is_sqlite:
+            self._server_clock.ask(connection)
 
     def _check_file(self) -> None:
         """Refuses to go on in a file that is gone from its place: nobody would find it again."""
@@ -400,22 +406,24 @@ class _ServerClock:
         self._offset = 0.0
 
     def __call__(self) -> float:
-        now = steady_seconds()
-        if self._asked_at is None or now - self._asked_at > CLOCK_SECONDS:
+        if self._asked_at is None or steady_seconds() - self._asked_at > CLOCK_SECONDS:
             try:
-                before = steady_seconds()
                 with self._database.read() as connection:
-                    server_time = connection.execute(
-                        sqlalchemy.text("SELECT extract(epoch FROM clock_timestamp())")
-                    ).scalar_one()
-                now = steady_seconds()
-                self._offset = float(server_time) - (before + now) / 2
-                self._asked_at = now
+                    self.ask(connection)
             except FletchingError:
                 # Counting on is right for a while; a catalog that is away shows elsewhere.
                 if self._asked_at is None:
                     raise
         return steady_seconds() + self._offset
+
+    def ask(self, connection: Connection) -> None:
+        """Goes by what the server says now."""
+        before = steady_seconds()
+        server_time = connection.execute(
+            sqlalchemy.text("SELECT extract(epoch FROM clock_timestamp())")
+        ).scalar_one()
+        self._asked_at = steady_seconds()
+        self._offset = float(server_time) - (before + self._asked_at) / 2
 
 
 def steady_seconds() -> float:

@@ -2,7 +2,8 @@
 
 A local folder knows by locks which of its writers live. Of an object store nobody knows, so a writer
 keeps a row in the catalog: made before its first object, renewed while it lives, removed when it
-closes. A server has its row from its start, with its name and address. All times are the catalog's.
+closes. A server has its row from its start, with its name and address. All times are the catalog's, whose
+clock is asked at each beat: where it is set, nobody goes by the time of before for longer than that.
 
 A writer that was silent for ``DEAD_SECONDS`` is dead to the others: its leases are free, its statements
 have failed. That costs nothing if it was only slow, for leases are fenced. Its row stays, and with it
@@ -149,6 +150,7 @@ class Presence:
             return
         try:
             with self._database.write(durable=False) as connection:
+                self._database.ask_time(connection)
                 known = renew_writer(connection, writer, self._clock())
             if known:
                 return
