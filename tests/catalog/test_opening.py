@@ -21,6 +21,14 @@ def test_opening_again_changes_nothing(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["plain", "a?mode=ro", "a#b", "50%25", "a;b"])
+def test_a_path_may_have_any_form(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name / "catalog.sqlite"
+    path.parent.mkdir()
+    open_catalog(Path(f"/{path}")).close()  # with two slashes, which mean no more than one
+    assert look_at_revision(path) == migrations.NEWEST_REVISION
+
+
 def test_a_catalog_of_a_newer_release_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "catalog.sqlite"
     database = open_catalog(path)

@@ -477,7 +477,8 @@ def _sqlite_engine(path: Path, busy_timeout_seconds: float) -> sqlalchemy.Engine
         # As a URI that may not create: a connection made after the file was removed must fail.
         sqlalchemy.URL.create(
             "sqlite",
-            database=f"file:{quote(str(path.absolute()))}",
+            # With an authority, which is empty: else //folder would be one.
+            database=f"file://{quote(str(path.absolute()))}",
             query={"mode": "rw", "uri": "true"},
         ),
         connect_args={"timeout": busy_timeout_seconds, "check_same_thread": False},
