@@ -26,6 +26,7 @@ FILES = {
     "bare16.csv": "id;kind\n1;view\n".encode("utf-16-le"),
     "bare16.jsonl": '{"id": 1}\n'.encode("utf-16-be"),
     "latin1.csv": "id,kind,amount\n1,caf\xe9,2\n".encode("latin-1"),
+    "latin1.jsonl": '{"id": 1}\n{"id": 2, "kind": "caf\xe9"}\n'.encode("latin-1"),
     "empty.csv": b"",
     "x.parquet": b"not parquet",
     "taken.csv": b"",
@@ -100,6 +101,10 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     # what
     (("heda", "events"), "did you mean head?"),
     (("head", "events", "--colums", "id", *AT), "--columns"),
+    (("head", "events", "--\u202ecolums", *AT), r"No such option: --\u202ecolums"),
+    (("head", "events", "a\x1b[2J\u2066", *AT), r"extra argument(s) (a\x1b[2J\u2066)"),
+    (("keys", "\u202esil"), r"No such command '\u202esil'"),
+    (("--\u202e",), r"No such option: --\u202e"),
     (("head", "evnts", *AT), "did you mean events?"),
     (("head", "evnts", *SERVER), "did you mean events?"),
     (("head", "events", "--columns", "idd", *AT), "did you mean id?"),
@@ -120,6 +125,10 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("put", "events", "bare16.csv", *AT), "give its encoding (--encoding utf-16-le)"),
     (("put", "events", "bare16.jsonl", *AT), "looks like UTF-16 text, and JSON lines are UTF-8"),
     (("put", "events", "latin1.csv", *AT), "--encoding names another"),
+    (
+        ("put", "events", "latin1.jsonl", *AT),
+        "latin1.jsonl is not readable as jsonl: line 2 is no UTF-8",
+    ),
     (("put", "events", "empty.csv", *AT), "Empty CSV file"),
     (("put", "events", "x.parquet", *AT), "not a parquet file"),
     # files out

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import os
 import re
 import sys
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol, cast
 
 import typer
 from typer.core import TyperGroup
 
 from fletching._version import __version__
+from fletching.cli.output import printable
 from fletching.settings import VARIABLES, check_environment
 
 __all__ = ["COMMANDS", "Command", "app"]
@@ -80,23 +82,54 @@ _BY_NAME = {command.name: command for command in COMMANDS}
 _BY_NAME["history"] = _BY_NAME["versions"]
 
 
+_Context = Any
+"""The parser's context, whose type is of the Typer that is installed."""
+
+
+class _MistakeError(Exception):
+    """What is used of the parser's complaints about words that it cannot take; it quotes them."""
+
+    message: str
+
+
+_MISTAKE = cast("type[_MistakeError]", typer.BadParameter.mro()[1])
+
+
+@contextlib.contextmanager
+def _words_spelt_out() -> Iterator[None]:
+    """Spells out what is no text in the words that a mistake quotes, as `printable` does elsewhere."""
+    try:
+        yield
+    except _MISTAKE as mistake:
+        mistake.message = printable(mistake.message, lines=True)
+        raise
+
+
 class _Group(TyperGroup):
     """Lists the commands without importing them."""
 
-    def list_commands(self, _context: Any) -> list[str]:
+    def parse_args(self, context: _Context, words: list[str]) -> list[str]:
+        with _words_spelt_out():
+            return super().parse_args(context, words)
+
+    def invoke(self, context: _Context) -> object:
+        with _words_spelt_out():
+            return super().invoke(context)
+
+    def list_commands(self, _context: _Context) -> list[str]:
         return [command.name for command in COMMANDS]
 
-    def get_command(self, _context: Any, name: str) -> Any:
+    def get_command(self, _context: _Context, name: str) -> Any:
         made = self.commands.get(name)
         if made is None and name in _BY_NAME:
             made = self.commands[name] = _made(_BY_NAME[name])
         return made
 
-    def format_commands(self, _context: Any, formatter: Any) -> None:
+    def format_commands(self, _context: _Context, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(command.name, command.summary) for command in COMMANDS])
 
-    def resolve_command(self, context: Any, words: list[str]) -> Any:
+    def resolve_command(self, context: _Context, words: list[str]) -> Any:
         name = words[0]
         if not name.startswith("-") and name not in _BY_NAME:
             near = difflib.get_close_matches(name, _BY_NAME, n=1)

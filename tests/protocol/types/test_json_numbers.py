@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 
 import pyarrow as pa
@@ -108,5 +109,17 @@ def test_what_is_smaller_than_any_double_is_not_zero_in_json(size: int) -> None:
                 lines = form % text.encode() + end
                 with pytest.raises(pa.ArrowInvalid, match=f"{text[:50]}.* is too small for double"):
                     read(b'{"x":"1e-450"}\n' + lines)
-    for broken in (b"{1e-400\n", b"\xff 1e-400\n", b"[" * 3000 + b"1e-400\n"):
+    for broken in (b"{1e-400\n", b"[" * 3000 + b"1e-400\n"):
         assert read(broken) == broken  # is the reader's
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 16, 17, 18, -1])
+@pytest.mark.parametrize("wrong", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f\x98"])
+def test_bytes_that_are_no_utf8_are_refused_by_their_line(size: int, wrong: bytes) -> None:
+    lines = '{"a": "é\U0001f600"}\n'.encode() * 2
+    watched = LongNumbers(io.BytesIO(lines))
+    assert b"".join(iter(lambda: watched.read(size), b"")) == lines
+    for end in (b'"}\n', b""):
+        watched = LongNumbers(io.BytesIO(lines + b'{"a": "' + wrong + end))
+        with pytest.raises(pa.ArrowInvalid, match="line 3 is no UTF-8"):
+            list(iter(functools.partial(watched.read, size), b""))

@@ -38,6 +38,8 @@ class LongNumbers(WatchedFile):
         super().__init__(file)
         self._typed = frozenset(typed)
         self._begun = False
+        self._text = codecs.getincrementaldecoder("utf-8")()
+        self._lines = 0
         self._before = b""
         self._line = bytearray()
         self.has_long_numbers = False
@@ -87,6 +89,8 @@ class LongNumbers(WatchedFile):
                 raise pa.ArrowInvalid(
                     "it begins with a byte that is no UTF-8, and JSON lines are UTF-8"
                 )
+        if data or size:
+            self._check_text(data)
         self._look(data)
         text = self._before + data[:_LONG] if self._before else b""
         self.has_long_numbers = (
@@ -96,6 +100,17 @@ class LongNumbers(WatchedFile):
         )
         self._before = data[-_LONG:] if len(data) >= _LONG else (self._before + data)[-_LONG:]
         return data
+
+    def _check_text(self, data: bytes) -> None:
+        """Refuses bytes that are no UTF-8, which pyarrow's reader takes into texts; none are the end."""
+        started = self._text.getstate()[0]
+        if started or not data.isascii() or not data:
+            try:
+                self._text.decode(data, final=not data)
+            except UnicodeDecodeError as error:
+                line = self._lines + data.count(b"\n", 0, max(error.start - len(started), 0)) + 1
+                raise pa.ArrowInvalid(f"line {line} is no UTF-8, and JSON lines are") from None
+        self._lines += data.count(b"\n")
 
     def _look(self, data: bytes) -> None:
         """Looks at each line that is whole by now; at the end of the file at what is left."""
