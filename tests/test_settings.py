@@ -155,6 +155,13 @@ def test_what_a_file_says_wrongly_is_one_sentence(tmp_path: Path, text: str, sen
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("path", ["/dev/zero", "long.toml"])
+def test_what_is_no_file_of_settings_is_not_read_to_its_end(tmp_path: Path, path: str) -> None:
+    (tmp_path / "long.toml").write_bytes(b"#" * (2 << 20))
+    with pytest.raises(UsageError, match=r"has more than 1,048,576 bytes: it is no file of sett"):
+        storage_settings({}, config=tmp_path / path)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.toml cannot be read: No such file"):
         storage_settings({}, config=tmp_path / "none.toml")

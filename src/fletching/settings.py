@@ -284,6 +284,10 @@ def unknown_name(
     return UsageError(f"{what} {name}{where} is not known{hint}")
 
 
+_SETTINGS_BYTES = 1 << 20
+"""Of a file of settings: what has more is a device, or a file of something else."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class SettingsFile:
     """A TOML file: settings of the data set at its top, those of servers in its table ``server``."""
@@ -296,11 +300,17 @@ class SettingsFile:
         """Reads a file.
 
         Raises:
-            UsageError: it cannot be read, is no TOML, or has a name at its top that is not known.
+            UsageError: it cannot be read, is too long, is no TOML, or has a name at its top that is not known.
         """
         file = Path(path).expanduser().absolute()
         try:
-            values = tomllib.loads(file.read_text("utf-8"))
+            with file.open("rb") as opened:
+                content = opened.read(_SETTINGS_BYTES + 1)
+            if len(content) > _SETTINGS_BYTES:
+                raise UsageError(
+                    f"{file} has more than {_SETTINGS_BYTES:,} bytes: it is no file of settings"
+                )
+            values = tomllib.loads(content.decode())
         except OSError as error:
             raise UsageError(f"the settings {file} cannot be read: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
