@@ -104,9 +104,9 @@ def _array_contains(call: Call) -> str:
 
 
 def _array_join(call: Call) -> str:
-    items = f"list_transform({call[0]}, lambda x_: CAST(x_ AS VARCHAR))"
+    items = call.texts(0)
     if len(call) == 3:
-        items = f"list_transform({call[0]}, lambda x_: coalesce(CAST(x_ AS VARCHAR), {call[2]}))"
+        items = f"list_transform({items}, lambda y_: coalesce(y_, {call[2]}))"
     return joined_list(items, call[1])
 
 

@@ -228,5 +228,9 @@ def beyond(text: str, target: str) -> str:
 
 
 def decimal_text(value: str) -> str:
-    """A DECIMAL as text: without zeros at the end of its fraction, as MaxCompute writes it."""
-    return f"rtrim(regexp_replace(CAST({value} AS VARCHAR), '(\\.[0-9]*?)0+$', '\\1'), '.')"
+    """A DECIMAL as text: without zeros at the end of its fraction, as MaxCompute writes it.
+
+    DuckDB writes no digit before the point of a type that has none there.
+    """
+    whole = f"regexp_replace(CAST({value} AS VARCHAR), '^(-?)\\.', '\\10.')"
+    return f"rtrim(regexp_replace({whole}, '(\\.[0-9]*?)0+$', '\\1'), '.')"

@@ -169,6 +169,14 @@ class Call:
             return converted(self.arguments[index], self.types[index], STRING)
         return f"CAST({self.arguments[index]} AS VARCHAR)"
 
+    def texts(self, index: int) -> str:
+        """An array of texts, each as `text` writes it."""
+        element = self.types[index].element
+        if element.kind == "text":
+            return self.arguments[index]
+        each = dataclasses.replace(self, arguments=["x_"], types=[element]).text(0)
+        return f"list_transform({self.arguments[index]}, lambda x_: {each})"
+
     def moment(self, index: int) -> str:
         """An argument as a time; text is read as one, what is none is null."""
         text = self.arguments[index]

@@ -55,7 +55,7 @@ def _concat_type(types: Sequence[SqlType]) -> SqlType:
 def _concat_ws(call: Call) -> str:
     separator = call.text(0)
     parts = [
-        joined_list(call[i], separator) if call.kind(i) == "array" else call.text(i)
+        joined_list(call.texts(i), separator) if call.kind(i) == "array" else call.text(i)
         for i in range(1, len(call))
     ]
     return f"concat_ws({separator}, {', '.join(parts)})"
