@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 from sqlalchemy import Connection
 from tests.catalog.conftest import MakeTable
+from tests.postgresql import Databases
+from tests.waiting import until
 
+from fletching.catalog.namespace_rows import ensure_project
+from fletching.catalog.opening import open_catalog
 from fletching.catalog.read_session_rows import (
     ReadSessionRow,
     count_open_read_sessions,
@@ -15,6 +21,8 @@ from fletching.catalog.read_session_rows import (
     hold_snapshots,
     insert_read_session,
 )
+from fletching.catalog.table_rows import insert_table, lock_table
+from fletching.types import TableName
 
 
 def test_a_session_is_found_as_it_was_made_until_it_is_forgotten(
@@ -47,3 +55,37 @@ def test_open_ones_are_counted_up_to_a_limit(rows: Connection, new_table: MakeTa
     assert extend_read_session(rows, "s0", 99.0)
     assert not extend_read_session(rows, "none", 99.0)
     assert count_open_read_sessions(rows, 50.0, 10) == 1
+
+
+def test_a_session_is_opened_while_retention_holds_the_table_and_waits_for_it(
+    postgresql: Databases,
+) -> None:
+    database = open_catalog(postgresql.create())
+    with database.write() as connection:
+        ensure_project(connection, "p", 0.0)
+        insert_table(
+            connection, table_id="t", name=TableName("p", "t"), partition_columns=[], arrow_schema=b"",
+            column_ids=[], next_column_id=1, owner="", comment="", properties={}, primary_key=[],
+            lifecycle_days=None, now=1.0,
+        )  # fmt: skip
+    ended: list[int] = []
+
+    def retention() -> None:
+        with database.write() as connection:
+            lock_table(connection, "t")
+            exclude_pinning(connection)
+            ended.append(count_open_read_sessions(connection, 0.0, 10))
+
+    def waits() -> bool:
+        with database.read() as connection:
+            waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            return bool(connection.exec_driver_sql(waiting).scalar_one())
+
+    thread = threading.Thread(target=retention)
+    with database.write(pins=True) as connection:
+        thread.start()
+        until(waits)
+        insert_read_session(connection, ReadSessionRow("s", "t", 1, b"", None, 1.0, 10.0))
+    thread.join()
+    assert ended == [1]
+    database.close()

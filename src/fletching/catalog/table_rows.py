@@ -167,7 +167,9 @@ def get_table(connection: Connection, name: TableName) -> TableRow:
 
 # Every request asks these: made once, as making a statement takes longer than running it.
 _BY_ID = select(tables).where(tables.c.id == bindparam("table"))
-_LOCK_BY_ID = _BY_ID.with_for_update()
+# A lock that lets others insert rows that refer to the table: who opens a read session under this lock holds what
+# retention waits for.
+_LOCK_BY_ID = _BY_ID.with_for_update(key_share=True)
 _PUBLISH = (
     update(tables)
     .where(tables.c.id == bindparam("table"))
