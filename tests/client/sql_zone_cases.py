@@ -57,6 +57,13 @@ ZONED_SCRIPT: list[tuple[str, Any]] = [
      [("1970-01-01 16:00:00", "1970-01-01 08:20:30", "1970-01-01 07:39:30", "2017-08-01 04:24:00")]),
     ("set odps.sql.timezone=+05:30; select cast(from_unixtime(0) as string), unix_timestamp('1970-01-01 05:30:00'), from_unixtime(4102444800), cast(from_unixtime(4102444800) as string)",
      [("1970-01-01 05:30:00", 0, AT("2100-01-01"), "2100-01-01 05:30:00")]),
+    # Hours from UTC that a text says itself are those of its moment.
+    (ZONE + "select at = '2024-01-02 05:00:00+09:00', at = '2024-01-01 20:00:00Z', datetime '2024-01-01 15:00:00-05:00', hour('2024-01-01 21:30 +0130'), cast('2024-01-01T20:00:00.123456789 UTC' as string), cast(timestamp '2024-01-01 20:00:00.123456789+00' as string), extract(hour from '2024-01-01 20:00:00Z') from zoned where id = 1",
+     [(True, True, EVENING, 4, "2024-01-01T20:00:00.123456789 UTC", "2024-01-02 04:00:00.123456789", 4)]),
+    ("select cast(concat('2024-01-01 20:00:00', z) as datetime), cast(concat('2024-01-01 20:00:00', z) as date) from values ('+09:00'), ('-0900'), ('Z'), (' GMT'), ('+19:99'), (' Asia/Shanghai'), ('x') t(z)",
+     [(AT("2024-01-01 11:00:00"), AT("2024-01-01").date()), (AT("2024-01-02 05:00:00"), AT("2024-01-02").date()), *((EVENING, EVENING.date()),) * 2, *((None, None),) * 3]),
+    ("select id from zoned where at in ('2024-01-02 04:00:00+08:00') or at > '9999-12-31 23:00:00-09:00'", [(1,)]),
+    ("insert into zoned (id, ts) values (9, '2024-01-01 20:00:00+09:00')", Refused("2024-01-01 20:00:00+09:00")),
     ("set odps.sql.timezone=GMT-0330; select cast(from_unixtime(0) as string)", [("1969-12-31 20:30:00",)]),
     ("set odps.sql.timezone=+25:00; select 1", Refused("there is no time zone '+25:00'")),
     ("set odps.sql.timezone=Asia/Shanghigh; select 1", Refused("there is no time zone 'Asia/Shanghigh'")),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 import math
 from typing import Any
 
@@ -92,6 +93,10 @@ def value(sql: str) -> Any:
         (" || ".join(["'12'", *["''"] * 30]), STRING, DOUBLE, 12.0),
         ("1.9::double", DOUBLE, BIGINT, 1),
         ("'epoch'", STRING, DATETIME, None),
+        ("'2024-01-01 21:00:00+09:00'", STRING, DATETIME, dt.datetime(2024, 1, 1, 12)),  # noqa: DTZ001
+        ("'2024-01-01T21:00' || '-0930'", STRING, DATETIME, dt.datetime(2024, 1, 2, 6, 30)),  # noqa: DTZ001
+        ("'2024-01-01 21:00:00 Asia/Tokyo'", STRING, DATETIME, None),
+        ("'2024-01-01 21:00:00' || '+09:0'", STRING, DATETIME, None),
         ("'2024/01/01'", STRING, DATE, None),
         ("decode('\\x61'::blob)", STRING, STRING, "a"),
         ("'\\x61'::blob", BINARY, STRING, "a"),

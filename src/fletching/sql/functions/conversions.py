@@ -67,7 +67,10 @@ YEAR = "(?:[1-9]\\d{0,3}|0[1-9]\\d{0,2}|00[1-9]\\d?|000[1-9])"
 _SHORT = 100
 """A value of more characters of SQL is computed once and has a name, where it is needed several times."""
 
-_DATE_TEXT = f"'^\\s*{YEAR}-\\d{{1,2}}-\\d{{1,2}}(?:[ T][^(]*)?$'"
+_DAY = rf"{YEAR}-\d{{1,2}}-\d{{1,2}}"
+_MOMENT = rf"^\s*{_DAY}(?:[ T][\d:.]*)?\s*$"
+_WITH_ZONE = rf"^\s*({_DAY}[ T][\d:]+)(\.\d*)?\s*(?:Z|UTC|GMT|([+-]\d\d)(?::?([0-5]\d))?)\s*$"
+"""How a date or time is written, and one with its distance from UTC."""
 _NO_NUMBER_TEXT = "'[_(]|0[xXbB]'"
 """Texts that have a form as a whole number, or as a date or time: DuckDB takes ``1_0``, ``0x1``,
 ``nan(1)``, ``epoch`` and ``2024-01-02 (BC)``."""
@@ -83,17 +86,36 @@ def misspelt(text: str, kind: str) -> str:
     if kind in {"whole", "double", "decimal"}:
         return f"regexp_matches({text}, {_NO_NUMBER_TEXT})"
     if kind in {"date", "time"}:
-        return f"NOT regexp_matches({text}, {_DATE_TEXT})"
+        return f"NOT regexp_matches({text}, '{_MOMENT[:-1]}(?:Z|UTC)?$')"
     return ""
 
 
-def moment_text(text: str) -> str:
-    """A text if it is written as a date or a time is, else null."""
+def moment_text(text: str, zone: str = "") -> str:
+    """A text that DuckDB reads as the date or time that it is written as, else null.
+
+    Args:
+        text: in DuckDB's SQL.
+        zone: the statement's, whose clocks are read: to these a text with hours from UTC is brought.
+    """
     if is_constant(text):
-        return (
-            text if re.match(rf"'\s*{YEAR}-\d{{1,2}}-\d{{1,2}}(?:'|[ T][^(]*$)", text) else "NULL"
-        )
-    return f"CASE WHEN regexp_matches({text}, {_DATE_TEXT}) THEN {text} END"
+        if re.match(_MOMENT, text[1:-1]):
+            return text
+        return _without_zone(text, zone) if re.match(_WITH_ZONE, text[1:-1]) else "NULL"
+    if len(text) > _SHORT:
+        return let(["written"], [text], moment_text("written", zone))
+    return (
+        f"CASE WHEN regexp_matches({text}, '{_MOMENT}') THEN {text}"
+        f" WHEN regexp_matches({text}, '{_WITH_ZONE}') THEN {_without_zone(text, zone)} END"
+    )
+
+
+def _without_zone(text: str, zone: str) -> str:
+    def part(number: int, absent: str) -> str:
+        return f"coalesce(nullif(regexp_extract({text}, '{_WITH_ZONE}', {number}), ''), '{absent}')"
+
+    plain = f"{part(1, '')} || {part(3, '+00')} || ':' || {part(4, '00')}"
+    moment = to_local(f"make_timestamp(epoch_us(TRY_CAST({plain} AS TIMESTAMPTZ)))", zone)
+    return f"CAST({in_years(moment)} AS VARCHAR) || {part(2, '')}"
 
 
 def between(text: str, least: str, most: str) -> str:
@@ -162,7 +184,7 @@ def converted(text: str, given: SqlType, wanted: SqlType, zone: str = "") -> str
         number = f"CAST({text} AS BIGINT)" if given.kind == "whole" else text
         text = to_local(since_1970(number), zone)
     elif wanted.kind in {"date", "time"} and given.kind == "text":
-        text = moment_text(text)
+        text = moment_text(text, zone)
     elif wanted.name == "BINARY" and given.kind == "text":
         return f"encode({text})"
     elif wanted.name == "BOOLEAN" and given.kind in {"double", "decimal"}:

@@ -185,14 +185,14 @@ class Call:
         if self.kind(index) == "time":
             # DuckDB would take milliseconds to nanoseconds, which end in the year 2262.
             return f"CAST({text} AS TIMESTAMP)"
-        return f"TRY_CAST({moment_text(text) if self.kind(index) == 'text' else text} AS TIMESTAMP)"
+        return f"TRY_CAST({moment_text(text, self.zone) if self.kind(index) == 'text' else text} AS TIMESTAMP)"
 
     def day(self, index: int) -> str:
         """An argument as a date."""
         if self.kind(index) == "date":
             return self.arguments[index]
         text = self.arguments[index]
-        return f"TRY_CAST({moment_text(text) if self.kind(index) == 'text' else text} AS DATE)"
+        return f"TRY_CAST({moment_text(text, self.zone) if self.kind(index) == 'text' else text} AS DATE)"
 
 
 Result = str | Callable[[Sequence[SqlType]], SqlType]

@@ -15,7 +15,7 @@ from fletching.sql.functions.document_functions import json_element
 from fletching.sql.functions.duck_forms import quoted
 from fletching.sql.functions.function_calls import Call, Lambda
 from fletching.sql.functions.function_lookup import find_function
-from fletching.sql.functions.sql_types import UNKNOWN, SqlType, type_of_cast
+from fletching.sql.functions.sql_types import DATETIME, UNKNOWN, SqlType, type_of_cast
 from fletching.sql.parsing.dialect import LITERALS, exp
 from fletching.sql.predicates.literal_nodes import unwrapped
 from fletching.sql.predicates.literals import parse_moment, parse_number
@@ -437,7 +437,7 @@ class Writer(DuckDB.Generator):  # type: ignore[misc,valid-type]  # the class is
         value = expression.expression
         text = self.sql(value)
         if type_of(value).kind == "text":
-            text = f"TRY_CAST({text} AS TIMESTAMP)"
+            text = converted(text, type_of(value), DATETIME, self._zone)
         elif type_of(value).kind == "time":
             # Of milliseconds DuckDB would make nanoseconds, which end in the year 2262.
             text = f"CAST({text} AS TIMESTAMP)"
