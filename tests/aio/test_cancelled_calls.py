@@ -59,7 +59,6 @@ class StallingPeer:
 
     Attributes:
         url: where it listens.
-        manner: how it stalls; None passes on.
         stalled: connections on which it stalls and that the client still holds.
     """
 
@@ -69,17 +68,17 @@ class StallingPeer:
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
-        self.manner: str | None = None
+        # How it stalls, and what those wait for that it does not read: changed together.
+        self._manner: tuple[str | None, threading.Event] = (None, threading.Event())
         self.stalled: set[socket.socket] = set()
-        self._reads = threading.Event()
         self._listen(0)
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
 
     def stall(self, manner: str | None) -> None:
         """Stalls from now on; None passes on again, on connections that are new."""
         refused = self.manner == REFUSES
-        self.manner = manner
-        self._reads.clear()
+        self._manner, (_, reads) = (manner, threading.Event()), self._manner
+        reads.set()  # also a connection that was used in the background, which the trial knows nothing of
         if refused:
             self._listen(int(self.url.rpartition(":")[2]))
         if manner == REFUSES:
@@ -89,7 +88,7 @@ class StallingPeer:
 
     def drain(self) -> None:
         """Reads what it has not read, so that it sees who has gone."""
-        self._reads.set()
+        self._manner[1].set()
 
     def close(self) -> None:
         self.drain()
@@ -98,6 +97,11 @@ class StallingPeer:
         for thread in (self._accepting, *self._threads):
             thread.join()
         self._listening.close()
+
+    @property
+    def manner(self) -> str | None:
+        """How it stalls; None passes on."""
+        return self._manner[0]
 
     @property
     def open(self) -> int:
@@ -143,13 +147,15 @@ class StallingPeer:
 
     def _forth(self, client: socket.socket, service: socket.socket) -> None:
         while data := client.recv(1 << 16):
-            manner = SILENT if client in self.stalled else self.manner
+            manner, reads = self._manner
+            if client in self.stalled:
+                manner = SILENT
             if manner == UNAVAILABLE:
                 client.sendall(BUSY)
                 return
             if manner == UNREAD:
                 self.stalled.add(client)
-                self._reads.wait()
+                reads.wait()
             elif manner == SILENT:
                 self.stalled.add(client)
             else:
