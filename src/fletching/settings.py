@@ -32,6 +32,7 @@ __all__ = [
     "StorageSettings",
     "check_environment",
     "environments_data_set",
+    "meant_url",
     "parse_setting",
     "read_settings",
     "setting",
@@ -51,6 +52,13 @@ _OBJECT_SCHEMES = ("s3://", "gs://", "az://", "abfss://", "memory://")
 
 KIB = 1024
 MIB = 1024 * KIB
+
+# What somebody meant as the address of a service: `http:/host`, and `host:port`, `//user@[::1]:8787/api`, `localhost`.
+_LAME_URL = re.compile(r"(https?)(?::(?!//)/?|//)(.*)", re.IGNORECASE)
+_ADDRESS = re.compile(
+    r"(?://)?((?:[^/@\s]*@)?(?:(?:\[[0-9A-Fa-f:.]+\]|[^/:@\s]+):\d{1,5}|\d+(?:\.\d+){3}|localhost)(?:/.*)?)",
+    re.ASCII,
+)
 
 _UNITS = {"": 1, "k": KIB, "kib": KIB, "m": MIB, "mib": MIB, "g": 1024 * MIB, "gib": 1024 * MIB}
 _SIZE = re.compile(r"\s*([0-9]{1,18})\s*([a-z]*)\s*", re.IGNORECASE | re.ASCII)
@@ -245,6 +253,14 @@ VARIABLES = variables_of(StorageSettings) | {
 
 _WHERE = (CONFIG, "FLETCHING_FOLDER", "FLETCHING_CATALOG", "FLETCHING_OBJECTS")
 _STORAGE = ("FLETCHING_CATALOG", "FLETCHING_OBJECT", "FLETCHING_SERVER_KEY")
+
+
+def meant_url(location: str) -> str:
+    """The URL that somebody meant whose location has no scheme, or none that is whole; empty of what is a path."""
+    if lame := _LAME_URL.fullmatch(location):
+        return f"{lame[1]}://{lame[2]}"
+    address = _ADDRESS.fullmatch(location)
+    return f"http://{address[1]}" if address and not Path(location).exists() else ""
 
 
 def check_environment(names: Iterable[str], settings: Collection[str]) -> None:

@@ -181,6 +181,12 @@ def test_an_explicit_timing_is_used(tmp_path: Path, clock: Any) -> None:
         ("127.0.0.1:8787", "did you mean http://127.0.0.1:8787 ?"),
         ("localhost:8787", "did you mean http://localhost:8787 ?"),
         ("http:/127.0.0.1:8787", "did you mean http://127.0.0.1:8787 ?"),
+        ("http//h/x", "did you mean http://h/x ?"),
+        ("//h:8787/x", "did you mean http://h:8787/x ?"),
+        ("user@h:80", "did you mean http://user@h:80 ?"),
+        ("[::1]:8787", "did you mean http://[::1]:8787 ?"),
+        ("127.0.0.1", "did you mean http://127.0.0.1 ?"),
+        ("localhost/x", "did you mean http://localhost/x ?"),
         ("ftp://h/x", "ftp://"),
         ("typo", "create=True"),
     ],
@@ -190,7 +196,7 @@ def test_a_refused_address_names_the_cure(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError) as caught:
-        fletching.connect(address)
+        fletching.connect(address, create=words != "create=True")
     assert words in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fletching.errors import ConnectError, UsageError
-from fletching.settings import StorageSettings, environments_data_set, storage_settings
+from fletching.settings import StorageSettings, environments_data_set, meant_url, storage_settings
 from fletching.types import DEFAULT_PROJECT
 
 if TYPE_CHECKING:
@@ -111,17 +111,9 @@ class Location:
                     "give http://HOST:PORT, https://HOST:PORT or a folder"
                 )
             return True
-        host, colon, port = self.at.partition(":")
-        if (
-            colon
-            and host
-            and "/" not in host
-            and port.rstrip("/").isascii()
-            and port.rstrip("/").isdecimal()
-            and not Path(self.at).exists()
-        ):
+        if meant := meant_url(self.at):
             raise UsageError(
-                f"{self.at} ({self.origin}) has no scheme: give http://{self.at} for a server, "
+                f"{self.at} ({self.origin}) has no scheme: give {meant} for a server, "
                 f"or ./{self.at} for a folder of that name"
             )
         return False

@@ -28,6 +28,7 @@ from fletching.settings import (
     StorageChanges,
     StorageSettings,
     environments_data_set,
+    meant_url,
     storage_settings,
 )
 from fletching.types import DEFAULT_PROJECT, DEFAULT_SCHEMA
@@ -35,9 +36,6 @@ from fletching.types import DEFAULT_PROJECT, DEFAULT_SCHEMA
 __all__ = ["Reopen", "connect"]
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-# What somebody meant as the address of a service: `http:/host`, `host:port`, `[::1]:8787/api`.
-_LAME_URL = re.compile(r"https?:(?!//)/?", re.IGNORECASE)
-_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}(/.*)?")
 
 # Each of these in a folder means that it is, or was, a data folder: what is missing is for the engine
 # to say.
@@ -384,16 +382,10 @@ def _location(url_or_path: str | os.PathLike[str]) -> str:
         )
     if scheme is not None:
         return location
-    lame = _LAME_URL.match(location)
-    if lame is not None:
-        scheme_name = lame[0].partition(":")[0]
-        raise UsageError(
-            f"{location!r} is not a URL; did you mean {scheme_name}://{location[lame.end() :]} ?"
-        )
-    if _HOST_AND_PORT.fullmatch(location) and not Path(location).exists():
+    if meant := meant_url(location):
         raise UsageError(
             f"{location!r} has no scheme: a service's address begins with http:// or https://; did "
-            f"you mean http://{location} ?"
+            f"you mean {meant} ? A folder of that name is ./{location}"
         )
     return location
 
