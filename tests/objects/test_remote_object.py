@@ -67,7 +67,7 @@ def test_a_closed_object_is_not_read() -> None:
 
 
 def test_what_the_catalog_lists_and_is_missing_is_damage() -> None:
-    with pytest.raises(CorruptObjectError, match="lists is missing"):
+    with pytest.raises(CorruptObjectError, match="segment k, which the catalog lists, is missing"):
         RemoteObject(Shelf(None), "k", 10, trusted=True).read(0, 1)
     with pytest.raises(ObjectNotFoundError):
         RemoteObject(Shelf(None), "k", 10).read(0, 1)

@@ -105,7 +105,7 @@ class RemoteObject:
             if not self._trusted:
                 raise
             raise CorruptObjectError(
-                "a segment that the catalog lists is missing", key=self.key
+                f"segment {self.key}, which the catalog lists, is missing", key=self.key
             ) from error
 
     def resident(self, start: int, end: int) -> bool:

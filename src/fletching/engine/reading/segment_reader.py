@@ -109,7 +109,7 @@ class SegmentReader:
                 )
             except ObjectNotFoundError as error:
                 raise CorruptObjectError(
-                    "a segment that the catalog lists is missing", key=self.row.key
+                    f"segment {self.row.key}, which the catalog lists, is missing", key=self.row.key
                 ) from error
             if opened.length != self.row.length:
                 opened.close()
