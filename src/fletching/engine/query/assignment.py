@@ -17,7 +17,7 @@ import pyarrow as pa
 from fletching.engine.query.result_types import duck_type_of, quoted_name
 from fletching.errors import FletchingError, InvalidArgumentError
 from fletching.protocol.types.odps_types import OdpsType, TypeCode, parse_type
-from fletching.sql.functions.conversions import as_text, beyond, misspelt
+from fletching.sql.functions.conversions import as_text, beyond, misspelt, moment_text
 from fletching.sql.functions.duck_forms import quoted
 from fletching.sql.functions.sql_types import type_of_arrow
 
@@ -53,6 +53,29 @@ class _Assigned(NamedTuple):
     cast: bool = False
 
 
+class _Target(NamedTuple):
+    """What takes a value, at any depth.
+
+    Attributes:
+        type: of Arrow's.
+        declared: the name of the type, if it is known.
+        path: of the column, for errors.
+        zone: the statement's, by whose clocks texts become times; empty for UTC.
+    """
+
+    type: pa.DataType
+    declared: OdpsType | None
+    path: str
+    zone: str
+
+    def inner(self, data_type: pa.DataType, number: int, count: int, name: str) -> _Target:
+        """One of so many children."""
+        declared = self.declared
+        known = () if declared is None or len(declared.fields) != count else declared.fields
+        child = known[number].type if known else None
+        return _Target(data_type, child, f"{self.path}.{name}", self.zone)
+
+
 def writable(data_type: pa.DataType) -> bool:
     """Whether statements write values of a type: whether DuckDB has a type for them."""
     try:
@@ -62,13 +85,14 @@ def writable(data_type: pa.DataType) -> bool:
     return True
 
 
-def assigned(source: DuckDBPyType, field: pa.Field, declared: str) -> str:
+def assigned(source: DuckDBPyType, field: pa.Field, declared: str, zone: str = "") -> str:
     """A template in DuckDB's SQL, with ``{}`` for a value, of what a column takes of it.
 
     Args:
         source: DuckDB's type of the values.
         field: the column.
         declared: the name of its type, such as ``varchar(10)``; empty where Arrow's tells it.
+        zone: the statement's, by whose clocks texts become times; empty for UTC.
 
     Raises:
         InvalidArgumentError: values of the type cannot be written into the column.
@@ -78,42 +102,42 @@ def assigned(source: DuckDBPyType, field: pa.Field, declared: str) -> str:
     except FletchingError:
         odps_type = None
     try:
-        return _assign("{}", source, field.type, odps_type, field.name).sql
+        return _assign("{}", source, _Target(field.type, odps_type, field.name, zone)).sql
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"column {field.name}: {error.message}") from error
 
 
-def _assign(
-    value: str, source: DuckDBPyType, target: pa.DataType, declared: OdpsType | None, path: str
-) -> _Assigned:
+def _assign(value: str, source: DuckDBPyType, taker: _Target) -> _Assigned:
     """What is taken of a value, at any depth.
 
     Args:
         value: in DuckDB's SQL.
         source: DuckDB's type of it.
-        target: the type that takes it.
-        declared: the name of that type, if it is known.
-        path: of the column, for errors.
+        taker: what takes it.
 
     Raises:
         InvalidArgumentError: there is no way from one to the other, or the value has a struct field that
             the type lacks, or one twice.
     """
+    target, declared = taker.type, taker.declared
     types = pa.types
     while isinstance(target, pa.BaseExtensionType) or types.is_dictionary(target):
         extended = isinstance(target, pa.BaseExtensionType)
         target = target.storage_type if extended else target.value_type
+    taker = taker._replace(type=target)
     kind = str(source.id).lower()
     if kind in {"list", "array"} and not types.is_map(target) and hasattr(target, "value_field"):
-        return _list(value, source, target, declared, path)
+        return _list(value, source, taker)
     if kind == "map" and types.is_map(target):
-        return _map(value, source, target, declared, path)
+        return _map(value, source, taker)
     if kind == "struct" and types.is_struct(target):
-        return _struct(value, source, target, declared, path)
+        return _struct(value, source, taker)
     if kind == "varchar" and types.is_nested(target):
-        raise InvalidArgumentError(f"{path} is {type_of_arrow(target)}, which no text becomes")
+        raise InvalidArgumentError(
+            f"{taker.path} is {type_of_arrow(target)}, which no text becomes"
+        )
     if kind == "varchar":
-        return _text(value, target, declared)
+        return _text(value, taker)
     known = type_of_arrow(target)
     if known.kind == "text":
         made = as_text(value, _KINDS.get(kind, "")) or f"CAST({value} AS VARCHAR)"
@@ -131,17 +155,21 @@ def _assign(
     return _Assigned(f"CAST({value} AS {made_type})", made_type, cast=True)
 
 
-def _text(value: str, target: pa.DataType, declared: OdpsType | None) -> _Assigned:
+def _text(value: str, taker: _Target) -> _Assigned:
     """What is taken of a text: what CAST makes of it, or the statement fails."""
+    target = taker.type
     types = pa.types
     kind = "whole" if types.is_integer(target) else type_of_arrow(target).kind
     if kind == "text":
-        return _cut(_Assigned(f"CAST({value} AS VARCHAR)", "VARCHAR", cast=True), declared)
+        return _cut(_Assigned(f"CAST({value} AS VARCHAR)", "VARCHAR", cast=True), taker.declared)
     made_type = duck_type_of(target)
     if kind == "binary":
         return _Assigned(f"encode({value})", made_type)  # DuckDB would read \x41 as one byte
-    made = f"CAST({value} AS {made_type})"
-    wrong = misspelt(value, kind)
+    read, wrong = value, misspelt(value, kind)
+    if kind in {"date", "time"}:
+        read = moment_text(value, taker.zone)
+        wrong = f"{value} IS NOT NULL AND {read} IS NULL"
+    made = f"CAST({read} AS {made_type})"
     if types.is_floating(target):
         wrong = f"{wrong} OR {beyond(value, made_type)}"
     if not wrong:
@@ -166,25 +194,15 @@ def _cut(item: _Assigned, declared: OdpsType | None) -> _Assigned:
     return _Assigned(f"left({item.sql}, {declared.length})", item.type)
 
 
-def _inner(declared: OdpsType | None, number: int, count: int) -> OdpsType | None:
-    """The declared type of one of so many children."""
-    if declared is None or len(declared.fields) != count:
-        return None
-    return declared.fields[number].type
-
-
 def _children(source: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
     """The types inside of a list, map or struct; an array's length comes behind its element."""
     return cast("list[tuple[str, DuckDBPyType]]", source.children)
 
 
-def _list(
-    value: str, source: DuckDBPyType, target: pa.DataType, declared: OdpsType | None, path: str
-) -> _Assigned:
+def _list(value: str, source: DuckDBPyType, taker: _Target) -> _Assigned:
     (_, child), *_ = _children(source)
-    each = f"each{path.count('.')}"
-    inner = _inner(declared, 0, 1)
-    item = _assign(each, child, target.value_type, inner, f"{path}.element")
+    each = f"each{taker.path.count('.')}"
+    item = _assign(each, child, taker.inner(taker.type.value_type, 0, 1, "element"))
     made_type = f"{item.type}[]"
     if item.cast:
         return _Assigned(f"CAST({value} AS {made_type})", made_type, cast=True)
@@ -193,14 +211,11 @@ def _list(
     )
 
 
-def _map(
-    value: str, source: DuckDBPyType, target: pa.DataType, declared: OdpsType | None, path: str
-) -> _Assigned:
+def _map(value: str, source: DuckDBPyType, taker: _Target) -> _Assigned:
     (_, key), (_, item) = _children(source)
-    each = f"each{path.count('.')}"
-    own_key, own_value = f"{each}.key", f"{each}.value"
-    keys = _assign(own_key, key, target.key_type, _inner(declared, 0, 2), f"{path}.key")
-    values = _assign(own_value, item, target.item_type, _inner(declared, 1, 2), f"{path}.value")
+    each = f"each{taker.path.count('.')}"
+    keys = _assign(f"{each}.key", key, taker.inner(taker.type.key_type, 0, 2, "key"))
+    values = _assign(f"{each}.value", item, taker.inner(taker.type.item_type, 1, 2, "value"))
     made_type = f"MAP({keys.type}, {values.type})"
     if keys.cast and values.cast and str(key) == keys.type:
         return _Assigned(f"CAST({value} AS {made_type})", made_type, cast=True)
@@ -209,28 +224,26 @@ def _map(
     return _Assigned(f"map_from_entries({entries})", made_type)
 
 
-def _struct(
-    value: str, source: DuckDBPyType, target: pa.DataType, declared: OdpsType | None, path: str
-) -> _Assigned:
+def _struct(value: str, source: DuckDBPyType, taker: _Target) -> _Assigned:
     """Fields keep the names and the order that the values give them.
 
     DuckDB, asked for others, gives null for a field that it finds in another case only, and drops one that the
     column lacks.
     """
-    count = target.num_fields
-    fields = [target.field(number) for number in range(count)]
+    count = taker.type.num_fields
+    fields = [taker.type.field(number) for number in range(count)]
     known = {field.name.casefold(): (number, field) for number, field in enumerate(fields)}
     parts: list[tuple[str, _Assigned]] = []
     for name, child in _children(source):
         number, field = known.pop(name.casefold(), (0, None))
         if field is None:
             raise InvalidArgumentError(
-                f"{path} has no struct field {name!r}, or it is there twice; it has"
+                f"{taker.path} has no struct field {name!r}, or it is there twice; it has"
                 f" {', '.join(repr(field.name) for field in fields)}"
             )
         own = f"struct_extract({value}, {quoted(name)})"
-        inner = _inner(declared, number, count)
-        parts.append((name, _assign(own, child, field.type, inner, f"{path}.{field.name}")))
+        inner = taker.inner(field.type, number, count, field.name)
+        parts.append((name, _assign(own, child, inner)))
     types = ", ".join(f"{quoted_name(name)} {item.type}" for name, item in parts)
     made_type = f"STRUCT({types})"
     if all(item.cast for _, item in parts):

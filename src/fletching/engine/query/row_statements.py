@@ -135,7 +135,7 @@ def _insert(run: ScriptRun, target: Target, alone: bool, key: str) -> StagedRows
         types = {column.name: column.type for column in info.schema.data_columns}
         query.cast(
             [
-                assigned(given, field, types.get(field.name, ""))
+                assigned(given, field, types.get(field.name, ""), run.time_zone)
                 for given, field in zip(query.types, fields, strict=True)
             ]
         )
@@ -286,7 +286,9 @@ def change(
             # Values are in the middle: in front of them places and actions, behind them keys.
             casts = casts_of(query.types) or ["{}"] * len(query.types)
             for index, name in enumerate(wanted.columns, CONTROLS):
-                casts[index] = assigned(query.types[index], columns[name], types.get(name, ""))
+                casts[index] = assigned(
+                    query.types[index], columns[name], types.get(name, ""), run.time_zone
+                )
             query.cast(casts)
             ordered = any(action.kind == "update" for action in wanted.actions)
             _, batches = query.run(order="1, 2" if ordered else "", targets=targets)

@@ -48,7 +48,7 @@ def create_as(run: ScriptRun, statement: CreateAs) -> Outcome:
     if run.exists(request.table):
         return _there_already(request.table, if_not_exists=request.if_not_exists)
     with run.query(statement.tree) as query:
-        query.cast(_partition_casts(query, request.partition_columns))
+        query.cast(_partition_casts(query, request.partition_columns, run.time_zone))
         result, batches = query.run()
         order = _partitions_last(result, [name for name, _ in request.partition_columns])
         data = pa.schema(
@@ -104,14 +104,14 @@ def _there_already(table: TableName, *, if_not_exists: bool) -> Outcome:
     raise AlreadyExistsError(f"there is a table {table} already")
 
 
-def _partition_casts(query: Query, columns: Sequence[tuple[str, str]]) -> list[str]:
+def _partition_casts(query: Query, columns: Sequence[tuple[str, str]], zone: str) -> list[str]:
     """What a query's columns are cast to where PARTITIONED BY says a type: the rule is that of INSERT."""
     kinds = {name.casefold(): kind for name, kind in columns if kind}
     casts = casts_of(query.types) or ["{}"] * len(query.types)
     for index, (name, given) in enumerate(zip(query.columns, query.types, strict=True)):
         kind = kinds.get(name.casefold())
         if kind is not None:
-            casts[index] = assigned(given, arrow_field(name, parse_type(kind)), kind)
+            casts[index] = assigned(given, arrow_field(name, parse_type(kind)), kind, zone)
     return casts
 
 
