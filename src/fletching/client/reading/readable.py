@@ -131,7 +131,8 @@ class Readable(abc.ABC):
         chosen: dict[str, object] = {"split_blocks": split, "self_destruct": True, **options}
         table = opened.table()
         try:
-            return plain_layouts(table, text_views=True).to_pandas(**chosen)
+            table = plain_layouts(table, text_views=True)
+            return table.to_pandas(**chosen)
         except _NO_FORM as exc:
             raise UsageError(f"pandas cannot hold these rows: {exc}") from exc
 
