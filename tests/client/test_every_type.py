@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
-import re
 from pathlib import Path
 from typing import Any
 
@@ -131,14 +130,16 @@ def test_frames_have_every_type_as_pyarrow_makes_it(
 ) -> None:
     given = pa.table({"id": [1, 2, 3], "c": column_of(data_type, value)})
     with fletching.connect(tmp_path / "data", create=True) as client:
-        table = client.create_table("t", given)
-        try:
-            expected = given.to_pandas()
-        except pa.ArrowNotImplementedError as refusal:
-            with pytest.raises(pa.ArrowNotImplementedError, match=re.escape(str(refusal))):
-                table.scan().to_pandas()
-        else:
-            pd.testing.assert_frame_equal(table.scan().to_pandas(), expected)
+        frame = client.create_table("t", given).scan().to_pandas()
+    try:
+        expected = given.to_pandas()
+    except pa.ArrowNotImplementedError:
+        expected = None
+    if expected is None or pa.types.is_run_end_encoded(data_type):  # as its values without runs
+        values = pa.array(frame["c"], from_pandas=True).to_pylist()
+        assert values == given["c"].to_pylist()
+    else:
+        pd.testing.assert_frame_equal(frame, expected)
 
 
 def test_columns_of_every_type_can_be_added_later(client: fletching.Client) -> None:
