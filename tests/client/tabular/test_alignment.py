@@ -40,7 +40,7 @@ REFUSED: list[tuple[Any, str]] = [
     ({"a": [object()]}, "'a' has a value of type object"),
     ([{"a": "x"}], "column 'a' is string"),
     (pd.DataFrame({"a": [object()]}), "value of type object, which is no int64"),
-    (pd.DataFrame({"c": [object()]}), "no Arrow type"),
+    (pd.DataFrame({"c": [object()]}), "value of type object, which is no value of the others"),
 ]
 
 

@@ -142,6 +142,49 @@ def test_arrow_columns_of_pandas_may_be_in_chunks(with_objects: bool) -> None:
     assert list(batches_of(frame[frame["a"] > 9], schema).batches) == []
 
 
+_ZONED = dt.datetime(2026, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=9)))
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([pd.Timestamp("2026-01-01 00:00:00.123456789")], pa.timestamp("ns")),
+        ([pd.Timedelta(1, "ns"), None], pa.duration("ns")),
+        ([[1.5, float("nan")], None], pa.list_(pa.float64())),
+        ([1, 1.5, float("nan"), pd.NA], pa.float64()),
+        ([_ZONED, pd.NaT], pa.timestamp("us", "UTC")),
+    ],
+    ids=["nanoseconds", "durations", "lists", "numbers", "zoned"],
+)
+def test_objects_of_a_frame_keep_their_values_without_a_tables_type(
+    values: list[object], kind: pa.DataType
+) -> None:
+    stream = batches_of(pd.DataFrame({"v": pd.Series(values, dtype=object)}))
+    (batch,) = stream
+    assert stream.schema.field("v").type == batch.column("v").type == kind
+    given = [
+        None if pd.api.types.is_scalar(value) and pd.isna(value) else value for value in values
+    ]
+    assert str(batch.column("v").to_pylist()) == str(pa.array(given, kind).to_pylist())
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [_ZONED, _ZONED.replace(tzinfo=None)],
+        [[_ZONED.replace(tzinfo=None)], [_ZONED]],
+        [dt.date(2026, 1, 1), _ZONED.replace(tzinfo=None)],
+        [decimal.Decimal("1.1"), decimal.Decimal("NaN")],
+        [b"a", "a"],
+        [1 << 300],
+    ],
+    ids=["zoned and not", "in lists", "dates and times", "decimals", "bytes and texts", "integers"],
+)
+def test_objects_of_a_frame_without_a_common_type_are_refused(values: list[object]) -> None:
+    with pytest.raises(UsageError, match="column 'v"):
+        batches_of(pd.DataFrame({"v": pd.Series(values, dtype=object)}))
+
+
 def test_long_pandas_frames_are_converted_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fletching.client.tabular.tabular_data.PANDAS_SLICE_ROWS", 2)
     stream = batches_of(pd.DataFrame({"a": [1, 2, 3, 4, 5]}))

@@ -166,7 +166,7 @@ def _array(values: Sequence[object], target: pa.DataType, path: str) -> pa.Array
     nested = present & {"list", "tuple", "dict", "other"}
     if nested or target_kind in {"list", "map", "dict"}:
         shown = next(kind.__name__ for kind, what in kinds.items() if what in (nested or present))
-        wanted = "a value of the others' type" if target is None else str(target)
+        wanted = "value of the others' type" if target is None else str(target)
         raise UsageError(f"column {path!r} has a value of type {shown}, which is no {wanted}")
     return _flat(values, present, target, path)
 

@@ -149,14 +149,16 @@ def _from_pandas(frame: pd.DataFrame, target: pa.Schema | None) -> BatchStream:
     if not len(frame.columns):
         return without_columns(len(frame))
     fields = _by_name(target)
-    # Columns of objects have no type but the table's; pyarrow would guess one, and cut to it.
+    # Columns of objects have no type but the table's or that of their values, read as those of dicts
+    # are: pyarrow would guess one by the first values, and change the others to it.
     names = list(frame.columns)
     if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise UsageError(f"the data has two columns named {repeated[0]!r}")
     objects = {
-        name
+        name: fields.get(name.casefold())
+        or pa.field(name, column_array(frame[name], None, name).type)
         for name, dtype in zip(names, frame.dtypes, strict=True)
-        if str(dtype) == "object" and name.casefold() in fields
+        if str(dtype) == "object"
     }
     try:
         plain = pa.Schema.from_pandas(
@@ -166,7 +168,7 @@ def _from_pandas(frame: pd.DataFrame, target: pa.Schema | None) -> BatchStream:
         raise UsageError(f"a column of the data frame has no Arrow type: {exc}") from exc
     schema = pa.schema(
         [
-            pa.field(name, fields[name.casefold()].type) if name in objects else plain.field(name)
+            pa.field(name, objects[name].type) if name in objects else plain.field(name)
             for name in names
         ]
     )
@@ -176,7 +178,7 @@ def _from_pandas(frame: pd.DataFrame, target: pa.Schema | None) -> BatchStream:
             part = frame.iloc[start : start + PANDAS_SLICE_ROWS]
             if objects:
                 columns = [
-                    column_array(part[name], fields[name.casefold()], name)
+                    column_array(part[name], objects[name], name)
                     if name in objects
                     else pa.array(part[name], plain.field(name).type, from_pandas=True)
                     for name in names
