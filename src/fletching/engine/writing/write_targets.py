@@ -44,7 +44,7 @@ FAR_FUTURE = 253_402_300_799.0
 
 """Characters of a retry trace id. A longer one is refused: cut, it could be another request's."""
 
-_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
+_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
 _MAX_VERSION = (1 << 63) - 1
 
 
@@ -161,7 +161,7 @@ def check_stream_name(stream_id: str, version: int) -> None:
     """
     if not _NAME.fullmatch(stream_id):
         raise InvalidArgumentError(
-            f"stream id {stream_id[:80]!r} is not 1 to 256 characters without control characters"
+            f"stream id {stream_id[:80]!r} is not 1 to 255 characters without control characters"
         )
     if not 0 <= version <= _MAX_VERSION:
         raise InvalidArgumentError(f"stream version {version} is not a number from 0 up")
