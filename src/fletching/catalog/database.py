@@ -422,8 +422,9 @@ class _ServerClock:
         server_time = connection.execute(
             sqlalchemy.text("SELECT extract(epoch FROM clock_timestamp())")
         ).scalar_one()
-        self._asked_at = steady_seconds()
-        self._offset = float(server_time) - (before + self._asked_at) / 2
+        now = steady_seconds()
+        self._offset = float(server_time) - (before + now) / 2
+        self._asked_at = now  # last: whoever sees that it was asked goes by the offset
 
 
 def steady_seconds() -> float:
