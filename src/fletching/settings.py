@@ -260,7 +260,7 @@ def meant_url(location: str) -> str:
     if lame := _LAME_URL.fullmatch(location):
         return f"{lame[1]}://{lame[2]}"
     address = _ADDRESS.fullmatch(location)
-    return f"http://{address[1]}" if address and not Path(location).exists() else ""
+    return f"http://{address[1]}" if address and not os.path.lexists(location) else ""
 
 
 def check_environment(names: Iterable[str], settings: Collection[str]) -> None:

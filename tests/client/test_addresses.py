@@ -187,6 +187,8 @@ def test_an_explicit_timing_is_used(tmp_path: Path, clock: Any) -> None:
         ("[::1]:8787", "did you mean http://[::1]:8787 ?"),
         ("127.0.0.1", "did you mean http://127.0.0.1 ?"),
         ("localhost/x", "did you mean http://localhost/x ?"),
+        (f"{'h' * 300}:80", "did you mean http://hhh"),
+        ("x" * 300, "cannot be opened: File name too long"),
         ("ftp://h/x", "ftp://"),
         ("typo", "create=True"),
     ],

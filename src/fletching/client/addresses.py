@@ -23,7 +23,7 @@ from fletching.client.profiles import Profile, Profiles
 from fletching.client.retry import Timing
 from fletching.client.transports.channel import Channel
 from fletching.client.transports.transport import Transport
-from fletching.errors import MissingExtraError, UsageError
+from fletching.errors import MissingExtraError, SettingsError, UsageError
 from fletching.settings import (
     StorageChanges,
     StorageSettings,
@@ -275,7 +275,10 @@ def connect(
     elif storage is None or storage.folder:
         # Absolute, so that a pickled client finds the folder from another working directory.
         folder = Path(location).expanduser().absolute()
-        begins = _check_folder(folder, location, create=create)
+        try:
+            begins = _check_folder(folder, location, create=create)
+        except OSError as error:
+            raise SettingsError(f"{location!r} cannot be opened: {error.strerror}") from error
         location = str(folder)
         storage, _ = storage_settings(**{**explicit, "folder": location})
     reopen = Reopen(
@@ -449,7 +452,7 @@ def _profile(location: str) -> Profile | None:
     if _URL.match(location):
         result = Profiles().of_url(location)
         return None if result is None else dataclasses.replace(result, at=location)
-    if os.sep in location or not location or Path(location).exists():
+    if os.sep in location or not location or os.path.lexists(location):
         return None
     return Profiles().get(location)
 
