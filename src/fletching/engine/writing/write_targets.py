@@ -21,7 +21,7 @@ from fletching.engine.tables.schema_checks import check_no_view
 from fletching.engine.writing.states import SessionEvent, SessionState, next_session_state
 from fletching.errors import InvalidArgumentError, NoPermissionError, NotFoundError
 from fletching.protocol.messages.requests import DEFAULT_SESSION_ID
-from fletching.protocol.messages.vocabulary import MAX_TRACE_ID, WriteMode
+from fletching.protocol.messages.vocabulary import MAX_IDENTIFIER, MAX_TRACE_ID, WriteMode
 from fletching.types import TableName, is_text
 
 __all__ = [
@@ -42,9 +42,7 @@ __all__ = [
 FAR_FUTURE = 253_402_300_799.0
 """When a ``default`` session expires: 9999-12-31, that is, never."""
 
-"""Characters of a retry trace id. A longer one is refused: cut, it could be another request's."""
-
-_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
+_NAME = re.compile(rf"[^\x00-\x1f\x7f]{{1,{MAX_IDENTIFIER}}}")
 _MAX_VERSION = (1 << 63) - 1
 
 
@@ -161,7 +159,8 @@ def check_stream_name(stream_id: str, version: int) -> None:
     """
     if not _NAME.fullmatch(stream_id):
         raise InvalidArgumentError(
-            f"stream id {stream_id[:80]!r} is not 1 to 255 characters without control characters"
+            f"stream id {stream_id[:80]!r} is not 1 to {MAX_IDENTIFIER} characters without control"
+            " characters"
         )
     if not 0 <= version <= _MAX_VERSION:
         raise InvalidArgumentError(f"stream version {version} is not a number from 0 up")

@@ -17,11 +17,11 @@ from fletching.errors import InvalidArgumentError, InvalidParameterError, UsageE
 from fletching.protocol.http import headers as header_names
 from fletching.protocol.http.numbers import parse_integer
 from fletching.protocol.messages.manifest import SourceKind
+from fletching.protocol.messages.vocabulary import MAX_IDENTIFIER
 from fletching.types import PartitionSpec, is_text
 
 __all__ = [
     "ABSENT",
-    "MAX_IDENTIFIER",
     "MAX_PARTITION_TEXT",
     "Absent",
     "AnyKind",
@@ -40,9 +40,6 @@ __all__ = [
     "Word",
     "parse_partition",
 ]
-
-MAX_IDENTIFIER = 255
-"""Longest session id, stream id or table id, in characters."""
 
 MAX_PARTITION_TEXT = 8192
 """Longest partition specification, in characters."""

@@ -14,6 +14,7 @@ __all__ = [
     "DELETE_CODE",
     "MAX_BATCH_BYTES",
     "MAX_BATCH_ROWS",
+    "MAX_IDENTIFIER",
     "MAX_PREVIEW_ROWS",
     "MAX_TRACE_ID",
     "MAX_WAIT_SECONDS",
@@ -38,6 +39,9 @@ MAX_BATCH_BYTES: Final = 256 << 20
 
 MAX_PREVIEW_ROWS: Final = 10_000
 """Most rows of a preview; the protocol leaves it open."""
+
+MAX_IDENTIFIER: Final = 255
+"""Longest session id, stream id or table id, in characters."""
 
 MAX_TRACE_ID: Final = 200
 """Longest retry trace id, in characters: it is kept with the rows, and compared whole."""
