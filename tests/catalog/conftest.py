@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,17 +64,19 @@ MakeSegment = Callable[..., NewSegment]
 def new_table(rows: Connection) -> MakeTable:
     """Makes a table of project ``p`` with the partition column ``pt``."""
 
-    def make(name: str = "T", /, **columns: object) -> TableRow:
-        ensure_project(rows, "p", 0.0)
-        values: dict[str, object] = {
-            "table_id": name.casefold(), "name": TableName("p", name),
-            "partition_columns": [("pt", "string")], "arrow_schema": b"schema", "column_ids": [[1], [2]],
-            "next_column_id": 3, "owner": "ann", "comment": "", "properties": {}, "primary_key": [],
-            "lifecycle_days": None, "now": 1.0,
-        }  # fmt: skip
-        return insert_table(rows, **(values | columns))  # type: ignore[arg-type]  # any of its words
+    return functools.partial(add_table, rows)
 
-    return make
+
+def add_table(connection: Connection, name: str = "T", /, **columns: object) -> TableRow:
+    """Makes a table of project ``p`` with the partition column ``pt`` in a transaction."""
+    ensure_project(connection, "p", 0.0)
+    values: dict[str, object] = {
+        "table_id": name.casefold(), "name": TableName("p", name),
+        "partition_columns": [("pt", "string")], "arrow_schema": b"schema", "column_ids": [[1], [2]],
+        "next_column_id": 3, "owner": "ann", "comment": "", "properties": {}, "primary_key": [],
+        "lifecycle_days": None, "now": 1.0,
+    }  # fmt: skip
+    return insert_table(connection, **(values | columns))  # type: ignore[arg-type]  # any of its words
 
 
 @pytest.fixture

@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 
 from sqlalchemy import Connection
-from tests.catalog.conftest import MakeTable
+from tests.catalog.conftest import MakeTable, add_table
 from tests.postgresql import Databases
 from tests.waiting import until
 
-from fletching.catalog.namespace_rows import ensure_project
 from fletching.catalog.opening import open_catalog
 from fletching.catalog.read_session_rows import (
     ReadSessionRow,
@@ -21,8 +20,7 @@ from fletching.catalog.read_session_rows import (
     hold_snapshots,
     insert_read_session,
 )
-from fletching.catalog.table_rows import insert_table, lock_table
-from fletching.types import TableName
+from fletching.catalog.table_rows import lock_table
 
 
 def test_a_session_is_found_as_it_was_made_until_it_is_forgotten(
@@ -62,12 +60,7 @@ def test_a_session_is_opened_while_retention_holds_the_table_and_waits_for_it(
 ) -> None:
     database = open_catalog(postgresql.create())
     with database.write() as connection:
-        ensure_project(connection, "p", 0.0)
-        insert_table(
-            connection, table_id="t", name=TableName("p", "t"), partition_columns=[], arrow_schema=b"",
-            column_ids=[], next_column_id=1, owner="", comment="", properties={}, primary_key=[],
-            lifecycle_days=None, now=1.0,
-        )  # fmt: skip
+        add_table(connection)
     ended: list[int] = []
 
     def retention() -> None:
